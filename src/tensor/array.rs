@@ -1,0 +1,128 @@
+//! A dense f32 tensor on the host, and how far two of them are apart.
+
+use crate::tensor::Shape;
+
+/// A shape and its elements, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    shape: Shape,
+    data: Vec<f32>,
+}
+
+impl Array {
+    /// The array with these elements; panics when their number is not the shape's.
+    #[track_caller]
+    pub fn new(shape: impl Into<Shape>, data: Vec<f32>) -> Array {
+        let shape = shape.into();
+        assert!(
+            shape.len() == data.len(),
+            "the shape {shape} holds {} elements, not {}",
+            shape.len(),
+            data.len()
+        );
+        Array { shape, data }
+    }
+
+    /// An array of zeros.
+    pub fn zeros(shape: impl Into<Shape>) -> Array {
+        let shape = shape.into();
+        Array { shape, data: vec![0.0; shape.len()] }
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The elements, row-major.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The elements, to be changed in place.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// The elements without the shape.
+    pub fn into_data(self) -> Vec<f32> {
+        self.data
+    }
+
+    /// The same elements under another shape of equal length.
+    #[track_caller]
+    pub fn reshape(self, shape: impl Into<Shape>) -> Array {
+        Array::new(shape, self.data)
+    }
+
+    /// True when no element is NaN or infinite.
+    pub fn is_finite(&self) -> bool {
+        self.data.iter().all(|x| x.is_finite())
+    }
+
+    /// Largest absolute difference; NaN when any pair is not finite, so that a comparison with a bound fails.
+    #[track_caller]
+    pub fn max_abs(&self, other: &Array) -> f64 {
+        self.pairs(other).fold(0.0, |worst, (a, b)| {
+            let difference = (a - b).abs();
+            // `f64::max` would drop a NaN and hide the fault.
+            if difference > worst || difference.is_nan() { difference } else { worst }
+        })
+    }
+
+    /// ‖a − b‖ / ‖b‖ with `other` as b, the reference; NaN when any element is not finite.
+    #[track_caller]
+    pub fn relative_l2(&self, other: &Array) -> f64 {
+        let (difference, reference) = self
+            .pairs(other)
+            .fold((0.0, 0.0), |(d, r), (a, b)| (d + (a - b) * (a - b), r + b * b));
+        if difference == 0.0 { 0.0 } else { (difference / reference).sqrt() }
+    }
+
+    /// a·b / (‖a‖ ‖b‖): 1 for parallel arrays.
+    #[track_caller]
+    pub fn cosine(&self, other: &Array) -> f64 {
+        let (dot, a2, b2) = self
+            .pairs(other)
+            .fold((0.0, 0.0, 0.0), |(dot, a2, b2), (a, b)| (dot + a * b, a2 + a * a, b2 + b * b));
+        dot / (a2 * b2).sqrt()
+    }
+
+    #[track_caller]
+    fn pairs<'a>(&'a self, other: &'a Array) -> impl Iterator<Item = (f64, f64)> + 'a {
+        assert!(
+            self.shape == other.shape,
+            "arrays of shapes {} and {} cannot be compared",
+            self.shape,
+            other.shape
+        );
+        self.data
+            .iter()
+            .zip(&other.data)
+            .map(|(&a, &b)| (f64::from(a), f64::from(b)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_of_hand_worked_arrays() {
+        let a = Array::new([2], vec![3.0, 5.0]);
+        let b = Array::new([2], vec![3.0, 4.0]);
+        assert_eq!(a.max_abs(&b), 1.0);
+        assert_eq!(a.relative_l2(&b), 0.2); // 1 / √(9 + 16)
+        assert!((b.cosine(&b) - 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_nan_anywhere_is_a_nan_distance() {
+        for at in 0..3 {
+            let mut a = Array::zeros([3]);
+            a.data_mut()[at] = f32::NAN;
+            assert!(a.max_abs(&Array::zeros([3])).is_nan());
+            assert!(a.relative_l2(&Array::new([3], vec![1.0; 3])).is_nan());
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! How numbers are stored on a device, and which storage a model asks for.
+
+use std::fmt;
+
+/// Storage type of a device tensor. Arithmetic accumulates in f32 whatever the storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit IEEE float.
+    #[default]
+    F32,
+    /// 16-bit IEEE float; needs an adapter with `SHADER_F16`.
+    F16,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::F32 => 4,
+            DType::F16 => 2,
+        }
+    }
+
+    /// The value after a round trip through this storage (round half to even).
+    pub fn round(self, value: f64) -> f64 {
+        match self {
+            DType::F32 => f64::from(value as f32),
+            DType::F16 => f64::from(half::f16::from_f64(value)),
+        }
+    }
+
+    /// Unit roundoff of the storage: half the distance from 1 to the next number.
+    pub fn unit_roundoff(self) -> f64 {
+        match self {
+            DType::F32 => 2f64.powi(-24),
+            DType::F16 => 2f64.powi(-11),
+        }
+    }
+
+    /// Half the smallest subnormal: what a value near zero may lose.
+    pub fn underflow(self) -> f64 {
+        match self {
+            DType::F32 => f64::from(f32::MIN_POSITIVE),
+            DType::F16 => 2f64.powi(-25),
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    /// The WGSL name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+        })
+    }
+}
+
+/// Storage of weights and activations in a whole recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Everything in f32: the parity setting.
+    #[default]
+    F32,
+    /// Weights and activations in f16; biases, inputs, outputs and scores stay f32.
+    Mixed,
+}
+
+impl Precision {
+    /// The storage of weights and activations.
+    pub fn storage(self) -> DType {
+        match self {
+            Precision::F32 => DType::F32,
+            Precision::Mixed => DType::F16,
+        }
+    }
+}
