@@ -1,0 +1,24 @@
+//! Reading safetensors: files, paths inside them, and weights that stay in the file until they are needed.
+//!
+//! ```text
+//! Checkpoint::open(path) ─ root() ─► Scope ─ at("layer1").at(0) ─► Scope ─ weight("conv1.weight", shape) ─► Weight
+//!            │                         └ load(|scope| …): refuse with all misfits listed
+//!            └ finish(): names nobody asked for
+//! ```
+
+mod batch_norm;
+mod checkpoint;
+mod decode;
+mod header;
+mod listing;
+mod scope;
+mod snapshot;
+#[cfg(test)]
+mod testing;
+mod weight;
+
+pub use batch_norm::BatchNorm;
+pub use checkpoint::Checkpoint;
+pub use safetensors::Dtype as StoredType;
+pub use scope::Scope;
+pub use weight::Weight;
