@@ -1,0 +1,74 @@
+//! Maps in colour, on a fixed range so that a good part looks good.
+
+use std::ops::RangeInclusive;
+
+use crate::image::rgb::{CHANNELS, Rgb};
+use crate::tensor::Array;
+
+/// Colours a map `[h, w]` with matplotlib's perceptually uniform *inferno*: black at the start of `range`, through
+/// red to pale yellow at its end. Scores outside take the colour of the nearer end, NaN that of the start.
+///
+/// Panics when `range` is empty or the map has no pixels.
+#[track_caller]
+pub fn colorize(map: &Array, range: RangeInclusive<f32>) -> Rgb {
+    let [height, width] = map.shape().axes();
+    let data = map.data().iter().flat_map(|&score| heat(position(score, &range))).collect();
+    Rgb::new(width, height, data)
+}
+
+/// Lays the colours of a map `[h, w]` over the photo of the same size; panics as [`colorize`] does.
+///
+/// A pixel is covered in proportion to its place in `range`, by `opacity` (0..1) at the end: unsuspicious parts stay
+/// as they are.
+#[track_caller]
+pub fn overlay(photo: &Rgb, map: &Array, range: RangeInclusive<f32>, opacity: f32) -> Rgb {
+    let [height, width] = map.shape().axes();
+    assert!(
+        (width, height) == (photo.width(), photo.height()),
+        "the map is {width}×{height} but the photo {}×{}",
+        photo.width(),
+        photo.height()
+    );
+    let blend = |(pixel, &score): (&[u8], &f32)| {
+        let position = position(score, &range);
+        let cover = position * opacity.clamp(0.0, 1.0);
+        let color = heat(position);
+        std::array::from_fn::<u8, CHANNELS, _>(|channel| {
+            let (below, above) = (f32::from(pixel[channel]), f32::from(color[channel]));
+            (below + (above - below) * cover).round() as u8
+        })
+    };
+    Rgb::new(width, height, photo.data().chunks_exact(CHANNELS).zip(map.data()).flat_map(blend).collect())
+}
+
+/// Place of a score in the range, 0 to 1.
+#[track_caller]
+pub(super) fn position(score: f32, range: &RangeInclusive<f32>) -> f32 {
+    let (start, end) = (*range.start(), *range.end());
+    assert!(start < end, "the range {start}..={end} is empty");
+    if score.is_nan() { 0.0 } else { ((score - start) / (end - start)).clamp(0.0, 1.0) }
+}
+
+fn heat(position: f32) -> [u8; CHANNELS] {
+    colorous::INFERNO.eval_continuous(f64::from(position)).as_array()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_outside_the_range_take_the_colours_of_its_ends() {
+        let map = Array::new([1, 5], vec![-3.0, 0.0, f32::NAN, 1.0, 7.0]);
+        let colors = colorize(&map, 0.0..=1.0);
+        let [start, end] = [[0, 0, 4], [252, 255, 164]];
+        assert_eq!(colors.data(), [start, start, start, end, end].concat());
+    }
+
+    #[test]
+    fn an_overlay_leaves_the_unsuspicious_pixel_alone() {
+        let photo = Rgb::new(2, 1, vec![10, 20, 30, 10, 20, 30]);
+        let covered = overlay(&photo, &Array::new([1, 2], vec![0.0, 2.0]), 0.0..=1.0, 0.5);
+        assert_eq!(covered.data(), [10, 20, 30, 131, 138, 97]); // halfway to 252, 255, 164
+    }
+}

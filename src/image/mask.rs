@@ -1,0 +1,135 @@
+//! From a map of scores to marked pixels and connected regions.
+
+use serde::Serialize;
+
+use crate::tensor::Array;
+
+/// Marked pixels, `[height, width]` row-major.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    width: usize,
+    height: usize,
+    data: Vec<bool>,
+}
+
+impl Mask {
+    /// Marks the pixels of a map `[h, w]` that reach the threshold; a NaN reaches none.
+    #[track_caller]
+    pub fn from_threshold(map: &Array, threshold: f32) -> Mask {
+        let [height, width] = map.shape().axes();
+        Mask { width, height, data: map.data().iter().map(|&score| score >= threshold).collect() }
+    }
+
+    /// Pixels of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Number of rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// The marks, `[height, width]`.
+    pub fn data(&self) -> &[bool] {
+        &self.data
+    }
+}
+
+/// Marked pixels that touch each other, corners included. Pixel coordinates count from the upper left, 0 first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Region {
+    /// Left, top, width, height.
+    pub bbox: [usize; 4],
+    /// Number of pixels.
+    pub area: usize,
+    /// Largest score within.
+    pub score: f32,
+    /// Mean x and y of the pixels' coordinates.
+    pub centroid: [f64; 2],
+}
+
+/// The connected regions of `mask`, scored by `map` `[h, w]` of the same size.
+///
+/// Highest score first, then largest area, then upper left first. Panics when the sizes differ.
+#[track_caller]
+pub fn regions(mask: &Mask, map: &Array) -> Vec<Region> {
+    let sizes = map.shape().axes();
+    assert!(sizes == [mask.height, mask.width], "the map is {}×{} but the mask {}×{}", sizes[0], sizes[1], mask.height, mask.width);
+    let mut left = mask.data.clone();
+    let mut regions: Vec<Region> = Vec::new();
+    for start in 0..left.len() {
+        if left[start] {
+            regions.push(take_region(&mut left, start, mask.width, map.data()));
+        }
+    }
+    // Stable: equal regions keep the order in which their first pixels were met.
+    regions.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.area.cmp(&a.area)));
+    regions
+}
+
+/// Removes the region around the pixel `start` from `left` and measures it.
+fn take_region(left: &mut [bool], start: usize, width: usize, scores: &[f32]) -> Region {
+    let height = left.len() / width;
+    let mut pending = vec![start];
+    left[start] = false;
+    let (mut x0, mut y0, mut x1, mut y1) = (usize::MAX, usize::MAX, 0, 0);
+    let (mut area, mut score, mut sum_x, mut sum_y) = (0, f32::NEG_INFINITY, 0, 0);
+    while let Some(pixel) = pending.pop() {
+        let (x, y) = (pixel % width, pixel / width);
+        (x0, y0, x1, y1) = (x0.min(x), y0.min(y), x1.max(x), y1.max(y));
+        (area, score, sum_x, sum_y) = (area + 1, score.max(scores[pixel]), sum_x + x, sum_y + y);
+        for near_y in y.saturating_sub(1)..(y + 2).min(height) {
+            for near_x in x.saturating_sub(1)..(x + 2).min(width) {
+                let near = near_y * width + near_x;
+                if std::mem::take(&mut left[near]) {
+                    pending.push(near);
+                }
+            }
+        }
+    }
+    Region {
+        bbox: [x0, y0, x1 - x0 + 1, y1 - y0 + 1],
+        area,
+        score,
+        centroid: [sum_x as f64 / area as f64, sum_y as f64 / area as f64],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn corners_connect_and_the_highest_score_comes_first() {
+        #[rustfmt::skip]
+        let map = Array::new([3, 5], vec![
+            0.6, 0.0, 0.0, 0.0, 0.5,
+            0.0, 0.7, 0.0, 0.0, 0.5,
+            0.0, 0.0, f32::NAN, 0.0, 0.9,
+        ]);
+        let found = regions(&Mask::from_threshold(&map, 0.5), &map);
+        assert_eq!(
+            found,
+            [
+                Region { bbox: [4, 0, 1, 3], area: 3, score: 0.9, centroid: [4.0, 1.0] },
+                Region { bbox: [0, 0, 2, 2], area: 2, score: 0.7, centroid: [0.5, 0.5] },
+            ]
+        );
+    }
+
+    #[test]
+    fn ties_go_to_the_larger_and_then_to_the_upper_left() {
+        let map = Array::new([1, 7], vec![1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0]);
+        let found = regions(&Mask::from_threshold(&map, 1.0), &map);
+        assert_eq!(found.iter().map(|region| region.bbox[0]).collect::<Vec<_>>(), [4, 0, 2]);
+    }
+
+    #[test]
+    fn a_fully_marked_map_is_one_region_and_an_unmarked_one_has_none() {
+        let map = Array::new([200, 300], vec![1.0; 60_000]);
+        let found = regions(&Mask::from_threshold(&map, 0.5), &map);
+        assert_eq!(found, [Region { bbox: [0, 0, 300, 200], area: 60_000, score: 1.0, centroid: [149.5, 99.5] }]);
+        assert!(regions(&Mask::from_threshold(&map, 2.0), &map).is_empty());
+    }
+}

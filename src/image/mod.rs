@@ -1,0 +1,23 @@
+//! Photos in, maps and masks out: decoding, exact resampling, preprocessing, regions, colours, files.
+//!
+//! Published results depend on the libraries that prepared the photos, so every resampler here names the one it
+//! reproduces (Pillow, OpenCV, PyTorch, SciPy) and is tested against it.
+
+mod colormap;
+mod filter;
+mod mask;
+mod preprocess;
+mod resample;
+mod rgb;
+mod write;
+
+pub use colormap::{colorize, overlay};
+pub use filter::gaussian_blur;
+pub use mask::{Mask, Region, regions};
+pub use preprocess::{Channels, Fit, Geometry, Normalization, Preprocess, Resampler};
+pub use resample::{Filter, resize_bilinear_map, resize_opencv, resize_opencv_map, resize_opencv_nearest_map, resize_pillow};
+pub use rgb::{Limits, Rgb};
+pub use write::{encode_gray8_png, encode_gray16_png, encode_mask_png, encode_rgb_png, encode_tiff, write_whole};
+
+#[cfg(test)]
+mod golden;

@@ -1,0 +1,298 @@
+//! From a photo to a network's input, and from the network's map back to the photo.
+
+use crate::image::resample::{Filter, interpolate_at, resize_opencv, resize_pillow, torch_pairs};
+use crate::image::rgb::{CHANNELS, Rgb};
+use crate::tensor::Array;
+
+/// Whose resizing prepares the photo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resampler {
+    /// [`resize_pillow`] with this filter: antialiased; torchvision on PIL images.
+    Pillow(Filter),
+    /// [`resize_opencv`]: bilinear without antialiasing.
+    OpenCv,
+}
+
+/// How a photo is brought to the network's frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fit {
+    /// Stretched to this size whatever its proportions.
+    Stretch {
+        /// Rows of the frame.
+        height: usize,
+        /// Columns of the frame.
+        width: usize,
+    },
+    /// Scaled until the shorter side is `size`, then cut to the central `crop`×`crop`;
+    /// torchvision's `Resize(size)` and `CenterCrop(crop)`. `crop` may not exceed `size`.
+    ShorterSide {
+        /// Shorter side after scaling.
+        size: usize,
+        /// Side of the square frame.
+        crop: usize,
+    },
+    /// Scaled until the shorter side is `size`, but less where the longer side would pass `longest`; GroundingDINO's rule.
+    Within {
+        /// Shorter side after scaling.
+        size: usize,
+        /// Bound of the longer side.
+        longest: usize,
+    },
+    /// Scaled until the longer side is `size`, then filled up with zeros at the bottom and right; SAM's rule.
+    /// The zeros are added after the normalisation.
+    LongestSide {
+        /// Side of the square frame.
+        size: usize,
+    },
+}
+
+/// The order in which a network is given the colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Channels {
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Blue, green, red, under statistics that stay in their place; SAA+'s released code.
+    Bgr,
+}
+
+/// `(x / divisor − mean) / std` of a byte x, in f32 and in this order of operations; per channel of the network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalization {
+    /// 255 where the statistics are those of values in 0..1, 1 where they are those of bytes.
+    pub divisor: f32,
+    /// Mean per channel.
+    pub mean: [f32; CHANNELS],
+    /// Standard deviation per channel.
+    pub std: [f32; CHANNELS],
+}
+
+impl Normalization {
+    /// torchvision's ImageNet statistics.
+    pub const IMAGENET: Normalization = Normalization { divisor: 255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+    /// The ImageNet statistics times 255, as SAM and SAA+ apply them to bytes.
+    pub const IMAGENET_BYTES: Normalization = Normalization { divisor: 1.0, mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375] };
+
+    /// OpenAI's CLIP statistics, which OpenCLIP keeps.
+    pub const CLIP: Normalization = Normalization {
+        divisor: 255.0,
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+    };
+
+    /// The normalised value of a byte.
+    fn apply(&self, channel: usize, value: u8) -> f32 {
+        (f32::from(value) / self.divisor - self.mean[channel]) / self.std[channel]
+    }
+}
+
+/// A recipe that turns a photo into a network's input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preprocess {
+    /// Size and framing.
+    pub fit: Fit,
+    /// Resizing.
+    pub resampler: Resampler,
+    /// Channel order.
+    pub channels: Channels,
+    /// Statistics.
+    pub normalization: Normalization,
+}
+
+impl Preprocess {
+    /// The input `[1, 3, h, w]` of the network, and where its pixels came from.
+    ///
+    /// Panics when the recipe contradicts itself: a side of 0, or a crop larger than the scaled photo.
+    #[track_caller]
+    pub fn apply(&self, photo: &Rgb) -> (Array, Geometry) {
+        let geometry = self.fit.geometry(photo.height(), photo.width());
+        let (height, width) = geometry.resized;
+        let resized = match self.resampler {
+            Resampler::Pillow(filter) => resize_pillow(photo, width, height, filter),
+            Resampler::OpenCv => resize_opencv(photo, width, height),
+        };
+        (self.normalize(&resized, &geometry), geometry)
+    }
+
+    /// Cuts or pads the resized photo to the frame and normalises it, channels apart.
+    fn normalize(&self, resized: &Rgb, geometry: &Geometry) -> Array {
+        let (frame_height, frame_width) = geometry.frame;
+        let (top, left) = geometry.offset;
+        let (height, width) = geometry.covered();
+        let mut input = Array::zeros([1, CHANNELS, frame_height, frame_width]);
+        for (channel, plane) in input.data_mut().chunks_exact_mut(frame_height * frame_width).enumerate() {
+            let source = match self.channels {
+                Channels::Rgb => channel,
+                Channels::Bgr => CHANNELS - 1 - channel,
+            };
+            for (y, row) in plane.chunks_exact_mut(frame_width).take(height).enumerate() {
+                let pixels = &resized.data()[((top + y) * resized.width() + left) * CHANNELS..];
+                for (value, pixel) in row.iter_mut().zip(pixels.chunks_exact(CHANNELS)).take(width) {
+                    *value = self.normalization.apply(channel, pixel[source]);
+                }
+            }
+        }
+        input
+    }
+}
+
+/// Where the pixels of a network's frame came from. Pairs are (rows, columns).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Size of the photo.
+    pub original: (usize, usize),
+    /// Size of the photo after scaling.
+    pub resized: (usize, usize),
+    /// Upper left corner of the frame within the scaled photo.
+    pub offset: (usize, usize),
+    /// Size of the frame, the network's input; beyond the scaled photo it is padding.
+    pub frame: (usize, usize),
+}
+
+impl Geometry {
+    /// Rows and columns of the frame that hold the photo; the rest is padding.
+    fn covered(&self) -> (usize, usize) {
+        (self.frame.0.min(self.resized.0 - self.offset.0), self.frame.1.min(self.resized.1 - self.offset.1))
+    }
+
+    /// Puts a map of the frame `[h, w]` back onto the photo `[H, W]`.
+    ///
+    /// Bilinear as in PyTorch (`align_corners=False`), padding left out; photo pixels whose centre lies outside the
+    /// frame get `fill`. Panics when the map is not of the frame's size.
+    #[track_caller]
+    pub fn restore(&self, map: &Array, fill: f32) -> Array {
+        let [height, width] = map.shape().axes();
+        assert!((height, width) == self.frame, "a map of {height}×{width} is not of the frame {}×{}", self.frame.0, self.frame.1);
+        let covered = self.covered();
+        let rows = torch_pairs(self.resized.0, self.original.0, self.offset.0, covered.0);
+        let cols = torch_pairs(self.resized.1, self.original.1, self.offset.1, covered.1);
+        let at = |row, col| match (row, col) {
+            (Some(row), Some(col)) => interpolate_at(map, row, col),
+            _ => fill,
+        };
+        let data = rows.iter().flat_map(|&row| cols.iter().map(move |&col| at(row, col))).collect();
+        Array::new([self.original.0, self.original.1], data)
+    }
+}
+
+impl Fit {
+    /// Where the frame of a photo of `height`×`width` pixels comes from; panics as [`Preprocess::apply`] does.
+    #[track_caller]
+    pub fn geometry(self, height: usize, width: usize) -> Geometry {
+        let (resized, frame) = match self {
+            Fit::Stretch { height, width } => ((height, width), (height, width)),
+            Fit::ShorterSide { size, crop } => {
+                assert!(crop <= size, "a crop of {crop} does not fit a photo scaled to {size}");
+                (scale_shorter(height, width, size), (crop, crop))
+            }
+            Fit::Within { size, longest } => {
+                let resized = scale_shorter(height, width, size_within(height, width, size, longest));
+                (resized, resized)
+            }
+            Fit::LongestSide { size } => (scale_longest(height, width, size), (size, size)),
+        };
+        let offset = (central(resized.0, frame.0), central(resized.1, frame.1));
+        Geometry { original: (height, width), resized, offset, frame }
+    }
+}
+
+/// torchvision's `Resize(size)`: the longer side is truncated. Never below 1.
+fn scale_shorter(height: usize, width: usize, size: usize) -> (usize, usize) {
+    let longer = (size * height.max(width) / height.min(width)).max(1);
+    if height <= width { (size, longer) } else { (longer, size) }
+}
+
+/// GroundingDINO's shorter side: `longest · shorter / longer`, rounded half to even, where `size` would be too much.
+fn size_within(height: usize, width: usize, size: usize, longest: usize) -> usize {
+    let (shorter, longer) = (height.min(width) as f64, height.max(width) as f64);
+    if longer / shorter * size as f64 > longest as f64 {
+        ((longest as f64 * shorter / longer).round_ties_even() as usize).max(1)
+    } else {
+        size
+    }
+}
+
+/// SAM's `ResizeLongestSide`: both sides are rounded half up. Never below 1.
+fn scale_longest(height: usize, width: usize, size: usize) -> (usize, usize) {
+    let scale = size as f64 / height.max(width) as f64;
+    let side = |length: usize| ((length as f64 * scale + 0.5) as usize).max(1);
+    (side(height), side(width))
+}
+
+/// torchvision's `CenterCrop`: `round((length − crop) / 2)`, half to even; 0 where the frame is the larger.
+fn central(length: usize, crop: usize) -> usize {
+    (length.saturating_sub(crop) as f64 / 2.0).round_ties_even() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS_OF_TWO: Fit = Fit::ShorterSide { size: 2, crop: 2 };
+
+    #[test]
+    fn sizes_follow_the_published_rules() {
+        let crop = Fit::ShorterSide { size: 256, crop: 224 }.geometry(480, 640);
+        assert_eq!((crop.resized, crop.offset), ((256, 341), (16, 58))); // (341 − 224) / 2 = 58.5 → 58
+        let odd = Fit::ShorterSide { size: 3, crop: 2 }.geometry(3, 5);
+        assert_eq!(odd.offset, (0, 2)); // 0.5 → 0, 1.5 → 2
+        let dino = Fit::Within { size: 800, longest: 1333 };
+        assert_eq!(dino.geometry(1168, 1284).resized, (800, 879));
+        assert_eq!(dino.geometry(1000, 3000).resized, (444, 1332)); // 1333 / 3 = 444.3
+        let sam = Fit::LongestSide { size: 1024 };
+        assert_eq!(sam.geometry(1176, 1358).resized, (887, 1024));
+        assert_eq!(sam.geometry(3, 5000).resized, (1, 1024));
+        assert_eq!(dino.geometry(3, 5000).resized, (1, 1666)); // 1333 · 3 / 5000 = 0.8 → 1
+    }
+
+    #[test]
+    fn channels_are_swapped_below_statistics_that_stay() {
+        let photo = Rgb::new(1, 1, vec![255, 0, 51]);
+        let mut recipe = Preprocess {
+            fit: Fit::Stretch { height: 1, width: 1 },
+            resampler: Resampler::OpenCv,
+            channels: Channels::Rgb,
+            normalization: Normalization { divisor: 255.0, mean: [0.0, 0.5, 0.0], std: [1.0, 1.0, 2.0] },
+        };
+        assert_eq!(recipe.apply(&photo).0, Array::new([1, 3, 1, 1], vec![1.0, -0.5, 0.1]));
+        recipe.channels = Channels::Bgr;
+        assert_eq!(recipe.apply(&photo).0, Array::new([1, 3, 1, 1], vec![0.2, -0.5, 0.5]));
+    }
+
+    #[test]
+    fn padding_is_zero_after_the_normalisation_and_leaves_the_map_again() {
+        let recipe = Preprocess {
+            fit: Fit::LongestSide { size: 2 },
+            resampler: Resampler::Pillow(Filter::Bilinear),
+            channels: Channels::Rgb,
+            normalization: Normalization { divisor: 1.0, mean: [1.0; 3], std: [1.0; 3] },
+        };
+        let (input, geometry) = recipe.apply(&Rgb::new(2, 1, vec![5, 6, 7, 8, 9, 10]));
+        assert_eq!(input.data(), [4.0, 7.0, 0.0, 0.0, 5.0, 8.0, 0.0, 0.0, 6.0, 9.0, 0.0, 0.0]);
+        let map = Array::new([2, 2], vec![1.0, 2.0, 70.0, 80.0]);
+        assert_eq!(geometry.restore(&map, 0.0), Array::new([1, 2], vec![1.0, 2.0]));
+    }
+
+    #[test]
+    fn photo_pixels_outside_the_crop_are_filled() {
+        let geometry = ROWS_OF_TWO.geometry(2, 6);
+        assert_eq!(geometry.offset, (0, 2));
+        let map = Array::new([2, 2], vec![1.0, 2.0, 3.0, 4.0]);
+        let rows = vec![-1.0, -1.0, 1.0, 2.0, -1.0, -1.0, -1.0, -1.0, 3.0, 4.0, -1.0, -1.0];
+        assert_eq!(geometry.restore(&map, -1.0), Array::new([2, 6], rows));
+    }
+
+    #[test]
+    fn a_stretched_map_comes_back_as_pytorch_interpolates() {
+        let geometry = Fit::Stretch { height: 1, width: 2 }.geometry(1, 4);
+        let restored = geometry.restore(&Array::new([1, 2], vec![0.0, 1.0]), 9.0);
+        assert_eq!(restored, Array::new([1, 4], vec![0.0, 0.25, 0.75, 1.0]));
+    }
+
+    #[test]
+    #[should_panic(expected = "a map of 3×2 is not of the frame 2×2")]
+    fn a_map_of_another_frame_is_refused() {
+        ROWS_OF_TWO.geometry(2, 2).restore(&Array::zeros([3, 2]), 0.0);
+    }
+}
