@@ -1,0 +1,49 @@
+//! matmul for software adapters: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
+//!
+//! One workgroup per strip of 16 rows × 8·LANES columns. Needs cols and inner divisible by 4.
+//! use: activation, index, strip
+//! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
+
+struct Params { rows: u32, cols: u32, inner: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4<Elem>>;          // [rows, inner]
+@group(0) @binding(2) var<storage, read> b: array<vec4<Elem>>;          // [inner, cols]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [cols] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // [rows, cols] or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [rows, cols]
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    compute_strip(linear_group(group, groups), lane, params.rows, params.cols / 4u, vec2(1u), params.inner / 4u);
+}
+
+fn locate(row: u32) -> vec3<i32> {
+    return vec3(i32(row * (params.inner / 4u)), 0, 0);
+}
+
+fn a_start(place: vec3<i32>, tap_y: i32, tap_x: i32) -> i32 {
+    return place.x;
+}
+
+fn load_a(at: u32) -> vec4<f32> {
+    return vec4<f32>(a[at]);
+}
+
+fn load_b(at: u32) -> vec4<f32> {
+    return vec4<f32>(b[at]);
+}
+
+fn store(row: u32, col: u32, sums: vec4<f32>) {
+    let cols = params.cols / 4u;
+    if col < cols {
+        var sum = sums;
+        if HAS_BIAS == 1u {
+            sum += bias[col];
+        }
+        if HAS_RESIDUAL == 1u {
+            sum += vec4<f32>(residual[row * cols + col]);
+        }
+        y[row * cols + col] = vec4<Elem>(activate(ACTIVATION, sum));
+    }
+}

@@ -1,0 +1,121 @@
+//! Functions applied to each element: alone (`Unary`) or in the epilogue of `matmul` and `conv2d`. Twin of `shaders/lib/activation.wgsl`.
+
+use crate::kernels::UNIT_ROUNDOFF;
+
+/// A function of one number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// x.
+    #[default]
+    Identity,
+    /// max(x, 0); NaN stays.
+    Relu,
+    /// x·Φ(x) with the exact normal distribution function, as PyTorch's default GELU.
+    Gelu,
+    /// x·σ(1.702 x), as OpenAI's CLIP.
+    QuickGelu,
+    /// 1 / (1 + e⁻ˣ).
+    Sigmoid,
+    /// eˣ.
+    Exp,
+    /// √max(x, 0); NaN stays.
+    Sqrt,
+}
+
+impl Activation {
+    /// Every function, in the order of the numbers WGSL knows them by.
+    pub const ALL: [Activation; 7] = [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::Gelu,
+        Activation::QuickGelu,
+        Activation::Sigmoid,
+        Activation::Exp,
+        Activation::Sqrt,
+    ];
+
+    /// The number in `shaders/lib/activation.wgsl`.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// The value in f64 and its error bound when `x` itself may be off by `bound`.
+    ///
+    /// The bound is |f′|·bound plus what evaluating f in f32 costs: a few units of the result, and of x·f′ where an exponential
+    /// multiplies the rounding of its argument. WGSL grants `exp` 3 + 2|x| units in the last place.
+    pub fn apply(self, x: f64, bound: f64) -> (f64, f64) {
+        let u = UNIT_ROUNDOFF;
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        match self {
+            Activation::Identity => (x, bound),
+            Activation::Relu => (if x < 0.0 { 0.0 } else { x }, bound),
+            Activation::Gelu => {
+                let cdf = 0.5 * erfc(-x / std::f64::consts::SQRT_2);
+                // |GELU′| ≤ 1.13; the erf approximation is good to 1.5e-7 = 2.6 u, times x, plus rounding.
+                (x * cdf, 1.13 * bound + 8.0 * u * x.abs())
+            }
+            Activation::QuickGelu => {
+                let s = sigmoid(1.702 * x);
+                (x * s, 1.13 * bound + (8.0 + 4.0 * x.abs()) * u * (x * s).abs())
+            }
+            Activation::Sigmoid => {
+                let s = sigmoid(x);
+                (s, 0.25 * bound + (8.0 + 4.0 * x.abs()) * u * s)
+            }
+            Activation::Exp => {
+                let y = x.exp();
+                (y, y * (bound.exp_m1() + (6.0 + 4.0 * x.abs()) * u))
+            }
+            Activation::Sqrt => {
+                let x = if x < 0.0 { 0.0 } else { x };
+                let y = x.sqrt();
+                // The root is steepest towards zero: look both ways.
+                let moved = ((x + bound).sqrt() - y).max(y - (x - bound).max(0.0).sqrt());
+                (y, moved + 4.0 * u * y)
+            }
+        }
+    }
+}
+
+/// Complementary error function to f64 accuracy near 1e-15, by its series and its continued fraction (Abramowitz & Stegun 7.1.5, 7.1.14).
+fn erfc(x: f64) -> f64 {
+    if x < 0.0 {
+        return 2.0 - erfc(-x);
+    }
+    if x < 2.5 {
+        let mut term = x;
+        let mut sum = x;
+        let mut n = 0.0;
+        while term.abs() > 1e-18 * sum.abs() && n < 200.0 {
+            n += 1.0;
+            term *= -x * x / n;
+            sum += term / (2.0 * n + 1.0);
+        }
+        return 1.0 - sum * std::f64::consts::FRAC_2_SQRT_PI;
+    }
+    let tail = (1..=80).rev().fold(0.0, |tail, k| f64::from(k) / 2.0 / (x + tail));
+    (-x * x).exp() / ((x + tail) * std::f64::consts::PI.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn erfc_matches_tables() {
+        // Abramowitz & Stegun, table 7.1 and 7.3.
+        for (x, expected) in [(0.0, 1.0), (0.5, 0.479_500_122_186_953_5), (1.0, 0.157_299_207_050_285_1), (3.0, 2.209_049_699_858_544e-5)] {
+            assert!((erfc(x) - expected).abs() < 1e-14, "erfc({x}) = {}", erfc(x));
+        }
+        assert!((erfc(-1.0) - 1.842_700_792_949_714_9).abs() < 1e-14);
+        let step = erfc(2.5 - 1e-12) - erfc(2.5 + 1e-12);
+        assert!(step.abs() < 1e-14, "the two forms meet at 2.5, step {step}");
+    }
+
+    #[test]
+    fn the_sqrt_of_a_bound_near_zero_grows_as_its_root() {
+        let (y, bound) = Activation::Sqrt.apply(0.0, 1e-6);
+        assert_eq!(y, 0.0);
+        assert!((bound - 1e-3).abs() < 1e-12, "√1e-6 = 1e-3, not {bound}");
+    }
+}

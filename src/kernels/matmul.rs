@@ -1,0 +1,163 @@
+//! Matrix product with bias, residual and activation in the epilogue; or pairwise distances, which differ in one line.
+
+use crate::kernels::{
+    Activation, Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
+};
+
+/// What is summed over the inner axis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pairing {
+    /// a·b: a matrix product.
+    #[default]
+    Product,
+    /// (a − b)²: squared Euclidean distances of the rows of a and the columns of b, free of the cancellation in |a|² + |b|² − 2ab.
+    SquaredDifference,
+}
+
+impl Pairing {
+    fn apply(self, a: f64, b: f64) -> f64 {
+        match self {
+            Pairing::Product => a * b,
+            Pairing::SquaredDifference => (a - b) * (a - b),
+        }
+    }
+}
+
+/// `y[i, j] = activation(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])`.
+///
+/// `a` `[rows, inner]`, `b` `[inner, cols]`, `bias` `[cols]` in f32, `residual` and `y` `[rows, cols]`.
+#[derive(Clone, Debug)]
+pub struct Matmul {
+    /// Rows of a and y.
+    pub rows: usize,
+    /// Columns of b and y.
+    pub cols: usize,
+    /// Columns of a, rows of b.
+    pub inner: usize,
+    /// Product or squared difference.
+    pub pairing: Pairing,
+    /// Whether a bias is added.
+    pub has_bias: bool,
+    /// Whether a residual is added, before the activation.
+    pub has_residual: bool,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl Kernel for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![
+            read("a", self.rows * self.inner),
+            read("b", self.inner * self.cols),
+            read_f32("bias", if self.has_bias { self.cols } else { 0 }),
+            read("residual", if self.has_residual { self.rows * self.cols } else { 0 }),
+            write("y", self.rows * self.cols),
+        ]
+    }
+
+    fn params(&self) -> ParamBlock {
+        params! { rows: u32 = self.rows, cols: u32 = self.cols, inner: u32 = self.inner }
+    }
+
+    fn implementations(&self) -> Vec<Implementation> {
+        let shared = [
+            ("PAIRING", self.pairing as u32),
+            ("ACTIVATION", self.activation.number()),
+            ("HAS_BIAS", u32::from(self.has_bias)),
+            ("HAS_RESIDUAL", u32::from(self.has_residual)),
+        ];
+        let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(shared).collect();
+        let mut all = Vec::new();
+        if self.cols.is_multiple_of(4) && self.inner.is_multiple_of(4) {
+            let (own, launch) = strips(self.rows, self.cols, self.inner, false);
+            all.push(Implementation::cpu("matmul_cpu", with(&own), launch));
+        }
+        let (own, launch) = tiles(self.rows, self.cols);
+        all.push(Implementation::plain("matmul", with(&own), launch));
+        all
+    }
+
+    fn work(&self) -> Work {
+        let per_pair = 2 + usize::from(self.pairing == Pairing::SquaredDifference);
+        Work::new(per_pair * self.rows * self.cols * self.inner, &self.operands())
+    }
+
+    fn reference(&self, io: &mut Io<'_>) {
+        let [a, b, bias, residual] = [0, 1, 2, 3].map(|at| io.input(at));
+        let mut sums = vec![0.0; self.cols];
+        let mut magnitudes = vec![0.0; self.cols];
+        for row in 0..self.rows {
+            sums.fill(0.0);
+            magnitudes.fill(0.0);
+            for k in 0..self.inner {
+                let left = f64::from(a[row * self.inner + k]);
+                let right = &b[k * self.cols..(k + 1) * self.cols];
+                for ((sum, magnitude), &right) in sums.iter_mut().zip(&mut magnitudes).zip(right) {
+                    let term = self.pairing.apply(left, f64::from(right));
+                    *sum += term;
+                    *magnitude += term.abs();
+                }
+            }
+            for col in 0..self.cols {
+                let at = row * self.cols + col;
+                let extra = [bias.get(col), residual.get(at)].map(|x| x.map_or(0.0, |&x| f64::from(x)));
+                let sum = sums[col] + extra[0] + extra[1];
+                let magnitude = magnitudes[col] + extra[0].abs() + extra[1].abs();
+                // Each squared difference carries two roundings more than a fused product.
+                let roundings = self.inner + 3 + 2 * usize::from(self.pairing == Pairing::SquaredDifference);
+                let (value, bound) = self.activation.apply(sum, roundings as f64 * UNIT_ROUNDOFF * magnitude);
+                io.put(at, value, bound);
+            }
+        }
+    }
+}
+
+/// Constants and launch of `shaders/lib/strip.wgsl`: 16 lanes of 8 columns where the columns fill them, else one vector of 8 lanes;
+/// two vec4 of the inner axis per pass where it divides.
+pub(super) fn strips(rows: usize, cols: usize, inner: usize, masked: bool) -> ([(&'static str, u32); 3], Launch) {
+    let lanes = if cols > 64 { 16 } else { 8 };
+    let steps = if inner.is_multiple_of(8) { 2 } else { 1 };
+    let launch = Launch::groups(rows.div_ceil(16) * cols.div_ceil(8 * lanes));
+    ([("LANES", lanes as u32), ("STEPS", steps), ("MASKED", u32::from(masked))], launch)
+}
+
+/// Constants and launch of `shaders/lib/tile.wgsl`: large blocks reuse more, but small problems need more workgroups than a GPU has cores.
+pub(super) fn tiles(rows: usize, cols: usize) -> ([(&'static str, u32); 1], Launch) {
+    let blocks = |tile: usize| rows.div_ceil(tile) * cols.div_ceil(tile);
+    let tile = if blocks(128) >= 128 { 128 } else { 64 };
+    ([("TILE", tile as u32)], Launch::groups(blocks(tile)))
+}
+
+pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
+    let plain = Matmul {
+        rows: 1,
+        cols: 1,
+        inner: 1,
+        pairing: Pairing::Product,
+        has_bias: false,
+        has_residual: false,
+        activation: Activation::Identity,
+    };
+    let sized = |rows, cols, inner| Matmul { rows, cols, inner, ..plain.clone() };
+    let mut all = vec![
+        sized(1, 1, 1),
+        sized(3, 7, 5),
+        sized(65, 63, 17),
+        sized(17, 132, 36),
+        sized(16, 64, 64),
+        sized(1, 260, 257),
+        sized(1500, 1412, 8),
+        Matmul { pairing: Pairing::SquaredDifference, activation: Activation::Sqrt, ..sized(33, 36, 20) },
+        Matmul { pairing: Pairing::SquaredDifference, activation: Activation::Sqrt, ..sized(9, 11, 13) },
+    ];
+    for activation in Activation::ALL {
+        let fused = Matmul { has_bias: true, has_residual: true, activation, ..sized(19, 72, 12) };
+        all.push(Matmul { has_residual: false, cols: 7, ..fused.clone() });
+        all.push(fused);
+    }
+    boxed(all)
+}

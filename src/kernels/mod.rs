@@ -1,0 +1,334 @@
+//! What each kernel computes, how it launches, what it costs, and its slow f64 truth: one file per kernel.
+//!
+//! A kernel pairs a file here with one or more WGSL files of the same stem in `shaders/`. [`every_kernel`] lists instances of all
+//! of them; tests, benches and `zsas-gpu shader --list` iterate over it.
+
+mod activation;
+mod cast;
+mod channels_last;
+mod concat;
+mod conv2d;
+mod elementwise;
+mod layer_norm;
+mod matmul;
+mod normalize;
+mod permute;
+mod pool;
+mod resize;
+mod softmax;
+mod sum;
+mod top_mean;
+
+use std::fmt;
+
+use bytemuck::Pod;
+
+pub use activation::Activation;
+pub use cast::{Cast, CastDirection};
+pub use channels_last::ChannelsLast;
+pub use concat::Concat;
+pub use conv2d::Conv2d;
+pub use elementwise::{Binary, BinaryOp, Unary};
+pub use layer_norm::LayerNorm;
+pub use matmul::{Matmul, Pairing};
+pub use normalize::NormalizeRows;
+pub use permute::Permute;
+pub use pool::{Pool, PoolKind};
+pub use resize::{Interpolation, Resize};
+pub use softmax::Softmax;
+pub use sum::Sum;
+pub use top_mean::{Extreme, TopMean};
+
+use crate::shader::{Access, FieldInfo};
+use crate::tensor::DType;
+
+/// A computation on flat buffers: a name, sizes, and everything that follows from them.
+pub trait Kernel: fmt::Debug + Send + Sync {
+    /// Name of the family; the stem of this file and of the plain WGSL file.
+    fn name(&self) -> &'static str;
+
+    /// The buffers in binding order (from 1); the last one is the only one written.
+    fn operands(&self) -> Vec<Operand>;
+
+    /// The uniform at binding 0.
+    fn params(&self) -> ParamBlock;
+
+    /// WGSL files that can do this, best first; the last serves every adapter.
+    fn implementations(&self) -> Vec<Implementation>;
+
+    /// Arithmetic and traffic of one launch, for rates and for splitting long work.
+    fn work(&self) -> Work;
+
+    /// The truth: fills the output in f64, with the error that correct f32 arithmetic may make.
+    fn reference(&self, io: &mut Io<'_>);
+
+    /// Number of elements written.
+    fn output_len(&self) -> usize {
+        self.operands().last().map_or(0, |operand| operand.len)
+    }
+}
+
+/// What a binding's elements are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// `Elem`: the storage of activations and weights in this launch.
+    Elem,
+    /// Always f32: biases, norms, scores.
+    F32,
+}
+
+impl Storage {
+    /// The concrete type when `Elem` is `elem`.
+    pub fn dtype(self, elem: DType) -> DType {
+        match self {
+            Storage::Elem => elem,
+            Storage::F32 => DType::F32,
+        }
+    }
+}
+
+/// One storage binding: name as in the WGSL file, access, element type and length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// Variable name in the WGSL file.
+    pub name: &'static str,
+    /// Read, or write for the output.
+    pub access: Access,
+    /// Element type.
+    pub storage: Storage,
+    /// Number of elements; 0 when an optional operand is left out.
+    pub len: usize,
+}
+
+/// A read operand of activations or weights.
+pub const fn read(name: &'static str, len: usize) -> Operand {
+    Operand { name, access: Access::Read, storage: Storage::Elem, len }
+}
+
+/// A read operand that is f32 whatever the precision.
+pub const fn read_f32(name: &'static str, len: usize) -> Operand {
+    Operand { name, access: Access::Read, storage: Storage::F32, len }
+}
+
+/// The output.
+pub const fn write(name: &'static str, len: usize) -> Operand {
+    Operand { name, access: Access::Write, storage: Storage::Elem, len }
+}
+
+/// The output of a kernel whose result is f32 whatever the precision.
+pub const fn write_f32(name: &'static str, len: usize) -> Operand {
+    Operand { name, access: Access::Write, storage: Storage::F32, len }
+}
+
+/// Named `const … : u32` values put in front of a WGSL file; they distinguish pipelines.
+pub type Constants = Vec<(&'static str, u32)>;
+
+/// One WGSL file of a family, with what it needs and how it is launched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Implementation {
+    /// Stem of the file in `shaders/`.
+    pub file: &'static str,
+    /// The adapters it is written for.
+    pub tier: Tier,
+    /// Tile sizes and switches.
+    pub constants: Constants,
+    /// Number of workgroups.
+    pub launch: Launch,
+}
+
+impl Implementation {
+    /// A file for any adapter.
+    pub fn plain(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
+        Implementation { file, tier: Tier::Plain, constants, launch }
+    }
+
+    /// A file shaped for software adapters.
+    pub fn cpu(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
+        Implementation { file, tier: Tier::Cpu, constants, launch }
+    }
+}
+
+/// Classes of adapters that want differently shaped kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// Any GPU: f32, workgroup memory, no subgroups.
+    Plain,
+    /// A software adapter (lavapipe, SwiftShader, WARP): wide register tiles, uniform loads, no workgroup memory.
+    Cpu,
+}
+
+impl Tier {
+    /// Both tiers.
+    pub const ALL: [Tier; 2] = [Tier::Plain, Tier::Cpu];
+
+    /// The first implementation written for this tier, else the plain one.
+    pub fn choose(self, implementations: &[Implementation]) -> &Implementation {
+        implementations
+            .iter()
+            .find(|one| one.tier == self)
+            .or_else(|| implementations.iter().find(|one| one.tier == Tier::Plain))
+            .expect("a kernel has a plain implementation; `every_kernel` tests hold that")
+    }
+
+    /// The name users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Tier::Plain => "plain",
+            Tier::Cpu => "cpu",
+        }
+    }
+}
+
+/// Most workgroups along one axis that every adapter accepts.
+pub const MAX_GROUPS: usize = 65_535;
+
+/// Workgroups along x and y.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Workgroups along x.
+    pub x: u32,
+    /// Workgroups along y.
+    pub y: u32,
+}
+
+impl Launch {
+    /// `count` workgroups, folded evenly into a second axis beyond [`MAX_GROUPS`]: 70,000 → 35,000 × 2.
+    ///
+    /// `linear_group` of `shaders/lib/index.wgsl` unfolds them; a kernel must bear a few spare groups.
+    pub fn groups(count: usize) -> Launch {
+        let y = count.div_ceil(MAX_GROUPS).max(1);
+        let x = count.div_ceil(y).max(1);
+        Launch { x: x as u32, y: y as u32 }
+    }
+
+    /// Enough workgroups of `size` invocations for `count` invocations.
+    pub fn invocations(count: usize, size: usize) -> Launch {
+        Launch::groups(count.div_ceil(size))
+    }
+}
+
+/// Arithmetic and memory traffic of a launch: what it must do at least, not what it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Floating-point operations; a multiply-add counts 2.
+    pub flops: u64,
+    /// Elements read and written once each.
+    pub elements: u64,
+}
+
+impl Work {
+    /// `flops` operations, each operand's elements moved once.
+    pub fn new(flops: usize, operands: &[Operand]) -> Work {
+        let elements = operands.iter().map(|operand| operand.len as u64).sum();
+        Work { flops: flops as u64, elements }
+    }
+}
+
+/// Bytes of the uniform and the fields they hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParamBlock {
+    /// The bytes as WGSL lays them out.
+    pub bytes: Vec<u8>,
+    /// Names and offsets, compared with the WGSL struct by a test.
+    pub fields: Vec<FieldInfo>,
+}
+
+impl ParamBlock {
+    /// The block of a plain struct of 4-byte fields.
+    pub fn of<P: Pod>(params: P, names: &[&str]) -> ParamBlock {
+        let fields = names
+            .iter()
+            .enumerate()
+            .map(|(at, &name)| FieldInfo { name: name.to_owned(), offset: 4 * at as u32 })
+            .collect();
+        ParamBlock { bytes: bytemuck::bytes_of(&params).to_vec(), fields }
+    }
+}
+
+/// Declares and fills the uniform of a kernel: `params! { rows: u32 = self.rows, eps: f32 = self.eps }`.
+///
+/// Each field is 4 bytes, so Rust and WGSL agree on offsets without padding. `usize` values are converted; sizes beyond u32 cannot occur
+/// in a tensor that fits a binding.
+macro_rules! params {
+    ($($name:ident: $kind:ident = $value:expr),+ $(,)?) => {{
+        #[repr(C)]
+        #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        struct Params { $($name: $kind),+ }
+        $crate::kernels::ParamBlock::of(Params { $($name: $value as $kind),+ }, &[$(stringify!($name)),+])
+    }};
+}
+pub(crate) use params;
+
+/// Buffers of one reference run: inputs in binding order, the output with its error bound.
+pub struct Io<'a> {
+    inputs: &'a [&'a [f32]],
+    output: &'a mut [f64],
+    bounds: &'a mut [f64],
+}
+
+impl<'a> Io<'a> {
+    /// Inputs by binding order (an absent one is empty), outputs to be filled.
+    pub fn new(inputs: &'a [&'a [f32]], output: &'a mut [f64], bounds: &'a mut [f64]) -> Io<'a> {
+        Io { inputs, output, bounds }
+    }
+
+    /// Elements of an input.
+    pub fn input(&self, at: usize) -> &'a [f32] {
+        self.inputs[at]
+    }
+
+    /// Writes one element: its value, and how far correct f32 arithmetic may be from it.
+    pub fn put(&mut self, at: usize, value: f64, bound: f64) {
+        self.output[at] = value;
+        self.bounds[at] = bound;
+    }
+}
+
+/// Unit roundoff of f32, 2⁻²⁴.
+pub const UNIT_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+
+/// An instance of each kernel in each set of constants in use, at small and awkward sizes.
+pub fn every_kernel() -> Vec<Box<dyn Kernel>> {
+    let mut all: Vec<Box<dyn Kernel>> = Vec::new();
+    all.extend(matmul::instances());
+    all.extend(conv2d::instances());
+    all.extend(pool::instances());
+    all.extend(elementwise::instances());
+    all.extend(normalize::instances());
+    all.extend(softmax::instances());
+    all.extend(layer_norm::instances());
+    all.extend(resize::instances());
+    all.extend(top_mean::instances());
+    all.extend(permute::instances());
+    all.extend(channels_last::instances());
+    all.extend(concat::instances());
+    all.extend(cast::instances());
+    all
+}
+
+/// Boxes kernels of one type for [`every_kernel`].
+fn boxed<K: Kernel + 'static>(kernels: impl IntoIterator<Item = K>) -> Vec<Box<dyn Kernel>> {
+    kernels.into_iter().map(|kernel| Box::new(kernel) as Box<dyn Kernel>).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_launches_fold_evenly() {
+        assert_eq!(Launch::groups(70_000), Launch { x: 35_000, y: 2 });
+        assert_eq!(Launch::groups(65_535), Launch { x: 65_535, y: 1 });
+        assert_eq!(Launch::groups(0), Launch { x: 1, y: 1 });
+    }
+
+    #[test]
+    fn every_kernel_ends_with_a_plain_implementation_and_one_output() {
+        for kernel in every_kernel() {
+            let last = kernel.implementations().pop().map(|one| one.tier);
+            assert_eq!(last, Some(Tier::Plain), "{kernel:?}");
+            let written = kernel.operands().iter().filter(|operand| operand.access == Access::Write).count();
+            assert_eq!((written, kernel.operands().last().unwrap().access), (1, Access::Write), "{kernel:?}");
+        }
+    }
+}
