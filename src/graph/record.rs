@@ -1,0 +1,202 @@
+//! The graph a model records into: values, and the launches that make them.
+
+use std::cell::{Ref, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::graph::Tensor;
+use crate::kernels::Kernel;
+use crate::tensor::{DType, Precision, Shape};
+use crate::weights::Weight;
+
+/// Number of a value in its graph.
+pub type ValueId = usize;
+
+/// Where a value comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The input with this position in [`Graph::inputs`].
+    Input(usize),
+    /// A tensor of a checkpoint.
+    Weight(Weight),
+    /// The launch with this position in [`Graph::nodes`].
+    Launch(usize),
+}
+
+/// A buffer of the recording, written once.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// Number of elements.
+    pub len: usize,
+    /// Storage type.
+    pub dtype: DType,
+    /// What fills it.
+    pub source: Source,
+}
+
+impl Value {
+    /// Size on a device.
+    pub fn bytes(&self) -> usize {
+        self.len * self.dtype.size()
+    }
+}
+
+/// One kernel launch.
+#[derive(Clone)]
+pub struct Node {
+    /// What runs.
+    pub kernel: Arc<dyn Kernel>,
+    /// Values read, in binding order; `None` where an optional operand is left out.
+    pub inputs: Vec<Option<ValueId>>,
+    /// Value written.
+    pub output: ValueId,
+    /// The concrete type of `Elem`.
+    pub elem: DType,
+    /// Shape of the result.
+    pub shape: Shape,
+    /// Name of the first weight read.
+    pub weight: Option<String>,
+    /// The model's line.
+    pub location: &'static Location<'static>,
+}
+
+impl Node {
+    /// `src/models/wide_resnet.rs:88`.
+    pub fn line(&self) -> String {
+        format!("{}:{}", self.location.file(), self.location.line())
+    }
+}
+
+impl fmt::Display for Node {
+    /// Kernel, weight, shape and line, for messages.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kernel.name())?;
+        if let Some(weight) = &self.weight {
+            write!(f, " (`{weight}`)")?;
+        }
+        write!(f, " → {} at {}", self.shape, self.line())
+    }
+}
+
+/// A recording: models append to it, devices run it.
+#[derive(Default)]
+pub struct Graph {
+    precision: Precision,
+    recorded: RefCell<Recorded>,
+}
+
+#[derive(Default)]
+struct Recorded {
+    values: Vec<Value>,
+    nodes: Vec<Node>,
+    inputs: Vec<(String, Shape)>,
+    weights: HashMap<(u64, DType), ValueId>,
+}
+
+impl Graph {
+    /// An empty recording whose weights and activations are stored at `precision`.
+    pub fn new(precision: Precision) -> Graph {
+        Graph { precision, ..Graph::default() }
+    }
+
+    /// Storage of weights and activations.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// A named f32 input, given anew in each run.
+    pub fn input(&self, name: &str, shape: impl Into<Shape>) -> Tensor<'_> {
+        let shape = shape.into();
+        let mut recorded = self.recorded.borrow_mut();
+        let source = Source::Input(recorded.inputs.len());
+        recorded.inputs.push((name.to_owned(), shape));
+        let id = recorded.value(shape.len(), DType::F32, source);
+        Tensor::new(self, id, shape, DType::F32)
+    }
+
+    /// A weight stored at the precision of the graph.
+    pub fn weight(&self, weight: &Weight) -> Tensor<'_> {
+        self.weight_as(weight, self.precision.storage())
+    }
+
+    /// A weight that stays f32 whatever the precision: a bias, the scale of a norm.
+    pub fn weight_f32(&self, weight: &Weight) -> Tensor<'_> {
+        self.weight_as(weight, DType::F32)
+    }
+
+    fn weight_as(&self, weight: &Weight, dtype: DType) -> Tensor<'_> {
+        let mut recorded = self.recorded.borrow_mut();
+        let shape = weight.shape();
+        let key = (weight.id(), dtype);
+        let id = match recorded.weights.get(&key) {
+            Some(&id) => id,
+            None => {
+                let id = recorded.value(shape.len(), dtype, Source::Weight(weight.clone()));
+                recorded.weights.insert(key, id);
+                id
+            }
+        };
+        Tensor::new(self, id, shape, dtype)
+    }
+
+    /// Appends a launch whose operands have been checked by the op that calls this.
+    ///
+    /// Panics at the model's line when an operand's length or storage is not what the kernel declares.
+    #[track_caller]
+    pub(super) fn launch(&self, kernel: impl Kernel + 'static, inputs: &[Option<Tensor<'_>>], shape: Shape, elem: DType) -> Tensor<'_> {
+        let operands = kernel.operands();
+        let (output, declared) = operands.split_last().expect("a kernel has an output");
+        assert!(declared.len() == inputs.len(), "{kernel:?} reads {} buffers, not {}", declared.len(), inputs.len());
+        assert!(output.len == shape.len(), "{kernel:?} writes {} elements, {shape} holds {}", output.len, shape.len());
+        let mut recorded = self.recorded.borrow_mut();
+        let mut weight = None;
+        for (operand, input) in declared.iter().zip(inputs) {
+            let len = input.map_or(0, |tensor| tensor.shape().len());
+            assert!(len == operand.len, "{kernel:?}: `{}` holds {} elements, not {len}", operand.name, operand.len);
+            let Some(input) = input else { continue };
+            assert!(std::ptr::eq(input.graph(), self), "{kernel:?}: `{}` belongs to another graph", operand.name);
+            let wanted = operand.storage.dtype(elem);
+            assert!(input.dtype() == wanted, "{kernel:?}: `{}` is {}, not {wanted}", operand.name, input.dtype());
+            if let Source::Weight(source) = &recorded.values[input.id()].source {
+                weight.get_or_insert_with(|| source.name().to_owned());
+            }
+        }
+        let dtype = output.storage.dtype(elem);
+        let source = Source::Launch(recorded.nodes.len());
+        let id = recorded.value(shape.len(), dtype, source);
+        recorded.nodes.push(Node {
+            kernel: Arc::new(kernel),
+            inputs: inputs.iter().map(|input| input.map(|tensor| tensor.id())).collect(),
+            output: id,
+            elem,
+            shape,
+            weight,
+            location: Location::caller(),
+        });
+        Tensor::new(self, id, shape, dtype)
+    }
+
+    /// All launches in order.
+    pub fn nodes(&self) -> Ref<'_, [Node]> {
+        Ref::map(self.recorded.borrow(), |recorded| recorded.nodes.as_slice())
+    }
+
+    /// All values in order.
+    pub fn values(&self) -> Ref<'_, [Value]> {
+        Ref::map(self.recorded.borrow(), |recorded| recorded.values.as_slice())
+    }
+
+    /// Names and shapes of the inputs, in the order runs expect them.
+    pub fn inputs(&self) -> Ref<'_, [(String, Shape)]> {
+        Ref::map(self.recorded.borrow(), |recorded| recorded.inputs.as_slice())
+    }
+}
+
+impl Recorded {
+    fn value(&mut self, len: usize, dtype: DType, source: Source) -> ValueId {
+        self.values.push(Value { len, dtype, source });
+        self.values.len() - 1
+    }
+}

@@ -1,0 +1,376 @@
+//! The vocabulary models are written in. All shape rules live here; a mistake panics at the model's line with both shapes.
+
+use std::fmt;
+use std::ops::{Add, Mul, Sub};
+
+use crate::graph::{Graph, ValueId};
+use crate::kernels::{
+    Activation, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Extreme, Interpolation, Kernel, LayerNorm, Matmul,
+    NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
+};
+use crate::tensor::{DType, MAX_RANK, Shape};
+
+/// A handle on a value of a recording: dense, row-major, written once.
+#[derive(Clone, Copy)]
+pub struct Tensor<'g> {
+    graph: &'g Graph,
+    id: ValueId,
+    shape: Shape,
+    dtype: DType,
+}
+
+/// What happens to the sums of a matrix product or convolution before they are stored: `activation(sum + bias + residual)`.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'g> {
+    /// `[channels]`, f32.
+    pub bias: Option<Tensor<'g>>,
+    /// Shaped like the result.
+    pub residual: Option<Tensor<'g>>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl<'g> Tensor<'g> {
+    pub(super) fn new(graph: &'g Graph, id: ValueId, shape: Shape, dtype: DType) -> Tensor<'g> {
+        Tensor { graph, id, shape, dtype }
+    }
+
+    /// The recording it belongs to.
+    pub fn graph(self) -> &'g Graph {
+        self.graph
+    }
+
+    /// Its value there.
+    pub fn id(self) -> ValueId {
+        self.id
+    }
+
+    /// Sizes of its axes.
+    pub fn shape(self) -> Shape {
+        self.shape
+    }
+
+    /// Storage type.
+    pub fn dtype(self) -> DType {
+        self.dtype
+    }
+
+    /// The same elements under another shape. Free.
+    #[track_caller]
+    pub fn reshape(self, shape: impl Into<Shape>) -> Tensor<'g> {
+        let shape = shape.into();
+        assert!(shape.len() == self.shape.len(), "reshape: {} does not hold as many elements as {shape}", self.shape);
+        Tensor { shape, ..self }
+    }
+
+    /// Matrix product: `self` `[…, k]` times `right` `[k, n]` → `[…, n]`, then the epilogue.
+    #[track_caller]
+    pub fn matmul(self, right: Tensor<'g>, epilogue: Epilogue<'g>) -> Tensor<'g> {
+        self.pair(right, Pairing::Product, epilogue, "matmul")
+    }
+
+    /// Euclidean distances between the rows of `self` `[m, k]` and the columns of `columns` `[k, n]` → `[m, n]`.
+    #[track_caller]
+    pub fn distances(self, columns: Tensor<'g>) -> Tensor<'g> {
+        let epilogue = Epilogue { activation: Activation::Sqrt, ..Epilogue::default() };
+        self.pair(columns, Pairing::SquaredDifference, epilogue, "distances")
+    }
+
+    #[track_caller]
+    fn pair(self, right: Tensor<'g>, pairing: Pairing, epilogue: Epilogue<'g>, word: &str) -> Tensor<'g> {
+        let [inner, cols] = right.shape.axes();
+        assert!(
+            self.shape.cols() == inner,
+            "{word}: {} times {}: inner sizes {} and {inner} differ",
+            self.shape,
+            right.shape,
+            self.shape.cols()
+        );
+        let shape = self.shape.with_cols(cols);
+        epilogue.check(shape, word);
+        let kernel = Matmul {
+            rows: self.shape.rows(),
+            cols,
+            inner,
+            pairing,
+            has_bias: epilogue.bias.is_some(),
+            has_residual: epilogue.residual.is_some(),
+            activation: epilogue.activation,
+        };
+        self.launch(kernel, &[Some(self), Some(right), epilogue.bias, epilogue.residual], shape)
+    }
+
+    /// Convolution, channels last: `self` `[b, h, w, c]` with `weight` `[kh, kw, c, o]` → `[b, h', w', o]`, zero padding, then the epilogue.
+    #[track_caller]
+    pub fn conv2d(self, weight: Tensor<'g>, stride: usize, padding: usize, epilogue: Epilogue<'g>) -> Tensor<'g> {
+        let [batch, height, width, channels_in] = self.shape.axes();
+        let [kernel_height, kernel_width, weight_channels, channels_out] = weight.shape.axes();
+        assert!(
+            channels_in == weight_channels,
+            "conv2d: input {} has {channels_in} channels, weight {} expects {weight_channels}",
+            self.shape,
+            weight.shape
+        );
+        assert!(
+            kernel_height <= height + 2 * padding && kernel_width <= width + 2 * padding,
+            "conv2d: window {kernel_height}×{kernel_width} exceeds the input {} with padding {padding}",
+            self.shape
+        );
+        let kernel = Conv2d {
+            batch,
+            height,
+            width,
+            channels_in,
+            channels_out,
+            kernel: (kernel_height, kernel_width),
+            stride,
+            padding,
+            has_bias: epilogue.bias.is_some(),
+            has_residual: epilogue.residual.is_some(),
+            activation: epilogue.activation,
+        };
+        let shape = Shape::from([batch, kernel.height_out(), kernel.width_out(), channels_out]);
+        epilogue.check(shape, "conv2d");
+        self.launch(kernel, &[Some(self), Some(weight), epilogue.bias, epilogue.residual], shape)
+    }
+
+    /// Largest value of each `window` × `window` patch, channels last; the padding never wins.
+    #[track_caller]
+    pub fn max_pool(self, window: usize, stride: usize, padding: usize) -> Tensor<'g> {
+        self.pool(PoolKind::Max, window, stride, padding)
+    }
+
+    /// Mean of each `window` × `window` patch, channels last; zeros of the padding count.
+    #[track_caller]
+    pub fn average_pool(self, window: usize, stride: usize, padding: usize) -> Tensor<'g> {
+        self.pool(PoolKind::Average, window, stride, padding)
+    }
+
+    #[track_caller]
+    fn pool(self, kind: PoolKind, window: usize, stride: usize, padding: usize) -> Tensor<'g> {
+        let [batch, height, width, channels] = self.shape.axes();
+        assert!(2 * padding <= window, "pool: padding {padding} exceeds half the window {window}");
+        assert!(
+            window <= height + 2 * padding && window <= width + 2 * padding,
+            "pool: window {window} exceeds the input {} with padding {padding}",
+            self.shape
+        );
+        let kernel = Pool { kind, batch, height, width, channels, window, stride, padding };
+        let shape = Shape::from([batch, kernel.height_out(), kernel.width_out(), channels]);
+        self.launch(kernel, &[Some(self)], shape)
+    }
+
+    /// `activation(scale·x + offset)` of each element.
+    #[track_caller]
+    pub fn map(self, activation: Activation, scale: f32, offset: f32) -> Tensor<'g> {
+        self.launch(Unary { activation, scale, offset, len: self.shape.len() }, &[Some(self)], self.shape)
+    }
+
+    /// An activation of each element.
+    #[track_caller]
+    pub fn activate(self, activation: Activation) -> Tensor<'g> {
+        self.map(activation, 1.0, 0.0)
+    }
+
+    /// Each element times a number.
+    #[track_caller]
+    pub fn scale(self, factor: f32) -> Tensor<'g> {
+        self.map(Activation::Identity, factor, 0.0)
+    }
+
+    /// Element by element; `right` may lack leading axes and then repeats along them.
+    #[track_caller]
+    fn combine(self, op: BinaryOp, right: Tensor<'g>) -> Tensor<'g> {
+        assert!(
+            self.shape.sizes().ends_with(right.shape.sizes()),
+            "{op:?}: {} is not a trailing part of {}",
+            right.shape,
+            self.shape
+        );
+        let kernel = Binary { op, len: self.shape.len(), right_len: right.shape.len() };
+        self.launch(kernel, &[Some(self), Some(right)], self.shape)
+    }
+
+    /// Softmax over the last axis.
+    #[track_caller]
+    pub fn softmax(self) -> Tensor<'g> {
+        self.launch(Softmax { rows: self.shape.rows(), cols: self.shape.cols() }, &[Some(self)], self.shape)
+    }
+
+    /// Layer norm over the last axis with its scale and offset, both f32 `[cols]` (Ba et al. 2016).
+    #[track_caller]
+    pub fn layer_norm(self, weight: Tensor<'g>, bias: Tensor<'g>, eps: f32) -> Tensor<'g> {
+        let kernel = LayerNorm { rows: self.shape.rows(), cols: self.shape.cols(), eps };
+        self.launch(kernel, &[Some(self), Some(weight), Some(bias)], self.shape)
+    }
+
+    /// Each row divided by its Euclidean length, or by `eps` where that is longer.
+    #[track_caller]
+    pub fn normalize_rows(self, eps: f32) -> Tensor<'g> {
+        let kernel = NormalizeRows { rows: self.shape.rows(), cols: self.shape.cols(), eps };
+        self.launch(kernel, &[Some(self)], self.shape)
+    }
+
+    /// `[b, h, w, c]` resized to `[b, size.0, size.1, c]` as PyTorch's `interpolate` (half-pixel centres, no antialiasing).
+    #[track_caller]
+    pub fn resize(self, interpolation: Interpolation, size: (usize, usize)) -> Tensor<'g> {
+        let [batch, height, width, channels] = self.shape.axes();
+        let (height_out, width_out) = size;
+        let kernel = Resize { interpolation, batch, height, width, channels, height_out, width_out };
+        self.launch(kernel, &[Some(self)], Shape::from([batch, height_out, width_out, channels]))
+    }
+
+    /// Mean of the `count` largest or smallest of each row: f32 `[rows, cols]` → `[rows]`.
+    #[track_caller]
+    pub fn top_mean(self, extreme: Extreme, count: usize) -> Tensor<'g> {
+        let [rows, cols] = self.shape.axes();
+        assert!(count > 0 && count <= cols, "top_mean: {count} of {cols} columns");
+        self.launch(TopMean { extreme, rows, cols, count }, &[Some(self)], Shape::from([rows]))
+    }
+
+    /// Axes in another order: axis i of the result is axis `order[i]` of `self`.
+    #[track_caller]
+    pub fn permute(self, order: &[usize]) -> Tensor<'g> {
+        let rank = self.shape.rank();
+        let mut seen = [false; MAX_RANK];
+        for &axis in order {
+            assert!(axis < rank && !seen[axis], "permute: {order:?} is no order of the axes of {}", self.shape);
+            seen[axis] = true;
+        }
+        assert!(order.len() == rank, "permute: {order:?} is no order of the axes of {}", self.shape);
+        let lead = MAX_RANK - rank;
+        let mut sizes = [1; MAX_RANK];
+        sizes[lead..].copy_from_slice(self.shape.sizes());
+        let mut full = std::array::from_fn(|axis| axis);
+        for (at, &axis) in order.iter().enumerate() {
+            full[lead + at] = lead + axis;
+        }
+        let shape: Vec<usize> = order.iter().map(|&axis| self.shape[axis]).collect();
+        self.launch(Permute { sizes, order: full }, &[Some(self)], Shape::new(&shape))
+    }
+
+    /// `[m, n]` → `[n, m]`.
+    #[track_caller]
+    pub fn transposed(self) -> Tensor<'g> {
+        self.permute(&[1, 0])
+    }
+
+    /// `[b, c, h, w]` → `[b, h, w, c']` with zero channels added up to the next multiple of `multiple`.
+    #[track_caller]
+    pub fn channels_last(self, multiple: usize) -> Tensor<'g> {
+        let [batch, channels, height, width] = self.shape.axes();
+        let padded = channels.next_multiple_of(multiple);
+        let kernel = ChannelsLast { batch, channels, height, width, padded };
+        self.launch(kernel, &[Some(self)], Shape::from([batch, height, width, padded]))
+    }
+
+    /// `[b, h, w, c]` → `[b, c, h, w]`, as PyTorch lays images out.
+    #[track_caller]
+    pub fn channels_first(self) -> Tensor<'g> {
+        self.permute(&[0, 3, 1, 2])
+    }
+
+    /// Joined along the last axis: `[…, m]` and `[…, n]` → `[…, m + n]`.
+    #[track_caller]
+    pub fn concat(self, right: Tensor<'g>) -> Tensor<'g> {
+        let (left, rows) = (self.shape.cols(), self.shape.rows());
+        assert!(right.shape.rows() == rows, "concat: row counts of {} and {} differ", self.shape, right.shape);
+        let kernel = Concat { rows, left, right: right.shape.cols() };
+        self.launch(kernel, &[Some(self), Some(right)], self.shape.with_cols(left + right.shape.cols()))
+    }
+
+    /// The same values in another storage; free when it is the same.
+    #[track_caller]
+    pub fn cast(self, dtype: DType) -> Tensor<'g> {
+        if dtype == self.dtype {
+            return self;
+        }
+        let direction = match dtype {
+            DType::F32 => CastDirection::ToF32,
+            DType::F16 => CastDirection::FromF32,
+        };
+        self.graph.launch(Cast { direction, len: self.shape.len() }, &[Some(self)], self.shape, DType::F16)
+    }
+
+    /// Records a launch whose `Elem` is the storage of `self`.
+    #[track_caller]
+    fn launch(self, kernel: impl Kernel + 'static, inputs: &[Option<Tensor<'g>>], shape: Shape) -> Tensor<'g> {
+        self.graph.launch(kernel, inputs, shape, self.dtype)
+    }
+}
+
+impl Epilogue<'_> {
+    #[track_caller]
+    fn check(&self, shape: Shape, word: &str) {
+        if let Some(bias) = self.bias {
+            assert!(bias.shape.sizes() == [shape.cols()], "{word}: bias {} does not fit the result {shape}", bias.shape);
+        }
+        if let Some(residual) = self.residual {
+            assert!(residual.shape.len() == shape.len(), "{word}: residual {} does not fit the result {shape}", residual.shape);
+        }
+    }
+}
+
+impl<'g> Add for Tensor<'g> {
+    type Output = Tensor<'g>;
+    #[track_caller]
+    fn add(self, right: Tensor<'g>) -> Tensor<'g> {
+        self.combine(BinaryOp::Add, right)
+    }
+}
+
+impl<'g> Sub for Tensor<'g> {
+    type Output = Tensor<'g>;
+    #[track_caller]
+    fn sub(self, right: Tensor<'g>) -> Tensor<'g> {
+        self.combine(BinaryOp::Sub, right)
+    }
+}
+
+impl<'g> Mul for Tensor<'g> {
+    type Output = Tensor<'g>;
+    #[track_caller]
+    fn mul(self, right: Tensor<'g>) -> Tensor<'g> {
+        self.combine(BinaryOp::Mul, right)
+    }
+}
+
+impl fmt::Debug for Tensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor #{} {} {}", self.id, self.shape, self.dtype)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Precision;
+
+    #[test]
+    #[should_panic(expected = "matmul: [4, 3] times [5, 2]: inner sizes 3 and 5 differ")]
+    fn a_shape_mistake_names_both_shapes() {
+        let graph = Graph::new(Precision::F32);
+        let (a, b) = (graph.input("a", [4, 3]), graph.input("b", [5, 2]));
+        a.matmul(b, Epilogue::default());
+    }
+
+    #[test]
+    fn a_node_knows_the_line_that_wrote_it() {
+        let graph = Graph::new(Precision::F32);
+        let x = graph.input("x", [2, 3]);
+        let line = line!() + 1;
+        let y = x + x;
+        assert_eq!(graph.nodes()[0].line(), format!("{}:{line}", file!()));
+        assert_eq!(y.shape(), x.shape());
+    }
+
+    #[test]
+    fn reshape_is_free_and_permute_is_not() {
+        let graph = Graph::new(Precision::F32);
+        let x = graph.input("x", [2, 3, 4]);
+        assert_eq!(x.reshape([6, 4]).id(), x.id());
+        assert!(graph.nodes().is_empty());
+        assert_eq!(x.permute(&[2, 0, 1]).shape(), Shape::from([4, 2, 3]));
+        assert_eq!(graph.nodes().len(), 1);
+    }
+}
