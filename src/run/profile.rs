@@ -1,0 +1,85 @@
+//! Where the time of a program goes: one row per launch, with rates.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::graph::Node;
+
+/// One launch of a profiled run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Kernel family.
+    pub kernel: String,
+    /// WGSL file that ran.
+    pub file: String,
+    /// First weight read.
+    pub weight: Option<String>,
+    /// The model's line.
+    pub line: String,
+    /// Shape of the result.
+    pub shape: String,
+    /// Device time in microseconds.
+    pub microseconds: f64,
+    /// 10⁹ floating-point operations per second.
+    pub gflops: f64,
+    /// 10⁹ bytes per second, counting each operand once.
+    pub gigabytes: f64,
+}
+
+impl Row {
+    pub(super) fn new(node: &Node, file: &str, nanoseconds: f64) -> Row {
+        let work = node.kernel.work();
+        let bytes = work.elements as f64 * node.elem.size() as f64;
+        Row {
+            kernel: node.kernel.name().to_owned(),
+            file: file.to_owned(),
+            weight: node.weight.clone(),
+            line: node.line(),
+            shape: node.shape.to_string(),
+            microseconds: nanoseconds / 1e3,
+            gflops: work.flops as f64 / nanoseconds,
+            gigabytes: bytes / nanoseconds,
+        }
+    }
+}
+
+/// All launches of one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Profile {
+    /// Device and driver.
+    pub device: String,
+    /// Launches in order.
+    pub rows: Vec<Row>,
+}
+
+impl Profile {
+    /// Device time of all launches in milliseconds.
+    pub fn milliseconds(&self) -> f64 {
+        self.rows.iter().map(|row| row.microseconds).sum::<f64>() / 1e3
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.device)?;
+        writeln!(f, "{:>10} {:>6} {:>9} {:>8}  {:<16} {:<20} weight, line", "µs", "%", "GFLOP/s", "GB/s", "file", "result")?;
+        let total = self.milliseconds() * 1e3;
+        for row in &self.rows {
+            writeln!(
+                f,
+                "{:>10.1} {:>6.1} {:>9.1} {:>8.2}  {:<16} {:<20} {} {}",
+                row.microseconds,
+                100.0 * row.microseconds / total,
+                row.gflops,
+                row.gigabytes,
+                row.file,
+                row.shape,
+                row.weight.as_deref().unwrap_or("–"),
+                row.line
+            )?;
+        }
+        writeln!(f, "{:>10.1} µs in {} launches", total, self.rows.len())?;
+        write!(f, "Rows must not be summed to compare a fused with an unfused recording.")
+    }
+}

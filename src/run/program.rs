@@ -1,0 +1,311 @@
+//! A recording made ready for a device: compile once, run many times.
+
+use crate::error::{Code, Error, Result};
+use crate::graph::{Graph, Place, Plan, Source, Tensor, ValueId};
+use crate::kernels::UNIT_ROUNDOFF;
+use crate::run::device::{Backend, Device};
+use crate::run::gpu::{Counted, Gpu, UNIFORM_ALIGNMENT, decode};
+use crate::run::profile::{Profile, Row};
+use crate::run::reference;
+use crate::tensor::{Array, DType};
+
+/// Work after which a submission is closed, so that none outlives a driver's watchdog: half a second at 400 GFLOP/s.
+const SUBMISSION_FLOPS: u64 = 200_000_000_000;
+
+/// Launches between two timestamps queries of one pass, within wgpu's 4,096 queries a set.
+const PROFILED_LAUNCHES: usize = 2048;
+
+/// A compiled recording with its buffers; runs allocate nothing on the device.
+pub struct Program {
+    plan: Plan,
+    device: Device,
+    gpu: Option<Prepared>,
+}
+
+/// Everything a run on a GPU needs, made once.
+struct Prepared {
+    steps: Vec<Step>,
+    /// Ranges of `steps`, one per submission.
+    submissions: Vec<std::ops::Range<usize>>,
+    inputs: Vec<Counted>,
+    outputs: Vec<Output>,
+    /// Kept for the bind groups.
+    _slots: Vec<Counted>,
+    _params: Counted,
+}
+
+struct Step {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    x: u32,
+    y: u32,
+    file: &'static str,
+}
+
+struct Output {
+    from: wgpu::Buffer,
+    readback: Counted,
+    bytes: usize,
+    dtype: DType,
+}
+
+impl Program {
+    /// Plans buffers, builds missing pipelines, uploads weights that are not yet on the device, and writes all parameters and bind groups.
+    ///
+    /// Errors: a tensor beyond the adapter's limits or memory, f16 where the adapter lacks it, unreadable or non-finite weights.
+    /// Panics when the outputs belong to another graph.
+    #[track_caller]
+    pub fn compile(device: &Device, graph: &Graph, outputs: &[Tensor<'_>]) -> Result<Program> {
+        let plan = Plan::new(graph, outputs);
+        let gpu = match &device.backend {
+            Backend::Gpu(gpu) => Some(Prepared::new(gpu, &plan)?),
+            Backend::Reference => {
+                reference::check_weights(&plan)?;
+                None
+            }
+        };
+        Ok(Program { plan, device: device.clone(), gpu })
+    }
+
+    /// What runs, and where its values live.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Runs with the inputs in the order they were recorded; returns the outputs in the order they were asked for.
+    ///
+    /// Errors: a lost or hanging device. Panics when the inputs are not those of the recording.
+    #[track_caller]
+    pub fn run(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
+        self.check_inputs(inputs);
+        match (&self.device.backend, &self.gpu) {
+            (Backend::Gpu(gpu), Some(prepared)) => {
+                prepared.upload(gpu, inputs)?;
+                for range in &prepared.submissions {
+                    prepared.submit(gpu, range.clone(), range.end == prepared.steps.len());
+                }
+                prepared.download(gpu, &self.plan)
+            }
+            _ => reference::run(&self.plan, inputs),
+        }
+    }
+
+    /// Runs once with a timestamp between launches and reports each of them. The device time of launches must not be summed to compare
+    /// recordings: launches overlap, and a fused kernel does the work of several.
+    #[track_caller]
+    pub fn profile(&self, inputs: &[&Array]) -> Result<Profile> {
+        self.check_inputs(inputs);
+        let (Backend::Gpu(gpu), Some(prepared)) = (&self.device.backend, &self.gpu) else {
+            return Err(Error::new(Code::Usage, "the reference has no device time to profile").hint("choose an adapter with `--device`"));
+        };
+        prepared.upload(gpu, inputs)?;
+        let nanoseconds = prepared.timed(gpu)?;
+        let rows = self.plan.nodes.iter().zip(&prepared.steps).zip(nanoseconds);
+        let rows = rows.map(|((node, step), nanoseconds)| Row::new(node, step.file, nanoseconds)).collect();
+        Ok(Profile { device: self.device.name(), rows })
+    }
+
+    #[track_caller]
+    fn check_inputs(&self, inputs: &[&Array]) {
+        let expected = &self.plan.inputs;
+        assert!(expected.len() == inputs.len(), "the program takes {} inputs, not {}", expected.len(), inputs.len());
+        for ((name, shape), input) in expected.iter().zip(inputs) {
+            assert!(*shape == input.shape(), "input `{name}` is {shape}, not {}", input.shape());
+        }
+    }
+}
+
+impl Prepared {
+    fn new(gpu: &Gpu, plan: &Plan) -> Result<Prepared> {
+        gpu.check()?;
+        if plan.values.iter().any(|value| value.dtype == DType::F16) && !gpu.adapter.f16 {
+            return Err(Error::new(Code::NoAdapter, format!("{} cannot store f16", gpu.adapter.name)).hint("use `--precision f32`"));
+        }
+        for node in &plan.nodes {
+            for &id in node.inputs.iter().flatten().chain([&node.output]) {
+                gpu.check_binding(&node.to_string(), plan.values[id].bytes() as u64)?;
+            }
+        }
+        let storage = wgpu::BufferUsages::STORAGE;
+        let mut inputs = Vec::new();
+        for (name, shape) in &plan.inputs {
+            let label = format!("input `{name}` {shape}");
+            inputs.push(gpu.buffer(&label, shape.len() * DType::F32.size(), storage | wgpu::BufferUsages::COPY_DST)?);
+        }
+        let mut slots = Vec::new();
+        for (at, &bytes) in plan.slots.iter().enumerate() {
+            slots.push(gpu.buffer(&format!("slot {at}"), bytes, storage | wgpu::BufferUsages::COPY_SRC)?);
+        }
+        let mut weights = Vec::new();
+        for &id in &plan.weights {
+            if let Source::Weight(weight) = &plan.values[id].source {
+                weights.push(gpu.weight(weight, plan.values[id].dtype)?);
+            }
+        }
+        let buffer_of = |id: ValueId| -> &wgpu::Buffer {
+            match plan.places[id] {
+                Place::Input(at) => &inputs[at].buffer,
+                Place::Weight(at) => &weights[at],
+                Place::Slot(at) => &slots[at].buffer,
+                Place::Unused => unreachable!("a planned launch reads and writes placed values"),
+            }
+        };
+
+        let params = gpu.buffer(
+            "parameters",
+            plan.nodes.len() * UNIFORM_ALIGNMENT,
+            wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        )?;
+        let mut bytes = vec![0; plan.nodes.len() * UNIFORM_ALIGNMENT];
+        for (at, node) in plan.nodes.iter().enumerate() {
+            let block = node.kernel.params().bytes;
+            bytes[at * UNIFORM_ALIGNMENT..][..block.len()].copy_from_slice(&block);
+        }
+        gpu.queue.write_buffer(&params.buffer, 0, &bytes);
+
+        let implementations: Vec<_> = plan.nodes.iter().map(|node| node.kernel.implementations()).collect();
+        let chosen: Vec<_> = implementations.iter().map(|all| gpu.tier.choose(all)).collect();
+        build_pipelines(gpu, plan, &chosen)?;
+        let mut steps = Vec::new();
+        for (at, (node, implementation)) in plan.nodes.iter().zip(&chosen).enumerate() {
+            let pipeline = gpu.pipeline(&*node.kernel, implementation, node.elem)?;
+            let operands: Vec<Option<wgpu::BufferBinding<'_>>> = node
+                .inputs
+                .iter()
+                .chain([&Some(node.output)])
+                .map(|id| id.map(|id| buffer_of(id).as_entire_buffer_binding()))
+                .collect();
+            let uniform = wgpu::BufferBinding {
+                buffer: &params.buffer,
+                offset: (at * UNIFORM_ALIGNMENT) as u64,
+                size: wgpu::BufferSize::new(UNIFORM_ALIGNMENT as u64),
+            };
+            let bind_group = gpu.guarded(&node.to_string(), || gpu.bind(&pipeline, uniform, &operands))?;
+            steps.push(Step {
+                pipeline: pipeline.pipeline.clone(),
+                bind_group,
+                x: implementation.launch.x,
+                y: implementation.launch.y,
+                file: implementation.file,
+            });
+        }
+
+        let mut outputs = Vec::new();
+        for &(id, shape) in &plan.outputs {
+            let value = &plan.values[id];
+            assert!(matches!(plan.places[id], Place::Slot(_)), "an output {shape} must be computed, not handed through");
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            let readback = gpu.buffer(&format!("result {shape}"), value.bytes(), usage)?;
+            outputs.push(Output { from: buffer_of(id).clone(), readback, bytes: value.bytes(), dtype: value.dtype });
+        }
+        let submissions = split(plan);
+        Ok(Prepared { steps, submissions, inputs, outputs, _slots: slots, _params: params })
+    }
+
+    fn upload(&self, gpu: &Gpu, inputs: &[&Array]) -> Result<()> {
+        gpu.check()?;
+        for (buffer, input) in self.inputs.iter().zip(inputs) {
+            gpu.queue.write_buffer(&buffer.buffer, 0, bytemuck::cast_slice(input.data()));
+        }
+        Ok(())
+    }
+
+    fn submit(&self, gpu: &Gpu, range: std::ops::Range<usize>, last: bool) {
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut bound: Option<&wgpu::ComputePipeline> = None;
+            for step in &self.steps[range] {
+                if bound != Some(&step.pipeline) {
+                    pass.set_pipeline(&step.pipeline);
+                    bound = Some(&step.pipeline);
+                }
+                pass.set_bind_group(0, &step.bind_group, &[]);
+                pass.dispatch_workgroups(step.x, step.y, 1);
+            }
+        }
+        if last {
+            for output in &self.outputs {
+                let bytes = output.readback.buffer.size();
+                encoder.copy_buffer_to_buffer(&output.from, 0, &output.readback.buffer, 0, bytes);
+            }
+        }
+        gpu.queue.submit([encoder.finish()]);
+    }
+
+    fn download(&self, gpu: &Gpu, plan: &Plan) -> Result<Vec<Array>> {
+        let mut arrays = Vec::new();
+        for (output, &(_, shape)) in self.outputs.iter().zip(&plan.outputs) {
+            let data = gpu.read(&output.readback.buffer, output.bytes, |bytes| decode(bytes, output.dtype))?;
+            arrays.push(Array::new(shape, data));
+        }
+        Ok(arrays)
+    }
+
+    /// Device time of each step in nanoseconds; wall time of a submission each where the adapter has no timestamps.
+    fn timed(&self, gpu: &Gpu) -> Result<Vec<f64>> {
+        let mut nanoseconds = Vec::new();
+        if !gpu.adapter.timestamps {
+            for at in 0..self.steps.len() {
+                gpu.wait()?;
+                let start = std::time::Instant::now();
+                self.submit(gpu, at..at + 1, false);
+                gpu.wait()?;
+                nanoseconds.push(start.elapsed().as_nanos() as f64);
+            }
+            return Ok(nanoseconds);
+        }
+        for from in (0..self.steps.len()).step_by(PROFILED_LAUNCHES) {
+            let steps = &self.steps[from..(from + PROFILED_LAUNCHES).min(self.steps.len())];
+            let ticks = gpu.ticks(steps.len() + 1, |pass, queries| {
+                pass.write_timestamp(queries, 0);
+                for (step, query) in steps.iter().zip(1..) {
+                    pass.set_pipeline(&step.pipeline);
+                    pass.set_bind_group(0, &step.bind_group, &[]);
+                    pass.dispatch_workgroups(step.x, step.y, 1);
+                    pass.write_timestamp(queries, query);
+                }
+            })?;
+            nanoseconds.extend(ticks.windows(2).map(|pair| pair[1] - pair[0]));
+        }
+        Ok(nanoseconds)
+    }
+}
+
+/// Builds the pipelines of a plan on all cores; the cache keeps them.
+fn build_pipelines(gpu: &Gpu, plan: &Plan, chosen: &[&crate::kernels::Implementation]) -> Result<()> {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    std::thread::scope(|scope| {
+        let work = || -> Result<()> {
+            loop {
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let Some(node) = plan.nodes.get(at) else { return Ok(()) };
+                gpu.pipeline(&*node.kernel, chosen[at], node.elem)?;
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+/// Cuts the launches into submissions of at most [`SUBMISSION_FLOPS`].
+fn split(plan: &Plan) -> Vec<std::ops::Range<usize>> {
+    let mut ranges = Vec::new();
+    let (mut from, mut flops) = (0, 0);
+    for (at, node) in plan.nodes.iter().enumerate() {
+        let cost = node.kernel.work().flops;
+        if at > from && flops + cost > SUBMISSION_FLOPS {
+            ranges.push(from..at);
+            (from, flops) = (at, 0);
+        }
+        flops += cost;
+    }
+    ranges.push(from..plan.nodes.len());
+    ranges
+}
+
+/// How far one stored element may be from the twin's value: arithmetic plus the rounding of its storage.
+pub(super) fn stored_bound(value: f64, bound: f64, dtype: DType) -> f64 {
+    bound + dtype.unit_roundoff().max(UNIT_ROUNDOFF) * (value.abs() + bound) + dtype.underflow()
+}

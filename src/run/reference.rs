@@ -1,0 +1,91 @@
+//! Runs a plan kernel by kernel on the f64 twins. Slow, deterministic, no GPU.
+
+use crate::error::Result;
+use crate::graph::{Node, Plan, Source};
+use crate::kernels::Io;
+use crate::tensor::{Array, DType};
+
+/// Values of a launch in f64, and how far correct device arithmetic may be from each.
+pub(super) struct Twin {
+    pub(super) values: Vec<f64>,
+    pub(super) bounds: Vec<f64>,
+}
+
+/// Runs one twin. Elements it forgets to write stay NaN.
+pub(super) fn twin(kernel: &dyn crate::kernels::Kernel, inputs: &[&[f32]]) -> Twin {
+    let len = kernel.output_len();
+    let mut values = vec![f64::NAN; len];
+    let mut bounds = vec![f64::NAN; len];
+    kernel.reference(&mut Io::new(inputs, &mut values, &mut bounds));
+    Twin { values, bounds }
+}
+
+/// Reads every weight of a plan, so that a bad one is reported before anything runs.
+pub(super) fn check_weights(plan: &Plan) -> Result<()> {
+    for &id in &plan.weights {
+        if let Source::Weight(weight) = &plan.values[id].source {
+            weight.to_array()?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn run(plan: &Plan, inputs: &[&Array]) -> Result<Vec<Array>> {
+    let mut host = Host::new(plan, inputs)?;
+    for (at, node) in plan.nodes.iter().enumerate() {
+        let twin = twin(&*node.kernel, &host.operands(node));
+        host.keep(node, &twin, at);
+    }
+    Ok(plan.outputs.iter().map(|&(id, shape)| Array::new(shape, host.values[id].clone())).collect())
+}
+
+/// Host copies of the values that later launches still read.
+pub(super) struct Host<'p> {
+    plan: &'p Plan,
+    values: Vec<Vec<f32>>,
+    last_use: Vec<usize>,
+}
+
+impl<'p> Host<'p> {
+    pub(super) fn new(plan: &'p Plan, inputs: &[&Array]) -> Result<Host<'p>> {
+        let mut values = vec![Vec::new(); plan.values.len()];
+        let mut last_use = vec![0; plan.values.len()];
+        for (at, node) in plan.nodes.iter().enumerate() {
+            for &id in node.inputs.iter().flatten() {
+                last_use[id] = at;
+            }
+        }
+        for &(id, _) in &plan.outputs {
+            last_use[id] = usize::MAX;
+        }
+        for (id, value) in plan.values.iter().enumerate() {
+            match &value.source {
+                Source::Input(at) => values[id] = inputs[*at].data().to_vec(),
+                Source::Weight(weight) if plan.weights.contains(&id) => {
+                    values[id] = weight.to_array()?.data().iter().map(|&x| stored(f64::from(x), value.dtype)).collect();
+                }
+                _ => {}
+            }
+        }
+        Ok(Host { plan, values, last_use })
+    }
+
+    pub(super) fn operands(&self, node: &Node) -> Vec<&[f32]> {
+        node.inputs.iter().map(|id| id.map_or(&[][..], |id| self.values[id].as_slice())).collect()
+    }
+
+    /// Stores a result as its storage type would, and drops what no later launch reads.
+    pub(super) fn keep(&mut self, node: &Node, twin: &Twin, at: usize) {
+        let dtype = self.plan.values[node.output].dtype;
+        self.values[node.output] = twin.values.iter().map(|&value| stored(value, dtype)).collect();
+        for &id in node.inputs.iter().flatten() {
+            if self.last_use[id] == at {
+                self.values[id] = Vec::new();
+            }
+        }
+    }
+}
+
+fn stored(value: f64, dtype: DType) -> f32 {
+    dtype.round(value) as f32
+}
