@@ -1,0 +1,110 @@
+//! Wide residual networks with bottleneck blocks (Zagoruyko & Komodakis 2016; He et al. 2016), as torchvision and timm name and compute them.
+
+use crate::error::{Code, Error, Result};
+use crate::graph::Tensor;
+use crate::kernels::Activation;
+use crate::nn::{Conv, ConvConfig};
+use crate::weights::Scope;
+
+/// The three colours are padded to this many channels, so that kernels load four at a time.
+const PIXEL_CHANNELS: usize = 4;
+
+/// The convolutional part of a ResNet: stem and up to four layers; the classifier is not read.
+///
+/// Follows `torchvision/models/resnet.py`, "v1.5": the stride of a layer sits on the 3×3 of its first block.
+pub struct WideResNet {
+    stem: Conv,
+    layers: Vec<Vec<Bottleneck>>,
+}
+
+struct Bottleneck {
+    conv1: Conv,
+    conv2: Conv,
+    conv3: Conv,
+    downsample: Option<Conv>,
+}
+
+impl WideResNet {
+    /// Reads as many layers, blocks and channels as the file holds.
+    ///
+    /// Errors list the first tensors that are missing or ill-shaped.
+    pub fn load(weights: &Scope) -> Result<WideResNet> {
+        weights.load(|weights| {
+            let [channels, 3, kernel, _] = weights.sizes("conv1.weight")? else {
+                let message = format!("`{}` is no stem of a ResNet: it must see 3 channels", weights.at("conv1.weight").path());
+                return Err(Error::new(Code::WeightsMismatch, message));
+            };
+            let stem = ConvConfig { channels_in: 3, channels_out: channels, kernel, stride: 2, pad_to: PIXEL_CHANNELS };
+            let stem = Conv::load(weights, "conv1", "bn1", stem)?;
+            let mut layers = Vec::new();
+            let mut channels_in = channels;
+            while let layer = weights.at(format_args!("layer{}", layers.len() + 1))
+                && !layer.is_empty()
+            {
+                let stride = if layers.is_empty() { 1 } else { 2 };
+                let mut blocks = Vec::new();
+                for at in 0..layer.blocks() {
+                    let (block, channels_out) = Bottleneck::load(&layer.at(at), channels_in, if at == 0 { stride } else { 1 })?;
+                    blocks.push(block);
+                    channels_in = channels_out;
+                }
+                layers.push(blocks);
+            }
+            weights.ignore("fc");
+            Ok(WideResNet { stem, layers })
+        })
+    }
+
+    /// Number of layers in the file.
+    pub fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Outputs of the layers, channels last: `pixels` `[b, 3, h, w]`, normalised → `layer1` `[b, h/4, w/4, c]`, `layer2` `[b, h/8, w/8, c']` …
+    ///
+    /// Odd sizes round up at each halving. Outputs that nobody asks a program for cost nothing.
+    pub fn forward<'g>(&self, pixels: Tensor<'g>) -> Vec<Tensor<'g>> {
+        let storage = pixels.graph().precision().storage();
+        let x = pixels.cast(storage).channels_last(PIXEL_CHANNELS);
+        let mut x = self.stem.forward(x, None, Activation::Relu).max_pool(3, 2, 1);
+        let mut outputs = Vec::new();
+        for blocks in &self.layers {
+            x = blocks.iter().fold(x, |x, block| block.forward(x));
+            outputs.push(x);
+        }
+        outputs
+    }
+}
+
+impl Bottleneck {
+    /// Reads a block; returns it with its number of output channels.
+    fn load(weights: &Scope, channels_in: usize, stride: usize) -> Result<(Bottleneck, usize)> {
+        let [inner, ..] = weights.sizes::<4>("conv1.weight")?;
+        let [channels_out, ..] = weights.sizes::<4>("conv3.weight")?;
+        let has_downsample = !weights.at("downsample").is_empty();
+        if !has_downsample && (stride != 1 || channels_in != channels_out) {
+            let message = format!("`{}` is missing: a block from {channels_in} to {channels_out} channels needs it", weights.at("downsample").path());
+            return Err(Error::new(Code::WeightsMismatch, message));
+        }
+        let conv = |name: &str, norm: &str, channels_in, channels_out, kernel, stride| {
+            Conv::load(weights, name, norm, ConvConfig { channels_in, channels_out, kernel, stride, pad_to: 1 })
+        };
+        let block = Bottleneck {
+            conv1: conv("conv1", "bn1", channels_in, inner, 1, 1)?,
+            conv2: conv("conv2", "bn2", inner, inner, 3, stride)?,
+            conv3: conv("conv3", "bn3", inner, channels_out, 1, 1)?,
+            downsample: has_downsample.then(|| conv("downsample.0", "downsample.1", channels_in, channels_out, 1, stride)).transpose()?,
+        };
+        Ok((block, channels_out))
+    }
+
+    fn forward<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
+        let shortcut = match &self.downsample {
+            Some(downsample) => downsample.forward(x, None, Activation::Identity),
+            None => x,
+        };
+        let y = self.conv1.forward(x, None, Activation::Relu);
+        let y = self.conv2.forward(y, None, Activation::Relu);
+        self.conv3.forward(y, Some(shortcut), Activation::Relu)
+    }
+}
