@@ -1,0 +1,102 @@
+//! Published ways to turn a photo into an anomaly map; one file per paper, one function per equation.
+
+mod saliency;
+mod utad;
+
+use std::time::Duration;
+
+use crate::error::{Code, Error, Result};
+use crate::image::Rgb;
+use crate::tensor::Array;
+
+pub use saliency::Saliency;
+pub use utad::Utad;
+
+/// Which text a method follows where code and paper disagree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reading {
+    /// The released code.
+    #[default]
+    Released,
+    /// The paper's equations.
+    Paper,
+}
+
+impl Reading {
+    /// The name users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reading::Released => "released",
+            Reading::Paper => "paper",
+        }
+    }
+}
+
+/// A method ready to score photos on a device.
+pub trait Method: Send {
+    /// Name as on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Which text it follows.
+    fn reading(&self) -> Reading;
+
+    /// How its maps are to be read.
+    fn scale(&self) -> Scale;
+
+    /// Scores one photo.
+    ///
+    /// Errors: a device fault, or numbers that are not finite, naming the stage.
+    fn score(&self, photo: &Rgb) -> Result<Scored>;
+}
+
+/// What the numbers of a map mean; the same for every photo, so that pictures can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Scale {
+    /// Values drawn as the coldest and the hottest colour.
+    pub range: [f32; 2],
+    /// Value above which a defect is likely, where the weights come with one. Masks and regions use it when no threshold is given.
+    pub level: Option<f32>,
+}
+
+/// The outcome for one photo.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    /// Anomaly of each pixel `[height, width]` of the photo.
+    pub map: Array,
+    /// Anomaly of the photo.
+    pub score: f32,
+    /// What a user should know about this result.
+    pub warnings: Vec<String>,
+    /// Where the time went.
+    pub stages: Stages,
+}
+
+/// Wall-clock time of the stages of one photo.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stages {
+    /// Resizing and normalising.
+    pub preprocess: Duration,
+    /// Upload, networks, download.
+    pub device: Duration,
+    /// From the device's numbers to the map.
+    pub postprocess: Duration,
+}
+
+/// Refuses numbers that are not finite, naming the stage they come from.
+fn finite(array: Array, stage: &str) -> Result<Array> {
+    if array.is_finite() {
+        return Ok(array);
+    }
+    let error = Error::new(Code::Nonfinite, format!("{stage} holds NaN or infinity"));
+    Err(error.hint("`zsas-gpu diff` names the first launch that goes wrong; `--precision f32` rules out overflow"))
+}
+
+/// Largest element.
+fn maximum(values: &[f32]) -> f32 {
+    values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// Smallest element.
+fn minimum(values: &[f32]) -> f32 {
+    values.iter().copied().fold(f32::INFINITY, f32::min)
+}
