@@ -1,0 +1,143 @@
+//! What the test files share: the device under test, seeded numbers, and the one comparison everybody must use.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::sync::OnceLock;
+
+use zsas::kernels::{Implementation, Kernel};
+use zsas::run::{expected, worst};
+use zsas::{Code, DType, Device, DeviceOptions};
+
+/// The adapter under test, opened once; `None` where the machine has none, and the test says so by name.
+pub fn adapter(test: &str) -> Option<&'static Device> {
+    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    let device = DEVICE.get_or_init(|| match Device::open(&DeviceOptions::default()) {
+        Ok(device) => Some(device),
+        Err(error) if error.code() == Code::NoAdapter => None,
+        Err(error) => panic!("{error:?}"),
+    });
+    if device.is_none() {
+        eprintln!("skipped: `{test}` needs a Vulkan, Metal or DX12 adapter");
+    }
+    device.as_ref()
+}
+
+/// Whether the adapter under test stores f16.
+pub fn elems(device: &Device) -> Vec<DType> {
+    let f16 = device.adapter().is_some_and(|adapter| adapter.f16);
+    if f16 { vec![DType::F32, DType::F16] } else { vec![DType::F32] }
+}
+
+/// Seeded numbers (SplitMix64, Steele et al. 2014), the same on every machine.
+pub struct Seeded(u64);
+
+impl Seeded {
+    /// The stream of a seed.
+    pub fn new(seed: u64) -> Seeded {
+        Seeded(seed)
+    }
+
+    /// The next 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in [0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Standard normal (Box & Muller 1958).
+    pub fn normal(&mut self) -> f64 {
+        let (radius, angle) = ((-2.0 * (1.0 - self.uniform()).ln()).sqrt(), std::f64::consts::TAU * self.uniform());
+        radius * angle.cos()
+    }
+
+    /// `len` normal numbers of either sign, off centre, representable in `dtype`, some of them zero and some repeated.
+    ///
+    /// Those for f16 are smaller, so that the exponential of a sum of products stays below its 65,504.
+    pub fn numbers(&mut self, len: usize, dtype: DType) -> Vec<f32> {
+        let scale = if dtype == DType::F16 { 0.4 } else { 1.0 };
+        let mut numbers: Vec<f32> = (0..len).map(|_| dtype.round(scale * (1.3 * self.normal() + 0.4)) as f32).collect();
+        for _ in 0..len / 16 {
+            let (to, from) = (self.bits() as usize % len, self.bits() as usize % len);
+            numbers[to] = if self.bits().is_multiple_of(2) { 0.0 } else { numbers[from] };
+        }
+        numbers
+    }
+}
+
+/// Runs one implementation of a kernel on the device and holds it to its twin.
+///
+/// The output is poisoned with NaN and lies between guard bands; inputs are followed by NaN. Then the check must fail on purpose: with one
+/// output element moved past its bound, and with one element of each input changed, where that moves the twin's own output.
+pub fn check(device: &Device, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, seed: u64) {
+    let operands = kernel.operands();
+    let mut seeded = Seeded::new(seed);
+    let inputs: Vec<Vec<f32>> =
+        operands.iter().take(operands.len() - 1).map(|operand| seeded.numbers(operand.len, elem)).collect();
+    check_on(device, kernel, implementation, elem, &inputs, &mut seeded);
+}
+
+/// As [`check`], on given inputs.
+pub fn check_on(
+    device: &Device,
+    kernel: &dyn Kernel,
+    implementation: &Implementation,
+    elem: DType,
+    inputs: &[Vec<f32>],
+    seeded: &mut Seeded,
+) {
+    let what = format!("{kernel:?} by shaders/{}.wgsl in {elem}", implementation.file);
+    let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let launched = device.launch(kernel, implementation, elem, &borrowed).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    assert!(launched.guards_intact, "{what} wrote outside its output");
+    let (values, bounds) = expected(kernel, elem, &borrowed);
+    assert!(values.iter().chain(&bounds).all(|x| x.is_finite()), "{what}: the twin left an element unwritten, or its bound is not finite");
+    if let Some(at) = worst(&launched.output, &values, &bounds) {
+        panic!("{what}: element {at} is {} on the device, {} by the twin, bound {:e}", launched.output[at], values[at], bounds[at]);
+    }
+    must_fail_on_a_moved_output(&what, &launched.output, &values, &bounds, seeded);
+    for (at, input) in inputs.iter().enumerate().filter(|(_, input)| !input.is_empty()) {
+        must_fail_on_a_changed_input(&what, kernel, elem, inputs, (at, input.len()), &launched.output, seeded);
+    }
+}
+
+fn must_fail_on_a_moved_output(what: &str, output: &[f32], values: &[f64], bounds: &[f64], seeded: &mut Seeded) {
+    let at = seeded.bits() as usize % output.len();
+    let mut moved = output.to_vec();
+    moved[at] = (values[at] + 1.01 * bounds[at] + 1e-6 * values[at].abs() + 1e-30) as f32;
+    assert_eq!(worst(&moved, values, bounds), Some(at), "{what}: this check cannot fail at output {at}");
+    moved[at] = f32::NAN;
+    assert_eq!(worst(&moved, values, bounds), Some(at), "{what}: this check lets NaN pass at output {at}");
+}
+
+fn must_fail_on_a_changed_input(
+    what: &str,
+    kernel: &dyn Kernel,
+    elem: DType,
+    inputs: &[Vec<f32>],
+    (operand, len): (usize, usize),
+    output: &[f32],
+    seeded: &mut Seeded,
+) {
+    let (truth, _) = expected(kernel, elem, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let mut moves = false;
+    for attempt in 0..12 {
+        let at = seeded.bits() as usize % len;
+        let mut changed = inputs.to_vec();
+        let step = [3.0, -3.0, 40.0, -40.0][attempt % 4];
+        changed[operand][at] = DType::F16.round(f64::from(changed[operand][at]) + step) as f32;
+        let (values, bounds) = expected(kernel, elem, &changed.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        moves |= values != truth;
+        if worst(output, &values, &bounds).is_some() {
+            return;
+        }
+    }
+    let name = kernel.operands()[operand].name;
+    assert!(!moves, "{what}: this check cannot fail: a changed `{name}` passes");
+}

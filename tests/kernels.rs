@@ -1,0 +1,54 @@
+//! Every implementation of every kernel, on the adapter, against its f64 twin: within derived bounds, on awkward sizes, and able to fail.
+
+mod common;
+
+use zsas::kernels::every_kernel;
+use zsas::run::worst;
+
+/// Instances are many; a thread each keeps both cores busy while pipelines compile.
+#[test]
+fn every_kernel_equals_its_twin() {
+    let Some(device) = common::adapter("every_kernel_equals_its_twin") else { return };
+    let all = every_kernel();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(kernel) = all.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    for implementation in kernel.implementations() {
+                        for elem in common::elems(device) {
+                            common::check(device, &**kernel, &implementation, elem, 7);
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn the_same_launch_twice_is_bit_identical() {
+    let Some(device) = common::adapter("the_same_launch_twice_is_bit_identical") else { return };
+    let mut seeded = common::Seeded::new(3);
+    for kernel in every_kernel() {
+        let operands = kernel.operands();
+        let inputs: Vec<Vec<f32>> =
+            operands.iter().take(operands.len() - 1).map(|operand| seeded.numbers(operand.len, zsas::DType::F32)).collect();
+        let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let implementation = device.implementation(&*kernel);
+        let run = || device.launch(&*kernel, &implementation, zsas::DType::F32, &borrowed).unwrap().output;
+        let bits = |output: Vec<f32>| output.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+        assert_eq!(bits(run()), bits(run()), "{kernel:?}");
+    }
+}
+
+#[test]
+fn the_comparison_knows_nan_infinity_and_a_bound_overstepped() {
+    let (values, bounds) = (vec![1.0, 2.0, 3.0], vec![0.1, 0.1, 0.1]);
+    assert_eq!(worst(&[1.0, 2.05, 3.0], &values, &bounds), None);
+    assert_eq!(worst(&[1.0, 2.2, 3.4], &values, &bounds), Some(2));
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(worst(&[1.0, bad, 3.0], &values, &bounds), Some(1));
+    }
+    assert_eq!(worst(&[1.0], &[f64::NAN], &[0.1]), Some(0));
+}

@@ -1,0 +1,96 @@
+//! Whole methods with the embedded network, against plain PyTorch programs written from the specification (`tools/golden.py methods`).
+
+mod common;
+
+use zsas::image::{Limits, Rgb};
+use zsas::methods::{Method, Reading, Saliency, Utad};
+use zsas::models::embedded;
+use zsas::weights::Checkpoint;
+use zsas::{Array, Device, Precision};
+
+fn golden() -> Checkpoint {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/methods/textile.safetensors");
+    Checkpoint::open(path).unwrap_or_else(|error| panic!("{error:?}\nregenerate with: python tools/golden.py methods"))
+}
+
+fn photo() -> Rgb {
+    let name = &golden().metadata()["photo"];
+    let path = format!("{}/tests/photos/textile/{name}", env!("CARGO_MANIFEST_DIR"));
+    Rgb::open(path.as_ref(), &Limits::default(), false).unwrap()
+}
+
+/// Every fifth pixel of every fifth row.
+fn thinned(map: &Array) -> Array {
+    let [height, width] = map.shape().axes();
+    let data = (0..height).step_by(5).flat_map(|y| (0..width).step_by(5).map(move |x| map.data()[y * width + x]));
+    Array::new([height.div_ceil(5), width.div_ceil(5)], data.collect())
+}
+
+fn truth(name: &str) -> Array {
+    let golden = golden();
+    golden.root().weight(name, golden.shape(name).unwrap()).unwrap().to_array().unwrap()
+}
+
+fn utad(device: &Device) -> Utad {
+    Utad::new(device, &embedded::textures().unwrap(), Precision::F32).unwrap()
+}
+
+#[test]
+fn utad_is_what_the_specification_computes() {
+    let Some(device) = common::adapter("utad_is_what_the_specification_computes") else { return };
+    let scored = utad(device).score(&photo()).unwrap();
+    let score = truth("score").data()[0];
+    // JPEG decoders differ by a level in one pixel of a hundred; the rest is f32.
+    assert!((scored.score - score).abs() <= 2e-3 * score, "score {} for {score}", scored.score);
+    let distance = thinned(&scored.map).relative_l2(&truth("map"));
+    assert!(distance <= 1e-3, "the map is {distance} away");
+}
+
+#[test]
+fn saliency_is_what_the_specification_computes_in_both_readings() {
+    let Some(device) = common::adapter("saliency_is_what_the_specification_computes_in_both_readings") else { return };
+    for reading in [Reading::Released, Reading::Paper] {
+        let method = Saliency::new(device, &embedded::textures().unwrap(), Precision::F32, reading).unwrap();
+        let scored = method.score(&photo()).unwrap();
+        let name = format!("saliency_{}", reading.as_str());
+        let difference = thinned(&scored.map).max_abs(&truth(&name));
+        assert!(difference <= 1e-4, "{name} is {difference} away");
+    }
+}
+
+#[test]
+fn the_readings_of_saliency_differ() {
+    assert!(truth("saliency_released").max_abs(&truth("saliency_paper")) > 0.01);
+}
+
+#[test]
+fn a_photo_of_one_colour_has_a_flat_map() {
+    let Some(device) = common::adapter("a_photo_of_one_colour_has_a_flat_map") else { return };
+    let scored = utad(device).score(&Rgb::new(64, 64, vec![90; 64 * 64 * 3])).unwrap();
+    let [low, high] = [f32::min, f32::max].map(|pick| scored.map.data().iter().copied().reduce(pick).unwrap());
+    let photo = utad(device).score(&photo()).unwrap();
+    assert!(high - low < 0.2 * photo.score, "{low} to {high}");
+}
+
+#[test]
+fn scores_are_bit_identical_from_run_to_run_and_after_a_new_start() {
+    let Some(device) = common::adapter("scores_are_bit_identical_from_run_to_run_and_after_a_new_start") else { return };
+    let (method, photo) = (utad(device), photo());
+    let first = method.score(&photo).unwrap();
+    for again in [method.score(&photo).unwrap(), utad(device).score(&photo).unwrap()] {
+        assert_eq!(first.score.to_bits(), again.score.to_bits());
+        assert_eq!(first.map, again.map);
+    }
+}
+
+#[test]
+fn a_lost_device_is_an_error_and_not_a_panic() {
+    if common::adapter("a_lost_device_is_an_error_and_not_a_panic").is_none() {
+        return;
+    }
+    let device = Device::open(&Default::default()).unwrap();
+    let method = utad(&device);
+    device.lose();
+    assert_eq!(method.score(&photo()).unwrap_err().code(), zsas::Code::DeviceLost);
+    assert_eq!(Utad::new(&device, &embedded::textures().unwrap(), Precision::F32).err().unwrap().code(), zsas::Code::DeviceLost);
+}

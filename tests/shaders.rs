@@ -1,0 +1,128 @@
+//! Every kernel in every constant set: assembles, validates, is what its Rust half declares, and translates to each backend's language.
+//! Needs no GPU.
+
+use std::collections::BTreeSet;
+
+use naga::back::{hlsl, msl, spv};
+use zsas::DType;
+use zsas::kernels::{Implementation, Kernel, every_kernel};
+use zsas::shader::{Library, Reflection, assemble, reflect};
+
+fn each_shader(mut visit: impl FnMut(&dyn Kernel, &Implementation, DType, Reflection)) {
+    let library = Library::embedded();
+    let mut seen = BTreeSet::new();
+    for kernel in every_kernel() {
+        for implementation in kernel.implementations() {
+            for elem in [DType::F32, DType::F16] {
+                if !seen.insert((implementation.file, implementation.constants.clone(), elem.to_string())) {
+                    continue;
+                }
+                let shader = assemble(&library, implementation.file, &implementation.constants, elem)
+                    .unwrap_or_else(|error| panic!("{kernel:?}: {error:?}"));
+                let reflection = reflect(&shader).unwrap_or_else(|error| panic!("{kernel:?}: {error:?}"));
+                visit(&*kernel, &implementation, elem, reflection);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kernel_matches_its_rust_declaration() {
+    each_shader(|kernel, implementation, elem, reflection| {
+        let file = implementation.file;
+        let params = kernel.params();
+        assert_eq!(reflection.params, params.fields, "{file}: fields of Params");
+        assert_eq!(reflection.params_size as usize, params.bytes.len(), "{file}: size of Params");
+        let declared: Vec<_> = kernel
+            .operands()
+            .iter()
+            .zip(1..)
+            .map(|(operand, binding)| (operand.name.to_owned(), binding, operand.access, operand.storage.dtype(elem).to_string()))
+            .collect();
+        let found: Vec<_> = reflection
+            .bindings
+            .iter()
+            .map(|binding| (binding.name.clone(), binding.binding, binding.access, binding.scalar.to_owned()))
+            .collect();
+        assert_eq!(found, declared, "{file}: bindings");
+    });
+}
+
+#[test]
+fn every_kernel_keeps_within_the_limits_that_devices_are_asked_for() {
+    each_shader(|_, implementation, _, reflection| {
+        let invocations: u32 = reflection.workgroup_size.iter().product();
+        assert!(invocations <= 256, "{}: {invocations} invocations", implementation.file);
+        let bytes = reflection.workgroup_memory;
+        assert!(bytes <= 16_896, "{}: {bytes} bytes of workgroup memory", implementation.file);
+    });
+}
+
+#[test]
+fn every_kernel_translates_to_spirv_msl_and_hlsl() {
+    each_shader(|_, implementation, _, reflection| {
+        let (module, info) = (&reflection.module, &reflection.info);
+        let file = implementation.file;
+        let words = spv::write_vec(module, info, &spv::Options { lang_version: (1, 3), ..Default::default() }, None);
+        assert!(!words.unwrap_or_else(|error| panic!("{file}: SPIR-V: {error}")).is_empty());
+        let options = msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
+        let (text, _) = msl::write_string(module, info, &options, &msl::PipelineOptions::default())
+            .unwrap_or_else(|error| panic!("{file}: MSL: {error}"));
+        assert!(text.contains("kernel void"), "{file}: MSL");
+        let mut text = String::new();
+        let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, fake_missing_bindings: true, ..Default::default() };
+        hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
+            .write(module, info, None)
+            .unwrap_or_else(|error| panic!("{file}: HLSL: {error}"));
+        assert!(text.contains("numthreads"), "{file}: HLSL");
+    });
+}
+
+#[test]
+fn every_file_in_shaders_is_used() {
+    let used: BTreeSet<String> = every_kernel()
+        .iter()
+        .flat_map(|kernel| kernel.implementations())
+        .map(|implementation| implementation.file.to_owned())
+        .collect();
+    let there: BTreeSet<String> = Library::embedded().kernels().into_iter().collect();
+    assert_eq!(used, there);
+
+    let library = Library::embedded();
+    let mut texts = String::new();
+    for kernel in every_kernel() {
+        for implementation in kernel.implementations() {
+            let shader = assemble(&library, implementation.file, &implementation.constants, DType::F32).unwrap();
+            let lines = 1..=shader.text.lines().count();
+            texts.extend(lines.map(|line| shader.origin(line) + "\n"));
+        }
+    }
+    for module in library.modules() {
+        assert!(texts.contains(&format!("shaders/lib/{module}.wgsl:")), "shaders/lib/{module}.wgsl is used by no kernel");
+    }
+}
+
+/// Barriers belong to library functions, where all lanes arrive: naga accepts one inside a lane-dependent branch.
+#[test]
+fn kernel_files_hold_no_barrier_of_their_own() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(!text.contains("Barrier()"), "{} has a barrier outside shaders/lib", path.display());
+        }
+    }
+}
+
+#[test]
+fn an_error_names_the_line_of_the_file_that_is_edited() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("lib")).unwrap();
+    let text = "//! broken\n//! set: SIZE\n\n@compute @workgroup_size(1)\nfn main() {\n    let x = inverseSqroot(2.0);\n}\n";
+    std::fs::write(folder.path().join("broken.wgsl"), text).unwrap();
+    let shader = assemble(&Library::folder(folder.path()), "broken", &[("SIZE", 2)], DType::F32).unwrap();
+    let error = reflect(&shader).unwrap_err();
+    assert!(error.message().starts_with("shaders/broken.wgsl:6:"), "{error:?}");
+    assert!(format!("{error:#}").contains("inverseSqroot(2.0)"), "{error:?}");
+}

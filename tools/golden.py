@@ -1,0 +1,304 @@
+"""Writes tests/golden/: what PyTorch and torchvision compute, for tests that need no Python.
+
+    python tools/golden.py [kernels] [wide_resnet] [methods]
+
+Every file is seeded and records its versions. Kernels are computed in f64 and stored as f32; networks run in f32, as users run them.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+from safetensors.torch import load_file, save_file
+from torchvision.models.resnet import Bottleneck
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+SEED = 20261122
+LARGEST = 65536
+ACTIVATIONS = {
+    "Identity": lambda x: x,
+    "Relu": F.relu,
+    "Gelu": F.gelu,
+    "QuickGelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "Sigmoid": torch.sigmoid,
+    "Exp": torch.exp,
+    "Sqrt": lambda x: torch.sqrt(torch.clamp(x, min=0)),
+}
+
+
+def save(name, tensors, metadata):
+    """Writes one golden; refuses what would weigh on the repository."""
+    path = GOLDEN / f"{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.to(torch.float32).contiguous() for key, value in tensors.items()}
+    common = {"script": f"tools/golden.py {name.split('/')[0]}", "torch": torch.__version__, "seed": str(SEED)}
+    save_file(tensors, path, metadata | common)
+    size = path.stat().st_size
+    assert size <= LARGEST, f"{path} has {size} bytes"
+    print(f"{path.relative_to(ROOT)}: {size} bytes")
+
+
+def normal(*shape, spread=1.3, centre=0.4):
+    """Numbers of either sign off centre, exactly representable in f32."""
+    return (torch.randn(*shape, dtype=torch.float32) * spread + centre).double()
+
+
+def last(x):
+    """NCHW to NHWC."""
+    return x.permute(0, 2, 3, 1)
+
+
+class Cases:
+    """Cases of one kernel: operands and result by number, parameters as JSON."""
+
+    def __init__(self, kernel):
+        self.kernel, self.tensors, self.metadata = kernel, {}, {}
+
+    def add(self, parameters, y, **operands):
+        number = len(self.metadata)
+        for name, value in operands.items():
+            assert torch.equal(value, value.float().double()), f"{self.kernel}: operand {name} is not exact in f32"
+            self.tensors[f"{number}.{name}"] = value
+        self.tensors[f"{number}.y"] = y
+        self.metadata[str(number)] = json.dumps(parameters)
+
+    def save(self):
+        save(f"kernels/{self.kernel}", self.tensors, self.metadata)
+
+
+def kernels():
+    """One file per kernel of the vocabulary."""
+    matmul = Cases("matmul")
+    for rows, cols, inner, activation in [(1, 1, 1, "Identity"), (5, 7, 3, "Relu"), (17, 12, 20, "Gelu"), (9, 4, 33, "QuickGelu")]:
+        a, b, bias, residual = normal(rows, inner), normal(inner, cols), normal(cols), normal(rows, cols)
+        parameters = {"rows": rows, "cols": cols, "inner": inner, "activation": activation}
+        y = ACTIVATIONS[activation](F.linear(a, b.T, bias) + residual)
+        matmul.add(parameters, y, a=a, b=b, bias=bias, residual=residual)
+    matmul.save()
+
+    distances = Cases("distances")
+    for rows, cols, inner in [(6, 5, 4), (19, 23, 31)]:
+        a, b = normal(rows, inner), normal(cols, inner)
+        distances.add({"rows": rows, "cols": cols, "inner": inner}, torch.cdist(a, b), a=a, b=b.T)
+    distances.save()
+
+    conv2d = Cases("conv2d")
+    for batch, height, width, channels_in, channels_out, kernel, stride, padding in [
+        (1, 5, 7, 4, 8, (1, 1), 2, 0), (2, 6, 5, 3, 5, (3, 3), 1, 1), (1, 9, 8, 8, 4, (3, 3), 2, 1), (1, 15, 13, 3, 4, (7, 7), 2, 3),
+        (1, 4, 6, 2, 3, (3, 2), 1, 0),
+    ]:
+        x, weight = normal(batch, channels_in, height, width), normal(channels_out, channels_in, *kernel)
+        bias = normal(channels_out)
+        y = F.conv2d(x, weight, bias, stride, padding)
+        residual = normal(*y.shape)
+        parameters = {"batch": batch, "height": height, "width": width, "channels_in": channels_in, "channels_out": channels_out,
+                      "kernel": kernel, "stride": stride, "padding": padding}
+        conv2d.add(parameters, last(F.relu(y + residual)), x=last(x), weight=weight.permute(2, 3, 1, 0), bias=bias, residual=last(residual))
+    conv2d.save()
+
+    pool = Cases("pool")
+    for kind, height, width, channels, window, stride, padding in [
+        ("Max", 7, 9, 5, 3, 2, 1), ("Average", 7, 9, 5, 3, 1, 1), ("Max", 4, 4, 3, 2, 2, 0), ("Average", 5, 6, 2, 2, 2, 1),
+    ]:
+        x = normal(2, channels, height, width, centre=-1.6)
+        y = F.max_pool2d(x, window, stride, padding) if kind == "Max" else F.avg_pool2d(x, window, stride, padding)
+        parameters = {"kind": kind, "batch": 2, "height": height, "width": width, "channels": channels,
+                      "window": window, "stride": stride, "padding": padding}
+        pool.add(parameters, last(y), x=last(x))
+    pool.save()
+
+    unary = Cases("unary")
+    for activation, function in ACTIVATIONS.items():
+        x = torch.cat([normal(30), torch.tensor([0.0, -0.0, 8.0, -8.0, 0.01]).double()])
+        unary.add({"activation": activation, "scale": -0.75, "offset": 0.25, "len": 35}, function(-0.75 * x + 0.25), x=x)
+    unary.save()
+
+    binary = Cases("binary")
+    for op, function in [("Add", torch.add), ("Sub", torch.sub), ("Mul", torch.mul)]:
+        a, b = normal(6, 7), normal(7)
+        binary.add({"op": op, "len": 42, "right_len": 7}, function(a, b), a=a, b=b)
+    binary.save()
+
+    rows_of = [(1, 1), (3, 7), (5, 300)]
+    normalize, softmax, layer_norm = Cases("normalize_rows"), Cases("softmax"), Cases("layer_norm")
+    for rows, cols in rows_of:
+        size, x = {"rows": rows, "cols": cols}, normal(rows, cols, spread=4.0)
+        normalize.add(size, F.normalize(x, dim=-1, eps=1e-12), x=x)
+        softmax.add(size, F.softmax(x, dim=-1), x=x)
+        weight, bias = normal(cols), normal(cols)
+        layer_norm.add(size, F.layer_norm(x, [cols], weight, bias, 1e-6), x=x, weight=weight, bias=bias)
+    for cases in (normalize, softmax, layer_norm):
+        cases.save()
+
+    resize = Cases("resize")
+    for mode, height, width, height_out, width_out in [
+        ("Nearest", 3, 5, 6, 10), ("Nearest", 7, 5, 4, 9), ("Bilinear", 3, 5, 6, 10), ("Bilinear", 7, 5, 4, 9), ("Bilinear", 1, 1, 3, 2),
+    ]:
+        x = normal(2, 3, height, width)
+        y = F.interpolate(x, (height_out, width_out), mode=mode.lower(), **({"align_corners": False} if mode == "Bilinear" else {}))
+        parameters = {"interpolation": mode, "batch": 2, "height": height, "width": width, "channels": 3,
+                      "height_out": height_out, "width_out": width_out}
+        resize.add(parameters, last(y), x=last(x))
+    resize.save()
+
+    top_mean = Cases("top_mean")
+    for extreme, rows, cols, count in [("Largest", 3, 7, 2), ("Smallest", 4, 50, 20), ("Largest", 2, 300, 300), ("Smallest", 5, 9, 1)]:
+        x = normal(rows, cols)
+        x[0, : cols // 2] = x[0, 0]
+        y = torch.topk(x, count, dim=-1, largest=extreme == "Largest").values.mean(-1)
+        top_mean.add({"extreme": extreme, "rows": rows, "cols": cols, "count": count}, y, x=x)
+    top_mean.save()
+
+    permute = Cases("permute")
+    for sizes, order in [((1, 2, 3, 4, 5), (4, 0, 3, 1, 2)), ((1, 1, 1, 6, 7), (0, 1, 2, 4, 3)), ((1, 2, 4, 3, 5), (0, 1, 3, 2, 4))]:
+        x = normal(*sizes)
+        permute.add({"sizes": sizes, "order": order}, x.permute(order), x=x)
+    permute.save()
+
+    channels_last = Cases("channels_last")
+    for channels, padded in [(3, 4), (5, 5)]:
+        x = normal(2, channels, 3, 5)
+        parameters = {"batch": 2, "channels": channels, "height": 3, "width": 5, "padded": padded}
+        channels_last.add(parameters, last(F.pad(x, (0, 0, 0, 0, 0, padded - channels))), x=x)
+    channels_last.save()
+
+    concat = Cases("concat")
+    for rows, left, right in [(1, 1, 1), (7, 3, 5)]:
+        a, b = normal(rows, left), normal(rows, right)
+        concat.add({"rows": rows, "left": left, "right": right}, torch.cat([a, b], -1), a=a, b=b)
+    concat.save()
+
+
+class Trunk(torch.nn.Module):
+    """torchvision's ResNet without its classifier, at any size, built from torchvision's own blocks."""
+
+    def __init__(self, stem, layers):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(3, stem, 7, 2, 3, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(stem)
+        channels = stem
+        for number, (depth, inner, out) in enumerate(layers, 1):
+            stride = 1 if number == 1 else 2
+            blocks = []
+            for at in range(depth):
+                step = stride if at == 0 else 1
+                down = None
+                if at == 0:
+                    down = torch.nn.Sequential(torch.nn.Conv2d(channels, out, 1, step, bias=False), torch.nn.BatchNorm2d(out))
+                # A Bottleneck has 4·planes outputs and int(planes·base_width/64) inner channels.
+                blocks.append(Bottleneck(channels, out // 4, step, down, base_width=inner * 64 // (out // 4)))
+                channels = out
+            setattr(self, f"layer{number}", torch.nn.Sequential(*blocks))
+        self.depth = len(layers)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        outputs = []
+        for number in range(1, self.depth + 1):
+            x = getattr(self, f"layer{number}")(x)
+            outputs.append(x)
+        return outputs
+
+
+def redraw(model):
+    """Draws every parameter and statistic anew: fresh networks start with zeroed residual branches and trivial norms."""
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if name.endswith("num_batches_tracked"):
+                continue
+            if value.dim() > 1:
+                fan_in = value[0].numel()
+                value.copy_(torch.randn_like(value) * (2.0 / fan_in) ** 0.5)
+            elif name.endswith("running_var"):
+                value.copy_(0.5 + 1.5 * torch.rand_like(value))
+            elif name.endswith("weight"):
+                value.copy_(0.5 + torch.rand_like(value))
+            else:
+                value.copy_(0.1 * torch.randn_like(value))
+    return model.eval()
+
+
+def wide_resnet():
+    """A tiny network of the family with odd sizes: weights, input, and the output of each layer."""
+    model = redraw(Trunk(4, [(2, 4, 8), (1, 4, 8), (2, 8, 12), (1, 4, 16)]))
+    pixels = torch.randn(1, 3, 65, 97)
+    with torch.no_grad():
+        outputs = model(pixels)
+    tensors = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+    save("wide_resnet/tiny", tensors, {"torchvision": torchvision.__version__})
+    save("wide_resnet/tiny_input", {"pixel_values": pixels[:, :, :33, :47].contiguous()}, {})
+    with torch.no_grad():
+        outputs = model(pixels[:, :, :33, :47])
+    save("wide_resnet/tiny_output", {f"layer{at}": value for at, value in enumerate(outputs, 1)}, {})
+
+
+def methods():
+    """UTAD and saliency on a sample photo with the embedded network: score, and the map at every fifth pixel."""
+    import cv2
+    import scipy.ndimage
+    from PIL import Image
+
+    weights = load_file(ROOT / "weights" / "textures.safetensors")
+    weights = {name: value.float() for name, value in weights.items()}
+    layers = []
+    for number in range(1, 5):
+        depth = len({name.split(".")[1] for name in weights if name.startswith(f"layer{number}.")})
+        if depth:
+            prefix = f"layer{number}.0"
+            layers.append((depth, weights[f"{prefix}.conv1.weight"].shape[0], weights[f"{prefix}.conv3.weight"].shape[0]))
+    model = Trunk(weights["conv1.weight"].shape[0], layers)
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), (missing, unexpected)
+    model.eval()
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    photo = sorted((ROOT / "tests" / "photos" / "textile").glob("local_*"))[0]
+
+    # UTAD: Aota et al. 2023.
+    image = Image.open(photo).convert("RGB")
+    width, height = image.size
+    scale = 320 / min(width, height)
+    image = image.resize((int(width * scale), int(height * scale)), Image.LANCZOS)
+    assert image.size == (320, 320), "the sample photo is square"
+    x = ((torch.from_numpy(np.array(image)).float() / 255 - mean) / std).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        features = F.avg_pool2d(model(x)[1], 3, 1, 1)[0].flatten(1).T.double()
+    heat = torch.cdist(features, features).sort(-1).values[:, :400].mean(-1).reshape(40, 40)
+    edged = heat.clone()
+    edged[:3], edged[-3:], edged[:, :3], edged[:, -3:] = heat.min(), heat.min(), heat.min(), heat.min()
+    frame = F.interpolate(edged.float()[None, None], (320, 320), mode="bilinear", align_corners=False)[0, 0]
+    frame = torch.from_numpy(scipy.ndimage.gaussian_filter(frame.numpy(), 4))
+    score = frame[32:-32, 32:-32].max()
+    restored = F.interpolate(frame[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
+    tensors = {"score": score[None], "map": restored[::5, ::5]}
+
+    # Saliency: SAA+ §5.1, released (BGR, the 400 farthest) and paper (RGB, the 400 nearest).
+    bgr = cv2.imread(str(photo))
+    byte_mean, byte_std = mean * 255, std * 255
+    for reading, data, largest in [("released", bgr, True), ("paper", bgr[:, :, ::-1].copy(), False)]:
+        x = torch.from_numpy(cv2.resize(data, (256, 256))).float()
+        x = ((x - byte_mean) / byte_std).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            first, second, third = model(x)[:3]
+        joined = torch.cat([first, *(F.interpolate(layer, first.shape[2:], mode="nearest") for layer in (second, third))], 1)
+        unit = F.normalize(joined[0].flatten(1).T.double(), dim=-1)
+        distance = 0.5 * (1 - unit @ unit.T)
+        saliency = torch.topk(distance, 400, -1, largest=largest).values.mean(-1).reshape(64, 64).float()
+        restored = cv2.resize(saliency.numpy(), (bgr.shape[1], bgr.shape[0]))
+        tensors[f"saliency_{reading}"] = torch.from_numpy(restored)[::5, ::5]
+    save("methods/textile", tensors, {"photo": photo.name})
+
+
+def main():
+    wanted = sys.argv[1:] or ["kernels", "wide_resnet", "methods"]
+    for name in wanted:
+        torch.manual_seed(SEED)
+        {"kernels": kernels, "wide_resnet": wide_resnet, "methods": methods}[name]()
+
+
+if __name__ == "__main__":
+    main()
