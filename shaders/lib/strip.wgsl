@@ -14,10 +14,11 @@ const ROWS: u32 = 16u;
 ///
 /// `locate` gives what a row needs to know once; `a_start` the first vec4 of a at a tap, or −1 where the tap reads zeros (only if MASKED).
 fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, inner: u32) {
-    let strips_across = (cols + 2u * LANES - 1u) / (2u * LANES);
-    let first = strip / strips_across * ROWS;
+    // Strips that follow each other share their columns of b, which stay in the cache.
+    let strips_down = (rows + ROWS - 1u) / ROWS;
+    let first = strip % strips_down * ROWS;
     // Columns past the edge read the last one; `store` drops them.
-    let left = strip % strips_across * 2u * LANES + lane;
+    let left = strip / strips_down * 2u * LANES + lane;
     let right = left + LANES;
     let b_left = min(left, cols - 1u);
     let b_right = min(right, cols - 1u);

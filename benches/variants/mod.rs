@@ -1,0 +1,63 @@
+//! Slower matrix products kept as lessons, each adding one idea to the one before; `shaders/matmul*.wgsl` end the ladder.
+//!
+//! They share the operands and the twin of `matmul`; `tests/variants.rs` holds them to it, `benches/kernels.rs` times them.
+
+use zsas::kernels::{Activation, Implementation, Io, Kernel, Launch, Matmul, Operand, Pairing, ParamBlock, Work};
+use zsas::shader::Library;
+use zsas::{Device, DeviceOptions, Result};
+
+/// A product computed by a file of this folder.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    matmul: Matmul,
+    file: &'static str,
+    tile: usize,
+}
+
+/// Every lesson, in order, for a product of these sizes: the file, and the rows and columns a workgroup computes.
+pub fn ladder(rows: usize, cols: usize, inner: usize) -> Vec<Variant> {
+    let matmul = Matmul {
+        rows,
+        cols,
+        inner,
+        pairing: Pairing::Product,
+        has_bias: false,
+        has_residual: false,
+        activation: Activation::Identity,
+    };
+    let files = [("matmul_1_naive", 16), ("matmul_2_tiled", 16), ("matmul_3_register", 64)];
+    files.map(|(file, tile)| Variant { matmul: matmul.clone(), file, tile }).into()
+}
+
+/// The default adapter, reading its shaders from this folder.
+pub fn device() -> Result<Device> {
+    let library = Library::folder(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/variants"));
+    Device::open(&DeviceOptions { library, ..DeviceOptions::default() })
+}
+
+impl Kernel for Variant {
+    fn name(&self) -> &'static str {
+        self.file
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        self.matmul.operands()
+    }
+
+    fn params(&self) -> ParamBlock {
+        self.matmul.params()
+    }
+
+    fn implementations(&self) -> Vec<Implementation> {
+        let tiles = self.matmul.rows.div_ceil(self.tile) * self.matmul.cols.div_ceil(self.tile);
+        vec![Implementation::plain(self.file, Vec::new(), Launch::groups(tiles))]
+    }
+
+    fn work(&self) -> Work {
+        self.matmul.work()
+    }
+
+    fn reference(&self, io: &mut Io<'_>) {
+        self.matmul.reference(io);
+    }
+}

@@ -1,0 +1,29 @@
+//! A GPU compute engine for finding defects in photos without training on them.
+//!
+//! Layers, each using only those above it:
+//!
+//! - [`error`], [`tensor`]: the one error; shapes and arrays on the host
+//! - [`weights`]: memory-mapped safetensors; [`image`]: photos, exact resizing, maps; [`shader`]: WGSL text and reflection
+//! - [`kernels`]: what each kernel computes, with its f64 twin
+//! - [`graph`]: the recording a model writes
+//! - [`run`]: devices and programs; the only place that knows `wgpu`
+//! - [`nn`], [`models`]: layers and published networks
+//! - [`methods`]: published ways to turn features into anomaly maps
+
+pub mod error;
+pub mod graph;
+pub mod image;
+pub mod kernels;
+pub mod methods;
+pub mod models;
+pub mod nn;
+pub mod run;
+pub mod shader;
+pub mod tensor;
+pub mod weights;
+
+pub use error::{Code, Error, Result};
+pub use graph::{Graph, Tensor};
+pub use run::{Device, DeviceOptions, DeviceWish, Program};
+pub use tensor::{Array, DType, Precision, Shape};
+pub use weights::Checkpoint;
