@@ -6,9 +6,7 @@ mod variants;
 use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use zsas::kernels::{
-    Activation, Conv2d, Extreme, Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Softmax, TopMean, Unary,
-};
+use zsas::kernels::{Activation, Conv2d, Extreme, Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Softmax, TopMean, Unary};
 use zsas::{DType, Device, DeviceOptions};
 
 /// Times a kernel on numbers between −1 and 1; throughput in operations where it computes, in bytes where it moves.
@@ -25,7 +23,9 @@ fn bench(group: &mut BenchmarkGroup<'_, WallTime>, device: &Device, name: &str, 
     group.throughput(if is_traffic { Throughput::Bytes(4 * work.elements) } else { Throughput::Elements(work.flops) });
     group.bench_function(name, |bencher| {
         bencher.iter_custom(|iterations| {
-            let timing = device.time(kernel, &implementation, DType::F32, &borrowed, iterations as usize).expect("the kernel runs");
+            let timing = device
+                .time(kernel, &implementation, DType::F32, &borrowed, iterations as usize)
+                .expect("the kernel runs");
             Duration::from_nanos(timing.nanoseconds.iter().sum::<f64>() as u64)
         });
     });

@@ -95,12 +95,7 @@ struct Inner {
 impl Error {
     /// An error of a kind with its message: lower case, no full stop, literals in backticks.
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error(Box::new(Inner {
-            code,
-            message: message.into(),
-            context: Vec::new(),
-            hint: None,
-        }))
+        Error(Box::new(Inner { code, message: message.into(), context: Vec::new(), hint: None }))
     }
 
     /// A failed read or write, naming what was being done.
@@ -134,23 +129,13 @@ impl Error {
     pub fn is_user(&self) -> bool {
         matches!(
             self.code(),
-            Code::Usage
-                | Code::NotFound
-                | Code::NoInputs
-                | Code::Decode
-                | Code::TooLarge
-                | Code::TooSmall
-                | Code::Output
-                | Code::Locked
+            Code::Usage | Code::NotFound | Code::NoInputs | Code::Decode | Code::TooLarge | Code::TooSmall | Code::Output | Code::Locked
         )
     }
 
     /// True when the graphics device or its driver is the cause.
     pub fn is_device(&self) -> bool {
-        matches!(
-            self.code(),
-            Code::NoAdapter | Code::GpuMemory | Code::DeviceLost | Code::GpuTimeout | Code::Gpu
-        )
+        matches!(self.code(), Code::NoAdapter | Code::GpuMemory | Code::DeviceLost | Code::GpuTimeout | Code::Gpu)
     }
 }
 

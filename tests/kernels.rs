@@ -32,8 +32,11 @@ fn the_same_launch_twice_is_bit_identical() {
     let mut seeded = common::Seeded::new(3);
     for kernel in every_kernel() {
         let operands = kernel.operands();
-        let inputs: Vec<Vec<f32>> =
-            operands.iter().take(operands.len() - 1).map(|operand| seeded.numbers(operand.len, zsas::DType::F32)).collect();
+        let inputs: Vec<Vec<f32>> = operands
+            .iter()
+            .take(operands.len() - 1)
+            .map(|operand| seeded.numbers(operand.len, zsas::DType::F32))
+            .collect();
         let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let implementation = device.implementation(&*kernel);
         let run = || device.launch(&*kernel, &implementation, zsas::DType::F32, &borrowed).unwrap().output;

@@ -62,7 +62,11 @@ fn no_layer_uses_one_above_it() {
         if layer == "lib" || layer == "main" {
             continue;
         }
-        let allowed = LAYERS.iter().find(|(name, _)| *name == layer).unwrap_or_else(|| panic!("`{layer}` is no known layer")).1;
+        let allowed = LAYERS
+            .iter()
+            .find(|(name, _)| *name == layer)
+            .unwrap_or_else(|| panic!("`{layer}` is no known layer"))
+            .1;
         for (number, line) in std::fs::read_to_string(&path).unwrap().lines().enumerate() {
             for name in mentioned(line) {
                 let is_layer = LAYERS.iter().any(|(known, _)| *known == name);

@@ -31,7 +31,11 @@ impl Tiny {
 
     fn outputs<'g>(&self, graph: &'g Graph) -> Vec<Tensor<'g>> {
         let pixels = graph.input("pixel_values", self.pixels.shape());
-        self.network.forward(pixels).into_iter().map(|layer| layer.cast(DType::F32).channels_first()).collect()
+        self.network
+            .forward(pixels)
+            .into_iter()
+            .map(|layer| layer.cast(DType::F32).channels_first())
+            .collect()
     }
 
     fn run(&self, device: &Device, precision: Precision) -> Vec<Array> {
@@ -42,7 +46,11 @@ impl Tiny {
 
     fn distances(&self, layers: &[Array]) -> Vec<f64> {
         let truth = golden("wide_resnet/tiny_output");
-        layers.iter().zip(1..).map(|(layer, number)| layer.relative_l2(&tensor(&truth, &format!("layer{number}")))).collect()
+        layers
+            .iter()
+            .zip(1..)
+            .map(|(layer, number)| layer.relative_l2(&tensor(&truth, &format!("layer{number}"))))
+            .collect()
     }
 }
 

@@ -26,5 +26,7 @@ fn every_lesson_equals_the_twin_of_matmul() {
 fn wgsl_files() -> usize {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/variants");
     let entries = std::fs::read_dir(folder).unwrap();
-    entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "wgsl")).count()
+    entries
+        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "wgsl"))
+        .count()
 }

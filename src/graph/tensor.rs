@@ -181,12 +181,7 @@ impl<'g> Tensor<'g> {
     /// Element by element; `right` may lack leading axes and then repeats along them.
     #[track_caller]
     fn combine(self, op: BinaryOp, right: Tensor<'g>) -> Tensor<'g> {
-        assert!(
-            self.shape.sizes().ends_with(right.shape.sizes()),
-            "{op:?}: {} is not a trailing part of {}",
-            right.shape,
-            self.shape
-        );
+        assert!(self.shape.sizes().ends_with(right.shape.sizes()), "{op:?}: {} is not a trailing part of {}", right.shape, self.shape);
         let kernel = Binary { op, len: self.shape.len(), right_len: right.shape.len() };
         self.launch(kernel, &[Some(self), Some(right)], self.shape)
     }

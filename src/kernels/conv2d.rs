@@ -168,8 +168,23 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         Conv2d { stride: 2, batch: 2, channels_out: 68, ..three.clone() },
         Conv2d { kernel: (3, 2), padding: 0, channels_in: 12, ..plain.clone() },
         Conv2d { kernel: (7, 7), padding: 3, stride: 2, height: 33, width: 30, channels_out: 64, ..plain.clone() },
-        Conv2d { kernel: (7, 7), padding: 3, stride: 2, channels_in: 3, channels_out: 6, activation: Activation::Relu, ..plain.clone() },
-        Conv2d { height: 129, width: 128, channels_out: 100, channels_in: 1, activation: Activation::Relu, ..three.clone() },
+        Conv2d {
+            kernel: (7, 7),
+            padding: 3,
+            stride: 2,
+            channels_in: 3,
+            channels_out: 6,
+            activation: Activation::Relu,
+            ..plain.clone()
+        },
+        Conv2d {
+            height: 129,
+            width: 128,
+            channels_out: 100,
+            channels_in: 1,
+            activation: Activation::Relu,
+            ..three.clone()
+        },
         Conv2d { has_bias: true, activation: Activation::Relu, ..three.clone() },
         Conv2d { has_bias: true, has_residual: true, activation: Activation::Relu, ..plain.clone() },
         Conv2d { has_bias: true, has_residual: true, activation: Activation::Relu, channels_out: 7, ..three },

@@ -79,7 +79,9 @@ impl Saliency {
 /// Features of all layers at the size of the first, joined: nearest upsampling, then `[b, h, w, c₁ + c₂ + c₃]`.
 fn join<'g>(layers: &[Tensor<'g>]) -> Tensor<'g> {
     let [_, rows, cols, _] = layers[0].shape().axes();
-    layers[1..].iter().fold(layers[0], |joined, layer| joined.concat(layer.resize(Interpolation::Nearest, (rows, cols))))
+    layers[1..]
+        .iter()
+        .fold(layers[0], |joined, layer| joined.concat(layer.resize(Interpolation::Nearest, (rows, cols))))
 }
 
 impl Method for Saliency {

@@ -83,7 +83,8 @@ impl Bottleneck {
         let [channels_out, ..] = weights.sizes::<4>("conv3.weight")?;
         let has_downsample = !weights.at("downsample").is_empty();
         if !has_downsample && (stride != 1 || channels_in != channels_out) {
-            let message = format!("`{}` is missing: a block from {channels_in} to {channels_out} channels needs it", weights.at("downsample").path());
+            let message =
+                format!("`{}` is missing: a block from {channels_in} to {channels_out} channels needs it", weights.at("downsample").path());
             return Err(Error::new(Code::WeightsMismatch, message));
         }
         let conv = |name: &str, norm: &str, channels_in, channels_out, kernel, stride| {
@@ -93,7 +94,9 @@ impl Bottleneck {
             conv1: conv("conv1", "bn1", channels_in, inner, 1, 1)?,
             conv2: conv("conv2", "bn2", inner, inner, 3, stride)?,
             conv3: conv("conv3", "bn3", inner, channels_out, 1, 1)?,
-            downsample: has_downsample.then(|| conv("downsample.0", "downsample.1", channels_in, channels_out, 1, stride)).transpose()?,
+            downsample: has_downsample
+                .then(|| conv("downsample.0", "downsample.1", channels_in, channels_out, 1, stride))
+                .transpose()?,
         };
         Ok((block, channels_out))
     }

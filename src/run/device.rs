@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn a_wish_picks_one_adapter_or_says_why_not() {
-        let all = [report("llvmpipe", "Cpu"), report("Arc A", "IntegratedGpu"), report("RTX B", "DiscreteGpu"), report("RTX C", "DiscreteGpu")];
+        let all =
+            [report("llvmpipe", "Cpu"), report("Arc A", "IntegratedGpu"), report("RTX B", "DiscreteGpu"), report("RTX C", "DiscreteGpu")];
         let pick = |wish: &str| choose(&wish.parse().unwrap_or_default(), &all);
         assert_eq!(pick("auto").unwrap(), 2);
         assert_eq!(pick("1").unwrap(), 1);

@@ -72,7 +72,12 @@ pub fn diff(
         let launched = device.launch(&*node.kernel, &implementation, node.elem, &operands)?;
         let truth = twin(&*node.kernel, &operands);
         let dtype = plan.values[node.output].dtype;
-        let bounds: Vec<f64> = truth.values.iter().zip(&truth.bounds).map(|(&value, &bound)| stored_bound(value, bound, dtype)).collect();
+        let bounds: Vec<f64> = truth
+            .values
+            .iter()
+            .zip(&truth.bounds)
+            .map(|(&value, &bound)| stored_bound(value, bound, dtype))
+            .collect();
         if let Some(index) = worst(&launched.output, &truth.values, &bounds) {
             return Ok(Some(Divergence {
                 launch: at,

@@ -235,24 +235,19 @@ impl Gpu {
         let what = format!("compiling shaders/{}.wgsl", implementation.file);
         self.guarded(&what, || {
             let entries = layout_entries(&kernel.operands());
-            let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                label: Some(implementation.file),
-                entries: &entries,
-            });
+            let layout = self
+                .device
+                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(implementation.file), entries: &entries });
             let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(implementation.file),
                 bind_group_layouts: &[Some(&layout)],
                 immediate_size: 0,
             });
-            let source = wgpu::ShaderModuleDescriptor {
-                label: Some(implementation.file),
-                source: wgpu::ShaderSource::Wgsl(shader.text.into()),
-            };
+            let source =
+                wgpu::ShaderModuleDescriptor { label: Some(implementation.file), source: wgpu::ShaderSource::Wgsl(shader.text.into()) };
             // SAFETY: every kernel clamps or guards each index by its own sizes, and `tests/kernels.rs` runs each variant between
             // guard bands on sizes that no tile divides; no loop runs on data.
-            let module = unsafe {
-                self.device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
-            };
+            let module = unsafe { self.device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked()) };
             let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(implementation.file),
                 layout: Some(&pipeline_layout),
@@ -284,11 +279,8 @@ impl Gpu {
             },
         });
         let entries: Vec<wgpu::BindGroupEntry<'_>> = [uniform].into_iter().chain(storage).collect();
-        self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.layout,
-            entries: &entries,
-        })
+        self.device
+            .create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &pipeline.layout, entries: &entries })
     }
 
     /// Waits for everything submitted so far, at most as long as a healthy adapter needs.
@@ -307,11 +299,9 @@ impl Gpu {
 
     /// Records one compute pass with `count` timestamps, runs it, and returns them in nanoseconds.
     pub(super) fn ticks(&self, count: usize, record: impl FnOnce(&mut wgpu::ComputePass<'_>, &wgpu::QuerySet)) -> Result<Vec<f64>> {
-        let queries = self.device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: None,
-            ty: wgpu::QueryType::Timestamp,
-            count: count as u32,
-        });
+        let queries =
+            self.device
+                .create_query_set(&wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: count as u32 });
         let bytes = count * size_of::<u64>();
         let resolved = self.buffer("timestamps", bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)?;
         let readback = self.buffer("timestamps", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?;
@@ -322,7 +312,10 @@ impl Gpu {
         self.queue.submit([encoder.finish()]);
         let period = f64::from(self.queue.get_timestamp_period());
         self.read(&readback.buffer, bytes, |bytes| {
-            bytemuck::pod_collect_to_vec::<u8, u64>(bytes).into_iter().map(|tick| tick as f64 * period).collect()
+            bytemuck::pod_collect_to_vec::<u8, u64>(bytes)
+                .into_iter()
+                .map(|tick| tick as f64 * period)
+                .collect()
         })
     }
 
@@ -362,7 +355,9 @@ fn check_limits(report: &AdapterReport, limits: &wgpu::Limits) -> Result<()> {
     for (what, needed, offered) in needs {
         if offered < needed {
             let message = format!("{report} offers {offered} {what}, the kernels need {needed}");
-            return Err(Error::new(Code::NoAdapter, message).hint("`zsas-gpu doctor` lists other adapters; `--device reference` needs none"));
+            return Err(
+                Error::new(Code::NoAdapter, message).hint("`zsas-gpu doctor` lists other adapters; `--device reference` needs none")
+            );
         }
     }
     Ok(())

@@ -151,11 +151,8 @@ impl Prepared {
             }
         };
 
-        let params = gpu.buffer(
-            "parameters",
-            plan.nodes.len() * UNIFORM_ALIGNMENT,
-            wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        )?;
+        let params =
+            gpu.buffer("parameters", plan.nodes.len() * UNIFORM_ALIGNMENT, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)?;
         let mut bytes = vec![0; plan.nodes.len() * UNIFORM_ALIGNMENT];
         for (at, node) in plan.nodes.iter().enumerate() {
             let block = node.kernel.params().bytes;
@@ -285,7 +282,9 @@ fn build_pipelines(gpu: &Gpu, plan: &Plan, chosen: &[&crate::kernels::Implementa
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 

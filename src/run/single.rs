@@ -94,7 +94,12 @@ impl Device {
 pub fn expected(kernel: &dyn Kernel, elem: DType, inputs: &[&[f32]]) -> (Vec<f64>, Vec<f64>) {
     let twin = reference::twin(kernel, inputs);
     let dtype = output_dtype(kernel, elem);
-    let bounds = twin.values.iter().zip(&twin.bounds).map(|(&value, &bound)| stored_bound(value, bound, dtype)).collect();
+    let bounds = twin
+        .values
+        .iter()
+        .zip(&twin.bounds)
+        .map(|(&value, &bound)| stored_bound(value, bound, dtype))
+        .collect();
     (twin.values, bounds)
 }
 
@@ -147,15 +152,27 @@ impl Ready {
         block.resize(UNIFORM_ALIGNMENT, 0);
         gpu.queue.write_buffer(&params.buffer, 0, &block);
 
-        let mut bindings: Vec<Option<wgpu::BufferBinding<'_>>> =
-            buffers.iter().map(|buffer| buffer.as_ref().map(|buffer| buffer.buffer.as_entire_buffer_binding())).collect();
+        let mut bindings: Vec<Option<wgpu::BufferBinding<'_>>> = buffers
+            .iter()
+            .map(|buffer| buffer.as_ref().map(|buffer| buffer.buffer.as_entire_buffer_binding()))
+            .collect();
         bindings.push(Some(wgpu::BufferBinding { buffer: &output.buffer, offset: GUARD as u64, size: None }));
         let bind_group = gpu.guarded(kernel.name(), || gpu.bind(&pipeline, params.buffer.as_entire_buffer_binding(), &bindings))?;
         let mut buffers: Vec<Counted> = buffers.into_iter().flatten().collect();
         buffers.push(params);
         // All ones is a NaN in both storages.
         let poison = vec![0xff; full];
-        Ok(Ready { pipeline, bind_group, launch: implementation.launch, output, readback, bytes, poison, dtype, _buffers: buffers })
+        Ok(Ready {
+            pipeline,
+            bind_group,
+            launch: implementation.launch,
+            output,
+            readback,
+            bytes,
+            poison,
+            dtype,
+            _buffers: buffers,
+        })
     }
 
     fn record(&self, pass: &mut wgpu::ComputePass<'_>) {

@@ -37,8 +37,8 @@ pub fn assemble(library: &Library, name: &str, constants: &[(&'static str, u32)]
     while let Some(module) = wanted.pop() {
         let path = format!("lib/{module}");
         if modules.iter().all(|known| known.name != path) {
-            let source = Source::read(library, &path)
-                .map_err(|error| error.context(format!("`{module}` is used by `shaders/{name}.wgsl`")))?;
+            let source =
+                Source::read(library, &path).map_err(|error| error.context(format!("`{module}` is used by `shaders/{name}.wgsl`")))?;
             wanted.extend(source.uses.iter().cloned());
             modules.push(source);
         }
@@ -186,10 +186,7 @@ mod tests {
         let message = |name, constants: &[_]| assemble(&library, name, constants, DType::F32).unwrap_err().to_string();
         assert_eq!(message("k", &[]), "shaders/k.wgsl: constant `N` is asked for but not given");
         assert!(message("k", &[("N", 1), ("M", 1)]).contains("`M` is given but no"));
-        assert_eq!(
-            message("k", &[("N", 1)]),
-            "`main` is defined in both shaders/lib/one.wgsl and shaders/k.wgsl"
-        );
+        assert_eq!(message("k", &[("N", 1)]), "`main` is defined in both shaders/lib/one.wgsl and shaders/k.wgsl");
         assert!(message("missing", &[]).contains("nowhere"));
     }
 }

@@ -28,10 +28,7 @@ impl Library {
 
     /// Names of the kernel files, sorted, without `.wgsl`.
     pub fn kernels(&self) -> Vec<String> {
-        let mut names: Vec<String> = EMBEDDED
-            .files()
-            .filter_map(|file| file.path().file_stem()?.to_str().map(str::to_owned))
-            .collect();
+        let mut names: Vec<String> = EMBEDDED.files().filter_map(|file| file.path().file_stem()?.to_str().map(str::to_owned)).collect();
         names.sort();
         names
     }
@@ -57,13 +54,8 @@ impl Library {
                 .map(Cow::Owned)
                 .map_err(|error| Error::io(format!("reading `{}`", path.display()), &error));
         }
-        EMBEDDED
-            .get_file(&file)
-            .and_then(|file| file.contents_utf8())
-            .map(Cow::Borrowed)
-            .ok_or_else(|| {
-                Error::new(Code::Shader, format!("there is no shader file `shaders/{file}`"))
-                    .hint("`zsas-gpu shader --list` names them all")
-            })
+        EMBEDDED.get_file(&file).and_then(|file| file.contents_utf8()).map(Cow::Borrowed).ok_or_else(|| {
+            Error::new(Code::Shader, format!("there is no shader file `shaders/{file}`")).hint("`zsas-gpu shader --list` names them all")
+        })
     }
 }

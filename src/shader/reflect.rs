@@ -135,6 +135,5 @@ fn located(shader: &Assembled, place: Option<(u32, u32)>, message: &str) -> Erro
         return Error::new(Code::Shader, message.to_owned());
     };
     let text = shader.text.lines().nth(line as usize - 1).unwrap_or_default();
-    Error::new(Code::Shader, format!("{}:{column}: {message}", shader.origin(line as usize)))
-        .context(format!("| {}", text.trim_end()))
+    Error::new(Code::Shader, format!("{}:{column}: {message}", shader.origin(line as usize))).context(format!("| {}", text.trim_end()))
 }

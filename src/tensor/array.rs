@@ -14,12 +14,7 @@ impl Array {
     #[track_caller]
     pub fn new(shape: impl Into<Shape>, data: Vec<f32>) -> Array {
         let shape = shape.into();
-        assert!(
-            shape.len() == data.len(),
-            "the shape {shape} holds {} elements, not {}",
-            shape.len(),
-            data.len()
-        );
+        assert!(shape.len() == data.len(), "the shape {shape} holds {} elements, not {}", shape.len(), data.len());
         Array { shape, data }
     }
 
@@ -73,9 +68,7 @@ impl Array {
     /// ‖a − b‖ / ‖b‖ with `other` as b, the reference; NaN when any element is not finite.
     #[track_caller]
     pub fn relative_l2(&self, other: &Array) -> f64 {
-        let (difference, reference) = self
-            .pairs(other)
-            .fold((0.0, 0.0), |(d, r), (a, b)| (d + (a - b) * (a - b), r + b * b));
+        let (difference, reference) = self.pairs(other).fold((0.0, 0.0), |(d, r), (a, b)| (d + (a - b) * (a - b), r + b * b));
         if difference == 0.0 { 0.0 } else { (difference / reference).sqrt() }
     }
 
@@ -90,16 +83,8 @@ impl Array {
 
     #[track_caller]
     fn pairs<'a>(&'a self, other: &'a Array) -> impl Iterator<Item = (f64, f64)> + 'a {
-        assert!(
-            self.shape == other.shape,
-            "arrays of shapes {} and {} cannot be compared",
-            self.shape,
-            other.shape
-        );
-        self.data
-            .iter()
-            .zip(&other.data)
-            .map(|(&a, &b)| (f64::from(a), f64::from(b)))
+        assert!(self.shape == other.shape, "arrays of shapes {} and {} cannot be compared", self.shape, other.shape);
+        self.data.iter().zip(&other.data).map(|(&a, &b)| (f64::from(a), f64::from(b)))
     }
 }
 

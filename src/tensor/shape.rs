@@ -47,9 +47,7 @@ impl Shape {
     /// The sizes as a fixed number of axes; panics where the rank differs.
     #[track_caller]
     pub fn axes<const N: usize>(&self) -> [usize; N] {
-        self.sizes()
-            .try_into()
-            .unwrap_or_else(|_| panic!("expected {N} axes, got the shape {self}"))
+        self.sizes().try_into().unwrap_or_else(|_| panic!("expected {N} axes, got the shape {self}"))
     }
 
     /// Size of the last axis; 1 for a scalar.

@@ -37,28 +37,13 @@ impl BatchNorm {
     fn scales(&self) -> Result<Vec<f64>> {
         let weight = self.weight.to_array()?;
         let variance = self.running_var.to_array()?;
-        if let Some(channel) = variance
-            .data()
-            .iter()
-            .position(|&v| f64::from(v) + self.eps <= 0.0)
-        {
+        if let Some(channel) = variance.data().iter().position(|&v| f64::from(v) + self.eps <= 0.0) {
             let value = variance.data()[channel];
-            let message = format!(
-                "tensor `{}` holds the variance {value} at [{channel}], which has no root",
-                self.running_var.name()
-            );
-            return Err(self
-                .running_var
-                .place(Error::new(Code::WeightsNonfinite, message)));
+            let message = format!("tensor `{}` holds the variance {value} at [{channel}], which has no root", self.running_var.name());
+            return Err(self.running_var.place(Error::new(Code::WeightsNonfinite, message)));
         }
-        let scale =
-            |(&gamma, &var): (&f32, &f32)| f64::from(gamma) / (f64::from(var) + self.eps).sqrt();
-        Ok(weight
-            .data()
-            .iter()
-            .zip(variance.data())
-            .map(scale)
-            .collect())
+        let scale = |(&gamma, &var): (&f32, &f32)| f64::from(gamma) / (f64::from(var) + self.eps).sqrt();
+        Ok(weight.data().iter().zip(variance.data()).map(scale).collect())
     }
 
     /// β − mean · a of every channel.
@@ -66,9 +51,7 @@ impl BatchNorm {
         let bias = self.bias.to_array()?;
         let mean = self.running_mean.to_array()?;
         let ingredients = bias.data().iter().zip(mean.data()).zip(self.scales()?);
-        Ok(ingredients
-            .map(|((&beta, &mean), scale)| f64::from(beta) - f64::from(mean) * scale)
-            .collect())
+        Ok(ingredients.map(|((&beta, &mean), scale)| f64::from(beta) - f64::from(mean) * scale).collect())
     }
 }
 
@@ -128,9 +111,7 @@ mod tests {
     fn folded(checkpoint: &Checkpoint, eps: f64) -> Result<(Array, Array)> {
         let root = checkpoint.root();
         let norm = BatchNorm::load(&root.at("bn1"), 2, eps)?;
-        let (filter, bias) = root
-            .weight("conv1.weight", [2, 1, 1, 2])?
-            .fold_batch_norm(&norm);
+        let (filter, bias) = root.weight("conv1.weight", [2, 1, 1, 2])?.fold_batch_norm(&norm);
         assert_eq!((filter.name(), bias.name()), ("conv1.weight", "bn1.bias"));
         Ok((filter.to_array()?, bias.to_array()?))
     }
@@ -165,10 +146,7 @@ mod tests {
         let (filter, bias) = folded(&checkpoint, 1e-5).unwrap();
         let scale = |gamma: f32, var: f32| f64::from(gamma) / (f64::from(var) + 1e-5).sqrt();
         assert_eq!(filter.data()[3], (f64::from(0.7f32) * scale(0.7, 1.3)) as f32);
-        assert_eq!(
-            bias.data()[0],
-            (f64::from(0.1f32) - f64::from(0.3f32) * scale(0.3, 0.7)) as f32
-        );
+        assert_eq!(bias.data()[0], (f64::from(0.1f32) - f64::from(0.3f32) * scale(0.3, 0.7)) as f32);
     }
 
     #[test]
@@ -191,10 +169,7 @@ mod tests {
     fn a_negative_variance_and_a_nan_mean_are_refused_by_name() {
         let error = folded(&conv_and_norm([1.0, -1.0]), 1e-5).unwrap_err();
         assert_eq!(error.code(), Code::WeightsNonfinite);
-        assert_eq!(
-            error.message(),
-            "tensor `bn1.running_var` holds the variance -1 at [1], which has no root"
-        );
+        assert_eq!(error.message(), "tensor `bn1.running_var` holds the variance -1 at [1], which has no root");
         let error = folded(&conv_and_norm([f32::NAN, 1.0]), 1e-5).unwrap_err();
         assert_eq!(error.message(), "tensor `bn1.running_var` holds NaN at [0]");
     }
@@ -203,11 +178,7 @@ mod tests {
     fn a_folded_filter_takes_its_layout_afterwards() {
         let checkpoint = conv_and_norm([8.0, 3.0]);
         let norm = BatchNorm::load(&checkpoint.root().at("bn1"), 2, 1.0).unwrap();
-        let (filter, _) = checkpoint
-            .root()
-            .weight("conv1.weight", [2, 1, 1, 2])
-            .unwrap()
-            .fold_batch_norm(&norm);
+        let (filter, _) = checkpoint.root().weight("conv1.weight", [2, 1, 1, 2]).unwrap().fold_batch_norm(&norm);
         // [kh, kw, i', o] = [1, 2, 2, 2]; the second input channel is padding
         let expected = [2.0, -1.5, 0.0, 0.0, -4.0, -0.25, 0.0, 0.0];
         assert_eq!(filter.channels_last_filter(2).to_array().unwrap().data(), expected);

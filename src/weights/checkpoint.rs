@@ -108,20 +108,11 @@ impl Checkpoint {
     /// Published files carry a few; many of them mean that a part of the network was forgotten.
     pub fn finish(&self) -> Vec<String> {
         let tensors = &self.contents.tensors;
-        let unread: Vec<String> = tensors
-            .iter()
-            .filter(|(_, tensor)| !tensor.is_read())
-            .map(|(name, _)| name.clone())
-            .collect();
+        let unread: Vec<String> = tensors.iter().filter(|(_, tensor)| !tensor.is_read()).map(|(name, _)| name.clone()).collect();
         if !unread.is_empty() {
             let shown = unread[..unread.len().min(MAX_UNREAD_SHOWN)].join(", ");
             let dots = if unread.len() > MAX_UNREAD_SHOWN { ", …" } else { "" };
-            log::info!(
-                "{} of {} tensors of `{}` were not used: {shown}{dots}",
-                unread.len(),
-                tensors.len(),
-                self.name()
-            );
+            log::info!("{} of {} tensors of `{}` were not used: {shown}{dots}", unread.len(), tensors.len(), self.name());
         }
         for name in &unread {
             log::debug!("not used: `{name}` in `{}`", self.name());
@@ -144,9 +135,7 @@ fn map(path: &Path) -> Result<Bytes> {
     // file meanwhile. That cannot be ruled out from here; hub caches and our own downloads replace files by
     // renaming, which leaves an existing mapping intact.
     let mapping = unsafe { Mmap::map(&file) };
-    mapping
-        .map(Bytes::Mapped)
-        .map_err(|error| Error::io("cannot map the weights into memory", &error))
+    mapping.map(Bytes::Mapped).map_err(|error| Error::io("cannot map the weights into memory", &error))
 }
 
 /// The bytes of a whole file.
@@ -205,12 +194,7 @@ impl Stored {
 
 impl Contents {
     fn new(name: String) -> Contents {
-        Contents {
-            name,
-            files: Vec::new(),
-            metadata: BTreeMap::new(),
-            tensors: BTreeMap::new(),
-        }
+        Contents { name, files: Vec::new(), metadata: BTreeMap::new(), tensors: BTreeMap::new() }
     }
 
     /// Adds the tensors of a file.
@@ -303,11 +287,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("model.safetensors");
         fs::write(&path, serialized(&[("a", Dtype::F32, &[2], f32_bytes(&[1.0, -2.0]))])).unwrap();
-        let weight = Checkpoint::open(folder.path())
-            .unwrap()
-            .root()
-            .weight("a", [2])
-            .unwrap();
+        let weight = Checkpoint::open(folder.path()).unwrap().root().weight("a", [2]).unwrap();
         assert_eq!(weight.to_array().unwrap().data(), [1.0, -2.0]);
     }
 
@@ -316,16 +296,7 @@ mod tests {
         let header = r#"{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#;
         let bytes: &'static [u8] = file(header, &f32_bytes(&[7.0])).leak();
         let checkpoint = Checkpoint::from_static("built-in", bytes).unwrap();
-        assert_eq!(
-            checkpoint
-                .root()
-                .weight("a", [])
-                .unwrap()
-                .to_array()
-                .unwrap()
-                .data(),
-            [7.0]
-        );
+        assert_eq!(checkpoint.root().weight("a", []).unwrap().to_array().unwrap().data(), [7.0]);
         assert_eq!(checkpoint.folder(), None);
     }
 
@@ -337,18 +308,14 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             let error = Checkpoint::open(&path).unwrap_err();
             assert_eq!(error.code(), Code::WeightsFormat);
-            assert!(
-                format!("{error:#}").contains(&format!("in `{}`", path.display())),
-                "{error:?}"
-            );
+            assert!(format!("{error:#}").contains(&format!("in `{}`", path.display())), "{error:?}");
         }
     }
 
     /// A folder of two shards and an index with this map.
     fn sharded(weight_map: &str, second: &str) -> TempDir {
         let folder = TempDir::new().unwrap();
-        let shard =
-            |name: &str, value| serialized(&[(name, Dtype::F32, &[1], f32_bytes(&[value]))]);
+        let shard = |name: &str, value| serialized(&[(name, Dtype::F32, &[1], f32_bytes(&[value]))]);
         fs::write(folder.path().join("m-1-of-2.safetensors"), shard("a", 1.0)).unwrap();
         fs::write(folder.path().join("m-2-of-2.safetensors"), shard(second, 2.0)).unwrap();
         let index = format!(r#"{{"metadata":{{"total_size":8}},"weight_map":{{{weight_map}}}}}"#);
@@ -361,14 +328,7 @@ mod tests {
         let folder = sharded(r#""a":"m-1-of-2.safetensors","b":"m-2-of-2.safetensors""#, "b");
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
         assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a", "b"]);
-        let values = ["a", "b"].map(|name| {
-            checkpoint
-                .root()
-                .weight(name, [1])
-                .unwrap()
-                .to_array()
-                .unwrap()
-        });
+        let values = ["a", "b"].map(|name| checkpoint.root().weight(name, [1]).unwrap().to_array().unwrap());
         assert_eq!(values.each_ref().map(|array| array.data()[0]), [1.0, 2.0]);
         assert!(checkpoint.finish().is_empty());
     }
@@ -381,12 +341,7 @@ mod tests {
         assert_eq!(error.message(), "tensor `a` is not where the index of shards says");
 
         let absent = sharded(r#""a":"m-1-of-2.safetensors","c":"m-2-of-2.safetensors""#, "b");
-        assert!(
-            Checkpoint::open(absent.path())
-                .unwrap_err()
-                .message()
-                .contains("`c`")
-        );
+        assert!(Checkpoint::open(absent.path()).unwrap_err().message().contains("`c`"));
 
         let doubled = sharded(r#""a":"m-1-of-2.safetensors","x":"m-2-of-2.safetensors""#, "a");
         let error = Checkpoint::open(doubled.path()).unwrap_err();

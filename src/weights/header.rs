@@ -59,10 +59,7 @@ fn wrong(message: String) -> Error {
 }
 
 fn impostor(file: &[u8]) -> Option<&'static str> {
-    IMPOSTORS
-        .iter()
-        .find(|(magic, _)| file.starts_with(magic))
-        .map(|&(_, what)| what)
+    IMPOSTORS.iter().find(|(magic, _)| file.starts_with(magic)).map(|&(_, what)| what)
 }
 
 fn impostor_hint(what: &str) -> &'static str {
@@ -76,20 +73,14 @@ fn impostor_hint(what: &str) -> &'static str {
 /// The bytes of the JSON header; fails where its length is impossible.
 fn header_bytes(file: &[u8]) -> Result<&[u8]> {
     let Some((length, rest)) = file.split_first_chunk::<LENGTH_BYTES>() else {
-        return Err(wrong(format!(
-            "the file has {} bytes, a safetensors file at least {LENGTH_BYTES}",
-            file.len()
-        )));
+        return Err(wrong(format!("the file has {} bytes, a safetensors file at least {LENGTH_BYTES}", file.len())));
     };
     let length = u64::from_le_bytes(*length);
     if length > MAX_HEADER_BYTES as u64 {
-        return Err(wrong(format!(
-            "the header claims {length} bytes, more than the {MAX_HEADER_BYTES} allowed"
-        )));
+        return Err(wrong(format!("the header claims {length} bytes, more than the {MAX_HEADER_BYTES} allowed")));
     }
-    rest.get(..length as usize).ok_or_else(|| {
-        wrong(format!("the header claims {length} bytes, the file has {} left", rest.len()))
-    })
+    rest.get(..length as usize)
+        .ok_or_else(|| wrong(format!("the header claims {length} bytes, the file has {} left", rest.len())))
 }
 
 /// Checks that the tensors, taken in order of their offsets, tile `data_bytes` exactly.
@@ -101,23 +92,13 @@ fn check_layout(tensors: &BTreeMap<String, TensorInfo>, data_bytes: usize) -> Re
     for (name, info) in in_order {
         let (first, last) = info.data_offsets;
         if first < end {
-            return Err(wrong(format!(
-                "tensor `{name}` overlaps `{previous}` by {} bytes",
-                end - first
-            )));
+            return Err(wrong(format!("tensor `{name}` overlaps `{previous}` by {} bytes", end - first)));
         }
         if first > end {
-            return Err(wrong(format!(
-                "a gap of {} bytes lies before tensor `{name}`",
-                first - end
-            )));
+            return Err(wrong(format!("a gap of {} bytes lies before tensor `{name}`", first - end)));
         }
-        let size = stored_bytes(info).ok_or_else(|| {
-            wrong(format!(
-                "tensor `{name}` has the impossible size {:?} of {}",
-                info.shape, info.dtype
-            ))
-        })?;
+        let size = stored_bytes(info)
+            .ok_or_else(|| wrong(format!("tensor `{name}` has the impossible size {:?} of {}", info.shape, info.dtype)))?;
         if first.checked_add(size) != Some(last) {
             return Err(wrong(format!(
                 "tensor `{name}` {:?} of {} needs {size} bytes, its offsets are {first}..{last}",
@@ -133,10 +114,7 @@ fn check_layout(tensors: &BTreeMap<String, TensorInfo>, data_bytes: usize) -> Re
         (end, previous) = (last, name);
     }
     if end < data_bytes {
-        return Err(wrong(format!(
-            "{} bytes after the last tensor belong to none",
-            data_bytes - end
-        )));
+        return Err(wrong(format!("{} bytes after the last tensor belong to none", data_bytes - end)));
     }
     Ok(())
 }
@@ -144,10 +122,7 @@ fn check_layout(tensors: &BTreeMap<String, TensorInfo>, data_bytes: usize) -> Re
 /// Bytes that a tensor takes; `None` on overflow, or where its bits do not fill whole bytes.
 fn stored_bytes(info: &TensorInfo) -> Option<usize> {
     // Zero sizes count as one, so that no later product over any subset of the axes can overflow.
-    let bits = info
-        .shape
-        .iter()
-        .try_fold(info.dtype.bitsize(), |bits, &size| bits.checked_mul(size.max(1)))?;
+    let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |bits, &size| bits.checked_mul(size.max(1)))?;
     if info.shape.contains(&0) { Some(0) } else { bits.is_multiple_of(8).then_some(bits / 8) }
 }
 
@@ -194,10 +169,7 @@ mod tests {
     fn a_header_above_the_limit_is_refused_whatever_its_length() {
         for length in [100_000_001, u64::MAX] {
             let message = refusal(&length.to_le_bytes());
-            assert_eq!(
-                message,
-                format!("the header claims {length} bytes, more than the 100000000 allowed")
-            );
+            assert_eq!(message, format!("the header claims {length} bytes, more than the 100000000 allowed"));
         }
         assert!(refusal(&100_000_000u64.to_le_bytes()).contains("has 0 left"));
     }
@@ -205,10 +177,7 @@ mod tests {
     #[test]
     fn a_header_that_is_not_json_is_refused() {
         for header in ["not json", "", "{", "{a}", "{} {}"] {
-            assert!(
-                refusal(&file(header, &[])).starts_with("the header is not JSON: "),
-                "{header}"
-            );
+            assert!(refusal(&file(header, &[])).starts_with("the header is not JSON: "), "{header}");
         }
         let mut bytes = file("{\"a\":0}", &[]);
         bytes[10] = 0xff; // not UTF-8
@@ -220,10 +189,7 @@ mod tests {
         assert!(refusal(&file("[]", &[])).starts_with("the header is wrong: "));
         let cases = [
             (r#"{"a":1}"#, "`a`: invalid type"),
-            (
-                r#"{"a":{"dtype":"F31","shape":[],"data_offsets":[0,4]}}"#,
-                "`a`: unknown variant `F31`",
-            ),
+            (r#"{"a":{"dtype":"F31","shape":[],"data_offsets":[0,4]}}"#, "`a`: unknown variant `F31`"),
             (r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, "`a`: invalid value"),
             (r#"{"a":{"dtype":"F32","shape":[]}}"#, "`a`: missing field `data_offsets`"),
             (r#"{"a":{"dtype":"F32","shape":[],"data_offsets":[0,1e30]}}"#, "`a`: invalid type"),
@@ -239,19 +205,10 @@ mod tests {
     fn a_key_listed_twice_is_refused_although_the_safetensors_crate_takes_it() {
         let info = r#"{"dtype":"F32","shape":[],"data_offsets":[0,4]}"#;
         let twice = file(&format!(r#"{{"a":{info},"a":{info}}}"#), &[0; 4]);
-        assert!(
-            SafeTensors::deserialize(&twice).is_ok(),
-            "the crate now refuses it: drop this line"
-        );
+        assert!(SafeTensors::deserialize(&twice).is_ok(), "the crate now refuses it: drop this line");
         assert!(refusal(&twice).contains("`a` is listed twice"));
-        assert!(
-            refusal(&file(r#"{"__metadata__":{},"__metadata__":{}}"#, &[]))
-                .contains("listed twice")
-        );
-        assert!(
-            refusal(&file(r#"{"__metadata__":{"k":"1","k":"2"}}"#, &[]))
-                .contains("`k` is listed twice")
-        );
+        assert!(refusal(&file(r#"{"__metadata__":{},"__metadata__":{}}"#, &[])).contains("listed twice"));
+        assert!(refusal(&file(r#"{"__metadata__":{"k":"1","k":"2"}}"#, &[])).contains("`k` is listed twice"));
         let inner = r#"{"a":{"dtype":"F32","dtype":"F32","shape":[],"data_offsets":[0,4]}}"#;
         assert!(refusal(&file(inner, &[0; 4])).contains("`a`: duplicate field `dtype`"));
     }
@@ -260,11 +217,7 @@ mod tests {
     fn vectors(list: &[(&str, u64, u64, u64)]) -> String {
         let lines: Vec<_> = list
             .iter()
-            .map(|(name, n, first, last)| {
-                format!(
-                    r#""{name}":{{"dtype":"F32","shape":[{n}],"data_offsets":[{first},{last}]}}"#
-                )
-            })
+            .map(|(name, n, first, last)| format!(r#""{name}":{{"dtype":"F32","shape":[{n}],"data_offsets":[{first},{last}]}}"#))
             .collect();
         format!("{{{}}}", lines.join(","))
     }
@@ -273,19 +226,10 @@ mod tests {
     fn overlap_gap_and_wrong_sizes_are_refused_naming_the_tensor() {
         let cases = [
             (vectors(&[("a", 2, 0, 8), ("b", 1, 4, 8)]), "tensor `b` overlaps `a` by 4 bytes"),
-            (
-                vectors(&[("a", 1, 0, 4), ("b", 1, 8, 12)]),
-                "a gap of 4 bytes lies before tensor `b`",
-            ),
+            (vectors(&[("a", 1, 0, 4), ("b", 1, 8, 12)]), "a gap of 4 bytes lies before tensor `b`"),
             (vectors(&[("a", 1, 4, 8)]), "a gap of 4 bytes lies before tensor `a`"),
-            (
-                vectors(&[("a", 2, 0, 4)]),
-                "tensor `a` [2] of F32 needs 8 bytes, its offsets are 0..4",
-            ),
-            (
-                vectors(&[("a", 1, 0, 4), ("b", 1, 4, 0)]),
-                "tensor `b` [1] of F32 needs 4 bytes, its offsets are 4..0",
-            ),
+            (vectors(&[("a", 2, 0, 4)]), "tensor `a` [2] of F32 needs 8 bytes, its offsets are 0..4"),
+            (vectors(&[("a", 1, 0, 4), ("b", 1, 4, 0)]), "tensor `b` [1] of F32 needs 4 bytes, its offsets are 4..0"),
             (vectors(&[("a", 1, 0, 4)]), "8 bytes after the last tensor belong to none"),
             ("{}".to_string(), "12 bytes after the last tensor belong to none"),
         ];
@@ -298,23 +242,16 @@ mod tests {
     fn a_truncated_file_names_the_first_tensor_that_is_cut() {
         let header = vectors(&[("a", 1, 0, 4), ("b", 2, 4, 12)]);
         assert!(Header::parse(&file(&header, &[0; 12])).is_ok());
-        assert_eq!(
-            refusal(&file(&header, &[0; 11])),
-            "the file is truncated: tensor `b` ends at byte 12 of the data, the file has 11"
-        );
+        assert_eq!(refusal(&file(&header, &[0; 11])), "the file is truncated: tensor `b` ends at byte 12 of the data, the file has 11");
     }
 
     #[test]
     fn sizes_that_overflow_are_refused() {
         let huge = u64::MAX / 2 + 1; // 2⁶³
         let overflow = vectors(&[("a", huge, 0, 4)]);
-        assert_eq!(
-            refusal(&file(&overflow, &[0; 4])),
-            format!("tensor `a` has the impossible size [{huge}] of F32")
-        );
+        assert_eq!(refusal(&file(&overflow, &[0; 4])), format!("tensor `a` has the impossible size [{huge}] of F32"));
         // A zero must not hide an overflow of the other axes.
-        let hidden =
-            format!(r#"{{"a":{{"dtype":"F32","shape":[0,{huge},{huge}],"data_offsets":[0,0]}}}}"#);
+        let hidden = format!(r#"{{"a":{{"dtype":"F32","shape":[0,{huge},{huge}],"data_offsets":[0,0]}}}}"#);
         assert!(refusal(&file(&hidden, &[])).contains("impossible size"));
         let ends = vectors(&[("a", 1, 0, u64::MAX)]);
         assert!(refusal(&file(&ends, &[0; 4])).contains("its offsets are 0..18446744073709551615"));
@@ -324,18 +261,10 @@ mod tests {
 
     #[test]
     fn files_of_other_kinds_are_called_by_their_name() {
-        assert_eq!(
-            refusal(b"PK\x03\x04\0\0\x08\x08\0\0"),
-            "the file is a PyTorch (zip) checkpoint"
-        );
-        assert_eq!(
-            refusal(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a"),
-            "the file is a PyTorch (pickle) checkpoint"
-        );
+        assert_eq!(refusal(b"PK\x03\x04\0\0\x08\x08\0\0"), "the file is a PyTorch (zip) checkpoint");
+        assert_eq!(refusal(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a"), "the file is a PyTorch (pickle) checkpoint");
         assert_eq!(refusal(b"\x80\x04K\x01."), "the file is a Python pickle");
-        assert!(
-            refusal(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS pointer")
-        );
+        assert!(refusal(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS pointer"));
     }
 
     #[test]

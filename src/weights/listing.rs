@@ -78,9 +78,7 @@ fn insert_next<'de, V: Deserialize<'de>, A: MapAccess<'de>>(
     if unique.contains_key(&key) {
         return Err(A::Error::custom(format_args!("`{key}` is listed twice")));
     }
-    let value = map
-        .next_value()
-        .map_err(|error| A::Error::custom(format_args!("`{key}`: {error}")))?;
+    let value = map.next_value().map_err(|error| A::Error::custom(format_args!("`{key}`: {error}")))?;
     unique.insert(key, value);
     Ok(())
 }

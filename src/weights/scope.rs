@@ -68,9 +68,7 @@ impl Scope {
 
     /// Number of consecutive steps `0`, `1`, … below this path that hold a tensor: the depth of a stack of blocks.
     pub fn blocks(&self) -> usize {
-        (0..)
-            .take_while(|&block| !self.at(block).is_empty())
-            .count()
+        (0..).take_while(|&block| !self.at(block).is_empty()).count()
     }
 
     /// Shape of a tensor; `None` when there is none, or when it has more axes than a [`Shape`] may have.
@@ -121,14 +119,9 @@ impl Scope {
 
     fn stored_weight(&self, path: String, shape: Shape) -> Weight {
         let contents = Arc::clone(&self.contents);
-        let file = self
-            .contents
-            .file_of(&self.contents.tensors[&path])
-            .to_string();
+        let file = self.contents.file_of(&self.contents.tensors[&path]).to_string();
         let key = path.clone();
-        Weight::lazy(path, shape, Some(file.into()), move || {
-            Ok(contents.to_array(&contents.tensors[&key], shape))
-        })
+        Weight::lazy(path, shape, Some(file.into()), move || Ok(contents.to_array(&contents.tensors[&key], shape)))
     }
 
     /// Under [`Scope::load`], records the misfit and gives a weight that cannot be read; else fails at once.
@@ -137,9 +130,7 @@ impl Scope {
             return Err(self.refuse(&[misfit]));
         }
         let scope = self.clone();
-        Ok(Weight::new(misfit.path.clone(), shape, move || {
-            Err(scope.refuse(std::slice::from_ref(&misfit)))
-        }))
+        Ok(Weight::new(misfit.path.clone(), shape, move || Err(scope.refuse(std::slice::from_ref(&misfit)))))
     }
 
     /// Marks a tensor, or all tensors below a path, as known but not needed.
@@ -147,10 +138,7 @@ impl Scope {
         let path = self.join(name);
         let below = format!("{path}.");
         let exact = self.contents.tensors.get(&path);
-        exact
-            .into_iter()
-            .chain(self.contents.starting_with(&below))
-            .for_each(Stored::mark_read);
+        exact.into_iter().chain(self.contents.starting_with(&below)).for_each(Stored::mark_read);
     }
 
     /// Runs `build`, and refuses with the first five missing or ill-shaped tensors listed together if there are any.
@@ -174,10 +162,7 @@ impl Scope {
     /// Adds a misfit to the list of the `load` around; false when there is none.
     fn record(&self, misfit: Misfit) -> bool {
         let Some(misfits) = &self.misfits else { return false };
-        misfits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(misfit);
+        misfits.lock().unwrap_or_else(PoisonError::into_inner).push(misfit);
         true
     }
 
@@ -195,28 +180,16 @@ impl Scope {
         if let [only] = misfits {
             let error = error(only.to_string()).context(format!("in `{}`", place(only)));
             let names = nearest(only);
-            return if names.is_empty() {
-                error
-            } else {
-                error.hint(format!("there is {}", names.join(", ")))
-            };
+            return if names.is_empty() { error } else { error.hint(format!("there is {}", names.join(", "))) };
         }
         let message = format!("{} tensors are missing or do not fit this model", misfits.len());
         let mut error = error(message).context(format!("in `{}`", self.contents.name));
         for misfit in misfits.iter().take(MAX_LISTED) {
             let names = nearest(misfit);
             let line = misfit.to_string();
-            error = error.context(if names.is_empty() {
-                line
-            } else {
-                format!("{line}; there is {}", names.join(", "))
-            });
+            error = error.context(if names.is_empty() { line } else { format!("{line}; there is {}", names.join(", ")) });
         }
-        if misfits.len() > MAX_LISTED {
-            error.context(format!("and {} more", misfits.len() - MAX_LISTED))
-        } else {
-            error
-        }
+        if misfits.len() > MAX_LISTED { error.context(format!("and {} more", misfits.len() - MAX_LISTED)) } else { error }
     }
 
     /// Existing names most like `wanted`, best first, in backticks: a name with another prefix, else few changed letters.
@@ -229,10 +202,7 @@ impl Scope {
             .filter(|&(similarity, _)| similarity >= MIN_SIMILARITY)
             .collect();
         near.sort_by_key(|&(similarity, name)| (Reverse(similarity), name));
-        near.iter()
-            .take(MAX_NEAREST)
-            .map(|(_, name)| format!("`{name}`"))
-            .collect()
+        near.iter().take(MAX_NEAREST).map(|(_, name)| format!("`{name}`")).collect()
     }
 }
 
@@ -244,10 +214,7 @@ impl fmt::Debug for Scope {
 
 /// Share of equal letters in percent; 101 where `name` is the wanted one behind a prefix.
 fn similarity(name: &str, wanted: &str) -> usize {
-    let is_behind_prefix = |long: &str, short: &str| {
-        long.strip_suffix(short)
-            .is_some_and(|rest| rest.ends_with('.'))
-    };
+    let is_behind_prefix = |long: &str, short: &str| long.strip_suffix(short).is_some_and(|rest| rest.ends_with('.'));
     if is_behind_prefix(name, wanted) {
         return 101;
     }
@@ -318,23 +285,14 @@ mod tests {
     #[test]
     fn blocks_counts_consecutive_steps_only() {
         let root = small().root();
-        assert_eq!(
-            root.at("layer1").blocks(),
-            2,
-            "0 and 1; 10 comes after a gap, and layer10 is another path"
-        );
+        assert_eq!(root.at("layer1").blocks(), 2, "0 and 1; 10 comes after a gap, and layer10 is another path");
         assert_eq!(root.at("layer2").blocks(), 0);
         assert!(root.at("layer").is_empty() && !root.at("layer1").is_empty() && !root.is_empty());
     }
 
     #[test]
     fn a_missing_tensor_names_path_file_and_nearest_names() {
-        let error = small()
-            .root()
-            .at("layer1")
-            .at(2)
-            .weight("conv1.weight", [1])
-            .unwrap_err();
+        let error = small().root().at("layer1").at(2).weight("conv1.weight", [1]).unwrap_err();
         assert_eq!(error.code(), Code::WeightsMismatch);
         assert_eq!(
             format!("{error:#}"),
@@ -345,20 +303,10 @@ mod tests {
 
     #[test]
     fn the_same_name_behind_a_prefix_is_the_nearest() {
-        let wrapped = checkpoint(&[
-            ("conv2.weight", &[1], &[1.0]),
-            ("feature_extractor.conv1.weight", &[1], &[1.0]),
-        ]);
+        let wrapped = checkpoint(&[("conv2.weight", &[1], &[1.0]), ("feature_extractor.conv1.weight", &[1], &[1.0])]);
         let error = wrapped.root().weight("conv1.weight", [1]).unwrap_err();
-        assert!(
-            format!("{error:#}")
-                .ends_with("there is `feature_extractor.conv1.weight`, `conv2.weight`"),
-            "{error:#}"
-        );
-        let error = wrapped
-            .root()
-            .weight("visual.trunk.conv2.weight", [1])
-            .unwrap_err();
+        assert!(format!("{error:#}").ends_with("there is `feature_extractor.conv1.weight`, `conv2.weight`"), "{error:#}");
+        let error = wrapped.root().weight("visual.trunk.conv2.weight", [1]).unwrap_err();
         assert!(format!("{error:#}").ends_with("there is `conv2.weight`"), "{error:#}");
         let error = wrapped.root().weight("logit_scale", []).unwrap_err();
         assert!(!format!("{error:#}").contains("hint"), "nothing is near: {error:#}");
@@ -368,14 +316,8 @@ mod tests {
     fn an_ill_shaped_tensor_shows_both_shapes() {
         let error = small().root().weight("conv1.weight", [2, 1]).unwrap_err();
         assert_eq!(error.code(), Code::WeightsMismatch);
-        assert_eq!(
-            format!("{error:#}"),
-            "tensor `conv1.weight` has shape [1, 2], this model needs [2, 1]\n  in `test.safetensors`"
-        );
-        assert!(
-            small().root().weight("conv1.weight", [1, 2, 1]).is_err(),
-            "another rank of equal length"
-        );
+        assert_eq!(format!("{error:#}"), "tensor `conv1.weight` has shape [1, 2], this model needs [2, 1]\n  in `test.safetensors`");
+        assert!(small().root().weight("conv1.weight", [1, 2, 1]).is_err(), "another rank of equal length");
     }
 
     #[test]
@@ -388,11 +330,8 @@ mod tests {
 
     #[test]
     fn integers_are_refused_where_floats_are_needed() {
-        let bytes =
-            serialized(&[("n", Dtype::I64, &[1], vec![0; 8]), ("b", Dtype::BOOL, &[1], vec![1])]);
-        let root = Checkpoint::from_bytes("test.safetensors", bytes)
-            .unwrap()
-            .root();
+        let bytes = serialized(&[("n", Dtype::I64, &[1], vec![0; 8]), ("b", Dtype::BOOL, &[1], vec![1])]);
+        let root = Checkpoint::from_bytes("test.safetensors", bytes).unwrap().root();
         let error = root.weight("n", [1]).unwrap_err();
         assert_eq!(error.code(), Code::WeightsMismatch);
         assert_eq!(error.message(), "tensor `n` holds I64, this model needs floats");
@@ -404,10 +343,7 @@ mod tests {
         let root = small().root();
         assert_eq!(root.sizes("conv1.weight").unwrap(), [1, 2]);
         let error = root.sizes::<3>("conv1.weight").unwrap_err();
-        assert_eq!(
-            error.message(),
-            "tensor `conv1.weight` has shape [1, 2], this model needs 3 axes"
-        );
+        assert_eq!(error.message(), "tensor `conv1.weight` has shape [1, 2], this model needs 3 axes");
         assert_eq!(root.sizes::<2>("conv9.weight").unwrap_err().code(), Code::WeightsMismatch);
     }
 
@@ -416,9 +352,7 @@ mod tests {
         let result = small().root().load(|root| {
             root.weight("conv1.weight", [9, 9])?;
             for block in 0..8 {
-                root.at("layer1")
-                    .at(block)
-                    .load(|block| block.weight("conv1.weight", [1]))?;
+                root.at("layer1").at(block).load(|block| block.weight("conv1.weight", [1]))?;
             }
             Ok(())
         });
@@ -427,18 +361,13 @@ mod tests {
         assert_eq!(error.message(), "7 tensors are missing or do not fit this model");
         let text = format!("{error:#}");
         assert!(text.contains("\n  in `test.safetensors`\n  tensor `conv1.weight` has shape [1, 2], this model needs [9, 9]\n"));
-        assert!(text.contains(
-            "\n  tensor `layer1.5.conv1.weight` is missing; there is `layer1.0.conv1.weight`"
-        ));
+        assert!(text.contains("\n  tensor `layer1.5.conv1.weight` is missing; there is `layer1.0.conv1.weight`"));
         assert!(!text.contains("tensor `layer1.6") && text.ends_with("\n  and 2 more"), "{text}");
     }
 
     #[test]
     fn a_load_without_misfits_returns_what_was_built() {
-        let loaded = small()
-            .root()
-            .load(|root| root.weight("conv1.weight", [1, 2]))
-            .unwrap();
+        let loaded = small().root().load(|root| root.weight("conv1.weight", [1, 2])).unwrap();
         assert_eq!(loaded.to_array().unwrap().data(), [1.0, 2.0]);
     }
 

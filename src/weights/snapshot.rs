@@ -29,23 +29,17 @@ impl Snapshot {
     /// Finds the files behind a path; reads none of them but an index.
     pub fn locate(path: &Path) -> Result<Snapshot> {
         let found = fs::metadata(path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => {
-                missing(format!("no weights at `{}`", path.display()))
-            }
+            ErrorKind::NotFound | ErrorKind::NotADirectory => missing(format!("no weights at `{}`", path.display())),
             _ => Error::io(format!("cannot look at `{}`", path.display()), &error),
         })?;
         // Opening a pipe would wait for its writer.
         if !found.is_dir() && !found.is_file() {
-            return Err(Error::new(
-                Code::WeightsFormat,
-                format!("`{}` is neither a file nor a folder", path.display()),
-            ));
+            return Err(Error::new(Code::WeightsFormat, format!("`{}` is neither a file nor a folder", path.display())));
         }
         let file = if found.is_dir() { choose(path)? } else { path.to_path_buf() };
         let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
         if is_index(&file) {
-            let promised =
-                read_index(&file, &folder).context(|| format!("in `{}`", file.display()))?;
+            let promised = read_index(&file, &folder).context(|| format!("in `{}`", file.display()))?;
             let shards: BTreeSet<_> = promised.values().cloned().collect();
             Ok(Snapshot { folder, files: shards.into_iter().collect(), promised })
         } else {
@@ -63,8 +57,7 @@ fn is_index(path: &Path) -> bool {
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    path.extension()
-        .is_some_and(|extension| extensions.iter().any(|&x| extension == x))
+    path.extension().is_some_and(|extension| extensions.iter().any(|&x| extension == x))
 }
 
 /// The one file of a folder to open: the usual name, else an index of shards, else the only safetensors file.
@@ -74,29 +67,21 @@ fn choose(folder: &Path) -> Result<PathBuf> {
         return Ok(usual.clone());
     }
     let indices: Vec<_> = files.iter().filter(|file| is_index(file)).collect();
-    let tensors: Vec<_> = files
-        .iter()
-        .filter(|file| has_extension(file, &["safetensors"]))
-        .collect();
+    let tensors: Vec<_> = files.iter().filter(|file| has_extension(file, &["safetensors"])).collect();
     let candidates = if indices.is_empty() { tensors } else { indices };
     match candidates[..] {
         [only] => Ok(only.clone()),
         [] => Err(nothing_in(folder, &files)),
         _ => {
             let names: Vec<_> = candidates.iter().map(|file| shown_name(file)).collect();
-            Err(missing(format!(
-                "`{}` holds several weights files: {}",
-                folder.display(),
-                names.join(", ")
-            ))
-            .hint("pass the path of one of them"))
+            Err(missing(format!("`{}` holds several weights files: {}", folder.display(), names.join(", ")))
+                .hint("pass the path of one of them"))
         }
     }
 }
 
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let unreadable =
-        |error| Error::io(format!("cannot list the folder `{}`", folder.display()), &error);
+    let unreadable = |error| Error::io(format!("cannot list the folder `{}`", folder.display()), &error);
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -116,14 +101,10 @@ fn shown_name(file: &Path) -> String {
 fn nothing_in(folder: &Path, files: &[PathBuf]) -> Error {
     let error = missing(format!("no weights in `{}`", folder.display()))
         .context(format!("looked for `{USUAL_NAME}`, `*{INDEX_SUFFIX}`, `*.safetensors`"));
-    match files
-        .iter()
-        .find(|file| has_extension(file, &["bin", "pth", "pt", "ckpt"]))
-    {
-        Some(pickle) => error.hint(format!(
-            "{} may be a PyTorch checkpoint: convert it with `python tools/convert.py`",
-            shown_name(pickle)
-        )),
+    match files.iter().find(|file| has_extension(file, &["bin", "pth", "pt", "ckpt"])) {
+        Some(pickle) => {
+            error.hint(format!("{} may be a PyTorch checkpoint: convert it with `python tools/convert.py`", shown_name(pickle)))
+        }
         None => error,
     }
 }
@@ -138,23 +119,17 @@ fn read_index(file: &Path, folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let unreadable = |error| Error::io("cannot read the index of shards", &error);
     let bytes = fs::metadata(file).map_err(unreadable)?.len();
     if bytes > MAX_HEADER_BYTES as u64 {
-        return Err(wrong(format!(
-            "the index of shards has {bytes} bytes, more than {MAX_HEADER_BYTES}"
-        )));
+        return Err(wrong(format!("the index of shards has {bytes} bytes, more than {MAX_HEADER_BYTES}")));
     }
     let text = fs::read(file).map_err(unreadable)?;
-    let index: Index = serde_json::from_slice(&text)
-        .map_err(|error| wrong(format!("the index of shards is wrong: {error}")))?;
+    let index: Index = serde_json::from_slice(&text).map_err(|error| wrong(format!("the index of shards is wrong: {error}")))?;
     if index.weight_map.0.is_empty() {
         return Err(wrong("the index of shards lists no tensors".to_string()));
     }
     let in_folder = |(tensor, name): (String, String)| {
         // An index must not lead out of its folder.
-        if !matches!(Path::new(&name).components().collect::<Vec<_>>()[..], [Component::Normal(_)])
-        {
-            return Err(wrong(format!(
-                "the index puts tensor `{tensor}` into `{name}`, which is no file name"
-            )));
+        if !matches!(Path::new(&name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]) {
+            return Err(wrong(format!("the index puts tensor `{tensor}` into `{name}`, which is no file name")));
         }
         let shard = folder.join(name);
         if !shard.is_file() {
@@ -185,21 +160,13 @@ mod tests {
         let folder = folder(names);
         let snapshot = Snapshot::locate(folder.path()).unwrap();
         assert_eq!(snapshot.folder, folder.path());
-        snapshot.files[0]
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_string()
+        snapshot.files[0].file_name().unwrap().to_str().unwrap().to_string()
     }
 
     #[test]
     fn a_folder_gives_the_usual_name_or_the_only_file() {
         assert_eq!(chosen(&["a.safetensors", "model.safetensors", "z.bin"]), "model.safetensors");
-        assert_eq!(
-            chosen(&["open_clip_model.safetensors", "config.json"]),
-            "open_clip_model.safetensors"
-        );
+        assert_eq!(chosen(&["open_clip_model.safetensors", "config.json"]), "open_clip_model.safetensors");
     }
 
     #[test]
@@ -212,12 +179,7 @@ mod tests {
         let error = Snapshot::locate(bare.path()).unwrap_err();
         assert_eq!(error.code(), Code::WeightsMissing);
         let text = format!("{error:#}");
-        assert!(
-            text.contains(
-                "looked for `model.safetensors`, `*.safetensors.index.json`, `*.safetensors`"
-            ),
-            "{text}"
-        );
+        assert!(text.contains("looked for `model.safetensors`, `*.safetensors.index.json`, `*.safetensors`"), "{text}");
         assert!(text.contains("hint: `pytorch_model.bin` may be a PyTorch checkpoint"), "{text}");
     }
 
@@ -234,11 +196,7 @@ mod tests {
         let two = folder(&["b.safetensors", "a.safetensors"]);
         let error = Snapshot::locate(two.path()).unwrap_err();
         assert_eq!(error.code(), Code::WeightsMissing);
-        assert!(
-            error
-                .message()
-                .ends_with("holds several weights files: `a.safetensors`, `b.safetensors`")
-        );
+        assert!(error.message().ends_with("holds several weights files: `a.safetensors`, `b.safetensors`"));
     }
 
     #[test]
@@ -252,12 +210,7 @@ mod tests {
         for name in ["../1.safetensors", "/etc/passwd", "", ".", "a/1.safetensors"] {
             let error = refusal(&format!(r#"{{"weight_map":{{"a":"{name}"}}}}"#));
             assert_eq!(error.code(), Code::WeightsFormat, "{name}");
-            assert!(
-                error
-                    .message()
-                    .starts_with("the index puts tensor `a` into"),
-                "{error}"
-            );
+            assert!(error.message().starts_with("the index puts tensor `a` into"), "{error}");
         }
         let error = refusal(r#"{"weight_map":{"a":"3.safetensors"}}"#);
         assert_eq!(error.code(), Code::WeightsMissing);
@@ -266,13 +219,9 @@ mod tests {
             assert_eq!(refusal(text).code(), Code::WeightsFormat, "{text}");
         }
 
-        fs::write(&index, r#"{"metadata":{"total_size":8},"weight_map":{"b":"2.safetensors","a":"1.safetensors"}}"#)
-            .unwrap();
+        fs::write(&index, r#"{"metadata":{"total_size":8},"weight_map":{"b":"2.safetensors","a":"1.safetensors"}}"#).unwrap();
         let snapshot = Snapshot::locate(shards.path()).unwrap();
-        assert_eq!(
-            snapshot.files,
-            [shards.path().join("1.safetensors"), shards.path().join("2.safetensors")]
-        );
+        assert_eq!(snapshot.files, [shards.path().join("1.safetensors"), shards.path().join("2.safetensors")]);
         assert_eq!(snapshot.promised["b"], shards.path().join("2.safetensors"));
     }
 }

@@ -18,17 +18,14 @@ pub(super) fn f32_bytes(values: &[f32]) -> Vec<u8> {
 
 /// A valid file with tensors of any type.
 pub(super) fn serialized(tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) -> Vec<u8> {
-    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-        (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap())
-    });
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap()));
     safetensors::serialize(views, None).unwrap()
 }
 
 /// A checkpoint `test.safetensors` of f32 tensors.
 pub(super) fn checkpoint(tensors: &[(&str, &[usize], &[f32])]) -> Checkpoint {
-    let tensors: Vec<_> = tensors
-        .iter()
-        .map(|&(name, shape, values)| (name, Dtype::F32, shape, f32_bytes(values)))
-        .collect();
+    let tensors: Vec<_> = tensors.iter().map(|&(name, shape, values)| (name, Dtype::F32, shape, f32_bytes(values))).collect();
     Checkpoint::from_bytes("test.safetensors", serialized(&tensors)).unwrap()
 }

@@ -22,11 +22,7 @@ type Source = dyn Fn() -> Result<Array> + Send + Sync;
 
 impl Weight {
     /// A weight that `source` works out, e.g. from several others; `source` must return the shape stated.
-    pub fn new(
-        name: impl Into<Arc<str>>,
-        shape: impl Into<Shape>,
-        source: impl Fn() -> Result<Array> + Send + Sync + 'static,
-    ) -> Weight {
+    pub fn new(name: impl Into<Arc<str>>, shape: impl Into<Shape>, source: impl Fn() -> Result<Array> + Send + Sync + 'static) -> Weight {
         Weight::lazy(name, shape.into(), None, source)
     }
 
@@ -66,12 +62,7 @@ impl Weight {
     pub fn to_array(&self) -> Result<Array> {
         let array = (self.source)()?;
         let found = array.shape();
-        assert!(
-            found == self.shape,
-            "weight `{}` is stated as {}, its source gave {found}",
-            self.name,
-            self.shape
-        );
+        assert!(found == self.shape, "weight `{}` is stated as {}, its source gave {found}", self.name, self.shape);
         match array.data().iter().position(|x| !x.is_finite()) {
             None => Ok(array),
             Some(at) => Err(self.nonfinite(at, array.data()[at])),
@@ -79,8 +70,7 @@ impl Weight {
     }
 
     fn nonfinite(&self, at: usize, value: f32) -> Error {
-        let message =
-            format!("tensor `{}` holds {value} at {:?}", self.name, position(self.shape, at));
+        let message = format!("tensor `{}` holds {value} at {:?}", self.name, position(self.shape, at));
         self.place(Error::new(Code::WeightsNonfinite, message))
     }
 
@@ -93,27 +83,16 @@ impl Weight {
     }
 
     /// This weight with `transform` applied on reading, which must return the shape stated; the name stays.
-    pub fn map(
-        &self,
-        shape: impl Into<Shape>,
-        transform: impl Fn(Array) -> Result<Array> + Send + Sync + 'static,
-    ) -> Weight {
+    pub fn map(&self, shape: impl Into<Shape>, transform: impl Fn(Array) -> Result<Array> + Send + Sync + 'static) -> Weight {
         let parent = self.clone();
-        Weight::lazy(Arc::clone(&self.name), shape.into(), self.file.clone(), move || {
-            transform(parent.to_array()?)
-        })
+        Weight::lazy(Arc::clone(&self.name), shape.into(), self.file.clone(), move || transform(parent.to_array()?))
     }
 
     /// The same values under another shape; panics where the lengths differ.
     #[track_caller]
     pub fn reshaped(&self, shape: impl Into<Shape>) -> Weight {
         let shape = shape.into();
-        assert!(
-            shape.len() == self.shape.len(),
-            "weight `{}` {} cannot be reshaped to {shape}",
-            self.name,
-            self.shape
-        );
+        assert!(shape.len() == self.shape.len(), "weight `{}` {} cannot be reshaped to {shape}", self.name, self.shape);
         self.map(shape, move |array| Ok(array.reshape(shape)))
     }
 
@@ -121,9 +100,7 @@ impl Weight {
     #[track_caller]
     pub fn transposed(&self) -> Weight {
         let [n, k] = self.shape.axes();
-        self.map([k, n], move |matrix| {
-            Ok(Array::new([k, n], outputs_last(matrix.data(), [n, k, 1], k)))
-        })
+        self.map([k, n], move |matrix| Ok(Array::new([k, n], outputs_last(matrix.data(), [n, k, 1], k))))
     }
 
     /// A filter `[o, i, kh, kw]` as channels-last kernels read it: `[kh, kw, i', o]`, with i' = i rounded up to a
@@ -134,9 +111,7 @@ impl Weight {
         let [outputs, inputs, kh, kw] = self.shape.axes();
         let padded = inputs.next_multiple_of(pad_to);
         let shape = Shape::from([kh, kw, padded, outputs]);
-        self.map(shape, move |filter| {
-            Ok(Array::new(shape, outputs_last(filter.data(), [outputs, inputs, kh * kw], padded)))
-        })
+        self.map(shape, move |filter| Ok(Array::new(shape, outputs_last(filter.data(), [outputs, inputs, kh * kw], padded))))
     }
 }
 
@@ -214,10 +189,7 @@ mod tests {
         let filter = counting([1, 4, 1, 1]).channels_last_filter(4);
         assert_eq!(filter.shape(), Shape::from([1, 1, 4, 1]));
         assert_eq!(filter.to_array().unwrap().data(), [1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(
-            counting([5, 3, 2, 2]).channels_last_filter(1).shape(),
-            Shape::from([2, 2, 3, 5])
-        );
+        assert_eq!(counting([5, 3, 2, 2]).channels_last_filter(1).shape(), Shape::from([2, 2, 3, 5]));
     }
 
     #[test]
@@ -238,16 +210,12 @@ mod tests {
     #[test]
     fn nothing_is_read_before_it_is_asked_for() {
         let weight = Weight::new("w", [1, 1], || panic!("read too early"));
-        let _ = weight
-            .transposed()
-            .reshaped([1, 1, 1, 1])
-            .channels_last_filter(4);
+        let _ = weight.transposed().reshaped([1, 1, 1, 1]).channels_last_filter(4);
     }
 
     #[test]
     fn nan_and_infinity_are_refused_naming_tensor_index_and_file() {
-        for (bad, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")]
-        {
+        for (bad, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
             let root = checkpoint(&[("a.b", &[2, 3], &[0.0, 1.0, 2.0, bad, 4.0, bad])]).root();
             let weight = root.weight("a.b", [2, 3]).unwrap();
             let error = weight.to_array().unwrap_err();
@@ -262,11 +230,7 @@ mod tests {
     #[test]
     fn an_f64_beyond_f32_is_refused_as_infinite() {
         let bytes = serialized(&[("a", StoredType::F64, &[], 1e300f64.to_le_bytes().to_vec())]);
-        let weight = Checkpoint::from_bytes("test.safetensors", bytes)
-            .unwrap()
-            .root()
-            .weight("a", [])
-            .unwrap();
+        let weight = Checkpoint::from_bytes("test.safetensors", bytes).unwrap().root().weight("a", []).unwrap();
         assert_eq!(weight.to_array().unwrap_err().message(), "tensor `a` holds inf at []");
     }
 
@@ -276,15 +240,9 @@ mod tests {
             ("half", StoredType::F16, &[2], vec![0x00, 0x3e, 0x00, 0xc0]),
             ("brain", StoredType::BF16, &[2], vec![0xc0, 0x3f, 0x00, 0xc0]),
         ]);
-        let root = Checkpoint::from_bytes("test.safetensors", bytes)
-            .unwrap()
-            .root();
+        let root = Checkpoint::from_bytes("test.safetensors", bytes).unwrap().root();
         for name in ["half", "brain"] {
-            assert_eq!(
-                root.weight(name, [2]).unwrap().to_array().unwrap().data(),
-                [1.5, -2.0],
-                "{name}"
-            );
+            assert_eq!(root.weight(name, [2]).unwrap().to_array().unwrap().data(), [1.5, -2.0], "{name}");
         }
     }
 

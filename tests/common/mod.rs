@@ -78,8 +78,7 @@ impl Seeded {
 pub fn check(device: &Device, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, seed: u64) {
     let operands = kernel.operands();
     let mut seeded = Seeded::new(seed);
-    let inputs: Vec<Vec<f32>> =
-        operands.iter().take(operands.len() - 1).map(|operand| seeded.numbers(operand.len, elem)).collect();
+    let inputs: Vec<Vec<f32>> = operands.iter().take(operands.len() - 1).map(|operand| seeded.numbers(operand.len, elem)).collect();
     check_on(device, kernel, implementation, elem, &inputs, &mut seeded);
 }
 
@@ -94,7 +93,9 @@ pub fn check_on(
 ) {
     let what = format!("{kernel:?} by shaders/{}.wgsl in {elem}", implementation.file);
     let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let launched = device.launch(kernel, implementation, elem, &borrowed).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let launched = device
+        .launch(kernel, implementation, elem, &borrowed)
+        .unwrap_or_else(|error| panic!("{what}: {error:?}"));
     assert!(launched.guards_intact, "{what} wrote outside its output");
     let (values, bounds) = expected(kernel, elem, &borrowed);
     assert!(values.iter().chain(&bounds).all(|x| x.is_finite()), "{what}: the twin left an element unwritten, or its bound is not finite");

@@ -1,0 +1,266 @@
+//! `doctor`: what this machine can run, what is missing, and whether it computes correctly.
+
+use clap::Args;
+use serde::Serialize;
+use zsas::kernels::{Implementation, Kernel, every_kernel};
+use zsas::run::{AdapterReport, adapters, expected, worst};
+use zsas::{DType, Device, Error, Result};
+
+use crate::cli::device::DeviceArgs;
+use crate::cli::seeded::Seeded;
+use crate::cli::{COMMIT, Exit, VERSION, talk};
+
+const AFTER: &str = "\
+`--selftest` runs every kernel on the device and compares it with its f64 twin within derived
+bounds. Exits 1 when a kernel is wrong, 5 without an adapter.
+
+Examples:
+  zsas-gpu doctor
+  zsas-gpu doctor --selftest --device 1";
+
+/// Failed launches that are printed one by one.
+const MOST_FAILURES_SHOWN: usize = 20;
+
+/// Seed of the self-test's inputs.
+const SEED: u64 = 11;
+
+/// Options of `doctor`.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER)]
+pub struct DoctorArgs {
+    /// Run every kernel on the device against its f64 twin
+    #[arg(long)]
+    selftest: bool,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// What was found; the object of `--json`.
+#[derive(Serialize)]
+struct Findings {
+    version: &'static str,
+    commit: Option<&'static str>,
+    adapters: Vec<AdapterReport>,
+    /// Position of the adapter that would be used.
+    chosen: Option<usize>,
+    device: Option<String>,
+    tier: Option<String>,
+    problems: Vec<String>,
+    hints: Vec<String>,
+    selftest: Option<Selftest>,
+}
+
+/// Counts of the self-test.
+#[derive(Serialize, Default)]
+struct Selftest {
+    passed: usize,
+    failed: usize,
+    failures: Vec<String>,
+}
+
+/// Looks around, tests if asked to, and prints.
+pub fn run(args: &DoctorArgs) -> Result<Exit> {
+    let adapters = adapters();
+    let (device, refusal) = match args.device.open(true) {
+        Ok(device) => (Some(device), None),
+        Err(error) => (None, Some(error)),
+    };
+    let selftest = device.as_ref().filter(|_| args.selftest).map(selftest).transpose()?;
+    let exit = match (&refusal, &selftest) {
+        (Some(error), _) => Exit::of(error),
+        (None, Some(test)) if test.failed > 0 => Exit::Failed,
+        _ => Exit::Done,
+    };
+    let findings = Findings::new(adapters, device.as_ref(), refusal.as_ref(), selftest);
+    if args.json {
+        talk::print_json(&findings)?
+    } else {
+        findings.print()?
+    }
+    if let Some(error) = refusal {
+        talk::error(&error);
+    }
+    Ok(exit)
+}
+
+impl Findings {
+    fn new(adapters: Vec<AdapterReport>, device: Option<&Device>, refusal: Option<&Error>, selftest: Option<Selftest>) -> Findings {
+        let own = device.and_then(Device::adapter);
+        let same =
+            |other: &AdapterReport| own.is_some_and(|own| (&own.name, &own.backend, &own.pci) == (&other.name, &other.backend, &other.pci));
+        let (problems, hints) = diagnose(own, refusal);
+        Findings {
+            version: VERSION,
+            commit: COMMIT,
+            chosen: adapters.iter().position(same),
+            adapters,
+            device: device.map(Device::name),
+            tier: own.map(|own| own.tier.clone()),
+            problems,
+            hints,
+            selftest,
+        }
+    }
+
+    fn print(&self) -> Result<()> {
+        talk::print_line(format_args!("zsas-gpu {}", super::version()))?;
+        for (at, adapter) in self.adapters.iter().enumerate() {
+            let mark = if self.chosen == Some(at) { "*" } else { " " };
+            talk::print(format_args!("{mark} {at}: {}", describe(adapter)))?;
+        }
+        match &self.device {
+            Some(device) => talk::print_line(format_args!("device: {device}"))?,
+            None => talk::print_line("device: none")?,
+        }
+        for problem in &self.problems {
+            talk::print_line(format_args!("problem: {problem}"))?;
+        }
+        for hint in &self.hints {
+            talk::print_line(format_args!("hint: {hint}"))?;
+        }
+        self.selftest.as_ref().map_or(Ok(()), Selftest::print)
+    }
+}
+
+/// An adapter in three lines.
+fn describe(adapter: &AdapterReport) -> String {
+    let yes = |is_there| if is_there { "yes" } else { "no" };
+    let mib = |bytes: u64| bytes >> 20;
+    let pci = if adapter.pci.is_empty() { String::new() } else { format!(", pci:{}", adapter.pci) };
+    format!(
+        "{} ({}, {}{pci})\n     driver {}\n     tier {}, f16 {}, timestamps {}, binding {} MiB, buffer {} MiB, workgroup {} KiB × {} lanes\n",
+        adapter.name,
+        adapter.kind,
+        adapter.backend,
+        adapter.driver,
+        adapter.tier,
+        yes(adapter.f16),
+        yes(adapter.timestamps),
+        mib(adapter.max_binding_bytes),
+        mib(adapter.max_buffer_bytes),
+        adapter.max_workgroup_bytes >> 10,
+        adapter.max_invocations,
+    )
+}
+
+/// What is missing, and what to do about it.
+fn diagnose(adapter: Option<&AdapterReport>, refusal: Option<&Error>) -> (Vec<String>, Vec<String>) {
+    let (mut problems, mut hints) = (Vec::new(), Vec::new());
+    if refusal.is_some() {
+        problems.push("no adapter can be used, see the error".to_owned());
+        if cfg!(target_os = "linux") {
+            hints.extend(linux_hints());
+        }
+    }
+    if let Some(adapter) = adapter {
+        if adapter.is_software() {
+            problems.push(format!("{} computes on the CPU: results are right, but slow", adapter.name));
+            if cfg!(target_os = "linux") {
+                hints.extend(linux_hints());
+            }
+        }
+        if !adapter.f16 {
+            problems.push("the adapter cannot store f16: `--precision f16` will be refused".to_owned());
+        }
+        if !adapter.timestamps {
+            problems.push("the adapter has no timestamps: `profile` and `bench` measure by the wall clock".to_owned());
+        }
+    }
+    (problems, hints)
+}
+
+/// Common reasons why a GPU that is there is not seen.
+fn linux_hints() -> Vec<String> {
+    let exists = |path: &str| std::path::Path::new(path).exists();
+    let mut hints = Vec::new();
+    let is_container = exists("/.dockerenv") || exists("/run/.containerenv") || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    if exists("/dev/nvidiactl") {
+        hints.push(
+            "an NVIDIA device is here: its Vulkan driver needs `NVIDIA_DRIVER_CAPABILITIES=graphics` in a container, or libnvidia-gl"
+                .to_owned(),
+        );
+    } else if exists("/dev/dri") {
+        hints.push(
+            "a render node is here: it needs its Vulkan driver (`mesa-vulkan-drivers`) and the right to open /dev/dri/renderD*".to_owned(),
+        );
+    } else if exists("/dev/dxg") {
+        hints.push("this is WSL: its GPU needs a Mesa with the `dzn` driver".to_owned());
+    } else if is_container {
+        hints.push(
+            "in a container a GPU must be passed in: `--gpus all` with NVIDIA_DRIVER_CAPABILITIES=graphics, or `--device /dev/dri`"
+                .to_owned(),
+        );
+    }
+    hints
+}
+
+impl Selftest {
+    fn print(&self) -> Result<()> {
+        for failure in self.failures.iter().take(MOST_FAILURES_SHOWN) {
+            talk::print_line(format_args!("wrong: {failure}"))?;
+        }
+        if self.failures.len() > MOST_FAILURES_SHOWN {
+            talk::print_line(format_args!("… and {} more", self.failures.len() - MOST_FAILURES_SHOWN))?;
+        }
+        talk::print_line(format_args!("selftest: {} launches right, {} wrong", self.passed, self.failed))
+    }
+}
+
+/// Runs every kernel in each storage the device has against its twin.
+fn selftest(device: &Device) -> Result<Selftest> {
+    let has_f16 = device.adapter().is_some_and(|adapter| adapter.f16);
+    let elems: &[DType] = if has_f16 { &[DType::F32, DType::F16] } else { &[DType::F32] };
+    let kernels = every_kernel();
+    let bar = talk::progress((kernels.len() * elems.len()) as u64, false);
+    let mut test = Selftest::default();
+    let mut seeded = Seeded::new(SEED);
+    for kernel in &kernels {
+        for &elem in elems {
+            bar.inc(1);
+            let implementation = device.implementation(&**kernel);
+            match misses(device, &**kernel, &implementation, elem, &mut seeded)? {
+                None => test.passed += 1,
+                Some(miss) => {
+                    test.failed += 1;
+                    test.failures.push(format!("{kernel:?} by shaders/{}.wgsl in {elem}: {miss}", implementation.file));
+                }
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(test)
+}
+
+/// Why a launch is wrong; `None` when it is right. A lost or absent device is an error, a refused launch is a miss.
+fn misses(
+    device: &Device,
+    kernel: &dyn Kernel,
+    implementation: &Implementation,
+    elem: DType,
+    seeded: &mut Seeded,
+) -> Result<Option<String>> {
+    let operands = kernel.operands();
+    // Halved, so that no exponential leaves the range of f16.
+    let numbers = |operand: &zsas::kernels::Operand| -> Vec<f32> {
+        let dtype = operand.storage.dtype(elem);
+        seeded.numbers(operand.len).into_iter().map(|x| dtype.round(f64::from(x) / 2.0) as f32).collect()
+    };
+    let inputs: Vec<Vec<f32>> = operands.iter().take(operands.len() - 1).map(numbers).collect();
+    let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let launched = match device.launch(kernel, implementation, elem, &borrowed) {
+        Ok(launched) => launched,
+        Err(error) if error.code() == zsas::Code::DeviceLost => return Err(error),
+        Err(error) => return Ok(Some(error.to_string())),
+    };
+    if !launched.guards_intact {
+        return Ok(Some("wrote outside its output".to_owned()));
+    }
+    let (values, bounds) = expected(kernel, elem, &borrowed);
+    Ok(worst(&launched.output, &values, &bounds)
+        .map(|at| format!("element {at} is {:e} on the device, {:e} by the twin, bound {:e}", launched.output[at], values[at], bounds[at])))
+}

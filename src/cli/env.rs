@@ -1,0 +1,70 @@
+//! `env`: every environment variable the program heeds.
+
+use clap::Args;
+use serde::Serialize;
+use zsas::Result;
+
+use crate::cli::{Exit, talk};
+
+/// Where weights are looked for.
+pub const WEIGHTS: &str = "ZSAS_WEIGHTS";
+/// Where shaders are read from while they are being edited.
+pub const SHADERS: &str = "ZSAS_SHADERS";
+/// When to lose the device on purpose.
+pub const LOSE_DEVICE_AT: &str = "ZSAS_LOSE_DEVICE_AT";
+
+const AFTER: &str = "\
+Example:
+  zsas-gpu env";
+
+/// Options of `env`.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER)]
+pub struct EnvArgs {
+    /// One JSON object per variable and line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A variable with what it does.
+#[derive(Serialize)]
+struct Variable {
+    name: &'static str,
+    value: Option<String>,
+    default: &'static str,
+    meaning: &'static str,
+}
+
+const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, value: None, default, meaning }
+}
+
+const VARIABLES: [Variable; 8] = [
+    variable(WEIGHTS, "the weights inside the binary", "a snapshot, or a folder of snapshots named by network (`wide-resnet`)"),
+    variable(SHADERS, "the shaders inside the binary", "a folder to read WGSL files from, for editing them without rebuilding"),
+    variable(
+        LOSE_DEVICE_AT,
+        "never",
+        "attempts of `infer`, counted from 1 (`2` or `2,3`), before which the device is lost, to try the recovery",
+    ),
+    variable("WGPU_BACKEND", "vulkan,metal,dx12", "the graphics interfaces that are looked at"),
+    variable("VK_DRIVER_FILES", "all installed drivers", "heeded by the Vulkan loader: the drivers it offers (formerly VK_ICD_FILENAMES)"),
+    variable("RUST_LOG", "error,zsas=warn", "what is logged to stderr, by module; overrules `-v`"),
+    variable("NO_COLOR", "colours on a terminal", "anything switches colours off"),
+    variable("COLUMNS", "the terminal's width", "width to which `--help` is wrapped where there is no terminal"),
+];
+
+/// Prints the table.
+pub fn run(args: &EnvArgs) -> Result<Exit> {
+    for mut variable in VARIABLES {
+        variable.value = std::env::var_os(variable.name).map(|value| value.to_string_lossy().into_owned());
+        if args.json {
+            talk::print_json(&variable)?;
+        } else {
+            let Variable { name, value, default, meaning } = &variable;
+            let value = value.as_ref().map_or_else(|| "(not set)".to_owned(), |value| format!("= {value}"));
+            talk::print(format_args!("{name} {value}\n    default: {default}\n    {meaning}\n"))?;
+        }
+    }
+    Ok(Exit::Done)
+}

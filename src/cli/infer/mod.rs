@@ -1,0 +1,347 @@
+//! `infer`: photos in; scores, maps, pictures and a report out.
+
+mod inputs;
+mod output;
+mod pictures;
+mod record;
+mod report;
+mod runfile;
+mod score;
+mod session;
+mod signals;
+mod tally;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use zsas::Result;
+use zsas::image::Limits;
+use zsas::methods::Reading;
+
+use crate::cli::device::{DeviceArgs, TierWish};
+use crate::cli::infer::output::{Existing, Named, Output};
+use crate::cli::infer::pictures::{Picture, Pictures};
+use crate::cli::infer::record::{Judge, Threshold};
+use crate::cli::infer::runfile::{Invocation, Parameters, RunFile};
+use crate::cli::infer::score::Scoring;
+use crate::cli::infer::session::{MethodName, Recipe, Session};
+use crate::cli::infer::signals::Signals;
+use crate::cli::infer::tally::{Outcome, Shard, parse_number, parse_range};
+use crate::cli::{COMMIT, Exit, VERSION, talk, usage, weights};
+
+/// The network of this build's methods.
+const NETWORK: &str = "wide-resnet";
+
+const AFTER: &str = "\
+What lands in the output folder: `results.jsonl` (a line per photo), `run.json` (what ran), and
+for each photo, under its own relative path, a float map (.tiff), a mask, a heatmap and an overlay.
+Colours mean the same in every picture of a run.
+
+Examples:
+  zsas-gpu infer photos/ --output found --report
+  zsas-gpu infer a.png b.jpg --output out --save overlay --threshold 12
+  zsas-gpu infer 'lot*/**/*.png' --output out --resume
+  find /data -name '*.tif' | zsas-gpu infer - --output out --shard 2/8 --quiet
+  zsas-gpu infer part.png -o out --overwrite --threshold 12 --fail-on anomaly || echo stop";
+
+/// Options of `infer`.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER)]
+pub struct InferArgs {
+    /// Files, folders (searched through, hidden files and links aside), globs, or `-` for a list of paths on stdin
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+
+    /// Folder for everything that is written
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+
+    /// How anomalies are found; `auto` takes the strongest whose weights are on this machine
+    #[arg(long, value_enum, default_value_t)]
+    method: MethodWish,
+
+    /// A snapshot, a folder of snapshots named by network, or `embedded`; without it $ZSAS_WEIGHTS, then the embedded ones
+    #[arg(long, value_name = "DIR")]
+    weights: Option<PathBuf>,
+
+    /// Which text a method follows where its code and its paper disagree
+    #[arg(long, value_enum, default_value_t)]
+    reading: ReadingWish,
+
+    /// Scores from here on are anomalous; also cuts mask and regions
+    #[arg(long, value_name = "X", value_parser = parse_number, allow_negative_numbers = true)]
+    threshold: Option<f32>,
+
+    /// Exit with 4 when a photo is anomalous; needs `--threshold`
+    #[arg(long, value_enum, value_name = "WHAT")]
+    fail_on: Option<FailOn>,
+
+    /// Values drawn as the coldest and the hottest colour, instead of those that come with the method
+    #[arg(long, value_name = "LO,HI", value_parser = parse_range, allow_hyphen_values = true, help_heading = "Output")]
+    range: Option<[f32; 2]>,
+
+    /// Files for each photo; all of them by default, the mask where there is a value to cut at
+    #[arg(long, value_enum, value_delimiter = ',', help_heading = "Output")]
+    save: Option<Vec<Picture>>,
+
+    /// Write `report.html`: photos by score, to look at in a browser, from disk
+    #[arg(long, help_heading = "Output")]
+    report: bool,
+
+    /// Print the records to stdout as well
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+
+    /// Keep what an earlier run scored, score the rest
+    #[arg(long, conflicts_with = "overwrite", help_heading = "Output")]
+    resume: bool,
+
+    /// Remove the results of an earlier run and start anew
+    #[arg(long, help_heading = "Output")]
+    overwrite: bool,
+
+    /// No summary, no warnings, no progress
+    #[arg(short, long, help_heading = "Output")]
+    quiet: bool,
+
+    /// Only part I of N of the inputs, I from 1; each part needs an output folder of its own
+    #[arg(long, value_name = "I/N", value_parser = Shard::parse, help_heading = "Input")]
+    shard: Option<Shard>,
+
+    /// Leave photos as they are stored, whatever their EXIF orientation
+    #[arg(long, help_heading = "Input")]
+    ignore_exif: bool,
+
+    /// Refuse photos with a shorter side, in pixels
+    #[arg(long, value_name = "N", default_value_t = Limits::default().min_side, help_heading = "Input")]
+    min_size: u32,
+
+    /// Refuse photos of more pixels, before they are decoded
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels, help_heading = "Input")]
+    max_pixels: u64,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Which method is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum MethodWish {
+    /// The strongest whose weights are here
+    #[default]
+    Auto,
+    /// Texture: what looks unlike most of the photo (Aota et al. 2023)
+    Utad,
+    /// Self-similarity, one object (SAA+, Cao et al. 2023)
+    Saliency,
+}
+
+/// Which text is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum ReadingWish {
+    /// The released code
+    #[default]
+    Released,
+    /// The paper's equations
+    Paper,
+}
+
+/// What fails a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// A score that reaches the threshold
+    Anomaly,
+}
+
+/// Scores all photos.
+pub fn run(args: &InferArgs) -> Result<Exit> {
+    args.check()?;
+    // Inputs and output are checked before weights are read or a device is opened.
+    let found = inputs::find(&args.inputs, &args.output)?;
+    let mut output = Output::open(&args.output, args.existing())?;
+    let named = output.name(found);
+    let inputs = args.shard.map_or_else(|| named.clone(), |shard| shard.take(named.clone()));
+    let signals = Signals::watch()?;
+    let session = Session::open(args.recipe()?)?;
+    let judge = args.judge(&session);
+    let pictures = Pictures::new(args.save.as_deref(), judge.level, args.range.unwrap_or(session.method().scale().range), args.report)?;
+    let mut run_file = args.run_file(&session, &judge, &pictures)?;
+    if args.resume {
+        run_file.check_same_as_earlier(&output)?;
+    }
+    run_file.write(&output)?;
+
+    let device = session.device().name();
+    let scoring = Scoring {
+        session,
+        judge,
+        pictures: &pictures,
+        output: &mut output,
+        signals: &signals,
+        limits: args.limits(),
+        ignores_exif: args.ignore_exif,
+        prints_records: args.json,
+        is_quiet: args.quiet,
+    };
+    let outcome = scoring.run(&inputs);
+    args.finish(&output, &mut run_file, &outcome, &device)?;
+    outcome.end.map(|signal| match signal {
+        Some(number) => Exit::Signal(number),
+        None if args.fail_on.is_some() && outcome.tally.counts.anomalous > 0 => Exit::Anomaly,
+        None if outcome.tally.counts.failed > 0 => Exit::SomeFailed,
+        None => Exit::Done,
+    })
+}
+
+impl InferArgs {
+    /// Finds contradictions that need no file and no device.
+    fn check(&self) -> Result<()> {
+        if self.fail_on.is_some() && self.threshold.is_none() {
+            return Err(usage("`--fail-on anomaly` needs a threshold to decide by")
+                .hint("add `--threshold X`, a score a little above those of good photos in results.jsonl"));
+        }
+        if self.save.as_ref().is_some_and(|save| save.contains(&Picture::None) && save.len() > 1) {
+            return Err(usage("`--save none` stands alone"));
+        }
+        Ok(())
+    }
+
+    fn existing(&self) -> Existing {
+        match (self.resume, self.overwrite) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_pixels: self.max_pixels, min_side: self.min_size }
+    }
+
+    /// What the session is made of; says which method `auto` took and why.
+    fn recipe(&self) -> Result<Recipe> {
+        let weights = weights::choose(NETWORK, self.weights.as_deref())?;
+        let method = match self.method {
+            MethodWish::Auto | MethodWish::Utad => MethodName::Utad,
+            MethodWish::Saliency => MethodName::Saliency,
+        };
+        if self.method == MethodWish::Auto && !self.quiet {
+            talk::say(format_args!(
+                "method: {} on the weights `{}` ({}); this build has no stronger method that needs no reference photos",
+                method.as_str(),
+                weights.checkpoint.name(),
+                weights.origin
+            ));
+        }
+        let reading = match self.reading {
+            ReadingWish::Released => Reading::Released,
+            ReadingWish::Paper => Reading::Paper,
+        };
+        if method == MethodName::Utad && reading == Reading::Paper {
+            log::info!("utad has one reading; `--reading paper` changes nothing");
+        }
+        let precision = self.device.precision.precision();
+        Ok(Recipe { method, reading, precision, device: self.device.clone(), weights, is_quiet: self.quiet })
+    }
+
+    fn judge(&self, session: &Session) -> Judge {
+        let method = session.method();
+        Judge {
+            method: method.name(),
+            threshold: self.threshold.map(|value| Threshold { value, source: "flag" }),
+            level: self.threshold.or(method.scale().level),
+        }
+    }
+
+    fn run_file(&self, session: &Session, judge: &Judge, pictures: &Pictures) -> Result<RunFile> {
+        let adapter = session.device().adapter().cloned();
+        Ok(RunFile {
+            v: record::VERSION,
+            status: "running",
+            version: VERSION,
+            commit: COMMIT,
+            started: RunFile::now(),
+            device: session.device().name(),
+            driver: adapter.as_ref().map(|adapter| adapter.driver.clone()),
+            adapter,
+            weights: session.weights().identity()?,
+            parameters: Parameters {
+                method: judge.method,
+                reading: session.method().reading().as_str(),
+                precision: self.device.precision.as_str(),
+                threshold: self.threshold,
+                level: judge.level,
+                range: pictures.range(),
+                save: pictures.names(),
+                ignore_exif: self.ignore_exif,
+                min_size: self.min_size,
+                max_pixels: self.max_pixels,
+            },
+            invocation: Invocation {
+                shard: self.shard.map(|shard| shard.to_string()),
+                resume: self.resume,
+                report: self.report,
+                kernels: self.device.kernels.map(|tier: TierWish| tier.tier().as_str()),
+            },
+            counts: None,
+            latency_ms: None,
+            seconds: None,
+            error: None,
+        })
+    }
+
+    /// Writes what is written once, at the end: counts, the report, the summary. A run that failed keeps its own error.
+    fn finish(&self, output: &Output, run_file: &mut RunFile, outcome: &Outcome, device: &str) -> Result<()> {
+        run_file.status = match outcome.end {
+            Ok(None) => "done",
+            Ok(Some(_)) => "interrupted",
+            Err(_) => "failed",
+        };
+        run_file.error = outcome.end.as_ref().err().map(ToString::to_string);
+        run_file.counts = Some(outcome.tally.counts);
+        run_file.latency_ms = outcome.tally.latency();
+        run_file.seconds = Some(record::milliseconds(Duration::from_secs_f64(outcome.seconds)) / 1e3);
+        let mut written = run_file.write(output);
+        if self.report && written.is_ok() {
+            written = report::write(output, run_file);
+        }
+        if !self.quiet {
+            self.summarize(output, outcome, device);
+        }
+        if outcome.end.is_err() { Ok(()) } else { written }
+    }
+
+    fn summarize(&self, output: &Output, outcome: &Outcome, device: &str) {
+        let counts = outcome.tally.counts;
+        let each = outcome
+            .tally
+            .latency()
+            .map_or_else(String::new, |_| format!(", {:.2} s each", outcome.seconds / counts.scored as f64));
+        let mut parts = vec![format!("{} scored{each} on {device}", counts.scored)];
+        for (count, what) in [(counts.failed, "failed"), (counts.skipped, "done before")] {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        if matches!(outcome.end, Ok(Some(_))) {
+            let left = counts.inputs - counts.scored - counts.failed - counts.skipped;
+            parts.push(format!("interrupted, {left} left for `--resume`"));
+        }
+        talk::say(format_args!("{} photos: {}", counts.inputs, parts.join("; ")));
+        if let Some(threshold) = self.threshold {
+            talk::say(format_args!("{} anomalous at {threshold}", counts.anomalous));
+        }
+        if !outcome.tally.worst().is_empty() {
+            talk::say("most anomalous:");
+        }
+        for (score, path) in outcome.tally.worst() {
+            talk::say(format_args!("  {score:>9.4}  {path}"));
+        }
+        let root = output.root();
+        talk::say(format_args!("records: {}; pictures beside them", root.join(output::RESULTS).display()));
+        if self.report {
+            talk::say(format_args!("report: {}", root.join(output::REPORT).display()));
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The output folder: checked before anything is computed, locked while a run writes, resumable after a kill.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use zsas::image::write_whole;
+use zsas::{Code, Error, Result};
+
+use crate::cli::infer::inputs::Input;
+use crate::cli::infer::record::{Earlier, Record};
+use crate::cli::talk;
+use crate::cli::weights::short_hash;
+
+/// File of records.
+pub const RESULTS: &str = "results.jsonl";
+/// File of the run's parameters and counts.
+pub const RUN: &str = "run.json";
+/// The page to look at.
+pub const REPORT: &str = "report.html";
+/// Folder of the page's small pictures.
+pub const THUMBS: &str = "report";
+
+const LOCK: &str = ".zsas.lock";
+
+/// Most bytes of a file name on every common file system.
+const MOST_NAME_BYTES: usize = 255;
+
+/// Bytes kept for what is appended to a name: `~999` and `.heatmap.png`.
+const RESERVED_BYTES: usize = 20;
+
+/// Longest relative path, so that it fits below any sensible folder.
+const MOST_PATH_BYTES: usize = 1024;
+
+/// Endings of the files of an input; none is the ending of another, so distinct names never share a file.
+pub const ENDINGS: [&str; 4] = [".tiff", ".mask.png", ".heatmap.png", ".overlay.png"];
+
+/// What to do with results that are already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Refuse to start.
+    Refuse,
+    /// Keep what was scored, score the rest.
+    Resume,
+    /// Remove and start anew.
+    Overwrite,
+}
+
+/// A folder that only this run writes to.
+pub struct Output {
+    root: PathBuf,
+    results: File,
+    /// Scored inputs of earlier runs: name of the files → record.
+    kept: HashMap<String, Earlier>,
+    /// Held until the run ends, however it ends.
+    _lock: File,
+}
+
+impl Output {
+    /// Creates or takes over the folder.
+    ///
+    /// Fails with [`Code::Output`] where the folder cannot serve, [`Code::Io`] where it cannot be written to, [`Code::Locked`] where another run writes to it.
+    pub fn open(root: &Path, existing: Existing) -> Result<Output> {
+        if root.exists() && !root.is_dir() {
+            return Err(Error::new(Code::Output, format!("`{}` is not a folder", root.display())).hint("`--output` names a folder"));
+        }
+        fs::create_dir_all(root).map_err(|error| Error::io(format!("creating the output folder `{}`", root.display()), &error))?;
+        let lock = lock(root)?;
+        let has_results = root.join(RESULTS).exists() || root.join(RUN).exists();
+        if has_results && existing == Existing::Refuse {
+            return Err(Error::new(Code::Output, format!("`{}` already holds results", root.display()))
+                .hint("`--resume` scores what is missing, `--overwrite` starts anew, or choose another `--output`"));
+        }
+        let kept = match existing {
+            Existing::Resume => keep_scored(root)?,
+            _ => HashMap::new(),
+        };
+        if has_results {
+            remove_leftovers(root);
+        }
+        if has_results && existing == Existing::Overwrite {
+            remove_results(root)?;
+        }
+        let path = root.join(RESULTS);
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        let results = opened.map_err(|error| Error::io(format!("opening `{}`", path.display()), &error))?;
+        Ok(Output { root: root.to_owned(), results, kept, _lock: lock })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The record of an earlier run, if this input was scored then.
+    pub fn earlier(&self, input: &Named) -> Option<&Earlier> {
+        self.kept.get(&input.name)
+    }
+
+    /// Gives each input a name that no other input has, now or among the results that stay.
+    pub fn name(&self, inputs: Vec<Input>) -> Vec<Named> {
+        let mut taken = HashSet::new();
+        let is_foreign = |name: &str, input: &Input| self.kept.get(name).is_some_and(|earlier| earlier.path != input.path);
+        let mut named = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let fitting = fit(&input.name);
+            let mut name = fitting.clone();
+            let mut at = 2;
+            // Case aside, for file systems that do not tell it.
+            while is_foreign(&name, &input) || !taken.insert(name.to_lowercase()) {
+                name = format!("{fitting}~{at}");
+                at += 1;
+            }
+            named.push(Named { file: input.file, path: input.path, name });
+        }
+        named
+    }
+
+    /// Writes a file of an input or of the run, whole or not at all; returns its path within the folder.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<String> {
+        let path = self.root.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|error| Error::io(format!("creating `{}`", folder.display()), &error))?;
+        }
+        write_whole(&path, bytes)?;
+        Ok(name.to_owned())
+    }
+
+    /// Appends a record and hands it to the system before the next input is begun.
+    pub fn append(&mut self, record: &Record) -> Result<String> {
+        let line = talk::to_json(record);
+        // One write: a kill leaves the line whole, missing, or torn at the end of the file, where resuming drops it.
+        let written = self.results.write_all(format!("{line}\n").as_bytes()).and_then(|()| self.results.flush());
+        written.map_err(|error| Error::io(format!("writing `{}`", self.root.join(RESULTS).display()), &error))?;
+        Ok(line)
+    }
+
+    /// All records of the folder.
+    pub fn records(&self) -> Result<Vec<Earlier>> {
+        let text = read_results(&self.root)?;
+        Ok(text.lines().filter_map(Earlier::parse).collect())
+    }
+}
+
+/// An input with the name of its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Where to read it.
+    pub file: PathBuf,
+    /// The path as given.
+    pub path: String,
+    /// Name of its files, to which endings are added.
+    pub name: String,
+}
+
+impl Named {
+    /// The name, where a record must state it because the path does not.
+    pub fn output(&self) -> Option<&str> {
+        (self.name != self.path).then_some(&self.name)
+    }
+}
+
+/// A name whose every component leaves room for endings: the name itself, or its start with a hash of the whole.
+fn fit(name: &str) -> String {
+    if name.len() > MOST_PATH_BYTES {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        return format!("long/{}~{}", shorten(last, MOST_NAME_BYTES - RESERVED_BYTES - 13), short_hash(name));
+    }
+    let parts = name.split('/').map(|part| {
+        if part.len() + RESERVED_BYTES <= MOST_NAME_BYTES {
+            part.to_owned()
+        } else {
+            format!("{}~{}", shorten(part, MOST_NAME_BYTES - RESERVED_BYTES - 13), short_hash(part))
+        }
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// At most `len` bytes of a text, cut between characters.
+fn shorten(text: &str, len: usize) -> &str {
+    &text[..text.floor_char_boundary(len)]
+}
+
+/// Takes the lock of the folder. The system lets go of it when the process ends, so a killed run leaves nothing behind.
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join(LOCK);
+    let opened = OpenOptions::new().create(true).append(true).open(&path);
+    let file = opened.map_err(|error| {
+        Error::io(format!("the output folder `{}` cannot be written to", root.display()), &error)
+            .hint("choose another `--output`, or change its permissions")
+    })?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::new(Code::Locked, format!("another run is writing to `{}`", root.display()))
+                .hint("wait for it, or choose another `--output`; shards need a folder each"));
+        }
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+            log::warn!("this file system has no locks: do not start a second run into `{}`", root.display());
+        }
+        Err(TryLockError::Error(error)) => return Err(Error::io(format!("locking `{}`", path.display()), &error)),
+    }
+    Ok(file)
+}
+
+fn read_results(root: &Path) -> Result<String> {
+    let path = root.join(RESULTS);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Error::io(format!("reading `{}`", path.display()), &error)),
+    }
+}
+
+/// Rewrites the records with those of scored inputs only: torn lines go, failed inputs get another try.
+fn keep_scored(root: &Path) -> Result<HashMap<String, Earlier>> {
+    let text = read_results(root)?;
+    let (mut kept, mut lines) = (HashMap::new(), String::new());
+    for line in text.lines() {
+        match Earlier::parse(line) {
+            None => log::warn!("a torn line of `{}` is dropped", root.join(RESULTS).display()),
+            Some(earlier) if earlier.is_ok() && !kept.contains_key(earlier.name()) => {
+                lines.push_str(line);
+                lines.push('\n');
+                kept.insert(earlier.name().to_owned(), earlier);
+            }
+            Some(_) => {}
+        }
+    }
+    if lines != text {
+        write_whole(&root.join(RESULTS), lines.as_bytes())?;
+    }
+    Ok(kept)
+}
+
+/// Removes what a killed run was writing. Best effort: such files harm nobody.
+fn remove_leftovers(root: &Path) {
+    let mut pending = vec![root.to_owned()];
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => pending.push(entry.path()),
+                Ok(kind) if kind.is_file() && name.starts_with(".zsas-") && name.ends_with(".tmp") => drop(fs::remove_file(entry.path())),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Removes the files of the earlier run that its records name, so that no old picture stays beside new ones; then the records.
+fn remove_results(root: &Path) -> Result<()> {
+    for earlier in read_results(root)?.lines().filter_map(Earlier::parse).filter(|earlier| is_inside(earlier.name())) {
+        let pictures = ENDINGS.iter().map(|ending| format!("{}{ending}", earlier.name()));
+        let thumbs = super::report::thumbs(earlier.name());
+        for file in pictures.chain(thumbs) {
+            remove(&root.join(file))?;
+        }
+    }
+    [RUN, REPORT, RESULTS].iter().try_for_each(|file| remove(&root.join(file)))
+}
+
+/// True for a relative path that stays in its folder.
+fn is_inside(name: &str) -> bool {
+    Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound && error.kind() != io::ErrorKind::NotADirectory => {
+            Err(Error::io(format!("removing `{}`", path.display()), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(path: &str, name: &str) -> Input {
+        Input { file: PathBuf::from(path), path: path.to_owned(), name: name.to_owned() }
+    }
+
+    fn names(output: &Output, inputs: &[(&str, &str)]) -> Vec<String> {
+        let inputs = inputs.iter().map(|(path, name)| input(path, name)).collect();
+        output.name(inputs).into_iter().map(|named| named.name).collect()
+    }
+
+    #[test]
+    fn two_inputs_never_share_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output::open(&folder.path().join("new/out"), Existing::Refuse).unwrap();
+        let inputs = [("/1/p/a.png", "p/a.png"), ("/2/p/a.png", "p/a.png"), ("/3/P/A.png", "P/A.png"), ("x", "p/a.png~2")];
+        assert_eq!(names(&output, &inputs), ["p/a.png", "p/a.png~2", "P/A.png~3", "p/a.png~2~2"]);
+    }
+
+    #[test]
+    fn long_names_are_cut_and_stay_distinct() {
+        let (long, other) = ("ä".repeat(127), "ä".repeat(126) + "b");
+        assert!(fit(&long).len() + RESERVED_BYTES <= MOST_NAME_BYTES);
+        assert_ne!(fit(&long), fit(&other));
+        assert_eq!(fit("a/b.png"), "a/b.png");
+        let deep = "d/".repeat(2000) + "a.png";
+        assert!(fit(&deep).starts_with("long/a.png~"));
+    }
+
+    #[test]
+    fn results_are_neither_overwritten_nor_shared_unasked() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Output::open(folder.path(), Existing::Refuse).unwrap();
+        assert_eq!(Output::open(folder.path(), Existing::Resume).err().map(|error| error.code()), Some(Code::Locked));
+        drop(first);
+        assert_eq!(Output::open(folder.path(), Existing::Refuse).err().map(|error| error.code()), Some(Code::Output));
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(Output::open(&file, Existing::Refuse).err().map(|error| error.code()), Some(Code::Output));
+        assert_eq!(Output::open(&file.join("below"), Existing::Refuse).err().map(|error| error.code()), Some(Code::Io));
+    }
+
+    const OK: &str = r#"{"v":1,"path":"a.png","status":"ok","score":1.5,"decision":null}"#;
+
+    #[test]
+    fn resuming_keeps_scored_inputs_and_drops_torn_lines_and_failures() {
+        let folder = tempfile::tempdir().unwrap();
+        let failed = r#"{"v":1,"path":"b.png","status":"error","error":{"code":"decode","message":""}}"#;
+        fs::write(folder.path().join(RESULTS), format!("{OK}\n{failed}\n{}", &OK[..20])).unwrap();
+        let output = Output::open(folder.path(), Existing::Resume).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join(RESULTS)).unwrap(), format!("{OK}\n"));
+        let named = output.name(vec![input("a.png", "a.png"), input("b.png", "b.png"), input("/x/a.png", "a.png")]);
+        assert!(output.earlier(&named[0]).is_some());
+        assert!(output.earlier(&named[1]).is_none());
+        // The third may not take over the files of the first, even if the first were not given again.
+        assert_eq!(output.name(vec![input("/x/a.png", "a.png")])[0].name, "a.png~2");
+    }
+
+    #[test]
+    fn overwriting_removes_the_files_the_records_name_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("out");
+        fs::create_dir(&root).unwrap();
+        let evil = r#"{"v":1,"path":"x","output":"../own","status":"ok"}"#;
+        fs::write(root.join(RESULTS), format!("{OK}\n{evil}\n")).unwrap();
+        for file in ["a.png.tiff", "a.png.overlay.png", "own.png", ".zsas-x.tmp", "../own.tiff"] {
+            fs::write(root.join(file), "").unwrap();
+        }
+        drop(Output::open(&root, Existing::Overwrite).unwrap());
+        let mut left: Vec<String> = fs::read_dir(&root)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, [LOCK, "own.png", RESULTS]);
+        assert!(folder.path().join("own.tiff").exists());
+    }
+}

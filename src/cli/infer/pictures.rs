@@ -1,0 +1,131 @@
+//! The files of one photo: float map, mask, heatmap, overlay, and small pictures for the report.
+
+use std::ops::RangeInclusive;
+
+use clap::ValueEnum;
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use zsas::image::{Filter, Mask, Rgb, colorize, encode_mask_png, encode_rgb_png, encode_tiff, overlay, resize_pillow};
+use zsas::{Array, Code, Error, Result};
+
+use crate::cli::infer::output::Output;
+use crate::cli::infer::report;
+use crate::cli::usage;
+
+/// Cover of the photo by the hottest colour.
+const OPACITY: f32 = 0.75;
+
+/// Longest side of the report's small pictures.
+const THUMB_SIDE: usize = 320;
+
+/// JPEG quality of the report's small pictures.
+const THUMB_QUALITY: u8 = 82;
+
+/// A file that can be written for each photo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Picture {
+    /// Float map (TIFF, f32, one channel)
+    Map,
+    /// Pixels at or above the level, 0 and 255 (PNG)
+    Mask,
+    /// Photo with the map laid over it (PNG)
+    Overlay,
+    /// The map in colours (PNG)
+    Heatmap,
+    /// Nothing but records
+    None,
+}
+
+/// Which files are written, and how maps are coloured.
+pub struct Pictures {
+    chosen: Vec<Picture>,
+    range: RangeInclusive<f32>,
+    has_thumbs: bool,
+}
+
+impl Pictures {
+    /// `wish` names files, all of them if it is absent. A mask that was asked for needs a level.
+    pub fn new(wish: Option<&[Picture]>, level: Option<f32>, range: [f32; 2], has_thumbs: bool) -> Result<Pictures> {
+        if range[0].partial_cmp(&range[1]) != Some(std::cmp::Ordering::Less) {
+            let message = format!("the colour range {}..{} of these weights is empty", range[0], range[1]);
+            return Err(Error::new(Code::WeightsMismatch, message).hint("give one with `--range LO,HI`"));
+        }
+        let all = [Picture::Map, Picture::Mask, Picture::Overlay, Picture::Heatmap];
+        let mut chosen = wish.unwrap_or(&all).to_vec();
+        if wish.is_some_and(|wish| wish.contains(&Picture::Mask)) && level.is_none() {
+            return Err(usage("`--save mask` needs a value to cut the map at, and this method comes without one")
+                .hint("add `--threshold X`; `map.p99` of a few good photos in results.jsonl is a start"));
+        }
+        chosen.retain(|&one| one != Picture::None && (one != Picture::Mask || level.is_some()));
+        Ok(Pictures { chosen, range: range[0]..=range[1], has_thumbs })
+    }
+
+    /// Names of the files that are written.
+    pub fn names(&self) -> Vec<String> {
+        let name = |picture: &Picture| picture.to_possible_value().map(|value| value.get_name().to_owned());
+        self.chosen.iter().filter_map(name).collect()
+    }
+
+    /// The values drawn as the coldest and the hottest colour.
+    pub fn range(&self) -> [f32; 2] {
+        [*self.range.start(), *self.range.end()]
+    }
+
+    /// Writes the files of a photo; returns the name of the map if that is among them.
+    pub fn write(&self, output: &Output, name: &str, photo: &Rgb, map: &Array, mask: Option<&Mask>) -> Result<Option<String>> {
+        let has = |picture| self.chosen.contains(&picture);
+        let file = if has(Picture::Map) { Some(output.write(&format!("{name}.tiff"), &encode_tiff(map)?)?) } else { None };
+        if let Some(mask) = mask.filter(|_| has(Picture::Mask)) {
+            output.write(&format!("{name}.mask.png"), &encode_mask_png(mask)?)?;
+        }
+        if has(Picture::Heatmap) {
+            output.write(&format!("{name}.heatmap.png"), &encode_rgb_png(&colorize(map, self.range.clone()))?)?;
+        }
+        if has(Picture::Overlay) || self.has_thumbs {
+            let covered = overlay(photo, map, self.range.clone(), OPACITY);
+            if has(Picture::Overlay) {
+                output.write(&format!("{name}.overlay.png"), &encode_rgb_png(&covered)?)?;
+            }
+            if self.has_thumbs {
+                for (file, picture) in report::thumbs(name).iter().zip([photo, &covered]) {
+                    output.write(file, &thumb(picture)?)?;
+                }
+            }
+        }
+        Ok(file)
+    }
+}
+
+/// The picture at most [`THUMB_SIDE`] on a side, as JPEG.
+fn thumb(picture: &Rgb) -> Result<Vec<u8>> {
+    let (width, height) = (picture.width(), picture.height());
+    let longest = width.max(height);
+    let scaled = |side: usize| (side * THUMB_SIDE / longest).max(1);
+    let small = if longest > THUMB_SIDE { &resize_pillow(picture, scaled(width), scaled(height), Filter::Bilinear) } else { picture };
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, THUMB_QUALITY)
+        .write_image(small.data(), small.width() as u32, small.height() as u32, ExtendedColorType::Rgb8)
+        .map_err(|error| Error::new(Code::Io, format!("cannot encode a JPEG: {error}")))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_needs_a_level_only_when_it_is_asked_for() {
+        let names = |wish: Option<&[Picture]>, level| Pictures::new(wish, level, [0.0, 1.0], false).map(|pictures| pictures.names());
+        assert_eq!(names(None, Some(0.5)).unwrap(), ["map", "mask", "overlay", "heatmap"]);
+        assert_eq!(names(None, None).unwrap(), ["map", "overlay", "heatmap"]);
+        assert_eq!(names(Some(&[Picture::None]), None).unwrap(), [""; 0]);
+        assert_eq!(names(Some(&[Picture::Mask]), None).unwrap_err().code(), Code::Usage);
+        assert!(Pictures::new(None, None, [1.0, 1.0], false).is_err());
+    }
+
+    #[test]
+    fn the_thinnest_photo_has_a_small_picture() {
+        assert!(thumb(&Rgb::new(1, 5000, vec![9; 15_000])).is_ok());
+        assert!(thumb(&Rgb::new(1, 1, vec![9; 3])).is_ok());
+    }
+}

@@ -1,0 +1,243 @@
+//! `report.html`: every photo by score, on one static page that opens from disk.
+
+use std::fmt::Write;
+
+use zsas::Result;
+
+use crate::cli::infer::output::{Output, REPORT, THUMBS};
+use crate::cli::infer::record::Earlier;
+use crate::cli::infer::runfile::RunFile;
+
+const TEMPLATE: &str = include_str!("report.html");
+
+/// Small pictures up to this many bytes are put into the page, so that it can be sent around; beyond, it links to them.
+const MOST_EMBEDDED_BYTES: usize = 8 << 20;
+
+/// Bars of the histogram.
+const BARS: usize = 48;
+
+/// Names of the small pictures of a photo: the photo, and the photo with its map.
+pub fn thumbs(name: &str) -> [String; 2] {
+    ["photo", "heat"].map(|what| format!("{THUMBS}/{name}.{what}.jpg"))
+}
+
+/// Writes the page over all records of the folder.
+pub fn write(output: &Output, run: &RunFile) -> Result<()> {
+    let (mut scored, failed): (Vec<Earlier>, Vec<Earlier>) = output.records()?.into_iter().partition(Earlier::is_ok);
+    scored.sort_by(|a, b| score(b).total_cmp(&score(a)));
+    let cards = cards(output, &scored, run);
+    output.write(REPORT, page(&scored, &failed, &cards, run).as_bytes()).map(drop)
+}
+
+fn score(earlier: &Earlier) -> f32 {
+    earlier.score.unwrap_or(f32::NEG_INFINITY)
+}
+
+/// The page: the template with its `{{names}}` filled in one pass, so that a path may hold any text.
+fn page(scored: &[Earlier], failed: &[Earlier], cards: &str, run: &RunFile) -> String {
+    let (low, high) = ends(scored);
+    let start = run.parameters.level.unwrap_or_else(|| upper(scored)).clamp(low, high);
+    let mut page = String::with_capacity(TEMPLATE.len() + cards.len());
+    let mut rest = TEMPLATE;
+    while let Some((before, after)) = rest.split_once("{{")
+        && let Some((name, after)) = after.split_once("}}")
+    {
+        page.push_str(before);
+        match name {
+            "count" => page.push_str(&scored.len().to_string()),
+            "cards" => page.push_str(cards),
+            "failures" => page.push_str(&failures(failed)),
+            "bars" => page.push_str(&bars(scored, low, high)),
+            "low" => page.push_str(&low.to_string()),
+            "high" => page.push_str(&high.to_string()),
+            "start" => page.push_str(&start.to_string()),
+            "origin" => page.push_str(origin(run)),
+            "cold" => page.push_str(&format!("{:.3}", run.parameters.range[0])),
+            "hot" => page.push_str(&format!("{:.3}", run.parameters.range[1])),
+            "facts" => page.push_str(&facts(run)),
+            unknown => panic!("the report has no `{unknown}`"),
+        }
+        rest = after;
+    }
+    page.push_str(rest);
+    page
+}
+
+/// Lowest and highest score, apart.
+fn ends(scored: &[Earlier]) -> (f32, f32) {
+    let low = scored.iter().map(score).fold(f32::INFINITY, f32::min);
+    let high = scored.iter().map(score).fold(f32::NEG_INFINITY, f32::max);
+    match (low.is_finite() && high.is_finite(), low < high) {
+        (true, true) => (low, high),
+        (true, false) => (low - 0.5, low + 0.5),
+        (false, _) => (0.0, 1.0),
+    }
+}
+
+/// The score that a tenth of the photos exceed: where the slider starts when nothing else is known.
+fn upper(scored: &[Earlier]) -> f32 {
+    scored.get(scored.len() / 10).map_or(0.0, score)
+}
+
+fn origin(run: &RunFile) -> &'static str {
+    match (run.parameters.threshold, run.parameters.level) {
+        (Some(_), _) => "It starts at the threshold of the run.",
+        (None, Some(_)) => "It starts at the value that came with the weights.",
+        (None, None) => "It starts where a tenth of the photos lie above.",
+    }
+}
+
+fn facts(run: &RunFile) -> String {
+    let commit = run.commit.map_or_else(String::new, |commit| format!(" ({commit})"));
+    let rows = [
+        ("Method", format!("{}, reading {}, {}", run.parameters.method, run.parameters.reading, run.parameters.precision)),
+        ("Weights", run.weights.name.clone()),
+        ("Device", run.device.clone()),
+        ("Program", format!("zsas-gpu {}{commit}", run.version)),
+    ];
+    rows.iter()
+        .fold(String::new(), |html, (name, value)| html + &format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)))
+}
+
+/// How the scores are distributed, as bars in a box of [`BARS`] by 1.
+fn bars(scored: &[Earlier], low: f32, high: f32) -> String {
+    let mut counts = [0_usize; BARS];
+    for earlier in scored {
+        let place = (score(earlier) - low) / (high - low) * BARS as f32;
+        counts[(place as usize).min(BARS - 1)] += 1;
+    }
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    let mut svg = String::new();
+    for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        // Square roots: a single odd photo beside hundreds of good ones stays visible.
+        let height = (*count as f64 / most as f64).sqrt();
+        let _ = write!(svg, r#"<rect x="{:.2}" y="{:.4}" width="0.8" height="{height:.4}"/>"#, at as f64 + 0.1, 1.0 - height);
+    }
+    svg
+}
+
+fn failures(failed: &[Earlier]) -> String {
+    if failed.is_empty() {
+        return String::new();
+    }
+    let mut html = format!("<section><h2>{} not scored</h2><table><tr><th>Photo</th><th>Code</th><th>Why</th></tr>", failed.len());
+    for earlier in failed {
+        let (code, message) = earlier.error.as_ref().map_or(("", ""), |error| (&error.code, &error.message));
+        let _ =
+            write!(html, "<tr><td>{}</td><td><code>{}</code></td><td>{}</td></tr>", escape(&earlier.path), escape(code), escape(message));
+    }
+    html + "</table></section>"
+}
+
+/// One list item per photo.
+fn cards(output: &Output, scored: &[Earlier], run: &RunFile) -> String {
+    let has_overlays = run.parameters.save.iter().any(|picture| picture == "overlay");
+    let sources = Sources::gather(output, scored);
+    let mut html = String::new();
+    for (earlier, [photo, heat]) in scored.iter().zip(&sources.pairs) {
+        let (path, score) = (escape(&earlier.path), score(earlier));
+        let [width, height] = earlier.size.unwrap_or([1, 1]);
+        let open =
+            if has_overlays { format!(r#"<a href="{}.overlay.png">"#, url(earlier.name())) } else { r#"<a tabindex="0">"#.to_owned() };
+        let _ = write!(html, r#"<li class="card" data-score="{score}">{open}"#);
+        if photo.is_empty() {
+            html.push_str(r#"<span class="frame none">no small picture</span>"#);
+        } else {
+            let _ = write!(
+                html,
+                r#"<span class="frame"><img loading="lazy" decoding="async" src="{photo}" alt="{path}"><img class="heat" loading="lazy" decoding="async" src="{heat}" alt=""></span>"#
+            );
+        }
+        let _ =
+            write!(html, r#"</a><p><b>{score:.3}</b> <small>{width}×{height}</small></p><p class="path" title="{path}">{path}</p></li>"#);
+    }
+    html
+}
+
+/// What the `src` of each picture says: the picture itself, a link to it, or nothing where it is missing.
+struct Sources {
+    pairs: Vec<[String; 2]>,
+}
+
+impl Sources {
+    fn gather(output: &Output, scored: &[Earlier]) -> Sources {
+        let size = |file: &str| output.root().join(file).metadata().map_or(0, |metadata| metadata.len() as usize);
+        let all: usize = scored.iter().flat_map(|earlier| thumbs(earlier.name())).map(|file| size(&file)).sum();
+        let is_embedded = all <= MOST_EMBEDDED_BYTES;
+        let source = |file: String| match std::fs::read(output.root().join(&file)) {
+            Ok(bytes) if is_embedded => format!("data:image/jpeg;base64,{}", base64(&bytes)),
+            Ok(_) => url(&file),
+            Err(_) => String::new(),
+        };
+        log::info!("{} KiB of small pictures {} the report", all >> 10, if is_embedded { "go into" } else { "lie beside" });
+        Sources { pairs: scored.iter().map(|earlier| thumbs(earlier.name()).map(source)).collect() }
+    }
+}
+
+/// Text for HTML, attributes included.
+fn escape(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            character if character.is_control() => html.push('\u{fffd}'),
+            character => html.push(character),
+        }
+    }
+    html
+}
+
+/// A relative path as a link: each byte that has a meaning in a URL is written as its number.
+fn url(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte);
+    let link: String = path
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect();
+    format!("./{link}")
+}
+
+/// RFC 4648, §4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - group.len()));
+        for at in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
+            text.push(if at <= group.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_cannot_leave_their_place_in_the_page() {
+        assert_eq!(escape(r#"<a href="x">'&"#), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
+        assert_eq!(url("a b/ü#?.png"), "./a%20b/%C3%BC%23%3F.png");
+        assert_eq!(url("javascript:x"), "./javascript%3Ax");
+    }
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn one_score_still_has_a_range() {
+        let one = Earlier::parse(r#"{"v":1,"path":"a","status":"ok","score":2.0}"#).unwrap();
+        assert_eq!(ends(std::slice::from_ref(&one)), (1.5, 2.5));
+        assert_eq!(ends(&[]), (0.0, 1.0));
+        assert!(bars(&[one], 1.5, 2.5).contains(r#"height="1.0000""#));
+    }
+}

@@ -1,0 +1,159 @@
+//! A method on its weights and a device, and how to get it back when the device is taken away.
+
+use std::collections::HashSet;
+
+use zsas::image::Rgb;
+use zsas::methods::{Method, Reading, Saliency, Scored, Utad};
+use zsas::{Code, Device, Error, Precision, Result};
+
+use crate::cli::device::DeviceArgs;
+use crate::cli::weights::Chosen;
+use crate::cli::{env, usage};
+
+/// Photos in a row that lose the device, retry included, before the run gives up.
+const MOST_LOST_IN_A_ROW: usize = 3;
+
+/// The methods of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MethodName {
+    /// Texture anomaly detection.
+    Utad,
+    /// Self-similarity of SAA+.
+    Saliency,
+}
+
+impl MethodName {
+    /// The name users type.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MethodName::Utad => "utad",
+            MethodName::Saliency => "saliency",
+        }
+    }
+}
+
+/// What a session is made of; enough to make it again.
+pub struct Recipe {
+    /// The method.
+    pub method: MethodName,
+    /// Which text it follows.
+    pub reading: Reading,
+    /// How it stores numbers.
+    pub precision: Precision,
+    /// Where it runs.
+    pub device: DeviceArgs,
+    /// Its weights.
+    pub weights: Chosen,
+    /// No talk.
+    pub is_quiet: bool,
+}
+
+impl Recipe {
+    fn make(&self, device: &Device) -> Result<Box<dyn Method>> {
+        let checkpoint = &self.weights.checkpoint;
+        Ok(match self.method {
+            MethodName::Utad => Box::new(Utad::new(device, checkpoint, self.precision)?),
+            MethodName::Saliency => Box::new(Saliency::new(device, checkpoint, self.precision, self.reading)?),
+        })
+    }
+}
+
+/// Scores photos, one after the other.
+pub struct Session {
+    recipe: Recipe,
+    device: Device,
+    method: Box<dyn Method>,
+    attempts: usize,
+    /// Attempts before which the device is given up on purpose.
+    lose_at: HashSet<usize>,
+    lost_in_a_row: usize,
+}
+
+/// Why a photo has no result.
+pub enum Trouble {
+    /// It concerns this photo; the next one may fare better.
+    Photo(Error),
+    /// The run cannot go on; the photo's own error comes first, if it has one.
+    Run(Error),
+}
+
+impl Session {
+    /// Opens the device and prepares the method.
+    pub fn open(recipe: Recipe) -> Result<Session> {
+        let lose_at = lose_at()?;
+        let device = recipe.device.open(recipe.is_quiet)?;
+        let method = recipe.make(&device)?;
+        Ok(Session { recipe, device, method, attempts: 0, lose_at, lost_in_a_row: 0 })
+    }
+
+    /// The device in use.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The method in use.
+    pub fn method(&self) -> &dyn Method {
+        &*self.method
+    }
+
+    /// The weights in use.
+    pub fn weights(&self) -> &Chosen {
+        &self.recipe.weights
+    }
+
+    /// Scores a photo. A device that was lost or hangs is opened anew and the photo tried once more.
+    pub fn score(&mut self, photo: &Rgb) -> std::result::Result<Scored, Trouble> {
+        let mut outcome = self.attempt(photo);
+        if let Some(error) = outcome.as_ref().err().filter(|error| is_lost(error)) {
+            log::warn!("{error}; it is opened anew and the photo tried again");
+            self.reopen()?;
+            outcome = self.attempt(photo);
+        }
+        match outcome {
+            Ok(scored) => {
+                self.lost_in_a_row = 0;
+                Ok(scored)
+            }
+            Err(error) if is_lost(&error) => Err(self.lost_again(error)),
+            Err(error) => Err(Trouble::Photo(error)),
+        }
+    }
+
+    /// After the retry was lost too: ready for the next photo, or at the end of patience.
+    fn lost_again(&mut self, error: Error) -> Trouble {
+        self.lost_in_a_row += 1;
+        if self.lost_in_a_row >= MOST_LOST_IN_A_ROW {
+            let error = error.context(format!("for {MOST_LOST_IN_A_ROW} photos in a row, each tried twice"));
+            return Trouble::Run(error.hint("`zsas-gpu doctor --selftest` tries the device; `--resume` goes on from here"));
+        }
+        self.reopen().err().unwrap_or(Trouble::Photo(error))
+    }
+
+    fn attempt(&mut self, photo: &Rgb) -> Result<Scored> {
+        self.attempts += 1;
+        if self.lose_at.contains(&self.attempts) {
+            self.device.lose();
+        }
+        self.method.score(photo)
+    }
+
+    fn reopen(&mut self) -> std::result::Result<(), Trouble> {
+        let opened = self.recipe.device.open(true).and_then(|device| {
+            let method = self.recipe.make(&device)?;
+            (self.device, self.method) = (device, method);
+            Ok(())
+        });
+        opened.map_err(|error| Trouble::Run(error.context("opening the device again after it was lost")))
+    }
+}
+
+fn is_lost(error: &Error) -> bool {
+    matches!(error.code(), Code::DeviceLost | Code::GpuTimeout)
+}
+
+/// The attempts named by `$ZSAS_LOSE_DEVICE_AT`.
+fn lose_at() -> Result<HashSet<usize>> {
+    let Ok(text) = std::env::var(env::LOSE_DEVICE_AT) else { return Ok(HashSet::new()) };
+    let numbers: std::result::Result<_, _> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::parse).collect();
+    numbers.map_err(|_| usage(format!("${} is `{text}`, it lists numbers of attempts such as `2,3`", env::LOSE_DEVICE_AT)))
+}

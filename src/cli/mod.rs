@@ -1,0 +1,185 @@
+//! The command line: one file per verb. stdout is data, stderr is talk.
+//!
+//! Each verb splits what the user typed (`…Args`, strings and paths) from what is to be done, so that every contradiction is found
+//! before weights or a device are touched.
+
+mod bench;
+pub mod bugs;
+mod completions;
+mod device;
+mod diff;
+mod doctor;
+mod env;
+mod forward;
+mod infer;
+mod network;
+mod profile;
+mod seeded;
+mod shader;
+pub mod talk;
+mod weights;
+
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{Parser, Subcommand};
+use zsas::{Code, Error, Result};
+
+/// Version of this program, as `--version` and every record of a run print it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Commit it was built from, where git knew.
+pub const COMMIT: Option<&str> = option_env!("ZSAS_COMMIT");
+
+const EXAMPLES: &str = "\
+Examples:
+  zsas-gpu infer photos/ --output found --report   # where are the defects? pictures, records, a page
+  zsas-gpu infer part.png --output out --threshold 12 --fail-on anomaly
+  zsas-gpu doctor --selftest                       # can this machine run it, and is it right?
+
+Exit codes:
+  0 done, 1 failed, 2 usage or bad input, 3 done but some inputs failed,
+  4 anomaly found with `--fail-on anomaly`, 5 no usable adapter, 130 interrupted, 143 terminated";
+
+/// Finds defects in photos without training, on any Vulkan, Metal or DX12 GPU.
+#[derive(Parser)]
+#[command(name = "zsas-gpu", version = version(), after_help = EXAMPLES, max_term_width = 110)]
+pub struct Arguments {
+    /// Say more on stderr; twice for details (`RUST_LOG` says which parts).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Score photos and show where they differ.
+    Infer(Box<infer::InferArgs>),
+    /// Say what this machine can run, and check that it computes correctly.
+    Doctor(doctor::DoctorArgs),
+    /// Run a network on named arrays, for comparison with PyTorch.
+    Forward(forward::ForwardArgs),
+    /// Find the first launch of a network where the device leaves the truth.
+    Diff(diff::DiffArgs),
+    /// Time each launch of a network on the device.
+    Profile(profile::ProfileArgs),
+    /// Measure speed.
+    Bench(bench::BenchArgs),
+    /// Print the exact WGSL the driver sees.
+    Shader(shader::ShaderArgs),
+    /// List the environment variables this program heeds.
+    Env(env::EnvArgs),
+    /// Print a completion script for a shell.
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(&self) -> Result<Exit> {
+        match self {
+            Command::Infer(args) => infer::run(args),
+            Command::Doctor(args) => doctor::run(args),
+            Command::Forward(args) => forward::run(args),
+            Command::Diff(args) => diff::run(args),
+            Command::Profile(args) => profile::run(args),
+            Command::Bench(args) => bench::run(args),
+            Command::Shader(args) => shader::run(args),
+            Command::Env(args) => env::run(args),
+            Command::Completions(args) => completions::run(args),
+        }
+    }
+}
+
+/// How the program ends; the numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything was done.
+    Done,
+    /// Something failed, or a check did not pass.
+    Failed,
+    /// The command line or its inputs are wrong.
+    Usage,
+    /// Done, but some inputs could not be scored.
+    SomeFailed,
+    /// An anomaly was found, and `--fail-on anomaly` asked to be told.
+    Anomaly,
+    /// No adapter can run the kernels.
+    NoAdapter,
+    /// Stopped by a signal of this number, after finishing what was in hand.
+    Signal(u8),
+}
+
+impl Exit {
+    /// How an error ends the program.
+    pub fn of(error: &Error) -> Exit {
+        match error.code() {
+            Code::NoAdapter => Exit::NoAdapter,
+            _ if error.is_user() => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::SomeFailed => 3,
+            Exit::Anomaly => 4,
+            Exit::NoAdapter => 5,
+            Exit::Signal(number) => 128 + number,
+        })
+    }
+}
+
+/// Version and commit in a line.
+fn version() -> &'static str {
+    static LINE: LazyLock<String> = LazyLock::new(|| COMMIT.map_or_else(|| VERSION.to_owned(), |commit| format!("{VERSION} ({commit})")));
+    &LINE
+}
+
+/// A wish that contradicts itself or names something unknown.
+fn usage(message: impl Into<String>) -> Error {
+    Error::new(Code::Usage, message)
+}
+
+/// `, did you mean `x`?` where a known name is near the unknown one, else nothing.
+fn did_you_mean<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let distance = |name: &&str| strsim::damerau_levenshtein(unknown, name);
+    match known.into_iter().min_by_key(distance) {
+        Some(name) if distance(&name) <= 1 + unknown.len() / 3 => format!(", did you mean `{name}`?"),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn an_unknown_name_is_met_with_a_near_one_only() {
+        assert_eq!(did_you_mean("mathmul", ["conv2d", "matmul"]), ", did you mean `matmul`?");
+        assert_eq!(did_you_mean("attention", ["conv2d", "matmul"]), "");
+    }
+
+    #[test]
+    fn errors_end_the_program_by_whose_fault_they_are() {
+        let exit = |code| Exit::of(&Error::new(code, ""));
+        assert_eq!(exit(Code::Usage), Exit::Usage);
+        assert_eq!(exit(Code::NoInputs), Exit::Usage);
+        assert_eq!(exit(Code::NoAdapter), Exit::NoAdapter);
+        assert_eq!(exit(Code::WeightsMissing), Exit::Failed);
+        assert_eq!(exit(Code::Io), Exit::Failed);
+    }
+}

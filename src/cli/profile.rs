@@ -1,0 +1,45 @@
+//! `profile`: where the time of a network goes, launch by launch.
+
+use clap::Args;
+use zsas::{Program, Result};
+
+use crate::cli::network::{InputArgs, NetworkArgs};
+use crate::cli::{Exit, talk};
+
+const AFTER: &str = "\
+Examples:
+  zsas-gpu profile wide-resnet
+  zsas-gpu profile wide-resnet --weights wide_resnet50_2/ --json | jq '.rows[].kernel'";
+
+/// Options of `profile`.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER)]
+pub struct ProfileArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+
+    #[command(flatten)]
+    input: InputArgs,
+
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs once to warm up, once to measure, and prints the rows.
+pub fn run(args: &ProfileArgs) -> Result<Exit> {
+    let pixels = args.input.pixels()?;
+    let network = args.network.load()?;
+    let device = args.network.device.open(false)?;
+    let graph = network.graph();
+    let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &pixels).into_iter().unzip();
+    let program = Program::compile(&device, &graph, &outputs)?;
+    program.profile(&[&pixels])?;
+    let profile = program.profile(&[&pixels])?;
+    if args.json {
+        talk::print_json(&profile)?
+    } else {
+        talk::print_line(profile)?
+    }
+    Ok(Exit::Done)
+}

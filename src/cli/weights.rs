@@ -1,0 +1,139 @@
+//! Which weights: those the user names, those of `$ZSAS_WEIGHTS`, else those inside the binary.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use zsas::models::embedded;
+use zsas::{Checkpoint, Code, Error, Result};
+
+/// The word that asks for the weights inside the binary.
+pub const EMBEDDED: &str = "embedded";
+
+/// Weights that were found, and where.
+pub struct Chosen {
+    /// The opened file or files.
+    pub checkpoint: Checkpoint,
+    /// Why these, for the user: `inside this binary`, `named by --weights`.
+    pub origin: &'static str,
+    files: Vec<PathBuf>,
+}
+
+/// Weights as `run.json` names them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Identity {
+    /// Path, or the name of the embedded weights.
+    pub name: String,
+    /// Hash of each file.
+    pub files: Vec<FileHash>,
+}
+
+/// A file and its hash.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FileHash {
+    /// Name within the snapshot.
+    pub file: String,
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+}
+
+/// Finds the weights of a network by the name its snapshot has in a folder of snapshots.
+///
+/// `wish` is a snapshot, a folder of snapshots, a file, or `embedded`. Without it `$ZSAS_WEIGHTS` may hold the network; a folder that holds
+/// other networks only is passed over. Fails with [`Code::WeightsMissing`] naming the places tried.
+pub fn choose(network: &str, wish: Option<&Path>) -> Result<Chosen> {
+    if let Some(wish) = wish {
+        return if wish == Path::new(EMBEDDED) { open_embedded("asked for") } else { open(network, wish, "named by `--weights`") };
+    }
+    match std::env::var_os(super::env::WEIGHTS).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty()) {
+        None => open_embedded("inside this binary"),
+        Some(folder) if holds_others_only(network, &folder) => {
+            log::info!("`{}` of ${} holds no `{network}`", folder.display(), super::env::WEIGHTS);
+            open_embedded("inside this binary")
+        }
+        Some(folder) => open(network, &folder, "named by $ZSAS_WEIGHTS"),
+    }
+}
+
+fn open_embedded(origin: &'static str) -> Result<Chosen> {
+    Ok(Chosen { checkpoint: embedded::textures()?, origin, files: Vec::new() })
+}
+
+fn open(network: &str, wish: &Path, origin: &'static str) -> Result<Chosen> {
+    let nested = wish.join(network);
+    let path = if nested.is_dir() { nested.clone() } else { wish.to_owned() };
+    let checkpoint = Checkpoint::open(&path).map_err(|error| match error.code() {
+        Code::WeightsMissing => error
+            .context(format!("tried `{}`, then `{}`", nested.display(), wish.display()))
+            .hint("`--weights` takes a safetensors file, a snapshot, or a folder of snapshots; `--weights embedded` needs no file"),
+        _ => error,
+    })?;
+    log::info!("weights: `{}`, {origin}", path.display());
+    let files = weight_files(&path)?;
+    Ok(Chosen { checkpoint, origin, files })
+}
+
+/// True for a folder of snapshots among which the network is not.
+fn holds_others_only(network: &str, folder: &Path) -> bool {
+    folder.is_dir() && !folder.join(network).exists() && safetensors_in(folder).is_ok_and(|files| files.is_empty())
+}
+
+/// The files that were opened: the file itself, `model.safetensors` of a snapshot, else all of its shards.
+fn weight_files(path: &Path) -> Result<Vec<PathBuf>> {
+    let usual = path.join("model.safetensors");
+    if path.is_file() {
+        Ok(vec![path.to_owned()])
+    } else if usual.is_file() {
+        Ok(vec![usual])
+    } else {
+        safetensors_in(path)
+    }
+}
+
+fn safetensors_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|error| Error::io(format!("reading `{}`", folder.display()), &error))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
+    files.sort();
+    Ok(files)
+}
+
+impl Chosen {
+    /// Name and hashes; reads the files whole.
+    pub fn identity(&self) -> Result<Identity> {
+        let mut files = Vec::new();
+        if self.files.is_empty() {
+            files.push(FileHash { file: "textures.safetensors".to_owned(), sha256: hex(&Sha256::digest(embedded::TEXTURES)) });
+        }
+        for path in &self.files {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.push(FileHash { file, sha256: sha256_of(path)? });
+        }
+        Ok(Identity { name: self.checkpoint.name().to_owned(), files })
+    }
+}
+
+fn sha256_of(path: &Path) -> Result<String> {
+    let unreadable = |error| Error::io(format!("hashing `{}`", path.display()), &error);
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut hash = Sha256::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut block).map_err(unreadable)? {
+            0 => return Ok(hex(&hash.finalize())),
+            len => hash.update(&block[..len]),
+        }
+    }
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 of a text, shortened to what tells a folder's names apart.
+pub fn short_hash(text: &str) -> String {
+    hex(&Sha256::digest(text)[..6])
+}
