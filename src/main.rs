@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    quiet_driver();
     // The one place that ends the program: everything below returns.
     let arguments = cli::Arguments::parse();
     cli::talk::start(arguments.verbose);
@@ -18,4 +19,13 @@ fn main() -> ExitCode {
         }
     })
     .into()
+}
+
+/// Keeps Mesa's device-select layer, which asks Wayland for a display, from complaining on machines without a desktop. We choose adapters
+/// ourselves.
+fn quiet_driver() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os("NODEVICE_SELECT").is_none() {
+        // SAFETY: the first statement of `main`; no other thread runs yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
 }
