@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 
     var bracket = Bracket(key_of(lowest), key_of(highest));
-    while bracket.low < bracket.high {
+    for (var round = 0u; round < ROUNDS && bracket.low < bracket.high; round++) {
         let cuts = cut_values(bracket);
         var below: array<vec4<u32>, CUTS>;
         for (var col = 0u; col < params.cols; col++) {

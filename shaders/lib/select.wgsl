@@ -24,7 +24,8 @@ fn cut_values(bracket: Bracket) -> array<vec4<f32>, CUTS> {
 
 fn cut_key(bracket: Bracket, number: u32) -> u32 {
     let step = (bracket.high - bracket.low) / (4u * CUTS + 1u) + 1u;
-    return min(bracket.low + number * step, bracket.high);
+    // The product is bounded first: near the largest keys the sum would wrap.
+    return bracket.low + min(number * step, bracket.high - bracket.low);
 }
 
 /// The bracket after a round. `below` counts the values below each cut.

@@ -33,11 +33,11 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
     for (var tap_y = 0u; tap_y < taps.y; tap_y++) {
         for (var tap_x = 0u; tap_x < taps.x; tap_x++) {
             var starts: array<u32, ROWS>;
-            var inside: array<f32, ROWS>;
+            var inside: array<bool, ROWS>;
             for (var r = 0u; r < ROWS; r++) {
                 let start = a_start(places[r], i32(tap_y), i32(tap_x));
                 starts[r] = u32(max(start, 0));
-                inside[r] = select(0.0, 1.0, start >= 0);
+                inside[r] = start >= 0;
             }
             for (var k = 0u; k < inner; k += STEPS) {
                 var left4: array<vec4<f32>, 4u * STEPS>;
@@ -51,7 +51,7 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
                     for (var step = 0u; step < STEPS; step++) {
                         var a4 = load_a(starts[r] + k + step);
                         if MASKED == 1u {
-                            a4 *= inside[r];
+                            a4 = select(vec4(0.0), a4, inside[r]);
                         }
                         for (var i = 0u; i < 4u; i++) {
                             sum_left[r] = accumulate(a4[i], left4[4u * step + i], sum_left[r]);

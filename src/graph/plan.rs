@@ -43,6 +43,8 @@ impl Plan {
     pub fn new(graph: &Graph, outputs: &[Tensor<'_>]) -> Plan {
         for output in outputs {
             assert!(std::ptr::eq(output.graph(), graph), "an output belongs to another graph");
+            let source = &graph.values()[output.id()].source;
+            assert!(matches!(source, Source::Launch(_)), "an output {} must be computed, not handed through", output.shape());
         }
         let values = graph.values().to_vec();
         let nodes = needed(&graph.nodes(), &values, outputs);

@@ -150,6 +150,9 @@ impl Graph {
         let (output, declared) = operands.split_last().expect("a kernel has an output");
         assert!(declared.len() == inputs.len(), "{kernel:?} reads {} buffers, not {}", declared.len(), inputs.len());
         assert!(output.len == shape.len(), "{kernel:?} writes {} elements, {shape} holds {}", output.len, shape.len());
+        // Kernels run without bounds checks and count from the last element: there must be one.
+        let is_empty = |tensor: &Tensor<'_>| tensor.shape().is_empty();
+        assert!(!shape.is_empty() && !inputs.iter().flatten().any(is_empty), "{kernel:?}: an empty tensor");
         let mut recorded = self.recorded.borrow_mut();
         let mut weight = None;
         for (operand, input) in declared.iter().zip(inputs) {

@@ -111,6 +111,7 @@ impl<'g> Tensor<'g> {
             self.shape,
             weight.shape
         );
+        assert!(stride > 0 && !weight.shape.is_empty(), "conv2d: stride {stride} and weight {} must be positive", weight.shape);
         assert!(
             kernel_height <= height + 2 * padding && kernel_width <= width + 2 * padding,
             "conv2d: window {kernel_height}×{kernel_width} exceeds the input {} with padding {padding}",
@@ -149,6 +150,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     fn pool(self, kind: PoolKind, window: usize, stride: usize, padding: usize) -> Tensor<'g> {
         let [batch, height, width, channels] = self.shape.axes();
+        assert!(window > 0 && stride > 0, "pool: window {window} and stride {stride} must be positive");
         assert!(2 * padding <= window, "pool: padding {padding} exceeds half the window {window}");
         assert!(
             window <= height + 2 * padding && window <= width + 2 * padding,

@@ -103,13 +103,6 @@ impl Rgb {
     pub fn data(&self) -> &[u8] {
         &self.data
     }
-
-    /// The photo with red and blue exchanged: what a network sees that is fed OpenCV's channel order.
-    pub fn to_bgr(&self) -> Rgb {
-        let mut swapped = self.clone();
-        swapped.data.chunks_exact_mut(CHANNELS).for_each(|pixel| pixel.swap(0, 2));
-        swapped
-    }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {

@@ -2,7 +2,7 @@
 
 use crate::kernels::matmul::{strips, tiles};
 use crate::kernels::{
-    Activation, Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
+    Activation, Implementation, Io, Kernel, Operand, Pairing, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
 
 /// `y = activation(conv(x, weight) + bias + residual)` with zero padding, as `torch.nn.functional.conv2d` with one stride and padding.
@@ -86,7 +86,7 @@ impl Kernel for Conv2d {
 
     fn implementations(&self) -> Vec<Implementation> {
         let shared = [
-            ("PAIRING", 0),
+            ("PAIRING", Pairing::Product as u32),
             ("ACTIVATION", self.activation.number()),
             ("HAS_BIAS", u32::from(self.has_bias)),
             ("HAS_RESIDUAL", u32::from(self.has_residual)),

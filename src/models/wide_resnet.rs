@@ -9,7 +9,7 @@ use crate::weights::Scope;
 /// The three colours are padded to this many channels, so that kernels load four at a time.
 const PIXEL_CHANNELS: usize = 4;
 
-/// The convolutional part of a ResNet: stem and up to four layers; the classifier is not read.
+/// The convolutional part of a ResNet: stem and layers; the classifier is not read.
 ///
 /// Follows `torchvision/models/resnet.py`, "v1.5": the stride of a layer sits on the 3×3 of its first block.
 pub struct WideResNet {

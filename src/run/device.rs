@@ -151,6 +151,14 @@ impl Device {
         }
     }
 
+    /// What ended this device, if anything did: it runs nothing any more and must be opened anew.
+    pub fn fault(&self) -> Option<Error> {
+        match &self.backend {
+            Backend::Gpu(gpu) => gpu.check().err(),
+            Backend::Reference => None,
+        }
+    }
+
     /// Gives the device up, as a driver reset would, so that the handling of a lost device can be tried.
     pub fn lose(&self) {
         if let Backend::Gpu(gpu) = &self.backend {

@@ -60,7 +60,7 @@ impl Drop for Counted {
 }
 
 /// Takes a lock; a thread that panicked while holding it left nothing half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -73,14 +73,14 @@ impl Gpu {
 
     pub(super) fn report(adapter: &wgpu::Adapter, tier: Option<Tier>) -> AdapterReport {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
-        let own = if info.device_type == wgpu::DeviceType::Cpu { Tier::Cpu } else { Tier::Plain };
+        let is_software = info.device_type == wgpu::DeviceType::Cpu;
         AdapterReport {
             name: info.name,
             backend: format!("{:?}", info.backend),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             kind: format!("{:?}", info.device_type),
             pci: info.device_pci_bus_id,
-            tier: tier.unwrap_or(own).as_str().to_owned(),
+            tier: tier.unwrap_or(own_tier(is_software)).as_str().to_owned(),
             f16: features.contains(wgpu::Features::SHADER_F16),
             timestamps: features.contains(timestamps()),
             max_binding_bytes: limits.max_storage_buffer_binding_size,
@@ -121,9 +121,8 @@ impl Gpu {
             usage: wgpu::BufferUsages::STORAGE,
             mapped_at_creation: false,
         });
-        let own = if report.is_software() { Tier::Cpu } else { Tier::Plain };
         Ok(Gpu {
-            tier: tier.unwrap_or(own),
+            tier: tier.unwrap_or(own_tier(report.is_software())),
             adapter: report,
             device,
             queue,
@@ -245,8 +244,8 @@ impl Gpu {
             });
             let source =
                 wgpu::ShaderModuleDescriptor { label: Some(implementation.file), source: wgpu::ShaderSource::Wgsl(shader.text.into()) };
-            // SAFETY: every kernel clamps or guards each index by its own sizes, and `tests/kernels.rs` runs each variant between
-            // guard bands on sizes that no tile divides; no loop runs on data.
+            // SAFETY: every kernel clamps or guards each index by its own sizes, which recordings keep positive; `tests/kernels.rs` runs
+            // each variant between guard bands on sizes that no tile divides; every loop has a bound that does not depend on data.
             let module = unsafe { self.device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked()) };
             let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(implementation.file),
@@ -287,14 +286,16 @@ impl Gpu {
     pub(super) fn wait(&self) -> Result<()> {
         let timeout = if self.adapter.is_software() { SOFTWARE_TIMEOUT } else { GPU_TIMEOUT };
         let waited = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(timeout) });
-        self.check()?;
-        match waited {
-            Ok(_) => Ok(()),
-            Err(wgpu::PollError::Timeout) => {
-                Err(Error::new(Code::GpuTimeout, format!("{} did not answer within {} s", self.adapter.name, timeout.as_secs())))
-            }
-            Err(error) => Err(Error::new(Code::DeviceLost, format!("waiting for {}: {error}", self.adapter.name))),
+        if let Err(error) = waited {
+            let fault = match error {
+                wgpu::PollError::Timeout => {
+                    Error::new(Code::GpuTimeout, format!("{} did not answer within {} s", self.adapter.name, timeout.as_secs()))
+                }
+                error => Error::new(Code::DeviceLost, format!("waiting for {}: {error}", self.adapter.name)),
+            };
+            lock(&self.fault).get_or_insert(fault);
         }
+        self.check()
     }
 
     /// Records one compute pass with `count` timestamps, runs it, and returns them in nanoseconds.
@@ -338,6 +339,11 @@ impl Gpu {
         buffer.unmap();
         Ok(taken)
     }
+}
+
+/// The shape of kernels an adapter wants.
+fn own_tier(is_software: bool) -> Tier {
+    if is_software { Tier::Cpu } else { Tier::Plain }
 }
 
 fn timestamps() -> wgpu::Features {

@@ -30,7 +30,8 @@ pub struct Row {
 impl Row {
     pub(super) fn new(node: &Node, file: &str, nanoseconds: f64) -> Row {
         let work = node.kernel.work();
-        let bytes = work.elements as f64 * node.elem.size() as f64;
+        let operands = node.kernel.operands();
+        let bytes = operands.iter().map(|operand| operand.len * operand.storage.dtype(node.elem).size()).sum::<usize>() as f64;
         Row {
             kernel: node.kernel.name().to_owned(),
             file: file.to_owned(),

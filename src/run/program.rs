@@ -1,10 +1,12 @@
 //! A recording made ready for a device: compile once, run many times.
 
+use std::sync::Mutex;
+
 use crate::error::{Code, Error, Result};
 use crate::graph::{Graph, Place, Plan, Source, Tensor, ValueId};
 use crate::kernels::UNIT_ROUNDOFF;
 use crate::run::device::{Backend, Device};
-use crate::run::gpu::{Counted, Gpu, UNIFORM_ALIGNMENT, decode};
+use crate::run::gpu::{Counted, Gpu, UNIFORM_ALIGNMENT, decode, lock};
 use crate::run::profile::{Profile, Row};
 use crate::run::reference;
 use crate::tensor::{Array, DType};
@@ -25,6 +27,8 @@ pub struct Program {
 /// Everything a run on a GPU needs, made once.
 struct Prepared {
     steps: Vec<Step>,
+    /// Held during a run: its buffers serve one at a time.
+    running: Mutex<()>,
     /// Ranges of `steps`, one per submission.
     submissions: Vec<std::ops::Range<usize>>,
     inputs: Vec<Counted>,
@@ -53,7 +57,7 @@ impl Program {
     /// Plans buffers, builds missing pipelines, uploads weights that are not yet on the device, and writes all parameters and bind groups.
     ///
     /// Errors: a tensor beyond the adapter's limits or memory, f16 where the adapter lacks it, unreadable or non-finite weights.
-    /// Panics when the outputs belong to another graph.
+    /// Panics when an output belongs to another graph or is an input or a weight.
     #[track_caller]
     pub fn compile(device: &Device, graph: &Graph, outputs: &[Tensor<'_>]) -> Result<Program> {
         let plan = Plan::new(graph, outputs);
@@ -80,6 +84,7 @@ impl Program {
         self.check_inputs(inputs);
         match (&self.device.backend, &self.gpu) {
             (Backend::Gpu(gpu), Some(prepared)) => {
+                let _running = lock(&prepared.running);
                 prepared.upload(gpu, inputs)?;
                 for range in &prepared.submissions {
                     prepared.submit(gpu, range.clone(), range.end == prepared.steps.len());
@@ -98,6 +103,7 @@ impl Program {
         let (Backend::Gpu(gpu), Some(prepared)) = (&self.device.backend, &self.gpu) else {
             return Err(Error::new(Code::Usage, "the reference has no device time to profile").hint("choose an adapter with `--device`"));
         };
+        let _running = lock(&prepared.running);
         prepared.upload(gpu, inputs)?;
         let nanoseconds = prepared.timed(gpu)?;
         let rows = self.plan.nodes.iter().zip(&prepared.steps).zip(nanoseconds);
@@ -190,13 +196,12 @@ impl Prepared {
         let mut outputs = Vec::new();
         for &(id, shape) in &plan.outputs {
             let value = &plan.values[id];
-            assert!(matches!(plan.places[id], Place::Slot(_)), "an output {shape} must be computed, not handed through");
             let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
             let readback = gpu.buffer(&format!("result {shape}"), value.bytes(), usage)?;
             outputs.push(Output { from: buffer_of(id).clone(), readback, bytes: value.bytes(), dtype: value.dtype });
         }
         let submissions = split(plan);
-        Ok(Prepared { steps, submissions, inputs, outputs, _slots: slots, _params: params })
+        Ok(Prepared { steps, running: Mutex::default(), submissions, inputs, outputs, _slots: slots, _params: params })
     }
 
     fn upload(&self, gpu: &Gpu, inputs: &[&Array]) -> Result<()> {
@@ -288,7 +293,7 @@ fn build_pipelines(gpu: &Gpu, plan: &Plan, chosen: &[&crate::kernels::Implementa
     })
 }
 
-/// Cuts the launches into submissions of at most [`SUBMISSION_FLOPS`].
+/// Cuts the launches into submissions of at most [`SUBMISSION_FLOPS`], or one launch.
 fn split(plan: &Plan) -> Vec<std::ops::Range<usize>> {
     let mut ranges = Vec::new();
     let (mut from, mut flops) = (0, 0);

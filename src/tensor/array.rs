@@ -39,11 +39,6 @@ impl Array {
         &mut self.data
     }
 
-    /// The elements without the shape.
-    pub fn into_data(self) -> Vec<f32> {
-        self.data
-    }
-
     /// The same elements under another shape of equal length.
     #[track_caller]
     pub fn reshape(self, shape: impl Into<Shape>) -> Array {
@@ -72,15 +67,6 @@ impl Array {
         if difference == 0.0 { 0.0 } else { (difference / reference).sqrt() }
     }
 
-    /// a·b / (‖a‖ ‖b‖): 1 for parallel arrays.
-    #[track_caller]
-    pub fn cosine(&self, other: &Array) -> f64 {
-        let (dot, a2, b2) = self
-            .pairs(other)
-            .fold((0.0, 0.0, 0.0), |(dot, a2, b2), (a, b)| (dot + a * b, a2 + a * a, b2 + b * b));
-        dot / (a2 * b2).sqrt()
-    }
-
     #[track_caller]
     fn pairs<'a>(&'a self, other: &'a Array) -> impl Iterator<Item = (f64, f64)> + 'a {
         assert!(self.shape == other.shape, "arrays of shapes {} and {} cannot be compared", self.shape, other.shape);
@@ -98,7 +84,6 @@ mod tests {
         let b = Array::new([2], vec![3.0, 4.0]);
         assert_eq!(a.max_abs(&b), 1.0);
         assert_eq!(a.relative_l2(&b), 0.2); // 1 / √(9 + 16)
-        assert!((b.cosine(&b) - 1.0).abs() < 1e-15);
     }
 
     #[test]

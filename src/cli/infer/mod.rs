@@ -170,6 +170,7 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     if args.resume {
         run_file.check_same_as_earlier(&output)?;
     }
+    output.begin()?;
     run_file.write(&output)?;
 
     let device = session.device().name();

@@ -50,7 +50,9 @@ pub enum Existing {
 /// A folder that only this run writes to.
 pub struct Output {
     root: PathBuf,
-    results: File,
+    existing: Existing,
+    /// Open from [`Output::begin`] on.
+    results: Option<File>,
     /// Scored inputs of earlier runs: name of the files → record.
     kept: HashMap<String, Earlier>,
     /// Held until the run ends, however it ends.
@@ -58,7 +60,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Creates or takes over the folder.
+    /// Creates the folder, or looks at what it holds; changes nothing in it but the lock.
     ///
     /// Fails with [`Code::Output`] where the folder cannot serve, [`Code::Io`] where it cannot be written to, [`Code::Locked`] where another run writes to it.
     pub fn open(root: &Path, existing: Existing) -> Result<Output> {
@@ -73,19 +75,26 @@ impl Output {
                 .hint("`--resume` scores what is missing, `--overwrite` starts anew, or choose another `--output`"));
         }
         let kept = match existing {
-            Existing::Resume => keep_scored(root)?,
+            Existing::Resume => scored(&read_results(root)?).0,
             _ => HashMap::new(),
         };
-        if has_results {
-            remove_leftovers(root);
+        Ok(Output { root: root.to_owned(), existing, results: None, kept, _lock: lock })
+    }
+
+    /// Makes room for this run's results; called once everything else is ready, so that a run that cannot start costs nothing.
+    pub fn begin(&mut self) -> Result<()> {
+        let root = &self.root;
+        if self.existing == Existing::Resume {
+            rewrite_scored(root)?;
         }
-        if has_results && existing == Existing::Overwrite {
+        remove_leftovers(root);
+        if self.existing == Existing::Overwrite {
             remove_results(root)?;
         }
         let path = root.join(RESULTS);
         let opened = OpenOptions::new().create(true).append(true).open(&path);
-        let results = opened.map_err(|error| Error::io(format!("opening `{}`", path.display()), &error))?;
-        Ok(Output { root: root.to_owned(), results, kept, _lock: lock })
+        self.results = Some(opened.map_err(|error| Error::io(format!("opening `{}`", path.display()), &error))?);
+        Ok(())
     }
 
     /// The folder.
@@ -131,7 +140,8 @@ impl Output {
     pub fn append(&mut self, record: &Record) -> Result<String> {
         let line = talk::to_json(record);
         // One write: a kill leaves the line whole, missing, or torn at the end of the file, where resuming drops it.
-        let written = self.results.write_all(format!("{line}\n").as_bytes()).and_then(|()| self.results.flush());
+        let results = self.results.as_mut().expect("`begin` comes before the first record");
+        let written = results.write_all(format!("{line}\n").as_bytes()).and_then(|()| results.flush());
         written.map_err(|error| Error::io(format!("writing `{}`", self.root.join(RESULTS).display()), &error))?;
         Ok(line)
     }
@@ -213,13 +223,12 @@ fn read_results(root: &Path) -> Result<String> {
     }
 }
 
-/// Rewrites the records with those of scored inputs only: torn lines go, failed inputs get another try.
-fn keep_scored(root: &Path) -> Result<HashMap<String, Earlier>> {
-    let text = read_results(root)?;
+/// The records of scored inputs, and their lines: torn lines go, failed inputs get another try.
+fn scored(text: &str) -> (HashMap<String, Earlier>, String) {
     let (mut kept, mut lines) = (HashMap::new(), String::new());
     for line in text.lines() {
         match Earlier::parse(line) {
-            None => log::warn!("a torn line of `{}` is dropped", root.join(RESULTS).display()),
+            None => log::warn!("a torn line of `{RESULTS}` is dropped"),
             Some(earlier) if earlier.is_ok() && !kept.contains_key(earlier.name()) => {
                 lines.push_str(line);
                 lines.push('\n');
@@ -228,10 +237,14 @@ fn keep_scored(root: &Path) -> Result<HashMap<String, Earlier>> {
             Some(_) => {}
         }
     }
-    if lines != text {
-        write_whole(&root.join(RESULTS), lines.as_bytes())?;
-    }
-    Ok(kept)
+    (kept, lines)
+}
+
+/// Leaves only the lines of scored inputs in the records.
+fn rewrite_scored(root: &Path) -> Result<()> {
+    let text = read_results(root)?;
+    let (_, lines) = scored(&text);
+    if lines == text { Ok(()) } else { write_whole(&root.join(RESULTS), lines.as_bytes()) }
 }
 
 /// Removes what a killed run was writing. Best effort: such files harm nobody.
@@ -310,7 +323,8 @@ mod tests {
     #[test]
     fn results_are_neither_overwritten_nor_shared_unasked() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Output::open(folder.path(), Existing::Refuse).unwrap();
+        let mut first = Output::open(folder.path(), Existing::Refuse).unwrap();
+        first.begin().unwrap();
         assert_eq!(Output::open(folder.path(), Existing::Resume).err().map(|error| error.code()), Some(Code::Locked));
         drop(first);
         assert_eq!(Output::open(folder.path(), Existing::Refuse).err().map(|error| error.code()), Some(Code::Output));
@@ -327,7 +341,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let failed = r#"{"v":1,"path":"b.png","status":"error","error":{"code":"decode","message":""}}"#;
         fs::write(folder.path().join(RESULTS), format!("{OK}\n{failed}\n{}", &OK[..20])).unwrap();
-        let output = Output::open(folder.path(), Existing::Resume).unwrap();
+        let mut output = Output::open(folder.path(), Existing::Resume).unwrap();
+        output.begin().unwrap();
         assert_eq!(fs::read_to_string(folder.path().join(RESULTS)).unwrap(), format!("{OK}\n"));
         let named = output.name(vec![input("a.png", "a.png"), input("b.png", "b.png"), input("/x/a.png", "a.png")]);
         assert!(output.earlier(&named[0]).is_some());
@@ -346,7 +361,10 @@ mod tests {
         for file in ["a.png.tiff", "a.png.overlay.png", "own.png", ".zsas-x.tmp", "../own.tiff"] {
             fs::write(root.join(file), "").unwrap();
         }
-        drop(Output::open(&root, Existing::Overwrite).unwrap());
+        let mut output = Output::open(&root, Existing::Overwrite).unwrap();
+        assert!(root.join("a.png.tiff").exists(), "opening alone removes nothing");
+        output.begin().unwrap();
+        drop(output);
         let mut left: Vec<String> = fs::read_dir(&root)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use zsas::image::Rgb;
 use zsas::methods::{Method, Reading, Saliency, Scored, Utad};
-use zsas::{Code, Device, Error, Precision, Result};
+use zsas::{Device, Error, Precision, Result};
 
 use crate::cli::device::DeviceArgs;
 use crate::cli::weights::Chosen;
@@ -104,7 +104,7 @@ impl Session {
     /// Scores a photo. A device that was lost or hangs is opened anew and the photo tried once more.
     pub fn score(&mut self, photo: &Rgb) -> std::result::Result<Scored, Trouble> {
         let mut outcome = self.attempt(photo);
-        if let Some(error) = outcome.as_ref().err().filter(|error| is_lost(error)) {
+        if let Some(error) = outcome.as_ref().err().filter(|_| self.is_lost()) {
             log::warn!("{error}; it is opened anew and the photo tried again");
             self.reopen()?;
             outcome = self.attempt(photo);
@@ -114,9 +114,14 @@ impl Session {
                 self.lost_in_a_row = 0;
                 Ok(scored)
             }
-            Err(error) if is_lost(&error) => Err(self.lost_again(error)),
+            Err(error) if self.is_lost() => Err(self.lost_again(error)),
             Err(error) => Err(Trouble::Photo(error)),
         }
+    }
+
+    /// Whether the device runs nothing any more: it was lost, it hung, or its driver refused something.
+    fn is_lost(&self) -> bool {
+        self.device.fault().is_some()
     }
 
     /// After the retry was lost too: ready for the next photo, or at the end of patience.
@@ -145,10 +150,6 @@ impl Session {
         });
         opened.map_err(|error| Trouble::Run(error.context("opening the device again after it was lost")))
     }
-}
-
-fn is_lost(error: &Error) -> bool {
-    matches!(error.code(), Code::DeviceLost | Code::GpuTimeout)
 }
 
 /// The attempts named by `$ZSAS_LOSE_DEVICE_AT`.
