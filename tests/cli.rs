@@ -803,3 +803,20 @@ fn a_bench_knows_when_it_became_slower() {
     place.write("before.jsonl", b"{}");
     compare(&place).exits(2).says("line 1 of `before.jsonl`");
 }
+
+#[test]
+fn a_run_that_cannot_start_leaves_the_output_folder_as_it_was() {
+    let place = Place::with_photos(&["in/a.png"]);
+    place.write("out/results.jsonl", b"{\"v\":1,\"path\":\"a.png\",\"status\":\"ok\"}\n");
+    place.write("out/a.png.tiff", b"old");
+    for existing in ["--overwrite", "--resume"] {
+        place
+            .run(&["infer", "in", "--output", "out", existing, "--weights", "nowhere"])
+            .exits(1)
+            .says("nowhere");
+        assert_eq!(fs::read(place.path("out/a.png.tiff")).unwrap(), b"old");
+        assert!(fs::read_to_string(place.path("out/results.jsonl")).unwrap().contains("a.png"));
+    }
+    place.run(&["infer", "in", "--output", "fresh", "--weights", "nowhere"]).exits(1);
+    assert!(!place.path("fresh/results.jsonl").exists(), "a second try must not meet results of the first");
+}

@@ -55,3 +55,31 @@ fn the_comparison_knows_nan_infinity_and_a_bound_overstepped() {
     }
     assert_eq!(worst(&[1.0], &[f64::NAN], &[0.1]), Some(0));
 }
+
+/// Zeros of the padding are zeros, whatever the first pixel holds: 0 · ∞ would be NaN.
+#[test]
+fn padding_is_zero_beside_an_infinite_pixel() {
+    let Some(device) = common::adapter("padding_is_zero_beside_an_infinite_pixel") else { return };
+    let conv = zsas::kernels::Conv2d {
+        batch: 2,
+        height: 4,
+        width: 4,
+        channels_in: 4,
+        channels_out: 4,
+        kernel: (3, 3),
+        stride: 1,
+        padding: 1,
+        has_bias: false,
+        has_residual: false,
+        activation: zsas::kernels::Activation::Identity,
+    };
+    let mut x = vec![1.0; 2 * 4 * 4 * 4];
+    x[0] = f32::INFINITY;
+    let weight = vec![0.5; 3 * 3 * 4 * 4];
+    for implementation in zsas::kernels::Kernel::implementations(&conv) {
+        let output = device.launch(&conv, &implementation, zsas::DType::F32, &[&x, &weight, &[], &[]]).unwrap().output;
+        let (first, second) = output.split_at(output.len() / 2);
+        assert!(first[0].is_infinite(), "{}: {}", implementation.file, first[0]);
+        assert!(second.iter().all(|value| value.is_finite()), "{}: {second:?}", implementation.file);
+    }
+}
