@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
@@ -323,12 +323,13 @@ impl Gpu {
     /// Reads the first `bytes` of a buffer created with `MAP_READ`, after the copies into it were submitted.
     pub(super) fn read<T>(&self, buffer: &wgpu::Buffer, bytes: usize, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let slice = buffer.slice(..(bytes.next_multiple_of(4).max(4)) as u64);
-        let outcome: Arc<Mutex<Option<std::result::Result<(), wgpu::BufferAsyncError>>>> = Arc::default();
-        let keep = Arc::clone(&outcome);
-        slice.map_async(wgpu::MapMode::Read, move |result| *lock(&keep) = Some(result));
+        let (send, receive) = mpsc::channel();
+        // Without a receiver nobody waits for the answer any more.
+        slice.map_async(wgpu::MapMode::Read, move |result| drop(send.send(result)));
         self.wait()?;
-        let mapped = matches!(*lock(&outcome), Some(Ok(())));
-        if !mapped {
+        // Another thread's wait may be the one that calls back, a moment after ours returned.
+        if !matches!(receive.recv_timeout(GPU_TIMEOUT), Ok(Ok(()))) {
+            self.check()?;
             return Err(Error::new(Code::DeviceLost, format!("{} did not hand a result back", self.adapter.name)));
         }
         let view = slice
