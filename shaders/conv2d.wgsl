@@ -1,8 +1,7 @@
 //! conv2d: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
 //! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). Any sizes.
-//! use: activation, index, tile
-//! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
+//! use: index, tile
 
 struct Params {
     batch: u32, height: u32, width: u32, channels_in: u32,
@@ -42,25 +41,4 @@ fn load_a(pixel: u32, k: u32) -> f32 {
 fn load_b(k: u32, channel: u32) -> f32 {
     let inside = k < params.kernel_height * params.kernel_width * params.channels_in && channel < params.channels_out;
     return select(0.0, f32(weight[select(0u, k * params.channels_out + channel, inside)]), inside);
-}
-
-fn store(pixel: u32, channel: u32, sums: vec4<f32>) {
-    let width = min(4u, params.channels_out - min(channel, params.channels_out));
-    if pixel >= pixels() || width == 0u {
-        return;
-    }
-    var sum = sums;
-    let at = pixel * params.channels_out + channel;
-    for (var c = 0u; c < width; c++) {
-        if HAS_BIAS == 1u {
-            sum[c] += bias[channel + c];
-        }
-        if HAS_RESIDUAL == 1u {
-            sum[c] += f32(residual[at + c]);
-        }
-    }
-    sum = activate(ACTIVATION, sum);
-    for (var c = 0u; c < width; c++) {
-        y[at + c] = Elem(sum[c]);
-    }
 }

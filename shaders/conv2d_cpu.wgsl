@@ -1,8 +1,7 @@
 //! conv2d for software adapters: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
 //! One workgroup per strip of 16 output pixels × 8·LANES output channels. Needs channels_in and channels_out divisible by 4.
-//! use: activation, index, strip
-//! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
+//! use: index, strip
 
 struct Params {
     batch: u32, height: u32, width: u32, channels_in: u32,
@@ -45,18 +44,4 @@ fn load_a(at: u32) -> vec4<f32> {
 
 fn load_b(at: u32) -> vec4<f32> {
     return vec4<f32>(weight[at]);
-}
-
-fn store(pixel: u32, channel: u32, sums: vec4<f32>) {
-    let channels = params.channels_out / 4u;
-    if channel < channels {
-        var sum = sums;
-        if HAS_BIAS == 1u {
-            sum += bias[channel];
-        }
-        if HAS_RESIDUAL == 1u {
-            sum += vec4<f32>(residual[pixel * channels + channel]);
-        }
-        y[pixel * channels + channel] = vec4<Elem>(activate(ACTIVATION, sum));
-    }
 }

@@ -1,8 +1,7 @@
 //! matmul: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
 //!
 //! One workgroup per TILE × TILE block of y. Any sizes.
-//! use: activation, index, tile
-//! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
+//! use: index, tile
 
 struct Params { rows: u32, cols: u32, inner: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,24 +26,4 @@ fn load_a(row: u32, k: u32) -> f32 {
 fn load_b(k: u32, col: u32) -> f32 {
     let inside = k < params.inner && col < params.cols;
     return select(0.0, f32(b[select(0u, k * params.cols + col, inside)]), inside);
-}
-
-fn store(row: u32, col: u32, sums: vec4<f32>) {
-    let width = min(4u, params.cols - min(col, params.cols));
-    if row >= params.rows || width == 0u {
-        return;
-    }
-    var sum = sums;
-    for (var c = 0u; c < width; c++) {
-        if HAS_BIAS == 1u {
-            sum[c] += bias[col + c];
-        }
-        if HAS_RESIDUAL == 1u {
-            sum[c] += f32(residual[row * params.cols + col + c]);
-        }
-    }
-    sum = activate(ACTIVATION, sum);
-    for (var c = 0u; c < width; c++) {
-        y[row * params.cols + col + c] = Elem(sum[c]);
-    }
 }

@@ -1,8 +1,7 @@
 //! matmul for software adapters: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
 //!
 //! One workgroup per strip of 16 rows × 8·LANES columns. Needs cols and inner divisible by 4.
-//! use: activation, index, strip
-//! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
+//! use: index, strip
 
 struct Params { rows: u32, cols: u32, inner: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -32,18 +31,4 @@ fn load_a(at: u32) -> vec4<f32> {
 
 fn load_b(at: u32) -> vec4<f32> {
     return vec4<f32>(b[at]);
-}
-
-fn store(row: u32, col: u32, sums: vec4<f32>) {
-    let cols = params.cols / 4u;
-    if col < cols {
-        var sum = sums;
-        if HAS_BIAS == 1u {
-            sum += bias[col];
-        }
-        if HAS_RESIDUAL == 1u {
-            sum += vec4<f32>(residual[row * cols + col]);
-        }
-        y[row * cols + col] = vec4<Elem>(activate(ACTIVATION, sum));
-    }
 }

@@ -4,6 +4,7 @@
 //! use: activation, index
 //! set: ACTIVATION
 
+alias Value = vec4<f32>;
 const LANES: u32 = 64u;
 
 struct Params { len: u32, scale: f32, offset: f32 }
@@ -15,7 +16,7 @@ struct Params { len: u32, scale: f32, offset: f32 }
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let first = linear_group(group, groups) * 4u * LANES + lane;
-    var values: vec4<f32>;
+    var values: Value;
     for (var i = 0u; i < 4u; i++) {
         values[i] = f32(x[min(first + i * LANES, params.len - 1u)]);
     }

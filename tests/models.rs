@@ -102,7 +102,7 @@ fn diff_finds_nothing_in_a_sound_recording() {
     assert!(found.is_none(), "{}", found.unwrap());
 }
 
-/// A shader that forgets the bias, edited on disk, is found at its first launch with the model's line.
+/// An epilogue that forgets the bias, edited on disk, is found at its first launch with the model's line.
 #[test]
 fn diff_finds_the_first_launch_that_leaves_the_truth() {
     let Some(_) = common::adapter("diff_finds_the_first_launch_that_leaves_the_truth") else { return };
@@ -113,9 +113,7 @@ fn diff_finds_the_first_launch_that_leaves_the_truth() {
         for entry in std::fs::read_dir(std::path::Path::new(shaders).join(part)).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {
-                let text = std::fs::read_to_string(&path).unwrap();
-                let is_conv = path.file_name().unwrap().to_str().unwrap().starts_with("conv2d");
-                let text = if is_conv { text.replace("HAS_BIAS == 1u", "HAS_BIAS == 2u") } else { text };
+                let text = std::fs::read_to_string(&path).unwrap().replace("HAS_BIAS == 1u", "HAS_BIAS == 2u");
                 std::fs::write(folder.path().join(part).join(path.file_name().unwrap()), text).unwrap();
             }
         }

@@ -1,12 +1,15 @@
 //! strip: 16 rows × 8·LANES columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
-//! `a_start(place, tap_y, tap_x)`, `load_a(at)`, `load_b(at)` and `store(row, col, sums)`.
+//! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
 //!
 //! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 4·LANES columns apart, so that the lanes load b side by side.
 //! The loads of a are the same for every lane: on a CPU one scalar load and a broadcast. STEPS vec4 of a are used per pass over the rows:
 //! two keep the sums of a row in registers longer, and use more of a cache line before rows of equal alignment evict it.
 //! No workgroup memory, no barrier. `inner` must be a multiple of STEPS.
-//! use: pairing
+//! use: epilogue, pairing
 //! set: LANES, MASKED, STEPS
+
+alias Value = vec4<f32>;
+alias Stored = vec4<Elem>;
 
 const ROWS: u32 = 16u;
 
@@ -64,8 +67,8 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
     }
     for (var r = 0u; r < ROWS; r++) {
         if first + r < rows {
-            store(first + r, left, sum_left[r]);
-            store(first + r, right, sum_right[r]);
+            store(first + r, left, cols, sum_left[r]);
+            store(first + r, right, cols, sum_right[r]);
         }
     }
 }

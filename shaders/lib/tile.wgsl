@@ -1,9 +1,13 @@
-//! tile: a block of a matrix product in workgroup memory, for GPUs. The kernel defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, sums)`.
+//! tile: a block of a matrix product in workgroup memory, for GPUs. The kernel defines `load_a(row, k)` and `load_b(k, col)`;
+//! `epilogue` stores.
 //!
 //! A workgroup computes a TILE × TILE block, a thread 8 × 8 of it as two halves TILE/2 apart in each direction, so that neighbouring threads
 //! read neighbouring vec4 of workgroup memory. Slabs of 16 inner positions are staged: a transposed, b as it is.
-//! use: index, pairing
+//! use: epilogue, pairing
 //! set: TILE
+
+alias Value = f32;
+alias Stored = Elem;
 
 const SLAB: u32 = 16u;
 const SIDE: u32 = TILE / 8u;             // threads along each direction
@@ -13,7 +17,7 @@ const STRIDE: u32 = TILE / 4u + 1u;      // one vec4 of padding keeps the transp
 var<workgroup> a_slab: array<vec4<f32>, SLAB * STRIDE>;
 var<workgroup> b_slab: array<vec4<f32>, SLAB * STRIDE>;
 
-/// Sums and stores the block of this workgroup of a `rows` × `cols` result. Loads past an edge must give 0, stores past it nothing.
+/// Sums and stores the block of this workgroup of a `rows` × `cols` result. Loads past an edge must give 0.
 fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
     let tiles_across = (cols + TILE - 1u) / TILE;
     let tiles_down = (rows + TILE - 1u) / TILE;
@@ -54,7 +58,12 @@ fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
     }
     for (var r = 0u; r < 8u; r++) {
         let row = first_row + 4u * down + r % 4u + r / 4u * (TILE / 2u);
-        store(row, first_col + 4u * across, sum_left[r]);
-        store(row, first_col + 4u * across + TILE / 2u, sum_right[r]);
+        if row < rows {
+            for (var c = 0u; c < 4u; c++) {
+                let col = first_col + 4u * across + c;
+                store(row, col, cols, sum_left[r][c]);
+                store(row, col + TILE / 2u, cols, sum_right[r][c]);
+            }
+        }
     }
 }

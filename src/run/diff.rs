@@ -5,8 +5,8 @@ use std::fmt;
 use crate::error::Result;
 use crate::graph::{Graph, Plan, Tensor};
 use crate::run::device::Device;
-use crate::run::program::stored_bound;
-use crate::run::reference::{Host, twin};
+use crate::run::reference::Host;
+use crate::run::single::expected;
 use crate::tensor::Array;
 
 /// A launch whose output is outside its bound.
@@ -70,26 +70,19 @@ pub fn diff(
         let operands = host.operands(node);
         let implementation = device.implementation(&*node.kernel);
         let launched = device.launch(&*node.kernel, &implementation, node.elem, &operands)?;
-        let truth = twin(&*node.kernel, &operands);
-        let dtype = plan.values[node.output].dtype;
-        let bounds: Vec<f64> = truth
-            .values
-            .iter()
-            .zip(&truth.bounds)
-            .map(|(&value, &bound)| stored_bound(value, bound, dtype))
-            .collect();
-        if let Some(index) = worst(&launched.output, &truth.values, &bounds) {
+        let (values, bounds) = expected(&*node.kernel, node.elem, &operands);
+        if let Some(index) = worst(&launched.output, &values, &bounds) {
             return Ok(Some(Divergence {
                 launch: at,
                 node: node.to_string(),
                 file: implementation.file.to_owned(),
                 index,
                 device: f64::from(launched.output[index]),
-                reference: truth.values[index],
+                reference: values[index],
                 bound: bounds[index],
             }));
         }
-        host.keep(node, &truth, at);
+        host.keep(node, &values, at);
     }
     Ok(None)
 }

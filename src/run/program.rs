@@ -4,7 +4,6 @@ use std::sync::Mutex;
 
 use crate::error::{Code, Error, Result};
 use crate::graph::{Graph, Place, Plan, Source, Tensor, ValueId};
-use crate::kernels::UNIT_ROUNDOFF;
 use crate::run::device::{Backend, Device};
 use crate::run::gpu::{Counted, Gpu, UNIFORM_ALIGNMENT, decode, lock};
 use crate::run::profile::{Profile, Row};
@@ -307,9 +306,4 @@ fn split(plan: &Plan) -> Vec<std::ops::Range<usize>> {
     }
     ranges.push(from..plan.nodes.len());
     ranges
-}
-
-/// How far one stored element may be from the twin's value: arithmetic plus the rounding of its storage.
-pub(super) fn stored_bound(value: f64, bound: f64, dtype: DType) -> f64 {
-    bound + dtype.unit_roundoff().max(UNIT_ROUNDOFF) * (value.abs() + bound) + dtype.underflow()
 }

@@ -34,7 +34,7 @@ pub(super) fn run(plan: &Plan, inputs: &[&Array]) -> Result<Vec<Array>> {
     let mut host = Host::new(plan, inputs)?;
     for (at, node) in plan.nodes.iter().enumerate() {
         let twin = twin(&*node.kernel, &host.operands(node));
-        host.keep(node, &twin, at);
+        host.keep(node, &twin.values, at);
     }
     Ok(plan.outputs.iter().map(|&(id, shape)| Array::new(shape, host.values[id].clone())).collect())
 }
@@ -75,9 +75,9 @@ impl<'p> Host<'p> {
     }
 
     /// Stores a result as its storage type would, and drops what no later launch reads.
-    pub(super) fn keep(&mut self, node: &Node, twin: &Twin, at: usize) {
+    pub(super) fn keep(&mut self, node: &Node, values: &[f64], at: usize) {
         let dtype = self.plan.values[node.output].dtype;
-        self.values[node.output] = twin.values.iter().map(|&value| stored(value, dtype)).collect();
+        self.values[node.output] = values.iter().map(|&value| stored(value, dtype)).collect();
         for &id in node.inputs.iter().flatten() {
             if self.last_use[id] == at {
                 self.values[id] = Vec::new();

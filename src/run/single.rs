@@ -1,10 +1,9 @@
 //! One launch on its own, between guard bands and on poisoned outputs: what tests, `diff` and kernel benchmarks run.
 
 use crate::error::Result;
-use crate::kernels::{Implementation, Kernel};
+use crate::kernels::{Implementation, Kernel, UNIT_ROUNDOFF};
 use crate::run::device::{Backend, Device};
 use crate::run::gpu::{Counted, Gpu, Pipeline, UNIFORM_ALIGNMENT, decode, encode};
-use crate::run::program::stored_bound;
 use crate::run::reference;
 use crate::tensor::DType;
 
@@ -101,6 +100,11 @@ pub fn expected(kernel: &dyn Kernel, elem: DType, inputs: &[&[f32]]) -> (Vec<f64
         .map(|(&value, &bound)| stored_bound(value, bound, dtype))
         .collect();
     (twin.values, bounds)
+}
+
+/// How far one stored element may be from the twin's value: arithmetic plus the rounding of its storage.
+fn stored_bound(value: f64, bound: f64, dtype: DType) -> f64 {
+    bound + dtype.unit_roundoff().max(UNIT_ROUNDOFF) * (value.abs() + bound) + dtype.underflow()
 }
 
 fn output_dtype(kernel: &dyn Kernel, elem: DType) -> DType {

@@ -1,0 +1,19 @@
+//! epilogue: y[row, col] = act(sum + bias[col] + residual[row, col]), the end of a matrix product. The kernel binds `bias`, `residual`
+//! and `y`; `Value` and `Stored` are f32 and Elem where their elements are numbers, vectors of these where they are vectors.
+//! use: activation
+//! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
+
+/// Columns past the edge are dropped; the row must be inside.
+fn store(row: u32, col: u32, cols: u32, sum: Value) {
+    if col < cols {
+        let at = row * cols + col;
+        var value = sum;
+        if HAS_BIAS == 1u {
+            value += bias[col];
+        }
+        if HAS_RESIDUAL == 1u {
+            value += Value(residual[at]);
+        }
+        y[at] = Stored(activate(ACTIVATION, value));
+    }
+}
