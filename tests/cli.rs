@@ -2,6 +2,8 @@
 //!
 //! Golden texts lie in `tests/golden/cli/`; `UPDATE_GOLDEN=1 cargo test --test cli` rewrites them.
 
+mod common;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use common::golden;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_zsas-gpu");
 
@@ -186,27 +190,15 @@ macro_rules! needs_adapter {
     };
 }
 
-/// Compares with a golden text, or rewrites it.
-#[track_caller]
-fn golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cli").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-    }
-    let golden = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(text, golden, "stale `{name}`? regenerate with: UPDATE_GOLDEN=1 cargo test --test cli");
-}
-
 // ---- talk and usage ---------------------------------------------------------------------------------------------------------------
 
 #[test]
 fn help_is_as_written_down() {
     let place = Place::new();
-    golden("help.txt", &place.run(&["--help"]).exits(0).stdout);
+    golden("cli/help.txt", &place.run(&["--help"]).exits(0).stdout);
     for verb in ["infer", "doctor", "forward", "diff", "profile", "bench", "shader", "env", "completions"] {
         let help = place.run(&[verb, "--help"]).exits(0).prints("Example");
-        golden(&format!("help_{verb}.txt"), &help.stdout);
+        golden(&format!("cli/help_{verb}.txt"), &help.stdout);
     }
 }
 
@@ -250,9 +242,9 @@ fn r1_missing_inputs_and_folders_without_images_end_before_weights_load() {
     let place = Place::with_photos(&["a.png"]);
     place.write("notes/readme.txt", b"no photo");
     let infer = |input: &str| place.infer(&[input, "--weights", "nowhere"]).exits(2);
-    golden("r1_missing.txt", &infer("no.png").stderr);
-    golden("r1_no_images.txt", &infer("notes").stderr);
-    golden("r1_no_match.txt", &infer("notes/*.png").stderr);
+    golden("cli/r1_missing.txt", &infer("no.png").stderr);
+    golden("cli/r1_no_images.txt", &infer("notes").stderr);
+    golden("cli/r1_no_match.txt", &infer("notes/*.png").stderr);
     infer("-").says("the list on standard input is empty");
     assert!(!place.path("out").exists(), "an output folder was made for nothing");
 }
@@ -348,7 +340,7 @@ fn r6_the_output_folder_is_checked_before_weights_load() {
     infer("a.png").exits(2).says("`a.png` is not a folder");
     infer("a.png/below").exits(1).says("creating the output folder");
     place.write("full/results.jsonl", b"");
-    golden("r6_results_exist.txt", &infer("full").exits(2).stderr);
+    golden("cli/r6_results_exist.txt", &infer("full").exits(2).stderr);
 }
 
 #[test]
@@ -438,7 +430,7 @@ fn r7_links_pipes_and_devices_in_a_folder_are_not_followed() {
 #[test]
 fn r8_missing_weights_name_the_places_tried() {
     let place = Place::with_photos(&["a.png"]);
-    golden("r8_weights_missing.txt", &place.infer(&["a.png", "--weights", "nowhere", "--quiet"]).exits(1).stderr);
+    golden("cli/r8_weights_missing.txt", &place.infer(&["a.png", "--weights", "nowhere", "--quiet"]).exits(1).stderr);
     let run = finish(place.command().args(["infer", "a.png", "-o", "out", "--overwrite"]).env("ZSAS_WEIGHTS", "gone"));
     run.exits(1).says("no weights at `gone`");
 }
@@ -453,7 +445,7 @@ fn r11_without_an_adapter_it_ends_with_5_and_says_what_to_do() {
         }
         finish(command.args(arguments).env("WGPU_BACKEND", "vulkan"))
     };
-    golden("r11_no_adapter.txt", &without(&["infer", "a.png", "--output", "out", "--quiet"]).exits(5).stderr);
+    golden("cli/r11_no_adapter.txt", &without(&["infer", "a.png", "--output", "out", "--quiet"]).exits(5).stderr);
     without(&["doctor"]).exits(5).prints("device: none");
     without(&["doctor", "--json"]).exits(5).prints(r#""adapters":[]"#);
     without(&["bench", "kernels"]).exits(5);

@@ -1,14 +1,20 @@
 //! Every kernel in every constant set: assembles, validates, is what its Rust half declares, and translates to each backend's language.
 //! Needs no GPU.
+//!
+//! Listings lie in `tests/golden/shaders/`; `UPDATE_GOLDEN=1 cargo test --test shaders` rewrites them.
 
-use std::collections::BTreeSet;
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use naga::back::{hlsl, msl, spv};
 use zsas::DType;
 use zsas::kernels::{Implementation, Kernel, every_kernel};
-use zsas::shader::{Library, Reflection, assemble, reflect};
+use zsas::shader::{Assembled, Library, Reflection, assemble, reflect};
 
-fn each_shader(mut visit: impl FnMut(&dyn Kernel, &Implementation, DType, Reflection)) {
+use common::golden;
+
+fn each_listing(mut visit: impl FnMut(&dyn Kernel, &Implementation, DType, Assembled)) {
     let library = Library::embedded();
     let mut seen = BTreeSet::new();
     for kernel in every_kernel() {
@@ -19,10 +25,45 @@ fn each_shader(mut visit: impl FnMut(&dyn Kernel, &Implementation, DType, Reflec
                 }
                 let shader = assemble(&library, implementation.file, &implementation.constants, elem)
                     .unwrap_or_else(|error| panic!("{kernel:?}: {error:?}"));
-                let reflection = reflect(&shader).unwrap_or_else(|error| panic!("{kernel:?}: {error:?}"));
-                visit(&*kernel, &implementation, elem, reflection);
+                visit(&*kernel, &implementation, elem, shader);
             }
         }
+    }
+}
+
+fn each_shader(mut visit: impl FnMut(&dyn Kernel, &Implementation, DType, Reflection)) {
+    each_listing(|kernel, implementation, elem, shader| {
+        let reflection = reflect(&shader).unwrap_or_else(|error| panic!("{kernel:?}: {error:?}"));
+        visit(kernel, implementation, elem, reflection);
+    });
+}
+
+/// Of each file the listing of its first instance, as `zsas-gpu shader FILE` prints it; of every instance the prelude, in which alone
+/// instances differ.
+#[test]
+fn every_listing_is_as_written_down() {
+    let mut preludes = String::new();
+    let mut codes = BTreeMap::new();
+    each_listing(|_, implementation, _, shader| {
+        let file = implementation.file;
+        let is_prelude = |line: usize| shader.origin(line).starts_with("prelude:");
+        let split = (1..).take_while(|&line| is_prelude(line)).count();
+        let lines: Vec<&str> = shader.text.lines().collect();
+        let (prelude, code) = lines.split_at(split);
+        preludes += &format!("{file}: {}\n", prelude.join(" "));
+        let first = codes.entry(file).or_insert_with(|| {
+            golden(&format!("shaders/{file}.wgsl"), &shader.text);
+            code.join("\n")
+        });
+        assert_eq!(*first, code.join("\n"), "{file}: instances differ below the prelude");
+    });
+    golden("shaders/preludes.txt", &preludes);
+
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/shaders");
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "wgsl")) {
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        assert!(codes.contains_key(stem), "{} is the listing of no kernel: delete it", path.display());
     }
 }
 

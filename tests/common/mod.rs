@@ -1,7 +1,9 @@
-//! What the test files share: the device under test, seeded numbers, and the one comparison everybody must use.
+//! What the test files share: the device under test, golden texts, seeded numbers, and the one comparison everybody must use.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+use std::fs;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use zsas::kernels::{Implementation, Kernel};
@@ -26,6 +28,21 @@ pub fn adapter(test: &str) -> Option<&'static Device> {
 pub fn elems(device: &Device) -> Vec<DType> {
     let f16 = device.adapter().is_some_and(|adapter| adapter.f16);
     if f16 { vec![DType::F32, DType::F16] } else { vec![DType::F32] }
+}
+
+/// Compares with a text in `tests/golden/`; `UPDATE_GOLDEN=1` rewrites it, for review in the diff.
+#[track_caller]
+pub fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+    }
+    let accept = concat!("accept with: UPDATE_GOLDEN=1 cargo test --release --locked --test ", env!("CARGO_CRATE_NAME"));
+    let golden = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}\n{accept}", path.display()));
+    let same = golden.lines().zip(text.lines()).take_while(|(old, new)| old == new).count();
+    let [old, new] = [&golden, text].map(|text| text.lines().nth(same).unwrap_or("(the end)"));
+    assert!(golden == text, "tests/golden/{name}:{}: `{old}` became `{new}`\n{accept}", same + 1);
 }
 
 /// Seeded numbers (SplitMix64, Steele et al. 2014), the same on every machine.

@@ -1,0 +1,30 @@
+alias Elem = f32;
+//! index: unfolds launches that were folded into a second axis.
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
+}
+//! cast_from_f32: y[i] = x[i], from f32 to the storage type, rounded to the nearest; beyond its range the adapter decides
+//!
+//! Four elements per lane, LANES apart, so that neighbouring lanes read neighbouring elements.
+//! use: index
+
+const LANES: u32 = 64u;
+
+struct Params { len: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<Elem>;
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let first = linear_group(group, groups) * 4u * LANES + lane;
+    for (var i = 0u; i < 4u; i++) {
+        let at = first + i * LANES;
+        if at < params.len {
+            y[at] = Elem(x[at]);
+        }
+    }
+}

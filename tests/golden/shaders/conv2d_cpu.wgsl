@@ -1,0 +1,201 @@
+alias Elem = f32;
+const LANES: u32 = 8u;
+const STEPS: u32 = 1u;
+const MASKED: u32 = 0u;
+const PAIRING: u32 = 0u;
+const ACTIVATION: u32 = 0u;
+const HAS_BIAS: u32 = 0u;
+const HAS_RESIDUAL: u32 = 0u;
+//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. `Value` is f32 or a vector of it.
+
+const IDENTITY: u32 = 0u;
+const RELU: u32 = 1u;
+const GELU: u32 = 2u;
+const QUICK_GELU: u32 = 3u;
+const SIGMOID: u32 = 4u;
+const EXP: u32 = 5u;
+const SQRT: u32 = 6u;
+
+/// `kind` is a constant of the kernel, so all branches but one vanish when the driver compiles it.
+fn activate(kind: u32, x: Value) -> Value {
+    switch kind {
+        // `max` may drop a NaN; PyTorch keeps it.
+        case RELU: { return select(x, Value(0.0), x < Value(0.0)); }
+        case GELU: { return 0.5 * x * (1.0 + erf(x * 0.70710678)); }
+        case QUICK_GELU: { return x * sigmoid(1.702 * x); }
+        case SIGMOID: { return sigmoid(x); }
+        case EXP: { return exp(x); }
+        case SQRT: { return sqrt(select(x, Value(0.0), x < Value(0.0))); }
+        default: { return x; }
+    }
+}
+
+fn sigmoid(x: Value) -> Value {
+    return 1.0 / (1.0 + exp(-x));
+}
+
+/// Error function, absolute error below 1.5e-7 (Abramowitz & Stegun 7.1.26).
+fn erf(x: Value) -> Value {
+    let t = 1.0 / (1.0 + 0.3275911 * abs(x));
+    let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+    return sign(x) * (1.0 - tail * exp(-x * x));
+}
+//! epilogue: y[row, col] = act(sum + bias[col] + residual[row, col]), the end of a matrix product. The kernel binds `bias`, `residual`
+//! and `y`; `Value` and `Stored` are f32 and Elem where their elements are numbers, vectors of these where they are vectors.
+//! use: activation
+//! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
+
+/// Columns past the edge are dropped; the row must be inside.
+fn store(row: u32, col: u32, cols: u32, sum: Value) {
+    if col < cols {
+        let at = row * cols + col;
+        var value = sum;
+        if HAS_BIAS == 1u {
+            value += bias[col];
+        }
+        if HAS_RESIDUAL == 1u {
+            value += Value(residual[at]);
+        }
+        y[at] = Stored(activate(ACTIVATION, value));
+    }
+}
+//! index: unfolds launches that were folded into a second axis.
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
+}
+//! pairing: what matmul sums over its inner axis, by the numbers of `Pairing` in src/kernels/matmul.rs.
+//! set: PAIRING
+
+const PRODUCT: u32 = 0u;
+
+/// `sum` + a·b, or `sum` + (a − b)² for squared distances, which then have no cancellation.
+fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
+    if PAIRING == PRODUCT {
+        return fma(vec4(a), b, sum);
+    }
+    let d = b - a;
+    return fma(d, d, sum);
+}
+//! strip: 16 rows × 8·LANES columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
+//! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
+//!
+//! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 4·LANES columns apart, so that the lanes load b side by side.
+//! The loads of a are the same for every lane: on a CPU one scalar load and a broadcast. STEPS vec4 of a are used per pass over the rows:
+//! two keep the sums of a row in registers longer, and use more of a cache line before rows of equal alignment evict it.
+//! No workgroup memory, no barrier. `inner` must be a multiple of STEPS.
+//! use: epilogue, pairing
+//! set: LANES, MASKED, STEPS
+
+alias Value = vec4<f32>;
+alias Stored = vec4<Elem>;
+
+const ROWS: u32 = 16u;
+
+/// Sums over `taps` positions of `inner` vec4 of a each, and stores. `cols` and all column and inner indices count vec4.
+///
+/// `locate` gives what a row needs to know once; `a_start` the first vec4 of a at a tap, or −1 where the tap reads zeros (only if MASKED).
+fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, inner: u32) {
+    // Strips that follow each other share their columns of b, which stay in the cache.
+    let strips_down = (rows + ROWS - 1u) / ROWS;
+    let first = strip % strips_down * ROWS;
+    // Columns past the edge read the last one; `store` drops them.
+    let left = strip / strips_down * 2u * LANES + lane;
+    let right = left + LANES;
+    let b_left = min(left, cols - 1u);
+    let b_right = min(right, cols - 1u);
+
+    var places: array<vec3<i32>, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        places[r] = locate(min(first + r, rows - 1u));
+    }
+    var sum_left: array<vec4<f32>, ROWS>;
+    var sum_right: array<vec4<f32>, ROWS>;
+    var at = 0u;
+    for (var tap_y = 0u; tap_y < taps.y; tap_y++) {
+        for (var tap_x = 0u; tap_x < taps.x; tap_x++) {
+            var starts: array<u32, ROWS>;
+            var inside: array<bool, ROWS>;
+            for (var r = 0u; r < ROWS; r++) {
+                let start = a_start(places[r], i32(tap_y), i32(tap_x));
+                starts[r] = u32(max(start, 0));
+                inside[r] = start >= 0;
+            }
+            for (var k = 0u; k < inner; k += STEPS) {
+                var left4: array<vec4<f32>, 4u * STEPS>;
+                var right4: array<vec4<f32>, 4u * STEPS>;
+                for (var i = 0u; i < 4u * STEPS; i++) {
+                    left4[i] = load_b(at + b_left);
+                    right4[i] = load_b(at + b_right);
+                    at += cols;
+                }
+                for (var r = 0u; r < ROWS; r++) {
+                    for (var step = 0u; step < STEPS; step++) {
+                        var a4 = load_a(starts[r] + k + step);
+                        if MASKED == 1u {
+                            a4 = select(vec4(0.0), a4, inside[r]);
+                        }
+                        for (var i = 0u; i < 4u; i++) {
+                            sum_left[r] = accumulate(a4[i], left4[4u * step + i], sum_left[r]);
+                            sum_right[r] = accumulate(a4[i], right4[4u * step + i], sum_right[r]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (var r = 0u; r < ROWS; r++) {
+        if first + r < rows {
+            store(first + r, left, cols, sum_left[r]);
+            store(first + r, right, cols, sum_right[r]);
+        }
+    }
+}
+//! conv2d for software adapters: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
+//!
+//! One workgroup per strip of 16 output pixels × 8·LANES output channels. Needs channels_in and channels_out divisible by 4.
+//! use: index, strip
+
+struct Params {
+    batch: u32, height: u32, width: u32, channels_in: u32,
+    height_out: u32, width_out: u32, channels_out: u32,
+    kernel_height: u32, kernel_width: u32, stride: u32, padding: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<Elem>>;          // [batch, height, width, channels_in]
+@group(0) @binding(2) var<storage, read> weight: array<vec4<Elem>>;     // [kernel_height, kernel_width, channels_in, channels_out]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [channels_out] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // like y, or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let pixels = params.batch * params.height_out * params.width_out;
+    let taps = vec2(params.kernel_width, params.kernel_height);
+    compute_strip(linear_group(group, groups), lane, pixels, params.channels_out / 4u, taps, params.channels_in / 4u);
+}
+
+/// First input row of the image in the batch, and the top left corner of the pixel's window.
+fn locate(pixel: u32) -> vec3<i32> {
+    let line = pixel / params.width_out;
+    let top = i32(line % params.height_out * params.stride) - i32(params.padding);
+    let left = i32(pixel % params.width_out * params.stride) - i32(params.padding);
+    return vec3(i32(line / params.height_out * params.height), top, left);
+}
+
+fn a_start(place: vec3<i32>, tap_y: i32, tap_x: i32) -> i32 {
+    let row = place.y + tap_y;
+    let col = place.z + tap_x;
+    let inside = row >= 0 && row < i32(params.height) && col >= 0 && col < i32(params.width);
+    return select(-1, ((place.x + row) * i32(params.width) + col) * i32(params.channels_in / 4u), inside);
+}
+
+fn load_a(at: u32) -> vec4<f32> {
+    return vec4<f32>(x[at]);
+}
+
+fn load_b(at: u32) -> vec4<f32> {
+    return vec4<f32>(weight[at]);
+}

@@ -1,0 +1,49 @@
+alias Elem = f32;
+//! index: unfolds launches that were folded into a second axis.
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
+}
+//! layer_norm for software adapters: y[r, c] = (x[r, c] − mean_r) / √(variance_r + eps) · weight[c] + bias[c]
+//!
+//! One lane per row, so that nothing is shared and the loads of weight and bias are the same for every lane.
+//! use: index
+
+const LANES: u32 = 8u;
+
+struct Params { rows: u32, cols: u32, eps: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;          // [rows, cols]
+@group(0) @binding(2) var<storage, read> weight: array<f32>;      // [cols]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;        // [cols]
+@group(0) @binding(4) var<storage, read_write> y: array<Elem>;    // [rows, cols]
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let row = linear_group(group, groups) * LANES + lane;
+    if row >= params.rows {
+        return;
+    }
+    let start = row * params.cols;
+
+    var sum = 0.0;
+    for (var col = 0u; col < params.cols; col++) {
+        sum += f32(x[start + col]);
+    }
+    let mean = sum / f32(params.cols);
+
+    // The biased variance (divides by cols), as PyTorch does.
+    var squares = 0.0;
+    for (var col = 0u; col < params.cols; col++) {
+        let deviation = f32(x[start + col]) - mean;
+        squares = fma(deviation, deviation, squares);
+    }
+    let scale = inverseSqrt(squares / f32(params.cols) + params.eps);
+
+    for (var col = 0u; col < params.cols; col++) {
+        let normal = (f32(x[start + col]) - mean) * scale;
+        y[start + col] = Elem(fma(normal, weight[col], bias[col]));
+    }
+}

@@ -1,0 +1,85 @@
+alias Elem = f32;
+const WORKGROUP: u32 = 64u;
+//! index: unfolds launches that were folded into a second axis.
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
+}
+//! reduce: one value from all lanes of a workgroup, handed to each of them.
+//!
+//! 16 lanes gather the values of all, then every lane gathers those 16: two barriers and a fixed order, so results repeat bit by bit.
+//! A second call needs no barrier before it: its own first one keeps its writes to `gathered` behind the last reads of this call.
+//! All lanes must call. WORKGROUP is a multiple of 16.
+//! set: WORKGROUP
+
+const GATHERERS: u32 = 16u;
+
+var<workgroup> of_lanes: array<f32, WORKGROUP>;
+var<workgroup> gathered: array<f32, GATHERERS>;
+
+fn workgroup_sum(lane: u32, value: f32) -> f32 {
+    of_lanes[lane] = value;
+    workgroupBarrier();
+    if lane < GATHERERS {
+        var sum = value;
+        for (var other = lane + GATHERERS; other < WORKGROUP; other += GATHERERS) {
+            sum += of_lanes[other];
+        }
+        gathered[lane] = sum;
+    }
+    workgroupBarrier();
+    var total = 0.0;
+    for (var at = 0u; at < GATHERERS; at++) {
+        total += gathered[at];
+    }
+    return total;
+}
+
+/// Whether a NaN survives is up to the adapter.
+fn workgroup_max(lane: u32, value: f32) -> f32 {
+    of_lanes[lane] = value;
+    workgroupBarrier();
+    if lane < GATHERERS {
+        var largest = value;
+        for (var other = lane + GATHERERS; other < WORKGROUP; other += GATHERERS) {
+            largest = max(largest, of_lanes[other]);
+        }
+        gathered[lane] = largest;
+    }
+    workgroupBarrier();
+    var largest = gathered[0];
+    for (var at = 1u; at < GATHERERS; at++) {
+        largest = max(largest, gathered[at]);
+    }
+    return largest;
+}
+//! normalize_rows: y[r, c] = x[r, c] / max(‖x[r, ·]‖, eps)
+//!
+//! One workgroup per row; lanes stride over the columns.
+//! use: index, reduce
+
+struct Params { rows: u32, cols: u32, eps: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;          // [rows, cols]
+@group(0) @binding(2) var<storage, read_write> y: array<Elem>;    // [rows, cols]
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    // Spare groups recompute the last row: barriers stay uniform.
+    let start = min(linear_group(group, groups), params.rows - 1u) * params.cols;
+    let end = start + params.cols;
+
+    var squares = 0.0;
+    for (var at = start + lane; at < end; at += WORKGROUP) {
+        squares = fma(f32(x[at]), f32(x[at]), squares);
+    }
+    let norm = sqrt(workgroup_sum(lane, squares));
+    // Not max: a NaN must stay.
+    let scale = 1.0 / select(norm, params.eps, norm < params.eps);
+
+    for (var at = start + lane; at < end; at += WORKGROUP) {
+        y[at] = Elem(f32(x[at]) * scale);
+    }
+}

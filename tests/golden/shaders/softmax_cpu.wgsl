@@ -1,0 +1,42 @@
+alias Elem = f32;
+//! index: unfolds launches that were folded into a second axis.
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
+}
+//! softmax for software adapters: y[r, c] = exp(x[r, c] − max_r) / Σ exp(x[r, ·] − max_r)
+//!
+//! One lane per row, so that nothing is shared.
+//! use: index
+
+const LOWEST: f32 = -3.4028234e38;
+const LANES: u32 = 8u;
+
+struct Params { rows: u32, cols: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;          // [rows, cols]
+@group(0) @binding(2) var<storage, read_write> y: array<Elem>;    // [rows, cols]
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let row = linear_group(group, groups) * LANES + lane;
+    if row >= params.rows {
+        return;
+    }
+    let start = row * params.cols;
+
+    var largest = LOWEST;
+    for (var col = 0u; col < params.cols; col++) {
+        largest = max(largest, f32(x[start + col]));
+    }
+    var sum = 0.0;
+    for (var col = 0u; col < params.cols; col++) {
+        sum += exp(f32(x[start + col]) - largest);
+    }
+    let scale = 1.0 / sum;
+    for (var col = 0u; col < params.cols; col++) {
+        y[start + col] = Elem(exp(f32(x[start + col]) - largest) * scale);
+    }
+}
