@@ -191,7 +191,7 @@ class Trunk(torch.nn.Module):
                 if at == 0:
                     down = torch.nn.Sequential(torch.nn.Conv2d(channels, out, 1, step, bias=False), torch.nn.BatchNorm2d(out))
                 # A Bottleneck has 4·planes outputs and int(planes·base_width/64) inner channels.
-                blocks.append(Bottleneck(channels, out // 4, step, down, base_width=inner * 64 // (out // 4)))
+                blocks.append(Bottleneck(channels, out // 4, step, down, base_width=-(-inner * 64 // (out // 4))))
                 channels = out
             setattr(self, f"layer{number}", torch.nn.Sequential(*blocks))
         self.depth = len(layers)

@@ -1,11 +1,13 @@
 """Makes weights/textures.safetensors, the small WideResNet-family network inside zsas-gpu.
 
 UTAD (Aota et al., WACV 2023) calls a place defective when its layer2 vector lies far from most others of the photo. Logarithms of local
-Laws energies (Laws 1980) are such vectors. The network starts as an exact construction of them out of convolutions and ReLU, and the scale
-of each channel, which decides how much it counts in a distance, is then trained through UTAD on generated textures with painted defects.
+Laws energies (Laws 1980) and of colours are such vectors. The network starts as an exact construction of them out of convolutions and
+ReLU, and the scale of each channel, which decides how much it counts in a distance, is then trained through UTAD on generated textures
+with painted defects.
 
-1. stem: 24 Laws filters with both signs, 3 colours with both signs; max-pool.
-2. layer1: both signs joined, smoothed. 3. layer2: smoothed at 8 pixels a cell; then log(1 + e/floor) as a sum of ReLU.
+1. stem: 24 Laws filters of 5×5 with both signs (fine energies), the blurred colours with both signs; max-pool.
+2. layer1, 4 pixels a cell: filters of 3×3 twice over the grey photo make 24 of 5×5 (middle energies).
+3. layer2, 8 pixels a cell: 8 filters of 3×3 (coarse energies), smoothing, then log(1 + x/floor) as a sum of ReLU.
 4. layer3: layer2 at half the size, for methods that join three layers.
 
     python tools/train_textures.py --seed 1 --output weights/textures.safetensors
@@ -23,48 +25,42 @@ from safetensors.torch import load_file, save_file
 from textures import SIDE, draw_pool
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-LAWS = ([1, 4, 6, 4, 1], [-1, -2, 0, 2, 1], [-1, 0, 2, 0, -1], [-1, 2, 0, -2, 1], [1, -4, 6, -4, 1])
-COLOURS = ((1 / 3, 1 / 3, 1 / 3), (1, -1, 0), (0, -1, 1))  # grey, red − green, blue − green
-ENERGIES = 24  # all pairs of Laws rows but the mean
-FEATURES = ENERGIES + len(COLOURS)
-FLOOR = 2e-3  # energy, in a range of 0 to 1, at which the logarithm bends
-KNOTS = (0.8, 3, 11, 40)  # energies over the floor at which its slope changes
-STEM, OUT, WIDTHS = 56, 32, (32, 96, 32)  # channels; 4 and 5 of them stay free for alignment
+# Laws' rows of three (level, edge, spot), and his rows of five (level, edge, spot, wave, ripple) as convolutions of two of them.
+LAWS3 = [torch.tensor(row) / sum(map(abs, row)) for row in ([1.0, 2, 1], [-1.0, 0, 1], [-1.0, 2, -1])]
+PAIRS = ((0, 0), (0, 1), (1, 1), (1, 2), (2, 2))
+ENERGY_FLOOR, COLOUR_FLOOR = 2e-3, 0.05  # in a range of 0 to 1; where the logarithm bends
+KNOTS = (0.44, 3.2, 12.5, 44)  # multiples of the floor at which the logarithm's slope changes; the best four in least squares
+FINE, MIDDLE, COARSE, COLOURS = range(0, 24), range(24, 48), range(48, 56), range(56, 59)  # the features in layer2
+FEATURES, STEM, LAYER1, LAYER2, LAYER3 = 59, 56, 72, 64, 64  # channels; a few stay free for alignment
+WIDTH1, WIDTH2, WIDTH3 = 48, 64, 64  # inner channels of their blocks
 EPS = 1e-5
-START = torch.tensor([1.0] * ENERGIES + [8.0, 40.0, 40.0])  # scale of energies, grey and colours before training
+START = torch.tensor([1.0] * 56 + [1.0, 24.0, 24.0])  # scales before training; of colours: grey, red − green, blue − green
 
-BINOMIAL = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16
+BINOMIAL = torch.outer(LAWS3[0], LAWS3[0])
 CENTRE = torch.outer(torch.tensor([0.0, 1, 0]), torch.tensor([0.0, 1, 0]))
+AROUND = 4 * BINOMIAL - CENTRE  # x + AROUND(x) = 4·BINOMIAL(x): a residual block smooths without a copy of x
 
 
 # ---- construction ----
 
 
-def laws_filters():
-    """Filters [24, 5, 5] of unit absolute row sums."""
-    rows = [torch.tensor(row, dtype=torch.float32) / sum(map(abs, row)) for row in LAWS]
-    return torch.stack([torch.outer(a, b) for a in rows for b in rows][1:])
+def row_of_five(pair):
+    """One of Laws' rows of five, with absolute sum 1, and the gain that gave it that sum."""
+    row = torch.from_numpy(np.convolve(LAWS3[pair[0]], LAWS3[pair[1]]))
+    gain = 1 / row.abs().sum()
+    return row * gain, gain
+
+
+def filters(rows):
+    """All outer products of two rows but level × level: [n² − 1, k, k]."""
+    return torch.stack([torch.outer(y, x) for y in rows for x in rows][1:])
 
 
 def log_slopes():
-    """Slopes a with log(1 + x) ≈ x + Σ a·relu(x − knot), least squares over x in 0.01 to 150, evenly in log x."""
+    """Slopes a with log(1 + x) ≈ x + Σ a·relu(x − knot), in least squares over x of 0.01 to 150, evenly in log x."""
     x = torch.from_numpy(np.geomspace(0.01, 150, 800))
     hinges = torch.relu(x[:, None] - torch.tensor(KNOTS, dtype=torch.float64)[None])
     return torch.linalg.lstsq(hinges, torch.log1p(x) - x).solution.float()
-
-
-def diagonal(rows, cols, count=FEATURES):
-    """1×1 weight [rows, cols, 1, 1] that hands the first `count` channels on."""
-    weight = torch.zeros(rows, cols, 1, 1)
-    weight[range(count), range(count)] = 1.0
-    return weight
-
-
-def apart(width, count, kernel):
-    """3×3 weight [width, width, 3, 3] that filters each of the first `count` channels by itself."""
-    weight = torch.zeros(width, width, 3, 3)
-    weight[range(count), range(count)] = kernel
-    return weight
 
 
 def norm(tensors, name, bias):
@@ -75,59 +71,128 @@ def norm(tensors, name, bias):
     tensors[f"{name}.running_mean"], tensors[f"{name}.running_var"] = torch.zeros(count), torch.ones(count)
 
 
-def block(tensors, name, convs, bias1=None, is_first=False):
-    """A bottleneck of three weights; the shortcut of a first block is switched off by a zero weight."""
-    for number, weight in enumerate(convs, 1):
-        tensors[f"{name}.conv{number}.weight"] = weight
-        bias = bias1 if number == 1 and bias1 is not None else torch.zeros(len(weight))
-        norm(tensors, f"{name}.bn{number}", bias)
-    if is_first:
-        tensors[f"{name}.downsample.0.weight"] = torch.zeros(len(convs[2]), convs[0].shape[1], 1, 1)
-        norm(tensors, f"{name}.downsample.1", torch.zeros(len(convs[2])))
+class Block:
+    """A bottleneck in the making: three weights, all zero at first, with their biases."""
+
+    def __init__(self, inputs, width, outputs, is_first=False):
+        self.is_first = is_first
+        self.before = torch.zeros(width, inputs, 1, 1)
+        self.middle = torch.zeros(width, width, 3, 3)
+        self.after = torch.zeros(outputs, width, 1, 1)
+        self.bias, self.last_bias = torch.zeros(width), torch.zeros(outputs)
+
+    def path(self, sources, inners, targets, kernel):
+        """Each of the channels `sources` is filtered by `kernel`, in an inner channel of its own, and added to a target."""
+        for source, inner, target in zip(sources, inners, targets, strict=True):
+            self.before[inner, source], self.middle[inner, inner], self.after[target, inner] = 1.0, kernel, 1.0
+        return self
+
+    def write(self, tensors, name):
+        biases = (self.bias, torch.zeros(len(self.middle)), self.last_bias)
+        for number, (weight, bias) in enumerate(zip((self.before, self.middle, self.after), biases), 1):
+            tensors[f"{name}.conv{number}.weight"] = weight
+            norm(tensors, f"{name}.bn{number}", bias)
+        if self.is_first:  # the shortcut of a first block is switched off
+            tensors[f"{name}.downsample.0.weight"] = torch.zeros(len(self.after), self.before.shape[1], 1, 1)
+            norm(tensors, f"{name}.downsample.1", torch.zeros(len(self.after)))
 
 
-def construct(scale):
-    """All tensors in f32, for the scale [27] of each feature."""
-    tensors = {}
+def write_stem(tensors):
+    """Fine filters at 0 and, negated, at 24; 1 + colour at 48 and 1 − colour at 51, which are never negative."""
     weight, bias = torch.zeros(STEM, 3, 7, 7), torch.zeros(STEM)
-    for sign, first in ((1, 0), (-1, ENERGIES)):
-        for at, kernel in enumerate(laws_filters()):
-            weight[first + at, :, 1:6, 1:6] = sign * (STD / 3)[:, None, None] * kernel
     row = torch.tensor([1.0, 6, 15, 20, 15, 6, 1]) / 64
-    for at, mixture in enumerate(COLOURS):
-        mixture = torch.tensor(mixture)
-        for sign, channel in ((1, 2 * ENERGIES + at), (-1, 2 * ENERGIES + len(COLOURS) + at)):
-            weight[channel] = sign * (STD * mixture)[:, None, None] * torch.outer(row, row)
-            bias[channel] = sign * (MEAN * mixture).sum() + 1  # 1 ± colour is never negative
+    for sign, fine, colour in ((1, 0, 48), (-1, 24, 51)):
+        weight[fine:fine + 24, :, 1:6, 1:6] = sign * (STD / 3)[:, None, None] * filters([row_of_five(p)[0] for p in PAIRS])[:, None]
+        for at in range(3):
+            weight[colour + at, at] = sign * STD[at] * torch.outer(row, row)
+            bias[colour + at] = sign * MEAN[at] + 1
     tensors["conv1.weight"] = weight
     norm(tensors, "bn1", bias)
 
-    # The max-pool gives the largest response of either sign, and the largest and smallest colour: their mean.
-    joined, bias = torch.zeros(WIDTHS[0], STEM, 1, 1), torch.zeros(WIDTHS[0])
-    for at in range(ENERGIES):
-        joined[at, [at, ENERGIES + at]] = 0.5 * scale[at] / FLOOR
-    for at in range(len(COLOURS)):
-        feature, channel = ENERGIES + at, 2 * ENERGIES + at
-        joined[feature, channel], joined[feature, channel + len(COLOURS)] = 0.5 * scale[feature], -0.5 * scale[feature]
-        bias[feature] = scale[feature]
-    smooth = [apart(width, FEATURES, BINOMIAL) for width in WIDTHS]
-    block(tensors, "layer1.0", (joined, smooth[0], diagonal(OUT, WIDTHS[0])), bias, is_first=True)
-    block(tensors, "layer2.0", (diagonal(WIDTHS[1], OUT), smooth[1], diagonal(OUT, WIDTHS[1])), is_first=True)
 
-    # Energies once more: x + (smooth(x) − x).
-    copies, both, change = diagonal(WIDTHS[1], OUT, ENERGIES), apart(WIDTHS[1], ENERGIES, BINOMIAL), diagonal(OUT, WIDTHS[1], ENERGIES)
-    for at in range(ENERGIES):
-        both[ENERGIES + at, at], change[at, ENERGIES + at] = CENTRE, -1
-    block(tensors, "layer2.1", (copies, both, change))
+def write_layer1(tensors, scale):
+    """Channels: fine energies 0..24, middle energies 24..48, colours 48..51, grey through filters of 3×3 with both signs 51..69.
 
-    # The logarithm of the energies: x + Σ a·relu(x − knot).
-    hinges, bias, slopes = torch.zeros(WIDTHS[1], OUT, 1, 1), torch.zeros(WIDTHS[1]), torch.zeros(OUT, WIDTHS[1], 1, 1)
-    for at in range(ENERGIES):
-        inner = range(at * len(KNOTS), (at + 1) * len(KNOTS))
-        hinges[inner, at], slopes[at, inner, 0, 0] = 1.0, log_slopes()
-        bias[list(inner)] = -scale[at] * torch.tensor(KNOTS)
-    block(tensors, "layer2.2", (hinges, apart(WIDTHS[1], WIDTHS[1], CENTRE), slopes), bias)
-    block(tensors, "layer3.0", (diagonal(WIDTHS[2], OUT), smooth[2], diagonal(OUT, WIDTHS[2])), is_first=True)
+    Grey is taken less its usual mean, of which both signs pass, so that the zeros around the photo make no strong edge.
+    """
+    # The max-pool gave the largest response of either sign, and the largest and smallest colour: their means.
+    block = Block(STEM, WIDTH1, LAYER1, is_first=True)
+    block.path(FINE, range(24), FINE, BINOMIAL).path(range(48, 51), range(24, 27), range(48, 51), BINOMIAL)
+    for at in FINE:
+        block.before[at, [at, 24 + at], 0, 0] = 0.5 * scale[at] / ENERGY_FLOOR / 16
+    halves = torch.tensor([0.5, -0.5])
+    for at in range(3):
+        block.before[24 + at, [48 + at, 51 + at], 0, 0] = halves / COLOUR_FLOOR / 4
+        block.before[27, [48 + at, 51 + at], 0, 0], block.before[28, [48 + at, 51 + at], 0, 0] = halves / 3, -halves / 3
+    block.bias[27], block.bias[28] = -MEAN.mean(), MEAN.mean()
+    for at, kernel in enumerate([BINOMIAL, *filters(LAWS3)]):
+        for sign, inner in ((1, 29 + 2 * at), (-1, 30 + 2 * at)):
+            block.middle[inner, 27], block.middle[inner, 28] = sign * kernel, -sign * kernel
+    block.after[range(51, 69), range(29, 47)] = 1.0
+    block.write(tensors, "layer1.0")
+
+    block = Block(LAYER1, WIDTH1, LAYER1)
+    block.before[range(18), range(51, 69)] = 1.0
+    for at in range(24):
+        y, x = PAIRS[(at + 1) // 5], PAIRS[(at + 1) % 5]
+        kernel = torch.outer(LAWS3[y[1]], LAWS3[x[1]]) * row_of_five(y)[1] * row_of_five(x)[1]
+        done = 3 * y[0] + x[0]  # the filter that grey has already passed
+        for sign, inner in ((1, at), (-1, 24 + at)):
+            block.middle[inner, 2 * done], block.middle[inner, 2 * done + 1] = sign * kernel, -sign * kernel
+            block.after[MIDDLE[at], inner] = scale[MIDDLE[at]] / ENERGY_FLOOR / 4
+    block.write(tensors, "layer1.1")
+
+
+def write_layer2(tensors, scale):
+    """The features in their order. AROUND multiplies by 4, for which the channels were divided before."""
+    carried = (*FINE, *MIDDLE, *COLOURS)
+    Block(LAYER1, WIDTH2, LAYER2, is_first=True).path(range(51), range(51), carried, BINOMIAL).write(tensors, "layer2.0")
+    energies = (*FINE, *MIDDLE)
+    block = Block(LAYER2, WIDTH2, LAYER2).path(energies, range(48), energies, AROUND)
+    for sign, inner in ((1, 48), (-1, 49)):  # grey less its mean
+        block.before[inner, COLOURS, 0, 0], block.bias[inner] = sign * COLOUR_FLOOR * 4 / 3, -sign * MEAN.mean()
+    for at, kernel in enumerate(filters(LAWS3)):
+        for sign, inner in ((1, 48 + at), (-1, 56 + at)):
+            block.middle[inner, 48], block.middle[inner, 49] = sign * kernel, -sign * kernel
+            block.after[COARSE[at], inner] = scale[COARSE[at]] / ENERGY_FLOOR / 4
+    block.write(tensors, "layer2.1")
+    smoothed = (*FINE, *COARSE, *COLOURS)
+    Block(LAYER2, WIDTH2, LAYER2).path(smoothed, range(35), smoothed, AROUND).write(tensors, "layer2.2")
+
+    # The logarithm: x + Σ a·relu(x − knot), for 15 features in a block. Energies x carry their scale already.
+    unit = torch.cat([scale[:56], torch.ones(3)])
+    order = (*COLOURS, *range(56))
+    for number in range(4):
+        block = Block(LAYER2, WIDTH2, LAYER2)
+        for at, feature in enumerate(order[15 * number:15 * number + 15]):
+            inner = range(4 * at, 4 * at + 4)
+            block.before[inner, feature] = 1.0
+            block.bias[inner] = -unit[feature] * torch.tensor(KNOTS)
+            block.middle[inner, inner] = CENTRE
+            block.after[feature, inner, 0, 0] = log_slopes()
+        if number == 3:
+            mix_colours(block, scale)
+        block.write(tensors, f"layer2.{3 + number}")
+
+
+def mix_colours(block, scale):
+    """From the logarithms of red, green and blue, which the shortcut adds, to grey, red − green and blue − green."""
+    mixed = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [1, -1, 0], [0, -1, 1]]) * scale[list(COLOURS), None]
+    inner = range(60, 63)
+    block.before[inner, COLOURS] = 1.0
+    block.middle[inner, inner] = CENTRE
+    block.after[56:59, 60:63, 0, 0] = mixed - torch.eye(3)
+    block.last_bias[57:59] = 2 * scale[57:59]  # keeps a difference positive up to a ratio of e²
+
+
+def construct(scale):
+    """All tensors in f32, for the scale [59] of each feature."""
+    tensors = {}
+    write_stem(tensors)
+    write_layer1(tensors, scale)
+    write_layer2(tensors, scale)
+    block = Block(LAYER2, WIDTH3, LAYER3, is_first=True)
+    block.path(range(FEATURES), range(FEATURES), range(FEATURES), BINOMIAL).write(tensors, "layer3.0")
     return tensors
 
 
