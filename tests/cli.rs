@@ -749,7 +749,7 @@ fn forward_goes_from_named_arrays_to_named_arrays_on_either_device() {
 fn forward_refuses_other_arrays_than_it_takes() {
     let place = Place::new();
     let forward = || place.run(&["forward", "wide-resnet", "--inputs", "in.safetensors", "--outputs", "out.safetensors"]);
-    forward().exits(1).says("no weights at `in.safetensors`");
+    forward().exits(2).says("no input arrays at `in.safetensors`");
     write_pixels(&place, "in.safetensors", "pixels", [1, 3, 8, 8]);
     forward().exits(2).says("holds no `pixel_values` but `pixels`");
     write_pixels(&place, "in.safetensors", "pixel_values", [1, 4, 8, 8]);

@@ -34,7 +34,7 @@ pub const COMMIT: Option<&str> = option_env!("ZSAS_COMMIT");
 const EXAMPLES: &str = "\
 Examples:
   zsas-gpu infer photos/ --output found --report   # where are the defects? pictures, records, a page
-  zsas-gpu infer part.png --output out --threshold 12 --fail-on anomaly
+  zsas-gpu infer part.png --output out --threshold 2.5 --fail-on anomaly
   zsas-gpu doctor --selftest                       # can this machine run it, and is it right?
 
 Exit codes:

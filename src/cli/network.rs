@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use zsas::models::WideResNet;
-use zsas::{Array, Checkpoint, DType, Error, Graph, Result, Tensor};
+use zsas::{Array, Checkpoint, Code, DType, Error, Graph, Result, Tensor};
 
 use crate::cli::device::DeviceArgs;
 use crate::cli::seeded::Seeded;
@@ -91,6 +91,9 @@ fn parse_size(text: &str) -> std::result::Result<(usize, usize), String> {
 
 /// Reads `pixel_values` `[b, 3, h, w]` from a safetensors file.
 pub fn read_pixels(file: &Path) -> Result<Array> {
+    if !file.exists() {
+        return Err(Error::new(Code::NotFound, format!("no input arrays at `{}`", file.display())));
+    }
     let checkpoint = Checkpoint::open(file)?;
     if !checkpoint.contains(PIXELS) {
         let names: Vec<&str> = checkpoint.names().take(5).collect();
@@ -118,7 +121,7 @@ impl NetworkArgs {
         let model = WideResNet::load(&chosen.checkpoint.root())?;
         chosen.checkpoint.finish();
         if model.depth() == 0 {
-            return Err(Error::new(zsas::Code::WeightsMismatch, format!("`{}` holds a stem but no layer", chosen.checkpoint.name())));
+            return Err(Error::new(Code::WeightsMismatch, format!("`{}` holds a stem but no layer", chosen.checkpoint.name())));
         }
         Ok(Network { model, precision: self.device.precision.precision() })
     }

@@ -9,6 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 use zsas::{Code, Error, Result};
 
+use crate::cli::usage;
+
 /// File names that count as photos in a folder, case aside.
 const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
@@ -105,6 +107,12 @@ impl Finder {
     }
 
     fn add_folder(&mut self, folder: &Path) -> Result<()> {
+        if self.output.is_some() && folder.canonicalize().ok() == self.output {
+            let message = format!("`{}` is searched for photos and is the output folder too", folder.display());
+            return Err(
+                usage(message).hint("pictures would be taken for photos in the next run: choose another `--output`, inside it for example")
+            );
+        }
         let mut walk = Walk::default();
         self.walk(folder, &mut walk, &|file| is_photo(file))?;
         if walk.photos.is_empty() {
@@ -304,6 +312,15 @@ mod tests {
         let lot = folder.path().join("lot");
         // '.' sorts before '/'.
         assert_eq!(names(find(&[lot], Path::new("nowhere"))), ["lot/a.png", "lot/a/z.jpg", "lot/b.PNG"]);
+    }
+
+    #[test]
+    fn the_output_folder_is_not_searched() {
+        let folder = folder(&["lot/a.png"]);
+        let lot = folder.path().join("lot");
+        let error = find(std::slice::from_ref(&lot), &lot).unwrap_err();
+        assert!(error.message().ends_with("is the output folder too"), "{error}");
+        assert_eq!(names(find(&[lot], folder.path())), ["lot/a.png"]);
     }
 
     #[test]

@@ -40,10 +40,10 @@ Colours mean the same in every picture of a run.
 
 Examples:
   zsas-gpu infer photos/ --output found --report
-  zsas-gpu infer a.png b.jpg --output out --save overlay --threshold 12
+  zsas-gpu infer a.png b.jpg --output out --save overlay --threshold 2.5
   zsas-gpu infer 'lot*/**/*.png' --output out --resume
   find /data -name '*.tif' | zsas-gpu infer - --output out --shard 2/8 --quiet
-  zsas-gpu infer part.png -o out --overwrite --threshold 12 --fail-on anomaly || echo stop";
+  zsas-gpu infer part.png -o out --overwrite --threshold 2.5 --fail-on anomaly || echo stop";
 
 /// Options of `infer`.
 #[derive(Args, Debug)]
@@ -69,7 +69,7 @@ pub struct InferArgs {
     #[arg(long, value_enum, default_value_t)]
     reading: ReadingWish,
 
-    /// Scores from here on are anomalous; also cuts mask and regions
+    /// Scores from here on are anomalous; also cuts mask and regions, which without it are cut at the level stored with the weights
     #[arg(long, value_name = "X", value_parser = parse_number, allow_negative_numbers = true)]
     threshold: Option<f32>,
 
@@ -101,7 +101,7 @@ pub struct InferArgs {
     #[arg(long, help_heading = "Output")]
     overwrite: bool,
 
-    /// No summary, no warnings, no progress
+    /// No summary, no warnings, no failures one by one, no progress; the exit code tells
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
 
@@ -329,7 +329,7 @@ impl InferArgs {
             let left = counts.inputs - counts.scored - counts.failed - counts.skipped;
             parts.push(format!("interrupted, {left} left for `--resume`"));
         }
-        talk::say(format_args!("{} photos: {}", counts.inputs, parts.join("; ")));
+        talk::say(format_args!("{} photo{}: {}", counts.inputs, if counts.inputs == 1 { "" } else { "s" }, parts.join("; ")));
         if let Some(threshold) = self.threshold {
             talk::say(format_args!("{} anomalous at {threshold}", counts.anomalous));
         }
@@ -340,7 +340,7 @@ impl InferArgs {
             talk::say(format_args!("  {score:>9.4}  {path}"));
         }
         let root = output.root();
-        talk::say(format_args!("records: {}; pictures beside them", root.join(output::RESULTS).display()));
+        talk::say(format_args!("records: {}", root.join(output::RESULTS).display()));
         if self.report {
             talk::say(format_args!("report: {}", root.join(output::REPORT).display()));
         }
