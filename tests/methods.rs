@@ -66,13 +66,13 @@ fn the_readings_of_saliency_differ() {
 fn a_photo_of_one_colour_has_a_flat_map() {
     let Some(device) = common::adapter("a_photo_of_one_colour_has_a_flat_map") else { return };
     let scored = utad(device).score(&Rgb::new(64, 64, vec![90; 64 * 64 * 3])).unwrap();
-    // The zeros around a photo reach 4 of the 40 cells of layer 2, and the Gaussian spreads those by 16 of 320 pixels: 48 of 320 in all.
-    let margin = 64 * 48 / 320 + 1;
-    let inside = (margin..64 - margin).flat_map(|y| (margin..64 - margin).map(move |x| y * 64 + x));
-    let highest = inside.map(|at| scored.map.data()[at]).fold(0.0, f32::max);
-    assert!(highest < 1e-3, "{highest}");
-    // At the border they make no defect: nominal photos of textiles score 1.5 and more in the median.
-    assert!(scored.score < 0.75, "{}", scored.score);
+    // The zeros around a photo reach 4 of the 40 cells of layer 2 and pooling one more; half a cell by interpolation and 16 pixels by the
+    // Gaussian follow: 60 of 320 pixels.
+    let margin = 64 * 60 / 320;
+    let mut inside = (margin..64 - margin).flat_map(|y| (margin..64 - margin).map(move |x| y * 64 + x));
+    assert!(inside.all(|at| scored.map.data()[at] < 1e-3), "{:?}", scored.map.data());
+    // At the border they make no defect: the calmest of the nominal samples scores twice as much.
+    assert!(scored.score < 0.65, "{}", scored.score);
 }
 
 #[test]

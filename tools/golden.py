@@ -191,7 +191,7 @@ class Trunk(torch.nn.Module):
                 if at == 0:
                     down = torch.nn.Sequential(torch.nn.Conv2d(channels, out, 1, step, bias=False), torch.nn.BatchNorm2d(out))
                 # A Bottleneck has 4·planes outputs and int(planes·base_width/64) inner channels.
-                blocks.append(Bottleneck(channels, out // 4, step, down, base_width=-(-inner * 64 // (out // 4))))
+                blocks.append(Bottleneck(channels, out // 4, step, down, base_width=-(-inner * 64 // (out // 4))))  # rounded up, so that int() gives `inner`
                 channels = out
             setattr(self, f"layer{number}", torch.nn.Sequential(*blocks))
         self.depth = len(layers)
@@ -225,7 +225,7 @@ def redraw(model):
 
 def wide_resnet():
     """A tiny network of the family with odd sizes: weights, input, and the output of each layer."""
-    model = redraw(Trunk(4, [(2, 4, 8), (1, 4, 8), (2, 8, 12), (1, 4, 16)]))
+    model = redraw(Trunk(4, [(2, 4, 8), (1, 4, 8), (2, 7, 12), (1, 4, 16)]))
     pixels = torch.randn(1, 3, 65, 97)
     with torch.no_grad():
         outputs = model(pixels)

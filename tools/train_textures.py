@@ -1,13 +1,14 @@
 """Makes weights/textures.safetensors, the small WideResNet-family network inside zsas-gpu.
 
 UTAD (Aota et al., WACV 2023) calls a place defective when its layer2 vector lies far from most others of the photo. Logarithms of local
-Laws energies (Laws 1980) and of colours are such vectors. The network starts as an exact construction of them out of convolutions and
+Laws energies (Laws 1980) and of colours are such vectors. The network starts as a construction of them out of convolutions and
 ReLU, and the scale of each channel, which decides how much it counts in a distance, is then trained through UTAD on generated textures
 with painted defects.
 
 1. stem: 24 Laws filters of 5×5 with both signs (fine energies), the blurred colours with both signs; max-pool.
 2. layer1, 4 pixels a cell: filters of 3×3 twice over the grey photo make 24 of 5×5 (middle energies).
-3. layer2, 8 pixels a cell: 8 filters of 3×3 (coarse energies), smoothing, then log(1 + x/floor) as a sum of ReLU.
+3. layer2, 8 pixels a cell: 8 filters of 3×3 (coarse energies), smoothing, then log(1 + x/floor) as a sum of ReLU;
+   grey and differences of the logarithms of colours.
 4. layer3: layer2 at half the size, for methods that join three layers.
 
     python tools/train_textures.py --seed 1 --output weights/textures.safetensors
@@ -160,8 +161,8 @@ def write_layer2(tensors, scale):
     Block(LAYER2, WIDTH2, LAYER2).path(smoothed, range(35), smoothed, AROUND).write(tensors, "layer2.2")
 
     # The logarithm: x + Σ a·relu(x − knot), for 15 features in a block. Energies x carry their scale already.
-    unit = torch.cat([scale[:56], torch.ones(3)])
-    order = (*COLOURS, *range(56))
+    unit = torch.cat([scale[:COLOURS.start], torch.ones(3)])
+    order, slopes = (*COLOURS, *range(COLOURS.start)), log_slopes()
     for number in range(4):
         block = Block(LAYER2, WIDTH2, LAYER2)
         for at, feature in enumerate(order[15 * number:15 * number + 15]):
@@ -169,7 +170,7 @@ def write_layer2(tensors, scale):
             block.before[inner, feature] = 1.0
             block.bias[inner] = -unit[feature] * torch.tensor(KNOTS)
             block.middle[inner, inner] = CENTRE
-            block.after[feature, inner, 0, 0] = log_slopes()
+            block.after[feature, inner, 0, 0] = slopes
         if number == 3:
             mix_colours(block, scale)
         block.write(tensors, f"layer2.{3 + number}")

@@ -40,8 +40,8 @@ pub fn golden(name: &str, text: &str) {
     }
     let accept = concat!("accept with: UPDATE_GOLDEN=1 cargo test --release --locked --test ", env!("CARGO_CRATE_NAME"));
     let golden = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}\n{accept}", path.display()));
-    let same = golden.lines().zip(text.lines()).take_while(|(old, new)| old == new).count();
-    let [old, new] = [&golden, text].map(|text| text.lines().nth(same).unwrap_or("(the end)"));
+    let same = golden.split('\n').zip(text.split('\n')).take_while(|(old, new)| old == new).count();
+    let [old, new] = [&golden, text].map(|text| text.split('\n').nth(same).unwrap_or("(the end)"));
     assert!(golden == text, "tests/golden/{name}:{}: `{old}` became `{new}`\n{accept}", same + 1);
 }
 
