@@ -20,7 +20,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var i = 0u; i < 4u; i++) {
         values[i] = f32(x[min(first + i * LANES, params.len - 1u)]);
     }
-    values = activate(ACTIVATION, fma(vec4(params.scale), values, vec4(params.offset)));
+    values = activate(ACTIVATION, fma(Value(params.scale), values, Value(params.offset)));
     for (var i = 0u; i < 4u; i++) {
         let at = first + i * LANES;
         if at < params.len {

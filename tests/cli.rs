@@ -1,6 +1,6 @@
 //! The binary as a user meets it: what it prints, what it writes, how it ends. One test per line of the fault table, and more.
 //!
-//! Golden texts lie in `tests/golden/cli/`; `UPDATE_GOLDEN=1 cargo test --test cli` rewrites them.
+//! Golden texts lie in `tests/golden/cli/`; `UPDATE_GOLDEN=1 cargo test --release --locked --test cli` rewrites them.
 
 mod common;
 
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use common::golden;
+use common::assert_golden;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_zsas-gpu");
 
@@ -195,10 +195,10 @@ macro_rules! needs_adapter {
 #[test]
 fn help_is_as_written_down() {
     let place = Place::new();
-    golden("cli/help.txt", &place.run(&["--help"]).exits(0).stdout);
+    assert_golden("cli/help.txt", &place.run(&["--help"]).exits(0).stdout);
     for verb in ["infer", "doctor", "forward", "diff", "profile", "bench", "shader", "env", "completions"] {
         let help = place.run(&[verb, "--help"]).exits(0).prints("Example");
-        golden(&format!("cli/help_{verb}.txt"), &help.stdout);
+        assert_golden(&format!("cli/help_{verb}.txt"), &help.stdout);
     }
 }
 
@@ -242,9 +242,9 @@ fn r1_missing_inputs_and_folders_without_images_end_before_weights_load() {
     let place = Place::with_photos(&["a.png"]);
     place.write("notes/readme.txt", b"no photo");
     let infer = |input: &str| place.infer(&[input, "--weights", "nowhere"]).exits(2);
-    golden("cli/r1_missing.txt", &infer("no.png").stderr);
-    golden("cli/r1_no_images.txt", &infer("notes").stderr);
-    golden("cli/r1_no_match.txt", &infer("notes/*.png").stderr);
+    assert_golden("cli/r1_missing.txt", &infer("no.png").stderr);
+    assert_golden("cli/r1_no_images.txt", &infer("notes").stderr);
+    assert_golden("cli/r1_no_match.txt", &infer("notes/*.png").stderr);
     infer("-").says("the list on standard input is empty");
     assert!(!place.path("out").exists(), "an output folder was made for nothing");
 }
@@ -340,7 +340,7 @@ fn r6_the_output_folder_is_checked_before_weights_load() {
     infer("a.png").exits(2).says("`a.png` is not a folder");
     infer("a.png/below").exits(1).says("creating the output folder");
     place.write("full/results.jsonl", b"");
-    golden("cli/r6_results_exist.txt", &infer("full").exits(2).stderr);
+    assert_golden("cli/r6_results_exist.txt", &infer("full").exits(2).stderr);
 }
 
 #[test]
@@ -430,7 +430,7 @@ fn r7_links_pipes_and_devices_in_a_folder_are_not_followed() {
 #[test]
 fn r8_missing_weights_name_the_places_tried() {
     let place = Place::with_photos(&["a.png"]);
-    golden("cli/r8_weights_missing.txt", &place.infer(&["a.png", "--weights", "nowhere", "--quiet"]).exits(1).stderr);
+    assert_golden("cli/r8_weights_missing.txt", &place.infer(&["a.png", "--weights", "nowhere", "--quiet"]).exits(1).stderr);
     let run = finish(place.command().args(["infer", "a.png", "-o", "out", "--overwrite"]).env("ZSAS_WEIGHTS", "gone"));
     run.exits(1).says("no weights at `gone`");
 }
@@ -445,7 +445,7 @@ fn r11_without_an_adapter_it_ends_with_5_and_says_what_to_do() {
         }
         finish(command.args(arguments).env("WGPU_BACKEND", "vulkan"))
     };
-    golden("cli/r11_no_adapter.txt", &without(&["infer", "a.png", "--output", "out", "--quiet"]).exits(5).stderr);
+    assert_golden("cli/r11_no_adapter.txt", &without(&["infer", "a.png", "--output", "out", "--quiet"]).exits(5).stderr);
     without(&["doctor"]).exits(5).prints("device: none");
     without(&["doctor", "--json"]).exits(5).prints(r#""adapters":[]"#);
     without(&["bench", "kernels"]).exits(5);

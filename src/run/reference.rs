@@ -86,6 +86,7 @@ impl<'p> Host<'p> {
     }
 }
 
-fn stored(value: f64, dtype: DType) -> f32 {
+/// A value as an element of `dtype` holds it.
+pub(super) fn stored(value: f64, dtype: DType) -> f32 {
     dtype.round(value) as f32
 }

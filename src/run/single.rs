@@ -51,7 +51,7 @@ impl Device {
         let Backend::Gpu(gpu) = &self.backend else {
             let twin = reference::twin(kernel, inputs);
             let dtype = output_dtype(kernel, elem);
-            let output = twin.values.iter().map(|&value| dtype.round(value) as f32).collect();
+            let output = twin.values.iter().map(|&value| reference::stored(value, dtype)).collect();
             return Ok(Launched { output, guards_intact: true });
         };
         let ready = Ready::new(gpu, kernel, implementation, elem, inputs)?;
@@ -89,7 +89,7 @@ impl Device {
     }
 }
 
-/// Values of the twin, and how far an element stored as `elem` may be from each.
+/// Values of the twin, and how far an output element as the kernel stores it for `elem` may be from each.
 pub fn expected(kernel: &dyn Kernel, elem: DType, inputs: &[&[f32]]) -> (Vec<f64>, Vec<f64>) {
     let twin = reference::twin(kernel, inputs);
     let dtype = output_dtype(kernel, elem);

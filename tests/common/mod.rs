@@ -32,7 +32,7 @@ pub fn elems(device: &Device) -> Vec<DType> {
 
 /// Compares with a text in `tests/golden/`; `UPDATE_GOLDEN=1` rewrites it, for review in the diff.
 #[track_caller]
-pub fn golden(name: &str, text: &str) {
+pub fn assert_golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

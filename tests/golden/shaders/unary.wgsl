@@ -1,6 +1,6 @@
 alias Elem = f32;
 const ACTIVATION: u32 = 0u;
-//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. `Value` is f32 or a vector of it.
+//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The user sets the alias `Value`: f32 or a vector of it.
 
 const IDENTITY: u32 = 0u;
 const RELU: u32 = 1u;
@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var i = 0u; i < 4u; i++) {
         values[i] = f32(x[min(first + i * LANES, params.len - 1u)]);
     }
-    values = activate(ACTIVATION, fma(vec4(params.scale), values, vec4(params.offset)));
+    values = activate(ACTIVATION, fma(Value(params.scale), values, Value(params.offset)));
     for (var i = 0u; i < 4u; i++) {
         let at = first + i * LANES;
         if at < params.len {
