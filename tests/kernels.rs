@@ -35,7 +35,7 @@ fn the_same_launch_twice_is_bit_identical() {
         let inputs: Vec<Vec<f32>> = operands
             .iter()
             .take(operands.len() - 1)
-            .map(|operand| seeded.numbers(operand.len, zsas::DType::F32))
+            .map(|operand| seeded.contents(operand, zsas::DType::F32))
             .collect();
         let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let implementation = device.implementation(&*kernel);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use zsas::kernels::{
-    Activation, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Extreme, Interpolation, Kernel, LayerNorm, Matmul,
-    NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
+    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Columns, Concat, Content, Conv2d, Extreme, Gather,
+    Interpolation, Kernel, LayerNorm, Matmul, NormalizeRows, Operand, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
 };
 use zsas::{Code, DType, Device, Error, Result};
 
@@ -139,7 +139,14 @@ impl<'a> Bench<'a> {
     fn measure(&self, name: &str, kernel: &dyn Kernel) -> Result<Measured> {
         let mut seeded = Seeded::new(1);
         let operands = kernel.operands();
-        let inputs: Vec<Vec<f32>> = operands.iter().take(operands.len() - 1).map(|operand| seeded.numbers(operand.len)).collect();
+        let contents = |operand: &Operand| -> Vec<f32> {
+            let whole_span = |most: usize| (0..operand.len).map(|at| (at % 2 * most) as f32).collect();
+            match operand.content {
+                Content::Spans(most) => whole_span(most),
+                content => seeded.numbers(operand.len).into_iter().map(|x| content.fit(x)).collect(),
+            }
+        };
+        let inputs: Vec<Vec<f32>> = operands.iter().take(operands.len() - 1).map(contents).collect();
         let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let implementation = self.device.implementation(kernel);
         let timing = self.device.time(kernel, &implementation, self.elem, &borrowed, REPETITIONS)?;
@@ -221,6 +228,7 @@ fn cases() -> Vec<(String, Box<dyn Kernel>)> {
     cases.push(case("distances 1600×1600×128", matmul(1600, 1600, 128, Pairing::SquaredDifference)));
     cases.extend(convolutions());
     cases.extend(rows());
+    cases.extend(sequences());
     cases.extend(images());
     cases.extend(elements());
     cases
@@ -270,6 +278,32 @@ fn rows() -> Vec<(String, Box<dyn Kernel>)> {
         case("normalize_rows 4096×1792", NormalizeRows { rows, cols: 1792, eps: 1e-12 }),
         case("top_mean 1600×1600, 400 smallest", TopMean { extreme: Extreme::Smallest, rows: 1600, cols: 1600, count: 400 }),
         case("top_mean 4096×4096, 400 smallest", TopMean { extreme: Extreme::Smallest, rows, cols: 4096, count: 400 }),
+    ]
+}
+
+/// Attention over one sequence of CLIP's and SAM's lengths, and the picking of rows.
+fn sequences() -> Vec<(String, Box<dyn Kernel>)> {
+    let attention = |tokens: usize, heads: usize, head_dim: usize| {
+        let dim = heads * head_dim;
+        let place = |number: usize| Columns { stride: 3 * dim, offset: number * dim };
+        Attention {
+            queries: tokens,
+            keys: tokens,
+            heads,
+            head_dim,
+            q: place(0),
+            k: place(1),
+            v: place(2),
+            pairs: tokens * tokens,
+        }
+    };
+    vec![
+        case("attention 226², 14 heads of 64", attention(226, 14, 64)),
+        case("attention 577², 16 heads of 64", attention(577, 16, 64)),
+        case("attention 1024², 4 heads of 64", attention(1024, 4, 64)),
+        case("attention 196², 16 heads of 80", attention(196, 16, 80)),
+        case("attention 576², 8 heads of 32", attention(576, 8, 32)),
+        case("gather 2896 of 226×896", Gather { rows_in: 226, rows_out: 2896, cols: 896 }),
     ]
 }
 

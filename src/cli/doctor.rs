@@ -248,7 +248,8 @@ fn misses(
     // Halved, so that no exponential leaves the range of f16.
     let numbers = |operand: &zsas::kernels::Operand| -> Vec<f32> {
         let dtype = operand.storage.dtype(elem);
-        seeded.numbers(operand.len).into_iter().map(|x| dtype.round(f64::from(x) / 2.0) as f32).collect()
+        let fit = |x: f32| operand.content.fit(dtype.round(f64::from(x) / 2.0) as f32);
+        seeded.numbers(operand.len).into_iter().map(fit).collect()
     };
     let inputs: Vec<Vec<f32>> = operands.iter().take(operands.len() - 1).map(numbers).collect();
     let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();

@@ -2,8 +2,10 @@
 
 mod plan;
 mod record;
+mod spans;
 mod tensor;
 
 pub use plan::{Place, Plan};
 pub use record::{Graph, Node, Source, Value, ValueId};
-pub use tensor::{Epilogue, Tensor};
+pub use spans::Spans;
+pub use tensor::{Epilogue, Slice, Tensor};

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::ops::{Add, Mul, Sub};
 
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Graph, Spans, ValueId};
 use crate::kernels::{
-    Activation, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Extreme, Interpolation, Kernel, LayerNorm, Matmul,
-    NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
+    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Columns, Concat, Conv2d, Extreme, Gather, Interpolation,
+    Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
 };
-use crate::tensor::{DType, MAX_RANK, Shape};
+use crate::tensor::{Array, DType, MAX_RANK, Shape};
+use crate::weights::Weight;
 
 /// A handle on a value of a recording: dense, row-major, written once.
 #[derive(Clone, Copy)]
@@ -28,6 +29,14 @@ pub struct Epilogue<'g> {
     pub residual: Option<Tensor<'g>>,
     /// Applied last.
     pub activation: Activation,
+}
+
+/// Some columns of a tensor, read in place by the kernels that can.
+#[derive(Clone, Copy)]
+pub struct Slice<'g> {
+    tensor: Tensor<'g>,
+    from: usize,
+    count: usize,
 }
 
 impl<'g> Tensor<'g> {
@@ -276,6 +285,23 @@ impl<'g> Tensor<'g> {
         self.launch(kernel, &[Some(self), Some(right)], self.shape.with_cols(left + right.shape.cols()))
     }
 
+    /// Rows picked by number, repeats allowed: `[n, c]` → `[rows.len(), c]`.
+    #[track_caller]
+    pub fn gather(self, rows: &[usize]) -> Tensor<'g> {
+        let [rows_in, cols] = self.shape.axes();
+        assert!(rows.iter().all(|&row| row < rows_in), "gather: a row beyond the {rows_in} of {}", self.shape);
+        let numbers = Array::new([rows.len()], rows.iter().map(|&row| row as f32).collect());
+        let numbers = self.graph.weight_f32(&Weight::from_array("rows", numbers));
+        self.launch(Gather { rows_in, rows_out: rows.len(), cols }, &[Some(self), Some(numbers)], Shape::from([rows.len(), cols]))
+    }
+
+    /// `count` columns from `from` on. Free; only some words take them.
+    #[track_caller]
+    pub fn columns(self, from: usize, count: usize) -> Slice<'g> {
+        assert!(from + count <= self.shape.cols(), "columns: {from} to {} of {}", from + count, self.shape);
+        Slice { tensor: self, from, count }
+    }
+
     /// The same values in another storage; free when it is the same.
     #[track_caller]
     pub fn cast(self, dtype: DType) -> Tensor<'g> {
@@ -293,6 +319,40 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     fn launch(self, kernel: impl Kernel + 'static, inputs: &[Option<Tensor<'g>>], shape: Shape) -> Tensor<'g> {
         self.graph.launch(kernel, inputs, shape, self.dtype)
+    }
+}
+
+impl<'g> Slice<'g> {
+    /// Attention of queries to the keys in their spans, for `heads` heads side by side (Vaswani et al. 2017): `[queries, dim]`, `[keys, dim]`,
+    /// `[keys, dim]` → `[queries, dim]`.
+    #[track_caller]
+    pub fn attention(query: Slice<'g>, key: Slice<'g>, value: Slice<'g>, spans: &Spans, heads: usize) -> Tensor<'g> {
+        let dim = query.count;
+        assert!(heads > 0 && dim.is_multiple_of(heads), "attention: {heads} heads do not share {dim} columns");
+        assert!(key.count == dim && value.count == dim, "attention: {dim}, {} and {} columns differ", key.count, value.count);
+        let rows = |slice: Slice<'_>| slice.tensor.shape.rows();
+        assert!(
+            rows(query) == spans.queries() && rows(key) == spans.keys() && rows(value) == spans.keys(),
+            "attention: {} and {} rows, the spans are of {} and {}",
+            rows(query),
+            rows(key),
+            spans.queries(),
+            spans.keys()
+        );
+        let place = |slice: Slice<'_>| Columns { stride: slice.tensor.shape.cols(), offset: slice.from };
+        let kernel = Attention {
+            queries: spans.queries(),
+            keys: spans.keys(),
+            heads,
+            head_dim: dim / heads,
+            q: place(query),
+            k: place(key),
+            v: place(value),
+            pairs: spans.pairs(),
+        };
+        let ends = query.tensor.graph.weight_f32(spans.ends());
+        let inputs = [Some(query.tensor), Some(key.tensor), Some(value.tensor), Some(ends)];
+        query.tensor.launch(kernel, &inputs, Shape::from([spans.queries(), dim]))
     }
 }
 

@@ -4,11 +4,13 @@
 //! of them; tests, benches and `zsas-gpu shader --list` iterate over it.
 
 mod activation;
+mod attention;
 mod cast;
 mod channels_last;
 mod concat;
 mod conv2d;
 mod elementwise;
+mod gather;
 mod layer_norm;
 mod matmul;
 mod normalize;
@@ -24,11 +26,13 @@ use std::fmt;
 use bytemuck::Pod;
 
 pub use activation::Activation;
+pub use attention::{Attention, Columns};
 pub use cast::{Cast, CastDirection};
 pub use channels_last::ChannelsLast;
 pub use concat::Concat;
 pub use conv2d::Conv2d;
 pub use elementwise::{Binary, BinaryOp, Unary};
+pub use gather::Gather;
 pub use layer_norm::LayerNorm;
 pub use matmul::{Matmul, Pairing};
 pub use normalize::NormalizeRows;
@@ -98,26 +102,61 @@ pub struct Operand {
     pub storage: Storage,
     /// Number of elements; 0 when an optional operand is left out.
     pub len: usize,
+    /// What the elements mean.
+    pub content: Content,
+}
+
+/// What the elements of an operand mean, for whoever makes some up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Any numbers.
+    Numbers,
+    /// Numbers of rows: whole, below this.
+    Rows(usize),
+    /// Pairs of whole numbers up to this: where a span begins, and where it has ended.
+    Spans(usize),
+}
+
+impl Content {
+    /// Makes any number a valid element.
+    pub fn fit(self, x: f32) -> f32 {
+        let whole = |count: usize| ((x.abs() * 1009.0) as usize % count) as f32;
+        match self {
+            Content::Numbers => x,
+            Content::Rows(below) => whole(below),
+            Content::Spans(most) => whole(most + 1),
+        }
+    }
 }
 
 /// A read operand of activations or weights.
 pub const fn read(name: &'static str, len: usize) -> Operand {
-    Operand { name, access: Access::Read, storage: Storage::Elem, len }
+    Operand { name, access: Access::Read, storage: Storage::Elem, len, content: Content::Numbers }
 }
 
 /// A read operand that is f32 whatever the precision.
 pub const fn read_f32(name: &'static str, len: usize) -> Operand {
-    Operand { name, access: Access::Read, storage: Storage::F32, len }
+    Operand { name, access: Access::Read, storage: Storage::F32, len, content: Content::Numbers }
+}
+
+/// A read operand of row numbers below `below`, in f32: exact up to 2²⁴.
+pub const fn read_rows(name: &'static str, len: usize, below: usize) -> Operand {
+    Operand { content: Content::Rows(below), ..read_f32(name, len) }
+}
+
+/// A read operand of spans of rows up to `most`, two numbers each, in f32: exact up to 2²⁴.
+pub const fn read_spans(name: &'static str, len: usize, most: usize) -> Operand {
+    Operand { content: Content::Spans(most), ..read_f32(name, len) }
 }
 
 /// The output.
 pub const fn write(name: &'static str, len: usize) -> Operand {
-    Operand { name, access: Access::Write, storage: Storage::Elem, len }
+    Operand { name, access: Access::Write, storage: Storage::Elem, len, content: Content::Numbers }
 }
 
 /// The output of a kernel whose result is f32 whatever the precision.
 pub const fn write_f32(name: &'static str, len: usize) -> Operand {
-    Operand { name, access: Access::Write, storage: Storage::F32, len }
+    Operand { name, access: Access::Write, storage: Storage::F32, len, content: Content::Numbers }
 }
 
 /// Named `const … : u32` values put in front of a WGSL file; they distinguish pipelines.
@@ -296,12 +335,14 @@ pub fn every_kernel() -> Vec<Box<dyn Kernel>> {
     all.extend(elementwise::instances());
     all.extend(normalize::instances());
     all.extend(softmax::instances());
+    all.extend(attention::instances());
     all.extend(layer_norm::instances());
     all.extend(resize::instances());
     all.extend(top_mean::instances());
     all.extend(permute::instances());
     all.extend(channels_last::instances());
     all.extend(concat::instances());
+    all.extend(gather::instances());
     all.extend(cast::instances());
     all
 }

@@ -1,5 +1,6 @@
 //! Published networks, named as published. Each reads its sizes from the checkpoint and records into a graph; none knows a device.
 
+pub mod clip;
 pub mod embedded;
 mod wide_resnet;
 

@@ -8,6 +8,7 @@ use crate::error::{Code, Context, Error, Result};
 use crate::tensor::{Array, MAX_RANK, Shape};
 use memmap2::Mmap;
 use safetensors::Dtype;
+use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -96,6 +97,27 @@ impl Checkpoint {
     /// How a tensor is stored; `None` when there is none.
     pub fn dtype(&self, name: &str) -> Option<Dtype> {
         Some(self.contents.tensors.get(name)?.dtype)
+    }
+
+    /// A JSON file beside the weights, such as `config.json`; `None` where there is none.
+    ///
+    /// Fails with [`Code::WeightsFormat`] naming the file when it is not what `T` describes.
+    pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let Some(path) = self.folder.as_ref().map(|folder| folder.join(name)) else { return Ok(None) };
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(format!("cannot read `{}`", path.display()), &error)),
+        };
+        let wrong = |error| Error::new(Code::WeightsFormat, format!("`{}` is not what a model of this kind has: {error}", path.display()));
+        serde_json::from_slice(&text).map(Some).map_err(wrong)
+    }
+
+    /// The values of a tensor of whole numbers; `None` when it is missing or holds others.
+    pub fn integers(&self, name: &str) -> Option<Vec<i64>> {
+        let stored = self.contents.tensors.get(name)?;
+        stored.mark_read();
+        decode::to_i64(stored.dtype, self.contents.bytes(stored))
     }
 
     /// The path above all tensors.
@@ -248,10 +270,14 @@ impl Contents {
         &self.files[stored.file].0
     }
 
+    /// A tensor as it is stored.
+    fn bytes(&self, stored: &Stored) -> &[u8] {
+        &self.files[stored.file].1[stored.range.clone()]
+    }
+
     /// The values of a tensor of floats; panics for any other, which a [`Scope`] does not hand out.
     pub fn to_array(&self, stored: &Stored, shape: Shape) -> Array {
-        let bytes = &self.files[stored.file].1[stored.range.clone()];
-        let values = decode::to_f32(stored.dtype, bytes).expect("a scope hands out floats only");
+        let values = decode::to_f32(stored.dtype, self.bytes(stored)).expect("a scope hands out floats only");
         Array::new(shape, values)
     }
 }

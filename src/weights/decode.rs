@@ -1,4 +1,4 @@
-//! Stored floats of any width, turned into f32.
+//! Stored floats of any width, turned into f32, and whole numbers.
 
 use half::{bf16, f16};
 use safetensors::Dtype;
@@ -14,13 +14,22 @@ pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     })
 }
 
+/// The values of little-endian bytes of whole numbers; `None` for any other type.
+pub(super) fn to_i64(dtype: Dtype, bytes: &[u8]) -> Option<Vec<i64>> {
+    Some(match dtype {
+        Dtype::I64 => map_chunks(bytes, i64::from_le_bytes),
+        Dtype::I32 => map_chunks(bytes, |x| i64::from(i32::from_le_bytes(x))),
+        _ => return None,
+    })
+}
+
 /// True for the types that [`to_f32`] takes.
 pub(super) fn is_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
 }
 
 // Chunk by chunk, since a tensor need not lie at a multiple of its element's size.
-fn map_chunks<const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+fn map_chunks<const N: usize, T>(bytes: &[u8], element: impl Fn([u8; N]) -> T) -> Vec<T> {
     let (chunks, _) = bytes.as_chunks();
     chunks.iter().map(|&chunk| element(chunk)).collect()
 }
@@ -38,6 +47,13 @@ mod tests {
         assert_eq!(to_f32(Dtype::BF16, &[0xc0, 0x3f, 0x00, 0xc0]).unwrap(), [1.5, -2.0]);
         assert_eq!(to_f32(Dtype::F32, &[0, 0, 0xc0, 0x3f]).unwrap(), [1.5]);
         assert_eq!(to_f32(Dtype::F64, &0.1f64.to_le_bytes()).unwrap(), [0.1f32]);
+    }
+
+    #[test]
+    fn whole_numbers_keep_their_sign_and_floats_are_none() {
+        assert_eq!(to_i64(Dtype::I64, &(-3i64).to_le_bytes()).unwrap(), [-3]);
+        assert_eq!(to_i64(Dtype::I32, &(-3i32).to_le_bytes()).unwrap(), [-3]);
+        assert_eq!(to_i64(Dtype::F32, &[0; 4]), None);
     }
 
     #[test]

@@ -103,6 +103,31 @@ impl Weight {
         self.map([k, n], move |matrix| Ok(Array::new([k, n], outputs_last(matrix.data(), [n, k, 1], k))))
     }
 
+    /// Matrices of equal width one above the other, or vectors end to end, under the name of the first; panics when widths differ or there is none.
+    #[track_caller]
+    pub fn stacked(parts: &[Weight]) -> Weight {
+        let width = &parts[0].shape.sizes()[1..];
+        assert!(parts.iter().all(|part| &part.shape.sizes()[1..] == width), "weight `{}`: stacked with another width", parts[0].name);
+        let mut sizes = parts[0].shape.sizes().to_vec();
+        sizes[0] = parts.iter().map(|part| part.shape.sizes()[0]).sum();
+        let (shape, parts) = (Shape::new(&sizes), parts.to_vec());
+        Weight::lazy(Arc::clone(&parts[0].name), shape, parts[0].file.clone(), move || {
+            let arrays = parts.iter().map(Weight::to_array).collect::<Result<Vec<Array>>>()?;
+            Ok(Array::new(shape, arrays.iter().flat_map(|array| array.data()).copied().collect()))
+        })
+    }
+
+    /// The rows `rows` of a matrix, or the elements `rows` of a vector.
+    #[track_caller]
+    pub fn rows(&self, rows: std::ops::Range<usize>) -> Weight {
+        let mut sizes = self.shape.sizes().to_vec();
+        assert!(rows.end <= sizes[0], "weight `{}` {} has no rows {rows:?}", self.name, self.shape);
+        let width: usize = sizes[1..].iter().product();
+        sizes[0] = rows.len();
+        let shape = Shape::new(&sizes);
+        self.map(shape, move |array| Ok(Array::new(shape, array.data()[rows.start * width..rows.end * width].to_vec())))
+    }
+
     /// A filter `[o, i, kh, kw]` as channels-last kernels read it: `[kh, kw, i', o]`, with i' = i rounded up to a
     /// multiple of `pad_to` and the added input channels zero; panics unless there are four axes.
     #[track_caller]
@@ -196,6 +221,14 @@ mod tests {
     fn a_reshaped_weight_keeps_its_values() {
         let flat = counting([2, 3]).reshaped([6]);
         assert_eq!(flat.to_array().unwrap(), Array::new([6], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+    }
+
+    #[test]
+    fn stacked_weights_follow_each_other_and_rows_take_them_apart() {
+        let stacked = Weight::stacked(&[counting([1, 2]), counting([2, 2])]);
+        assert_eq!(stacked.to_array().unwrap(), Array::new([3, 2], vec![1.0, 2.0, 1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(stacked.rows(1..3).to_array().unwrap(), counting([2, 2]).to_array().unwrap());
+        assert_eq!(Weight::stacked(&[counting([2]), counting([1])]).rows(1..3).to_array().unwrap().data(), [2.0, 1.0]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use zsas::kernels::{Implementation, Kernel};
+use zsas::kernels::{Implementation, Kernel, Operand};
 use zsas::run::{expected, worst};
 use zsas::{Code, DType, Device, DeviceOptions};
 
@@ -86,6 +86,11 @@ impl Seeded {
         }
         numbers
     }
+
+    /// Valid contents of an operand.
+    pub fn contents(&mut self, operand: &Operand, dtype: DType) -> Vec<f32> {
+        self.numbers(operand.len, dtype).into_iter().map(|x| operand.content.fit(x)).collect()
+    }
 }
 
 /// Runs one implementation of a kernel on the device and holds it to its twin.
@@ -95,7 +100,7 @@ impl Seeded {
 pub fn check(device: &Device, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, seed: u64) {
     let operands = kernel.operands();
     let mut seeded = Seeded::new(seed);
-    let inputs: Vec<Vec<f32>> = operands.iter().take(operands.len() - 1).map(|operand| seeded.numbers(operand.len, elem)).collect();
+    let inputs: Vec<Vec<f32>> = operands.iter().take(operands.len() - 1).map(|operand| seeded.contents(operand, elem)).collect();
     check_on(device, kernel, implementation, elem, &inputs, &mut seeded);
 }
 

@@ -1,0 +1,182 @@
+//! Softmax-weighted sums of values, without ever storing the weights.
+
+use crate::kernels::{
+    Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_spans, write,
+};
+
+/// Where the heads of queries, keys or values lie in a row of their buffer: side by side from `offset` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// Elements of a row.
+    pub stride: usize,
+    /// First element of the first head.
+    pub offset: usize,
+}
+
+/// `y[i, h] = Σⱼ softmaxⱼ(q[i, h] · k[j, h] / √head_dim) v[j, h]` over the keys j in the span of query i (Vaswani et al. 2017, equation 1).
+///
+/// `q` `[queries, stride]`, `k` and `v` `[keys, stride]`, `spans` `[queries, 2]` in f32 (first key, and the one after the last), `y`
+/// `[queries, heads · head_dim]`. Spans serve batches of any lengths, causal and cross attention alike; an empty one gives zeros.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    /// Rows of q and y.
+    pub queries: usize,
+    /// Rows of k and v.
+    pub keys: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Place of the queries.
+    pub q: Columns,
+    /// Place of the keys.
+    pub k: Columns,
+    /// Place of the values.
+    pub v: Columns,
+    /// Pairs of a query and a key in its span: what the launch costs.
+    pub pairs: usize,
+}
+
+/// Queries of a workgroup on a GPU.
+const QUERIES: usize = 64;
+
+impl Attention {
+    fn scale(&self) -> f32 {
+        (1.0 / (self.head_dim as f64).sqrt()) as f32
+    }
+
+    /// The span of a query, cut to the keys there are.
+    fn span(&self, spans: &[f32], query: usize) -> std::ops::Range<usize> {
+        let end = |at: usize| (spans[at].max(0.0) as usize).min(self.keys);
+        end(2 * query)..end(2 * query + 1)
+    }
+}
+
+impl Kernel for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![
+            read("q", self.queries * self.q.stride),
+            read("k", self.keys * self.k.stride),
+            read("v", self.keys * self.v.stride),
+            read_spans("spans", 2 * self.queries, self.keys),
+            write("y", self.queries * self.heads * self.head_dim),
+        ]
+    }
+
+    fn params(&self) -> ParamBlock {
+        params! {
+            queries: u32 = self.queries, keys: u32 = self.keys, heads: u32 = self.heads, scale: f32 = self.scale(),
+            q_stride: u32 = self.q.stride, q_offset: u32 = self.q.offset, k_stride: u32 = self.k.stride, k_offset: u32 = self.k.offset,
+            v_stride: u32 = self.v.stride, v_offset: u32 = self.v.offset,
+        }
+    }
+
+    fn implementations(&self) -> Vec<Implementation> {
+        let head_dim = ("HEAD_DIM", self.head_dim as u32);
+        let mut all = Vec::new();
+        let places = [self.q, self.k, self.v];
+        let in_fours = |size: usize| size.is_multiple_of(4);
+        if in_fours(self.head_dim) && places.iter().all(|place| in_fours(place.stride) && in_fours(place.offset)) {
+            all.push(Implementation::cpu("attention_cpu", vec![head_dim], Launch::groups(self.queries.div_ceil(8) * self.heads)));
+        }
+        let launch = Launch::groups(self.queries.div_ceil(QUERIES) * self.heads);
+        all.push(Implementation::plain("attention", vec![head_dim, ("WORKGROUP", QUERIES as u32)], launch));
+        all
+    }
+
+    fn work(&self) -> Work {
+        Work::new((4 * self.head_dim + 5) * self.pairs * self.heads, &self.operands())
+    }
+
+    fn reference(&self, io: &mut Io<'_>) {
+        let [q, k, v, spans] = [0, 1, 2, 3].map(|at| io.input(at));
+        let (u, scale) = (UNIT_ROUNDOFF, f64::from(self.scale()));
+        let dim = self.head_dim;
+        let head_of = |data: &'_ [f32], place: Columns, row: usize, head: usize| {
+            let start = row * place.stride + place.offset + head * dim;
+            data[start..start + dim].iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()
+        };
+        for query in 0..self.queries {
+            let span = self.span(spans, query);
+            for head in 0..self.heads {
+                let own = head_of(q, self.q, query, head);
+                // Each score with how far its f32 sum may be off: the products, their sum, and the scaling.
+                let scores: Vec<(f64, f64)> = span
+                    .clone()
+                    .map(|key| {
+                        let other = head_of(k, self.k, key, head);
+                        let terms = || own.iter().zip(&other).map(|(a, b)| a * b * scale);
+                        (terms().sum::<f64>(), (dim + 3) as f64 * u * terms().map(f64::abs).sum::<f64>())
+                    })
+                    .collect();
+                let largest = scores.iter().fold(f64::NEG_INFINITY, |largest, score| largest.max(score.0));
+                let mut sum = 0.0;
+                let mut outputs = vec![(0.0, 0.0); dim];
+                let mut error = 0.0;
+                for (key, &(score, off)) in span.clone().zip(&scores) {
+                    let weight = (score - largest).exp();
+                    // The running maximum rescales by up to one product for each block of keys; exp takes 3 + 2|x| units in the last place,
+                    // here twice, and its argument is rounded. Relative to the weight:
+                    let relative = off.exp_m1() + (16.0 + 10.0 * (score - largest).abs() + 2.0 * span.len() as f64) * u;
+                    sum += weight;
+                    error += weight * relative;
+                    for (output, value) in outputs.iter_mut().zip(head_of(v, self.v, key, head)) {
+                        output.0 += weight * value;
+                        output.1 += weight * value.abs() * relative;
+                    }
+                }
+                for (at, (total, off)) in outputs.into_iter().enumerate() {
+                    let at = (query * self.heads + head) * dim + at;
+                    if span.is_empty() {
+                        io.put(at, 0.0, 0.0);
+                        continue;
+                    }
+                    let value = total / sum;
+                    io.put(at, value, off / sum + value.abs() * (error / sum + 6.0 * u) + f64::from(f32::MIN_POSITIVE));
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
+    let own = |queries: usize, keys: usize, heads: usize, head_dim: usize| {
+        let place = Columns { stride: heads * head_dim, offset: 0 };
+        Attention { queries, keys, heads, head_dim, q: place, k: place, v: place, pairs: queries * keys }
+    };
+    // As a projection to queries, keys and values side by side leaves them.
+    let joint = |rows: usize, heads: usize, head_dim: usize| {
+        let dim = heads * head_dim;
+        let place = |number: usize| Columns { stride: 3 * dim, offset: number * dim };
+        Attention { q: place(0), k: place(1), v: place(2), ..own(rows, rows, heads, head_dim) }
+    };
+    boxed([
+        own(1, 1, 1, 1),
+        own(3, 7, 2, 5),
+        own(65, 33, 1, 4),
+        own(9, 130, 3, 32),
+        joint(226, 2, 64),
+        joint(13, 3, 6),
+        joint(67, 1, 16),
+        joint(17, 2, 80),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_keys_of_equal_score_share_and_a_key_outside_the_span_has_no_say() {
+        let place = Columns { stride: 1, offset: 0 };
+        let attention = Attention { queries: 2, keys: 3, heads: 1, head_dim: 1, q: place, k: place, v: place, pairs: 3 };
+        let (mut y, mut bounds) = ([0.0; 2], [0.0; 2]);
+        let (q, k, v) = ([1.0, 5.0], [2.0, 2.0, 9.0], [10.0, 20.0, 70.0]);
+        attention.reference(&mut Io::new(&[&q, &k, &v, &[0.0, 2.0, 2.0, 3.0]], &mut y, &mut bounds));
+        assert_eq!(y, [15.0, 70.0]);
+    }
+}

@@ -1,0 +1,120 @@
+//! The residual blocks that both towers of CLIP are made of.
+
+use crate::error::{Code, Error, Result};
+use crate::graph::{Spans, Tensor};
+use crate::kernels::Activation;
+use crate::models::clip::Naming;
+use crate::nn::{LayerNorm, Linear, SelfAttention};
+use crate::weights::{Scope, Weight};
+
+/// ε of every layer norm of CLIP.
+pub(super) const EPS: f32 = 1e-5;
+
+/// A stack of [`Block`]s.
+pub struct Transformer {
+    /// In order.
+    pub resblocks: Vec<Block>,
+}
+
+/// `x ← x + attention(ln_1 x)`, then `x ← x + mlp(ln_2 x)` (Radford et al. 2021; `open_clip/transformer.py`, `ResidualAttentionBlock`).
+pub struct Block {
+    /// Before the attention.
+    pub ln_1: LayerNorm,
+    /// Multi-head attention.
+    pub attn: SelfAttention,
+    /// Before the MLP.
+    pub ln_2: LayerNorm,
+    /// `[dim]` → `[4·dim]`.
+    pub c_fc: Linear,
+    /// `[4·dim]` → `[dim]`.
+    pub c_proj: Linear,
+    /// Between the two.
+    pub activation: Activation,
+}
+
+impl Transformer {
+    /// Reads as many blocks of width `dim` as lie below `weights`.
+    pub fn load(weights: &Scope, naming: Naming, dim: usize, heads: usize, activation: Activation) -> Result<Transformer> {
+        if !dim.is_multiple_of(heads) {
+            let message = format!("{heads} heads do not share the width {dim} of `{}`", weights.path());
+            return Err(Error::new(Code::WeightsMismatch, message));
+        }
+        let load = |at| Block::load(&weights.at(at), naming, dim, heads, activation);
+        Ok(Transformer { resblocks: (0..weights.blocks()).map(load).collect::<Result<_>>()? })
+    }
+
+    /// All blocks, on sequences one after the other: `x` `[rows, dim]` → the rows `wanted` `[wanted.len(), dim]`.
+    ///
+    /// The last block leaves the other rows out as soon as nothing depends on them.
+    pub fn forward<'g>(&self, x: Tensor<'g>, spans: &Spans, wanted: &[usize]) -> Tensor<'g> {
+        match self.resblocks.split_last() {
+            Some((last, others)) => last.forward_rows(Transformer::through(others, x, spans), spans, wanted),
+            None => x.gather(wanted),
+        }
+    }
+
+    /// What enters the last block: `x` `[rows, dim]` → `[rows, dim]`.
+    pub fn before_last<'g>(&self, x: Tensor<'g>, spans: &Spans) -> Tensor<'g> {
+        Transformer::through(&self.resblocks[..self.resblocks.len().saturating_sub(1)], x, spans)
+    }
+
+    fn through<'g>(blocks: &[Block], x: Tensor<'g>, spans: &Spans) -> Tensor<'g> {
+        blocks.iter().fold(x, |x, block| block.forward(x, spans))
+    }
+}
+
+impl Block {
+    fn load(weights: &Scope, naming: Naming, dim: usize, heads: usize, activation: Activation) -> Result<Block> {
+        match naming {
+            Naming::OpenClip => {
+                let attn = weights.at("attn");
+                let in_proj =
+                    Linear::new(attn.weight("in_proj_weight", [3 * dim, dim])?.transposed(), Some(attn.weight("in_proj_bias", [3 * dim])?));
+                Ok(Block {
+                    ln_1: LayerNorm::load(&weights.at("ln_1"), dim, EPS)?,
+                    attn: SelfAttention { in_proj, out_proj: Linear::load(&attn.at("out_proj"), dim, dim)?, heads },
+                    ln_2: LayerNorm::load(&weights.at("ln_2"), dim, EPS)?,
+                    c_fc: Linear::load(&weights.at("mlp.c_fc"), dim, 4 * dim)?,
+                    c_proj: Linear::load(&weights.at("mlp.c_proj"), 4 * dim, dim)?,
+                    activation,
+                })
+            }
+            Naming::Transformers => Ok(Block {
+                ln_1: LayerNorm::load(&weights.at("layer_norm1"), dim, EPS)?,
+                attn: separate_projections(&weights.at("self_attn"), dim, heads)?,
+                ln_2: LayerNorm::load(&weights.at("layer_norm2"), dim, EPS)?,
+                c_fc: Linear::load(&weights.at("mlp.fc1"), dim, 4 * dim)?,
+                c_proj: Linear::load(&weights.at("mlp.fc2"), 4 * dim, dim)?,
+                activation,
+            }),
+        }
+    }
+
+    /// `x` `[rows, dim]` → `[rows, dim]`.
+    pub fn forward<'g>(&self, x: Tensor<'g>, spans: &Spans) -> Tensor<'g> {
+        self.finish(x, self.attn.attend(self.ln_1.forward(x), spans))
+    }
+
+    /// The block on all rows, of which only `wanted` are needed: `x` `[rows, dim]` → `[wanted.len(), dim]`.
+    fn forward_rows<'g>(&self, x: Tensor<'g>, spans: &Spans, wanted: &[usize]) -> Tensor<'g> {
+        let attended = self.attn.attend(self.ln_1.forward(x), spans);
+        self.finish(x.gather(wanted), attended.gather(wanted))
+    }
+
+    /// From the attended values on, row by row.
+    pub fn finish<'g>(&self, x: Tensor<'g>, attended: Tensor<'g>) -> Tensor<'g> {
+        let x = self.attn.out_proj.added_to(attended, x);
+        let hidden = self.c_fc.activated(self.ln_2.forward(x), self.activation); // [rows, 4·dim]
+        self.c_proj.added_to(hidden, x)
+    }
+}
+
+/// transformers' `q_proj`, `k_proj`, `v_proj` as one projection.
+pub(crate) fn separate_projections(weights: &Scope, dim: usize, heads: usize) -> Result<SelfAttention> {
+    let stacked = |name: &str, sizes: &[usize]| -> Result<Weight> {
+        let part = |part: &str| weights.at(part).weight(name, crate::tensor::Shape::new(sizes));
+        Ok(Weight::stacked(&[part("q_proj")?, part("k_proj")?, part("v_proj")?]))
+    };
+    let in_proj = Linear::new(stacked("weight", &[dim, dim])?.transposed(), Some(stacked("bias", &[dim])?));
+    Ok(SelfAttention { in_proj, out_proj: Linear::load(&weights.at("out_proj"), dim, dim)?, heads })
+}
