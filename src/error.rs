@@ -174,6 +174,12 @@ impl<T> Context<T> for Result<T> {
     }
 }
 
+/// The known name that an unknown one was probably meant to be, if any is near enough to ask.
+pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |name: &&str| strsim::damerau_levenshtein(unknown, name);
+    known.into_iter().min_by_key(distance).filter(|name| distance(name) <= 1 + unknown.len() / 3)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +192,12 @@ mod tests {
             .hint("a later hint is dropped");
         assert_eq!(format!("{error}"), "not a PNG");
         assert_eq!(format!("{error:#}"), "not a PNG\n  in `a.png`\n\nhint: convert it");
+    }
+
+    #[test]
+    fn only_a_name_that_is_near_is_taken_for_the_one_meant() {
+        assert_eq!(nearest("mathmul", ["conv2d", "matmul"]), Some("matmul"));
+        assert_eq!(nearest("attention", ["conv2d", "matmul"]), None);
+        assert_eq!(nearest("x", []), None);
     }
 }

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
+use zsas::error::nearest;
 use zsas::{Code, Error, Result};
 
 /// Version of this program, as `--version` and every record of a run print it.
@@ -151,11 +152,7 @@ fn usage(message: impl Into<String>) -> Error {
 
 /// `, did you mean `x`?` where a known name is near the unknown one, else nothing.
 fn did_you_mean<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let distance = |name: &&str| strsim::damerau_levenshtein(unknown, name);
-    match known.into_iter().min_by_key(distance) {
-        Some(name) if distance(&name) <= 1 + unknown.len() / 3 => format!(", did you mean `{name}`?"),
-        _ => String::new(),
-    }
+    nearest(unknown, known).map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
 }
 
 #[cfg(test)]
