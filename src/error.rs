@@ -50,6 +50,8 @@ pub enum Code {
     Shader,
     /// A map that holds NaN.
     Nonfinite,
+    /// A name or phrase that cannot stand in a prompt.
+    Prompt,
 }
 
 impl Code {
@@ -76,6 +78,7 @@ impl Code {
             Code::Gpu => "gpu",
             Code::Shader => "shader",
             Code::Nonfinite => "nonfinite",
+            Code::Prompt => "prompt",
         }
     }
 }
@@ -129,7 +132,15 @@ impl Error {
     pub fn is_user(&self) -> bool {
         matches!(
             self.code(),
-            Code::Usage | Code::NotFound | Code::NoInputs | Code::Decode | Code::TooLarge | Code::TooSmall | Code::Output | Code::Locked
+            Code::Usage
+                | Code::NotFound
+                | Code::NoInputs
+                | Code::Decode
+                | Code::TooLarge
+                | Code::TooSmall
+                | Code::Output
+                | Code::Locked
+                | Code::Prompt
         )
     }
 

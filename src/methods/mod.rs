@@ -1,5 +1,6 @@
 //! Published ways to turn a photo into an anomaly map; one file per paper, one function per equation.
 
+pub mod prompts;
 mod saliency;
 mod utad;
 
@@ -20,6 +21,8 @@ pub enum Reading {
     Released,
     /// The paper's equations.
     Paper,
+    /// The flags of the public reproduction whose tables are in the literature, zqhang/Accurate-WinCLIP-pytorch.
+    Reproduction,
 }
 
 impl Reading {
@@ -28,6 +31,7 @@ impl Reading {
         match self {
             Reading::Released => "released",
             Reading::Paper => "paper",
+            Reading::Reproduction => "reproduction",
         }
     }
 }

@@ -37,7 +37,7 @@ impl Saliency {
     /// Prepares the method; `checkpoint` holds a WideResNet with at least three layers.
     ///
     /// The released code averages the 400 *largest* distances of each place and feeds BGR; the paper speaks of the N nearest neighbours, and
-    /// of RGB. Errors: other weights, or a device that cannot hold them.
+    /// of RGB. No reproduction differs from the released code. Errors: other weights, or a device that cannot hold them.
     pub fn new(device: &Device, checkpoint: &Checkpoint, precision: Precision, reading: Reading) -> Result<Saliency> {
         let network = WideResNet::load(&checkpoint.root())?;
         checkpoint.finish();
@@ -54,7 +54,7 @@ impl Saliency {
         let similarity = features.matmul(features.transposed(), Epilogue::default());
         // The largest distances are the smallest similarities; ½ (1 − mean) is the mean of ½ (1 − s).
         let chosen = match reading {
-            Reading::Released => Extreme::Smallest,
+            Reading::Released | Reading::Reproduction => Extreme::Smallest,
             Reading::Paper => Extreme::Largest,
         };
         let saliency = similarity.top_mean(chosen, LOCATIONS).map(Activation::Identity, -0.5, 0.5);
@@ -64,7 +64,7 @@ impl Saliency {
 
     fn preprocess(&self) -> Preprocess {
         let channels = match self.reading {
-            Reading::Released => Channels::Bgr,
+            Reading::Released | Reading::Reproduction => Channels::Bgr,
             Reading::Paper => Channels::Rgb,
         };
         Preprocess {
