@@ -52,6 +52,8 @@ pub enum Code {
     Nonfinite,
     /// A name or phrase that cannot stand in a prompt.
     Prompt,
+    /// A profile that does not say what a profile says.
+    Config,
 }
 
 impl Code {
@@ -79,6 +81,7 @@ impl Code {
             Code::Shader => "shader",
             Code::Nonfinite => "nonfinite",
             Code::Prompt => "prompt",
+            Code::Config => "config",
         }
     }
 }
@@ -141,6 +144,7 @@ impl Error {
                 | Code::Output
                 | Code::Locked
                 | Code::Prompt
+                | Code::Config
         )
     }
 

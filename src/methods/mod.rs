@@ -1,5 +1,6 @@
 //! Published ways to turn a photo into an anomaly map; one file per paper, one function per equation.
 
+mod profile;
 pub mod prompts;
 mod saliency;
 mod utad;
@@ -10,6 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
 use crate::tensor::Array;
 
+pub use profile::Profile;
 pub use saliency::Saliency;
 pub use utad::Utad;
 

@@ -89,7 +89,7 @@ impl ShippedClass {
 }
 
 /// Refuses text of which no reader could tell what it says; `what` names it.
-fn refuse_control(what: &str, text: &str) -> Result<()> {
+pub(in crate::methods) fn refuse_control(what: &str, text: &str) -> Result<()> {
     match text.chars().find(|character| character.is_control()) {
         None => Ok(()),
         Some(character) => {

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::methods::Reading;
 
+pub(super) use class::refuse_control;
 pub use class::{Class, ShippedClass};
 
 /// Where a state phrase holds the name of the class.

@@ -1,0 +1,336 @@
+//! Profiles: what somebody knows about a product, in a TOML file beside its photos.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::prompts::{Class, OBJECT, refuse_control};
+use crate::error::{Code, Context, Error, Result, nearest};
+
+/// What is inspected and where good ends, as a file says it:
+///
+/// ```toml
+/// class = "bottle"
+/// normal = ["{o} without scratch"]                    # further phrases for a good one, if any
+/// anomalous = ["scratched {o}", "{o} with a dent"]    # and for a bad one
+/// threshold = 0.57                                    # scores from here on are anomalous, if given
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// What is inspected, with the phrases of the file.
+    pub class: Class,
+    /// Scores from here on are anomalous.
+    pub threshold: Option<f32>,
+}
+
+impl Profile {
+    /// Reads a profile; `file` stands for it in messages.
+    ///
+    /// A file with phrases asks for task-specific states, so those shipped for its class come before its own. A file without keeps to the
+    /// usual prompts, so that a threshold found with `--class` holds with the profile too.
+    /// Errors: [`Code::Config`] for what is no profile, [`Code::Prompt`] for text that cannot stand in a prompt; both say where.
+    pub fn parse(text: &str, file: &str) -> Result<Profile> {
+        let source = Source { text, file };
+        let mut class = None;
+        let mut normal = Vec::new();
+        let mut anomalous = Vec::new();
+        let mut threshold = None;
+        for (name, value) in source.entries()? {
+            match KEYS.iter().find(|key| key.name == name.get_ref()) {
+                Some(&CLASS) => class = Some(source.class(&value)?),
+                Some(&NORMAL) => normal = source.phrases(&NORMAL, &value)?,
+                Some(&ANOMALOUS) => anomalous = source.phrases(&ANOMALOUS, &value)?,
+                Some(&THRESHOLD) => threshold = Some(source.threshold(&value)?),
+                _ => return Err(source.unknown_key(&name)),
+            }
+        }
+        let mut class = class.ok_or_else(|| source.no_class())?;
+        if !(normal.is_empty() && anomalous.is_empty()) {
+            class = class.with_shipped_states();
+        }
+        class.normal.append(&mut normal);
+        class.anomalous.append(&mut anomalous);
+        Ok(Profile { class, threshold })
+    }
+}
+
+/// A key of a profile.
+#[derive(PartialEq, Eq)]
+struct Key {
+    name: &'static str,
+    /// What its value is.
+    wants: &'static str,
+    /// A line to imitate.
+    example: &'static str,
+}
+
+const CLASS: Key = Key { name: "class", wants: "a string", example: r#"class = "bottle""# };
+const NORMAL: Key = Key { name: "normal", wants: "a list of strings", example: r#"normal = ["{o} without scratch"]"# };
+const ANOMALOUS: Key = Key {
+    name: "anomalous",
+    wants: "a list of strings",
+    example: r#"anomalous = ["scratched {o}", "{o} with a dent"]"#,
+};
+const THRESHOLD: Key = Key { name: "threshold", wants: "a finite number", example: "threshold = 0.57" };
+const KEYS: [Key; 4] = [CLASS, NORMAL, ANOMALOUS, THRESHOLD];
+
+/// The name of an entry, and its value, with where they stand.
+type Name<'a> = Spanned<Cow<'a, str>>;
+type Value<'a> = Spanned<DeValue<'a>>;
+
+/// The text of a profile, and what to call it.
+struct Source<'a> {
+    text: &'a str,
+    file: &'a str,
+}
+
+impl<'a> Source<'a> {
+    /// Entries from the top, so that the first fault is the one reported.
+    fn entries(&self) -> Result<Vec<(Name<'a>, Value<'a>)>> {
+        let table = DeTable::parse(self.text).map_err(|error| {
+            let at = error.span().unwrap_or(self.text.len()..self.text.len());
+            self.fault(format!("not TOML: {}", error.message()), at)
+        })?;
+        let mut entries: Vec<_> = table.into_inner().into_iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        Ok(entries)
+    }
+
+    fn class(&self, value: &Value) -> Result<Class> {
+        let DeValue::String(name) = value.get_ref() else {
+            return Err(self.wrong(&CLASS, kind(value), value.span()));
+        };
+        Class::named(name).context(|| self.place(value.span()))
+    }
+
+    fn phrases(&self, key: &Key, value: &Value) -> Result<Vec<String>> {
+        let DeValue::Array(elements) = value.get_ref() else {
+            return Err(self.wrong(key, kind(value), value.span()));
+        };
+        elements.iter().map(|element| self.phrase(key, element)).collect()
+    }
+
+    /// A phrase with one place for the class.
+    fn phrase(&self, key: &Key, value: &Value) -> Result<String> {
+        let DeValue::String(phrase) = value.get_ref() else {
+            return Err(self.wrong(key, &format!("a list with {}", kind(value)), value.span()));
+        };
+        refuse_control("a state phrase", phrase).context(|| self.place(value.span()))?;
+        let found = match phrase.matches(OBJECT).count() {
+            1 => return Ok(phrase.to_string()),
+            0 => format!("no `{OBJECT}`"),
+            count => format!("{count} `{OBJECT}`"),
+        };
+        let hint = format!("write `{OBJECT}` once, in place of the class, as in `scratched {OBJECT}`");
+        Err(self.fault(format!("state phrase `{phrase}` has {found}"), value.span()).hint(hint))
+    }
+
+    fn threshold(&self, value: &Value) -> Result<f32> {
+        let number: Option<f32> = match value.get_ref() {
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|whole| whole as f32),
+            _ => return Err(self.wrong(&THRESHOLD, kind(value), value.span())),
+        };
+        let wrong = || self.wrong(&THRESHOLD, &format!("`{}`", &self.text[value.span()]), value.span());
+        number.filter(|number| number.is_finite()).ok_or_else(wrong)
+    }
+
+    fn unknown_key(&self, name: &Name) -> Error {
+        let names = KEYS.map(|key| key.name);
+        let hint = match nearest(name.get_ref(), names) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => format!("the keys of a profile are `{}`", names.join("`, `")),
+        };
+        self.fault(format!("unknown key `{}`", name.get_ref()), name.span()).hint(hint)
+    }
+
+    fn no_class(&self) -> Error {
+        let error = Error::new(Code::Config, "there is no `class`").context(format!("in `{}`", self.file));
+        error.hint(format!("say what is inspected, as in `{}`", CLASS.example))
+    }
+
+    /// A value that is not what its key wants; `found` says what it is.
+    fn wrong(&self, key: &Key, found: &str, at: Range<usize>) -> Error {
+        let message = format!("`{}` must be {}, not {found}", key.name, key.wants);
+        self.fault(message, at).hint(format!("write it as in `{}`", key.example))
+    }
+
+    fn fault(&self, message: String, at: Range<usize>) -> Error {
+        Error::new(Code::Config, message).context(self.place(at))
+    }
+
+    fn place(&self, at: Range<usize>) -> String {
+        let line = 1 + self.text.bytes().take(at.start).filter(|byte| *byte == b'\n').count();
+        format!("in `{}`, line {line}", self.file)
+    }
+}
+
+/// What a value is, with its article.
+fn kind(value: &Value) -> &'static str {
+    match value.get_ref() {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Profile {
+        Profile::parse(text, "p.toml").unwrap()
+    }
+
+    /// The refusal of a text as a user reads it.
+    fn refusal(code: Code, text: &str) -> String {
+        let error = Profile::parse(text, "p.toml").unwrap_err();
+        assert_eq!(error.code(), code, "{error:?}");
+        assert!(error.is_user());
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn a_profile_names_a_class_its_states_and_a_threshold() {
+        let text = "# line 3\r\nthreshold = 0.57\r\nclass = \"Metal nut\"\r\nnormal = [\"{o} without scratch\"]\r\n\
+                    anomalous = [\r\n  \"scratched {o}\", # most often\r\n  \"{o} with a dent\",\r\n]\r\n";
+        let class = Class {
+            name: "metal_nut".into(),
+            normal: vec!["{o} without scratch".into()],
+            anomalous: vec!["scratched {o}".into(), "{o} with a dent".into()],
+        };
+        assert_eq!(parse(text), Profile { class, threshold: Some(0.57) });
+        assert_eq!(parse(&format!("\u{feff}{text}")), parse(text), "a byte-order mark is no text");
+    }
+
+    #[test]
+    fn all_but_the_class_may_be_left_out() {
+        assert_eq!(parse("class = '齿轮 🔩'"), Profile { class: Class::named("齿轮 🔩").unwrap(), threshold: None });
+    }
+
+    #[test]
+    fn a_threshold_is_any_finite_number() {
+        let threshold = |number: &str| parse(&format!("class = 'x'\nthreshold = {number}")).threshold;
+        assert_eq!(threshold("-2"), Some(-2.0));
+        assert_eq!(threshold("0x10"), Some(16.0));
+        assert_eq!(threshold("1_000.5e-1"), Some(100.05));
+    }
+
+    #[test]
+    fn shipped_states_come_with_a_profile_that_has_phrases() {
+        assert!(parse("class = 'pcb1'\nthreshold = 0.5\nnormal = []").class.anomalous.is_empty());
+        let profile = parse("class = 'pcb1'\nanomalous = ['scratched {o}']");
+        assert_eq!(profile.class.anomalous, ["{o} with missing part", "scratched {o}"]);
+    }
+
+    #[test]
+    fn an_unknown_key_meets_the_nearest_known_one() {
+        assert_eq!(
+            refusal(Code::Config, "class = 'x'\n\nanomalus = ['a {o}']"),
+            "unknown key `anomalus`\n  in `p.toml`, line 3\n\nhint: did you mean `anomalous`?"
+        );
+        assert_eq!(
+            refusal(Code::Config, "[camera]\nexposure = 3"),
+            "unknown key `camera`\n  in `p.toml`, line 1\n\nhint: the keys of a profile are `class`, `normal`, `anomalous`, `threshold`"
+        );
+    }
+
+    #[test]
+    fn of_two_faults_the_upper_is_reported() {
+        assert!(refusal(Code::Config, "colour = 'red'\nanomalous = 3").starts_with("unknown key `colour`\n  in `p.toml`, line 1\n"));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_meets_an_example() {
+        assert_eq!(
+            refusal(Code::Config, "class = 7"),
+            "`class` must be a string, not an integer\n  in `p.toml`, line 1\n\nhint: write it as in `class = \"bottle\"`"
+        );
+        assert_eq!(
+            refusal(Code::Config, "class = 'x'\nnormal = 'clean {o}'"),
+            "`normal` must be a list of strings, not a string\n  in `p.toml`, line 2\n\nhint: write it as in `normal = [\"{o} without scratch\"]`"
+        );
+        assert_eq!(
+            refusal(Code::Config, "class = 'x'\nanomalous = [\n  'a {o}',\n  true,\n]"),
+            "`anomalous` must be a list of strings, not a list with a boolean\n  in `p.toml`, line 4\n\n\
+             hint: write it as in `anomalous = [\"scratched {o}\", \"{o} with a dent\"]`"
+        );
+        assert_eq!(
+            refusal(Code::Config, "threshold = '0.5'"),
+            "`threshold` must be a finite number, not a string\n  in `p.toml`, line 1\n\nhint: write it as in `threshold = 0.57`"
+        );
+        for (value, kind) in [("1.5", "a float"), ("2020-01-01", "a date"), ("[1]", "a list"), ("{ a = 1 }", "a table")] {
+            let start = format!("`class` must be a string, not {kind}\n");
+            assert!(refusal(Code::Config, &format!("class = {value}")).starts_with(&start));
+        }
+    }
+
+    #[test]
+    fn a_threshold_that_is_not_finite_is_refused() {
+        for number in ["inf", "-nan", "1e39", "99999999999999999999"] {
+            assert_eq!(
+                refusal(Code::Config, &format!("class = 'x'\nthreshold = {number}")),
+                format!(
+                    "`threshold` must be a finite number, not `{number}`\n  in `p.toml`, line 2\n\nhint: write it as in `threshold = 0.57`"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_phrase_has_one_place_for_the_class() {
+        assert_eq!(
+            refusal(Code::Config, "class = 'x'\nanomalous = ['bent {o}',\n'scratched']"),
+            "state phrase `scratched` has no `{o}`\n  in `p.toml`, line 3\n\n\
+             hint: write `{o}` once, in place of the class, as in `scratched {o}`"
+        );
+        assert_eq!(
+            refusal(Code::Config, "normal = ['{o} on {o}']"),
+            "state phrase `{o} on {o}` has 2 `{o}`\n  in `p.toml`, line 1\n\n\
+             hint: write `{o}` once, in place of the class, as in `scratched {o}`"
+        );
+    }
+
+    #[test]
+    fn a_profile_without_a_class_is_refused() {
+        for text in ["", "threshold = 0.5"] {
+            assert_eq!(
+                refusal(Code::Config, text),
+                "there is no `class`\n  in `p.toml`\n\nhint: say what is inspected, as in `class = \"bottle\"`"
+            );
+        }
+    }
+
+    #[test]
+    fn text_that_cannot_stand_in_a_prompt_is_refused_where_it_stands() {
+        assert_eq!(
+            refusal(Code::Prompt, "\nclass = ' '"),
+            "the class name is empty\n  in `p.toml`, line 2\n\nhint: say what is inspected, as `bottle` or `metal nut`"
+        );
+        assert_eq!(
+            refusal(Code::Prompt, "class = 'x'\nnormal = ['''\nclean\n{o}''']"),
+            "a state phrase holds the control character U+000A\n  in `p.toml`, line 2\n\n\
+             hint: write it on one line, with spaces between words"
+        );
+    }
+
+    #[test]
+    fn what_is_not_toml_is_refused_with_its_line() {
+        for (text, why) in [
+            ("\nclass = \"bottle", "invalid basic string, expected `\"`"),
+            ("class = 'x'\nnormal = [", "unclosed array, expected `]`"),
+            ("class = 'x'\nclass = 'y'", "duplicate key"),
+            ("threshold = 0.5\nclass: bottle", "key with no value, expected `=`"),
+        ] {
+            assert_eq!(refusal(Code::Config, text), format!("not TOML: {why}\n  in `p.toml`, line 2"));
+        }
+        let deep = format!("class = {}", "[".repeat(100_000));
+        assert!(refusal(Code::Config, &deep).starts_with("not TOML: "), "and does not exhaust the stack");
+    }
+}
