@@ -1,15 +1,18 @@
-"""Writes tests/golden/clip/: what open_clip computes at tiny sizes.
+"""Writes tests/golden/clip/: what open_clip and transformers compute at tiny sizes.
 
-    python tools/golden_clip.py [tiny]
+    python tools/golden_clip.py [tiny] [hf] [clipseg]
 
 Weights are seeded and exact in f16; goldens record versions and seed. Snapshots have the names and contents of published ones.
 """
 
+import json
 import sys
 
 import open_clip
 import torch
-from safetensors.torch import save_file
+import torch.nn.functional as F
+import transformers
+from safetensors.torch import load_file, save_file
 
 import clip_reference as reference
 from golden import GOLDEN, LARGEST, ROOT, SEED
@@ -22,6 +25,12 @@ def save(name, tensors, metadata):
     assert all(value.isfinite().all() for value in tensors.values()), name
     common = {"script": "tools/golden_clip.py", "torch": torch.__version__, "open_clip": open_clip.__version__, "seed": str(SEED)}
     save_file(tensors, path, metadata | common)
+    data = path.read_bytes()
+    # safetensors writes metadata in any order; sorted, a second run writes the same bytes.
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    path.write_bytes(data[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(end - 8) + data[end:])
     report(path)
 
 
@@ -41,11 +50,16 @@ def prompts(lengths, context, vocabulary):
     return ids
 
 
+def tiny_model(config):
+    """A network whose weights depend on nothing but its configuration."""
+    torch.manual_seed(SEED)
+    return reference.redraw(reference.build(config))
+
+
 def tiny():
     """Two snapshots in open_clip's naming, and what their towers make of random inputs."""
     for name, config in [("tiny", reference.tiny_config()), ("tiny_odd", reference.tiny_odd_config())]:
-        torch.manual_seed(SEED)
-        model = reference.redraw(reference.build(config))
+        model = tiny_model(config)
         folder = GOLDEN / "clip" / name
         reference.save_snapshot(folder, model, config)
         report(folder / "open_clip_model.safetensors")
@@ -55,7 +69,8 @@ def tiny():
         ids = prompts([2, 3, 5, context - 1, context], context, text["vocab_size"])
         ids[2, 1] = 0  # The padding is also a word.
         tensors = {
-            "pixel_values": pixels, "image_embeds": reference.image_embeds(model, pixels), "patch_tokens": reference.patch_tokens(model, pixels),
+            "pixel_values": pixels,
+            "image_embeds": reference.image_embeds(model, pixels), "patch_tokens": reference.patch_tokens(model, pixels),
             "windows_2": reference.windows(model, pixels, 2), "windows_3": reference.windows(model, pixels, 3),
             "input_ids": ids, "text_embeds": reference.text_embeds(model, ids),
         }
@@ -75,8 +90,137 @@ def check_towers(model, pixels, tensors):
     torch.testing.assert_close(reference.windows(model, pixels, grid)[:, 0], tensors["image_embeds"])
 
 
+def hf_block(source, target, state):
+    """Names of one transformer block, open_clip's to transformers'; the joint projection falls into query, key and value."""
+    for kind in ("weight", "bias"):
+        parts = state[f"{source}.attn.in_proj_{kind}"].chunk(3)
+        for letter, part in zip("qkv", parts):
+            yield f"{target}.self_attn.{letter}_proj.{kind}", part
+        for ours, theirs in [("attn.out_proj", "self_attn.out_proj"), ("ln_1", "layer_norm1"), ("ln_2", "layer_norm2"),
+                             ("mlp.c_fc", "mlp.fc1"), ("mlp.c_proj", "mlp.fc2")]:
+            yield f"{target}.{theirs}.{kind}", state[f"{source}.{ours}.{kind}"]
+
+
+def hf_state(state, vision_layers, text_layers):
+    """State of an open_clip network under the names of transformers' CLIPModel; the two projections are transposed."""
+    yield "logit_scale", state["logit_scale"]
+    yield "visual_projection.weight", state["visual.proj"].T
+    yield "text_projection.weight", state["text_projection"].T
+    for ours, theirs in [("visual.class_embedding", "vision_model.embeddings.class_embedding"),
+                         ("visual.conv1.weight", "vision_model.embeddings.patch_embedding.weight"),
+                         ("visual.positional_embedding", "vision_model.embeddings.position_embedding.weight"),
+                         ("token_embedding.weight", "text_model.embeddings.token_embedding.weight"),
+                         ("positional_embedding", "text_model.embeddings.position_embedding.weight")]:
+        yield theirs, state[ours]
+    for kind in ("weight", "bias"):
+        for ours, theirs in [("visual.ln_pre", "vision_model.pre_layrnorm"), ("visual.ln_post", "vision_model.post_layernorm"),
+                             ("ln_final", "text_model.final_layer_norm")]:
+            yield f"{theirs}.{kind}", state[f"{ours}.{kind}"]
+    for at in range(vision_layers):
+        yield from hf_block(f"visual.transformer.resblocks.{at}", f"vision_model.encoder.layers.{at}", state)
+    for at in range(text_layers):
+        yield from hf_block(f"transformer.resblocks.{at}", f"text_model.encoder.layers.{at}", state)
+
+
+def save_pretrained(name, model):
+    """Writes `config.json` and `model.safetensors` in f16, as transformers does."""
+    folder = GOLDEN / "clip" / name
+    model.half().save_pretrained(folder)
+    report(folder / "model.safetensors")
+    model.float()
+
+
+def hf():
+    """The snapshot `tiny` under transformers' names: the same network, so `tiny_forward` holds for both."""
+    cfg = reference.tiny_config()["model_cfg"]
+    vision, text = cfg["vision_cfg"], cfg["text_cfg"]
+    vision_config = {"image_size": vision["image_size"], "patch_size": vision["patch_size"], "hidden_size": vision["width"],
+                     "intermediate_size": 4 * vision["width"], "num_hidden_layers": vision["layers"],
+                     "num_attention_heads": vision["width"] // vision["head_width"], "hidden_act": "gelu",
+                     "projection_dim": cfg["embed_dim"]}
+    text_config = {"vocab_size": text["vocab_size"], "max_position_embeddings": text["context_length"], "hidden_size": text["width"],
+                   "intermediate_size": 4 * text["width"], "num_hidden_layers": text["layers"], "num_attention_heads": text["heads"],
+                   "hidden_act": "gelu", "projection_dim": cfg["embed_dim"],
+                   "bos_token_id": text["vocab_size"] - 2, "eos_token_id": text["vocab_size"] - 1}
+    config = transformers.CLIPConfig(vision_config=vision_config, text_config=text_config, projection_dim=cfg["embed_dim"])
+    model = transformers.CLIPModel(config).eval()
+    model.load_state_dict(dict(hf_state(tiny_model(reference.tiny_config()).state_dict(), vision["layers"], text["layers"])))
+    save_pretrained("hf_tiny", model)
+    golden = load_file(GOLDEN / "clip" / "tiny_forward.safetensors")
+    with torch.no_grad():
+        ours = model(input_ids=golden["input_ids"], pixel_values=golden["pixel_values"])
+    torch.testing.assert_close(ours.image_embeds, F.normalize(golden["image_embeds"], dim=-1))
+    torch.testing.assert_close(ours.text_embeds, F.normalize(golden["text_embeds"], dim=-1))
+    torch.testing.assert_close(ours.vision_model_output.last_hidden_state[:, 1:], golden["patch_tokens"])
+
+
+def clipseg():
+    """Two ClipSeg snapshots in transformers' naming, which differ in the last layers of the decoder, and their logits.
+
+    Positions are learned on a 3×3 grid and read on 4×4: transformers keeps the class token's row and interpolates the others with
+    `F.interpolate(mode="bicubic", align_corners=False)`, without antialias (a = −0.75); on the learned grid it does nothing.
+    `hidden_act` in the configuration is that of the towers; the decoder's own blocks normalise after the sum and use ReLU,
+    whatever `decoder_hidden_act` says. The condition is `text_embeds`, not normalised, of prompts 2 and 0. The text tower pools
+    at the first `eos_token_id`, or at the largest id where that is 2, as in published checkpoints; here the end is the largest.
+    The refined decoder enlarges by (patch / 4)², which is the patch of published checkpoints, 16, but half the frame at 8.
+    """
+    vision = {"hidden_size": 12, "intermediate_size": 24, "num_hidden_layers": 4, "num_attention_heads": 3, "image_size": 24,
+              "patch_size": 8, "hidden_act": "quick_gelu"}
+    text = {"vocab_size": 64, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "max_position_embeddings": 16, "hidden_act": "quick_gelu", "bos_token_id": 62, "eos_token_id": 63}
+    pixels, ids = torch.randn(2, 3, 32, 32), prompts([4, 9, 16], 16, 64)
+    tensors = {"pixel_values": pixels, "input_ids": ids}
+    for name, refined in [("clipseg_tiny", False), ("clipseg_tiny_refined", True)]:
+        torch.manual_seed(SEED)
+        config = transformers.CLIPSegConfig(
+            vision_config=vision, text_config=text, projection_dim=20, extract_layers=[0, 1, 2], reduce_dim=16,
+            decoder_num_attention_heads=4, decoder_intermediate_size=32, use_complex_transposed_convolution=refined)
+        model = transformers.CLIPSegForImageSegmentation(config)
+        torch.manual_seed(SEED)
+        reference.redraw(model)
+        save_pretrained(name, model)
+        with torch.no_grad():
+            embeds = model.clip.get_text_features(ids).pooler_output
+            conditional = embeds[[2, 0]]
+            logits = model(pixel_values=pixels, conditional_embeddings=conditional).logits
+            torch.testing.assert_close(logits, model(pixel_values=pixels, input_ids=ids[[2, 0]]).logits)
+        torch.testing.assert_close(logits, plain_clipseg(model, pixels, conditional))
+        assert torch.equal(tensors.setdefault("text_embeds", embeds), embeds), "both snapshots hold the same towers"
+        tensors |= {"conditional": conditional, "logits_refined" if refined else "logits": logits}
+        print(f"  {name}: logits {tuple(logits.shape)} {logits.min():.3f} … {logits.max():.3f}")
+    save("clip/clipseg_forward", tensors, {"transformers": transformers.__version__})
+
+
+@torch.no_grad()
+def plain_clipseg(model, pixels, conditional):
+    """The same logits, step by step: says which blocks are read and in which order."""
+    vision, decoder = model.clip.vision_model, model.decoder
+    x = vision.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
+    grid = round(x.shape[1] ** 0.5)
+    positions = vision.embeddings.position_embedding.weight
+    learned = round((len(positions) - 1) ** 0.5)
+    places = positions[1:].reshape(1, learned, learned, -1).permute(0, 3, 1, 2)
+    places = F.interpolate(places, (grid, grid), mode="bicubic", align_corners=False)[0].flatten(1).T
+    first = (vision.embeddings.class_embedding + positions[0]).expand(len(x), 1, -1)
+    x = vision.pre_layrnorm(torch.cat([first, x + places], 1))
+    outputs = []
+    for layer in vision.encoder.layers:
+        x = layer(x, None)
+        outputs.append(x)
+    read = [outputs[at] for at in model.config.extract_layers][::-1]                   # the deepest first
+    joined = 0
+    for at, (activation, reduce, layer) in enumerate(zip(read, decoder.reduces, decoder.layers)):
+        joined = reduce(activation) + joined
+        if at == 0:
+            joined = decoder.film_mul(conditional)[:, None] * joined + decoder.film_add(conditional)[:, None]
+        attended = layer.layer_norm1(joined + layer.self_attn(joined)[0])
+        joined = layer.layer_norm2(attended + layer.mlp.fc2(F.relu(layer.mlp.fc1(attended))))
+    patches = joined[:, 1:].transpose(1, 2).unflatten(2, (grid, grid))
+    return decoder.transposed_convolution(patches)[:, 0]
+
+
 def main():
-    parts = {"tiny": tiny}
+    parts = {"tiny": tiny, "hf": hf, "clipseg": clipseg}
     for name in sys.argv[1:] or parts:
         torch.manual_seed(SEED)
         parts[name]()
