@@ -1,12 +1,40 @@
-"""CLIP's two towers in plain PyTorch and in open_clip's snapshots: what `zsas-gpu` is compared with."""
+"""CLIP's two towers and the methods built on them, in plain PyTorch: what `zsas-gpu` is compared with.
+
+Networks run in f32, as users run them; what is made of their outputs is computed in f64. Photos are PIL images in RGB; maps come out in f32
+at the photo's own size. Methods take `prototypes` `[2, embed]`, unit rows: normal, anomalous.
+"""
 
 import json
 
+import numpy as np
 import open_clip
 import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+# WinCLIP's τ, as in its public reproductions; the paper names none.
+TEMPERATURE = 0.07
+# Scale of cosines in MaskCLIP's softmax and in the score that Trans-MM differentiates: the largest that CLIP learns.
+SCALE = 100.0
+# AlexNet's crops, 224 of 256 pixels.
+CROP = 224 / 256
+# Cells along either edge in image tiling; a tile is 2×2 cells.
+TILING_GRID = 6
+
+STATES = {
+    "normal": ["{}", "flawless {}", "perfect {}", "unblemished {}", "{} without flaw", "{} without defect", "{} without damage"],
+    "anomalous": ["damaged {}", "{} with flaw", "{} with defect", "{} with damage"],
+}
+TEMPLATES = [
+    "a cropped photo of the {}.", "a cropped photo of a {}.", "a close-up photo of a {}.", "a close-up photo of the {}.",
+    "a bright photo of a {}.", "a bright photo of the {}.", "a dark photo of the {}.", "a dark photo of a {}.",
+    "a jpeg corrupted photo of a {}.", "a jpeg corrupted photo of the {}.", "a blurry photo of the {}.", "a blurry photo of a {}.",
+    "a photo of a {}.", "a photo of the {}.", "a photo of a small {}.", "a photo of the small {}.", "a photo of a large {}.",
+    "a photo of the large {}.", "a photo of the {} for visual inspection.", "a photo of a {} for visual inspection.",
+    "a photo of the {} for anomaly detection.", "a photo of a {} for anomaly detection.",
+]
 
 
 def tiny_config():
@@ -115,3 +143,232 @@ def windows(model, pixels, k):
 def text_embeds(model, ids):
     """`[b, context]` → `[b, embed]`, not normalised, taken at the first largest id."""
     return model.encode_text(ids)
+
+
+# What WinCLIP makes of them (Jeong et al., CVPR 2023).
+
+
+def unit(rows):
+    """Rows of length 1, in f64."""
+    return F.normalize(rows.double(), dim=-1)
+
+
+def prompts(name):
+    """The compositional prompt ensemble of a class: 154 normal and 88 anomalous sentences."""
+    name = name.replace("_", " ")
+    return [[template.format(state.format(name)) for state in states for template in TEMPLATES] for states in STATES.values()]
+
+
+def prototypes(model, tokenizer, name):
+    """`[2, embed]`: the mean of unit embeddings, made a unit again."""
+    return torch.stack([unit(unit(text_embeds(model, tokenizer(sentences))).mean(0)) for sentences in prompts(name)])
+
+
+def anomaly(embeds, prototypes, temperature=TEMPERATURE):
+    """Probability of the anomalous prototype, `[…, embed]` → `[…]`."""
+    return torch.softmax(unit(embeds) @ prototypes.double().T / temperature, -1)[..., 1]
+
+
+def harmonic(scores, grid, k):
+    """Scores of k×k windows → `[grid, grid]`: harmonic mean over the windows that cover a patch; 0 where it is not finite."""
+    inverse, count = torch.zeros(grid * grid, dtype=torch.float64), torch.zeros(grid * grid, dtype=torch.float64)
+    for score, members in zip(scores.double(), window_members(grid, k)):
+        inverse[members] += 1 / score
+        count[members] += 1
+    return finite(count / inverse).reshape(grid, grid)
+
+
+def finite(values):
+    return torch.where(values.isfinite(), values, 0)
+
+
+def harmonic_of(*maps):
+    """Harmonic mean of maps and constants, cell by cell; 0 where it is not finite."""
+    return finite(len(maps) / sum(1 / values for values in maps))
+
+
+class Clip:
+    """A network together with the preprocessing of its snapshot."""
+
+    def __init__(self, model, config):
+        self.model, self.side, self.grid = model, model.visual.image_size[0], model.visual.grid_size[0]
+        self.mean, self.std = (torch.tensor(config["preprocess_cfg"][key])[:, None, None] for key in ("mean", "std"))
+
+    def pixels(self, photo):
+        """`[1, 3, side, side]`: squashed to the frame by Pillow's bicubic, not cropped."""
+        frame = np.array(photo.convert("RGB").resize((self.side, self.side), Image.BICUBIC))
+        return ((torch.from_numpy(frame).permute(2, 0, 1) / 255 - self.mean) / self.std)[None]
+
+    def image(self, photo):
+        """`[embed]`."""
+        return image_embeds(self.model, self.pixels(photo))[0]
+
+    def patches(self, photo):
+        """`[grid², width]`: raw output of the last block."""
+        return patch_tokens(self.model, self.pixels(photo))[0]
+
+    def windows(self, photo, k):
+        """`[(grid − k + 1)², embed]`."""
+        return windows(self.model, self.pixels(photo), k)[0]
+
+    def enlarge(self, cells, photo):
+        """A map of the grid → the frame → the photo's own size, bilinear."""
+        values = cells.float()[None, None]
+        for size in [(self.side, self.side), (photo.height, photo.width)]:
+            values = F.interpolate(values, size, mode="bilinear", align_corners=False)
+        return values[0, 0]
+
+
+def winclip_cells(clip, photo, prototypes):
+    """`[grid, grid]` and the image score: harmonic mean over 2×2 windows, 3×3 windows and the whole image."""
+    image = anomaly(clip.image(photo), prototypes)
+    scales = [harmonic(anomaly(clip.windows(photo, k), prototypes), clip.grid, k) for k in (2, 3)]
+    return harmonic_of(*scales, image), image
+
+
+def winclip(clip, photo, prototypes):
+    """Zero-shot map and score; the score is that of the whole image, not the map's maximum."""
+    cells, score = winclip_cells(clip, photo, prototypes)
+    return clip.enlarge(cells, photo), score
+
+
+def association(query, memory):
+    """½ (1 − largest cosine with the memory), per row."""
+    return (0.5 * (1 - (unit(query) @ unit(memory).T).amax(-1))).clamp(min=0)
+
+
+def visual_cells(clip, photo, references):
+    """`[grid, grid]`, M^W: mean of the associations of patches, 2×2 windows and 3×3 windows with all places of all references."""
+    patches = association(clip.patches(photo), torch.cat([clip.patches(reference) for reference in references]))
+    maps = [patches.reshape(clip.grid, clip.grid)]
+    for k in (2, 3):
+        distances = association(clip.windows(photo, k), torch.cat([clip.windows(reference, k) for reference in references]))
+        maps.append(harmonic(distances, clip.grid, k))
+    return sum(maps) / 3
+
+
+def winclip_plus(clip, photo, references, prototypes):
+    """Few-shot map M̄0 + M^W, and score ½ (score of the whole image + maximum of M^W on the grid)."""
+    language, score = winclip_cells(clip, photo, prototypes)
+    visual = visual_cells(clip, photo, references)
+    return clip.enlarge(language + visual, photo), (score + visual.max()) / 2
+
+
+def tile_crops(photo):
+    """Squares of the shorter edge S, every ⌊0.8·S⌋ along the longer edge.
+
+    A tile that would reach the end or pass it is moved to end there, so the last may come twice.
+    """
+    width, height = photo.size
+    side, length = min(photo.size), max(photo.size)
+    for start in range(0, length, max(side * 4 // 5, 1)):
+        start = min(start, length - side)
+        left, top = (start, 0) if width >= height else (0, start)
+        yield photo.crop((left, top, left + side, top + side))
+
+
+def five_crops(photo):
+    """Four corners and the centre, 224/256 of either edge, rounded half to even."""
+    width, height = photo.size
+    w, h = round(CROP * width), round(CROP * height)
+    right, bottom = width - w, height - h
+    for left, top in [(0, 0), (right, 0), (0, bottom), (right, bottom), (right // 2, bottom // 2)]:
+        yield photo.crop((left, top, left + w, top + h))
+
+
+def ten_crops(photo):
+    """Five crops, and the same mirrored left to right before they are resized."""
+    crops = list(five_crops(photo))
+    return crops + [ImageOps.mirror(crop) for crop in crops]
+
+
+CROPS = {"tile": tile_crops, "five": five_crops, "ten": ten_crops}
+
+
+def crops_score(clip, photo, prototypes, kind):
+    """Mean of the crops' probabilities; every crop is squashed to the frame on its own."""
+    return torch.stack([anomaly(clip.image(crop), prototypes) for crop in CROPS[kind](photo)]).mean()
+
+
+# Baselines on the same network.
+
+
+def clip_ac(clip, photo, prototypes):
+    """CLIP-AC: probability of the anomalous text for the whole image."""
+    return anomaly(clip.image(photo), prototypes)
+
+
+def last_input(model, pixels):
+    """`[b, 1 + n, width]`: input of the last block."""
+    tokens = model.visual.ln_pre(positioned(model, pixels))
+    for block in model.visual.transformer.resblocks[:-1]:
+        tokens = block(tokens)
+    return tokens
+
+
+def query_key_value(block, tokens):
+    """Three of `[b, n, width]`: the joint projection of the normalised tokens."""
+    return F.linear(block.ln_1(tokens), block.attn.in_proj_weight, block.attn.in_proj_bias).chunk(3, -1)
+
+
+def per_cell(clip, photo, scores):
+    """A map from the patches' scores, and its largest cell."""
+    cells = scores.reshape(clip.grid, clip.grid)
+    return clip.enlarge(cells, photo), cells.max()
+
+
+@torch.no_grad()
+def maskclip(clip, photo, prototypes, reading):
+    """MaskCLIP (Zhou et al., ECCV 2022): each patch keeps its own value in place of the last block's attention.
+
+    `released` goes on through the block's residuals and MLP, as the public code does; `paper` projects the value at once.
+    """
+    block = clip.model.visual.transformer.resblocks[-1]
+    tokens = last_input(clip.model, clip.pixels(photo))
+    values = block.attn.out_proj(query_key_value(block, tokens)[2])
+    if reading == "released":
+        values = values + tokens
+        values = values + block.mlp(block.ln_2(values))
+    embeds = project(clip.model, values)[0, 1:]
+    return per_cell(clip, photo, anomaly(embeds, prototypes, 1 / SCALE))
+
+
+def trans_mm(clip, photo, prototypes):
+    """Trans-MM (Chefer et al., ICCV 2021) on the last block: mean over heads of max(0, A · ∂S/∂A) at the class token's row.
+
+    S = 100 · cosine with the anomalous prototype. R = I + Ā, so that R[class, patches] = Ā[class, patches]. No min–max normalisation.
+    """
+    block = clip.model.visual.transformer.resblocks[-1]
+    with torch.no_grad():
+        tokens = last_input(clip.model, clip.pixels(photo))
+        query, key, value = (part.unflatten(-1, (block.attn.num_heads, -1)).transpose(1, 2) for part in query_key_value(block, tokens))
+        attention = torch.softmax(query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5, -1)    # [1, heads, 1 + n, 1 + n]
+    attention.requires_grad_()
+    tokens = tokens + block.attn.out_proj((attention @ value).transpose(1, 2).flatten(2))
+    tokens = tokens + block.mlp(block.ln_2(tokens))
+    embed = project(clip.model, tokens)[0, 0]
+    similarity = SCALE * unit(embed) @ prototypes[1].double()
+    gradient, = torch.autograd.grad(similarity, attention)
+    relevance = (attention * gradient).clamp(min=0).mean(1)[0, 0, 1:].detach()
+    return per_cell(clip, photo, relevance.double())
+
+
+@torch.no_grad()
+def patch_token(clip, photo, prototypes):
+    """Patch tokens through `ln_post` and `proj`, held against the texts: the paper's own weak baseline."""
+    return per_cell(clip, photo, anomaly(project(clip.model, clip.patches(photo)), prototypes))
+
+
+def image_tiles(photo):
+    """Row by row, every 2×2 block of the photo's 6×6 cells; borders of cells are rounded half to even."""
+    columns, rows = ([round(at * length / TILING_GRID) for at in range(TILING_GRID + 1)] for length in photo.size)
+    steps = range(TILING_GRID - 1)
+    return [photo.crop((columns[j], rows[i], columns[j + 2], rows[i + 2])) for i in steps for j in steps]
+
+
+def image_tiling(clip, photo, prototypes):
+    """Tiles of the photo itself in place of windows over its tokens, combined with the whole image; the score is the latter's."""
+    image = anomaly(clip.image(photo), prototypes)
+    tiles = torch.stack([anomaly(clip.image(tile), prototypes) for tile in image_tiles(photo)])
+    cells = harmonic_of(harmonic(tiles, TILING_GRID, 2), image)
+    return clip.enlarge(cells, photo), image

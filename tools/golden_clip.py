@@ -1,6 +1,6 @@
-"""Writes tests/golden/clip/: what open_clip and transformers compute at tiny sizes.
+"""Writes tests/golden/clip/ and tests/golden/methods/: what open_clip, transformers and plain PyTorch make of tiny networks.
 
-    python tools/golden_clip.py [tiny] [hf] [clipseg]
+    python tools/golden_clip.py [tiny] [hf] [clipseg] [methods]
 
 Weights are seeded and exact in f16; goldens record versions and seed. Snapshots have the names and contents of published ones.
 """
@@ -12,10 +12,14 @@ import open_clip
 import torch
 import torch.nn.functional as F
 import transformers
+from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 
 import clip_reference as reference
 from golden import GOLDEN, LARGEST, ROOT, SEED
+
+# Half the distance of the two prototypes of the goldens, relative to what they have in common.
+APART = 0.1
 
 
 def save(name, tensors, metadata):
@@ -219,8 +223,74 @@ def plain_clipseg(model, pixels, conditional):
     return decoder.transposed_convolution(patches)[:, 0]
 
 
+def photos():
+    """Photos of various sizes and shapes cut from the textile: the query, four references, and an elongated query in colour."""
+    folder = GOLDEN / "methods"
+    textile = Image.open(folder / "textile.png")
+    cut = {
+        "reference_1": textile.crop((0, 0, 64, 64)).point(lambda value: value * 3 // 4),
+        "reference_2": ImageOps.mirror(textile.crop((100, 10, 180, 60))),
+        "reference_3": ImageOps.colorize(ImageOps.posterize(textile.crop((190, 90, 231, 150)), 4), (0, 20, 40), (255, 230, 200)),
+        "reference_4": ImageOps.flip(textile.crop((40, 100, 117, 147))),
+        "wide": ImageOps.colorize(ImageOps.posterize(textile.crop((20, 150, 170, 210)), 4), (30, 0, 60), (255, 240, 150), (150, 100, 90)),
+    }
+    for name, photo in cut.items():
+        photo.save(folder / f"{name}.png", optimize=True)
+        report(folder / f"{name}.png")
+    return [Image.open(folder / f"{name}.png").convert("RGB") for name in ["textile", *cut]]
+
+
+def check_harmonic():
+    """The example of a 3×3 grid that can be followed by hand."""
+    found = reference.harmonic(torch.tensor([1, 0.75, 0.5, 0.25]), 3, 2)
+    expected = torch.tensor([[1, 6 / 7, 0.75], [2 / 3, 0.48, 0.375], [0.5, 1 / 3, 0.25]], dtype=torch.float64)
+    torch.testing.assert_close(found, expected)
+
+
+def methods():
+    """WinCLIP, WinCLIP+, multi-crop scores and the baselines with the snapshot `tiny`; maps at every fifth pixel.
+
+    The prototypes lie close together, as those of a trained network do: the scores of random ones would sit at 0 and 1.
+    """
+    check_harmonic()
+    config = reference.tiny_config()
+    clip = reference.Clip(tiny_model(config), config)
+    torch.manual_seed(SEED)
+    common, apart = reference.unit(torch.randn(2, config["model_cfg"]["embed_dim"]))
+    prototypes = reference.unit(torch.stack([common - APART * apart, common + APART * apart])).float()
+    textile, *references, wide = photos()
+    scores = {f"crops_{kind}_score": reference.crops_score(clip, wide, prototypes, kind) for kind in reference.CROPS}
+    save_methods("winclip", prototypes, scores, {
+        "winclip": reference.winclip(clip, textile, prototypes),
+        "winclip_plus_1": reference.winclip_plus(clip, textile, references[:1], prototypes),
+        "winclip_plus_4": reference.winclip_plus(clip, textile, references, prototypes),
+        "wide_winclip": reference.winclip(clip, wide, prototypes),
+        "wide_winclip_plus_4": reference.winclip_plus(clip, wide, references, prototypes),
+    })
+    save_methods("clip_baselines", prototypes, {"clip_ac_score": reference.clip_ac(clip, textile, prototypes)}, {
+        "maskclip_released": reference.maskclip(clip, textile, prototypes, "released"),
+        "maskclip_paper": reference.maskclip(clip, textile, prototypes, "paper"),
+        "trans_mm": reference.trans_mm(clip, textile, prototypes),
+        "patch_token": reference.patch_token(clip, textile, prototypes),
+        "image_tiling": reference.image_tiling(clip, textile, prototypes),
+        "wide_image_tiling": reference.image_tiling(clip, wide, prototypes),
+    })
+
+
+def save_methods(name, prototypes, scores, results):
+    """Writes the prototypes, single scores, and a thinned map and a score of every result; shows how far they spread."""
+    tensors = {"prototypes": prototypes} | {key: score[None] for key, score in scores.items()}
+    for key, score in scores.items():
+        print(f"  {key}: {score:.6f}")
+    for key, (map, score) in results.items():
+        assert map.std() > 5e-3, f"{key} is flat"
+        print(f"  {key} {tuple(map.shape)}: {map.min():.4f} … {map.max():.4f}, spread {map.std():.4f}, score {score:.6f}")
+        tensors |= {f"{key}_map": map[::5, ::5], f"{key}_score": score[None]}
+    save(f"methods/{name}", tensors, {"weights": "clip/tiny"})
+
+
 def main():
-    parts = {"tiny": tiny, "hf": hf, "clipseg": clipseg}
+    parts = {"tiny": tiny, "hf": hf, "clipseg": clipseg, "methods": methods}
     for name in sys.argv[1:] or parts:
         torch.manual_seed(SEED)
         parts[name]()
