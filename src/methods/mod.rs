@@ -4,6 +4,7 @@ mod profile;
 pub mod prompts;
 mod saliency;
 mod utad;
+pub mod winclip;
 
 use std::time::Duration;
 

@@ -115,7 +115,6 @@ impl ImageTower {
     }
 
     /// Class and patch tokens with their positions, normalised, ready for the blocks: `pixels` `[b, 3, s, s]` → `[b·(1 + n), width]`.
-    #[track_caller]
     pub fn embed_tokens<'g>(&self, pixels: Tensor<'g>) -> Tensor<'g> {
         let graph = pixels.graph();
         let [batch, _, height, width] = pixels.shape().axes();
@@ -130,12 +129,11 @@ impl ImageTower {
             .reshape([1 + batch * (tokens - 1), dim]);
         let of_image = |image: usize| std::iter::once(0).chain((0..tokens - 1).map(move |patch| 1 + image * (tokens - 1) + patch));
         let x = if batch == 1 { joined } else { joined.gather(&(0..batch).flat_map(of_image).collect::<Vec<usize>>()) };
-        let x = x + graph.weight(&self.positional_embedding);
-        self.ln_pre.forward(x)
+        let x = x.reshape([batch, tokens, dim]) + graph.weight(&self.positional_embedding);
+        self.ln_pre.forward(x.reshape([batch * tokens, dim]))
     }
 
     /// Embeddings and patch tokens of whole photos: `pixels` `[b, 3, s, s]`.
-    #[track_caller]
     pub fn forward<'g>(&self, pixels: Tensor<'g>) -> Embedded<'g> {
         self.forward_windows(pixels, &[]).0
     }
@@ -145,7 +143,6 @@ impl ImageTower {
     /// A window is a list of patches; its tokens are those of the photo, positions included, and the class token before them. Patches
     /// outside are left out, not masked: all windows and photos run as one batch of sequences of different lengths (Jeong et al. 2023, §4.2;
     /// `ln_pre` acts on each token alone, so it may come before the choice).
-    #[track_caller]
     pub fn forward_windows<'g>(&self, pixels: Tensor<'g>, windows: &[Vec<Vec<usize>>]) -> (Embedded<'g>, Vec<Tensor<'g>>) {
         let batch = pixels.shape().sizes()[0];
         let tokens = self.tokens_per_image();
@@ -186,7 +183,6 @@ impl ImageTower {
     }
 
     /// From tokens after the last block to the space shared with text: `[rows, width]` → `[rows, embed]`.
-    #[track_caller]
     pub fn project<'g>(&self, tokens: Tensor<'g>) -> Tensor<'g> {
         self.ln_post.forward(tokens).matmul(tokens.graph().weight(&self.proj), Epilogue::default())
     }

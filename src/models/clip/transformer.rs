@@ -24,9 +24,9 @@ pub struct Block {
     pub attn: SelfAttention,
     /// Before the MLP.
     pub ln_2: LayerNorm,
-    /// `[dim]` → `[4·dim]`.
+    /// `[dim]` → `[hidden]`, in published towers 4·dim.
     pub c_fc: Linear,
-    /// `[4·dim]` → `[dim]`.
+    /// `[hidden]` → `[dim]`.
     pub c_proj: Linear,
     /// Between the two.
     pub activation: Activation,
@@ -67,6 +67,7 @@ impl Block {
     fn load(weights: &Scope, naming: Naming, dim: usize, heads: usize, activation: Activation) -> Result<Block> {
         match naming {
             Naming::OpenClip => {
+                let [hidden, _] = weights.sizes("mlp.c_fc.weight")?;
                 let attn = weights.at("attn");
                 let in_proj =
                     Linear::new(attn.weight("in_proj_weight", [3 * dim, dim])?.transposed(), Some(attn.weight("in_proj_bias", [3 * dim])?));
@@ -74,19 +75,22 @@ impl Block {
                     ln_1: LayerNorm::load(&weights.at("ln_1"), dim, EPS)?,
                     attn: SelfAttention { in_proj, out_proj: Linear::load(&attn.at("out_proj"), dim, dim)?, heads },
                     ln_2: LayerNorm::load(&weights.at("ln_2"), dim, EPS)?,
-                    c_fc: Linear::load(&weights.at("mlp.c_fc"), dim, 4 * dim)?,
-                    c_proj: Linear::load(&weights.at("mlp.c_proj"), 4 * dim, dim)?,
+                    c_fc: Linear::load(&weights.at("mlp.c_fc"), dim, hidden)?,
+                    c_proj: Linear::load(&weights.at("mlp.c_proj"), hidden, dim)?,
                     activation,
                 })
             }
-            Naming::Transformers => Ok(Block {
-                ln_1: LayerNorm::load(&weights.at("layer_norm1"), dim, EPS)?,
-                attn: separate_projections(&weights.at("self_attn"), dim, heads)?,
-                ln_2: LayerNorm::load(&weights.at("layer_norm2"), dim, EPS)?,
-                c_fc: Linear::load(&weights.at("mlp.fc1"), dim, 4 * dim)?,
-                c_proj: Linear::load(&weights.at("mlp.fc2"), 4 * dim, dim)?,
-                activation,
-            }),
+            Naming::Transformers => {
+                let [hidden, _] = weights.sizes("mlp.fc1.weight")?;
+                Ok(Block {
+                    ln_1: LayerNorm::load(&weights.at("layer_norm1"), dim, EPS)?,
+                    attn: separate_projections(&weights.at("self_attn"), dim, heads)?,
+                    ln_2: LayerNorm::load(&weights.at("layer_norm2"), dim, EPS)?,
+                    c_fc: Linear::load(&weights.at("mlp.fc1"), dim, hidden)?,
+                    c_proj: Linear::load(&weights.at("mlp.fc2"), hidden, dim)?,
+                    activation,
+                })
+            }
         }
     }
 
@@ -104,7 +108,7 @@ impl Block {
     /// From the attended values on, row by row.
     pub fn finish<'g>(&self, x: Tensor<'g>, attended: Tensor<'g>) -> Tensor<'g> {
         let x = self.attn.out_proj.added_to(attended, x);
-        let hidden = self.c_fc.activated(self.ln_2.forward(x), self.activation); // [rows, 4·dim]
+        let hidden = self.c_fc.activated(self.ln_2.forward(x), self.activation); // [rows, hidden]
         self.c_proj.added_to(hidden, x)
     }
 }
