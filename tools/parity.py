@@ -1,42 +1,163 @@
-"""Compares `zsas-gpu forward wide-resnet` with timm at full size on random weights, layer by layer.
+"""Compares `zsas-gpu` with PyTorch at full size on random weights, and fails where they differ by more than rounding.
 
-    python tools/parity.py target/release/zsas-gpu [auto|reference|…]
+    python tools/parity.py target/release/zsas-gpu [DEVICE] [wide-resnet] [clip] [clip-quick] [winclip]
+
+DEVICE is auto (the default), reference, …; without names: wide-resnet. `clip` is ViT-B-16-plus-240, `clip-quick` ViT-B-16 with QuickGELU,
+as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, zero-shot and with one and four references. Weights are f16.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import open_clip
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from golden import redraw
+import clip_reference as reference
+import golden
 
 SEED, SIDE = 1, 256
+# Relative L2 of a network's output. Two orders of summation differ by some 1e-6 after twelve blocks.
+OUTPUT_LIMIT = 5e-5
+# Maps and scores, probabilities divided by τ = 0.07.
+METHOD_LIMIT = 1e-4
+PHOTOS = golden.GOLDEN / "methods"
+CLASS = "bottle"
+PROMPTS = ["a photo of a bottle.", "normal metal nut", "a jpeg corrupted photo of a damaged hazelnut for inspection.", "defect " * 90]
 
 
-def main():
-    program, device = Path(sys.argv[1]).resolve(), sys.argv[2] if len(sys.argv) > 2 else "auto"
-    torch.manual_seed(SEED)
-    model = redraw(timm.create_model("wide_resnet50_2", pretrained=False))
+class Comparison:
+    """Calls of one program on one device, and whether all stayed within their limits."""
+
+    def __init__(self, program, device, folder):
+        self.program, self.device, self.folder, self.failed = program, device, folder, False
+
+    def call(self, *arguments):
+        subprocess.run([self.program, *map(str, arguments), "--device", self.device], check=True)
+
+    def forward(self, network, weights, inputs):
+        """The named arrays that `forward` makes of named arrays."""
+        source, result = self.folder / "in.safetensors", self.folder / "out.safetensors"
+        save_file(inputs, source)
+        self.call("forward", network, "--weights", weights, "--inputs", source, "--outputs", result)
+        return load_file(result)
+
+    def report(self, name, distance, what, limit):
+        beyond = not distance <= limit  # NaN is beyond.
+        print(f"{name}: {what} {distance:.2e}{f', more than {limit}' if beyond else ''}", flush=True)
+        self.failed |= beyond
+
+    def outputs(self, ours, truth):
+        """Relative L2 of each output; shapes must agree."""
+        for name, expected in truth.items():
+            assert ours[name].shape == expected.shape, f"{name}: {tuple(ours[name].shape)}, expected {tuple(expected.shape)}"
+            distance = (ours[name] - expected).norm() / expected.norm()
+            self.report(f"{name} {tuple(expected.shape)}", distance.item(), "relative L2", OUTPUT_LIMIT)
+
+
+def wide_resnet(comparison):
+    """The four layers of Wide-ResNet-50-2, as timm computes them."""
+    model = golden.redraw(timm.create_model("wide_resnet50_2", pretrained=False))
     features = timm.create_model("wide_resnet50_2", pretrained=False, features_only=True, out_indices=(1, 2, 3, 4))
     features.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("fc.")})
     pixels = torch.randn(1, 3, SIDE, SIDE)
     with torch.no_grad():
         truth = features.eval()(pixels)
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "model.safetensors")
-        save_file({"pixel_values": pixels}, folder / "in.safetensors")
-        call = [program, "forward", "wide-resnet", "--weights", folder / "model.safetensors", "--inputs", folder / "in.safetensors",
-                "--outputs", folder / "out.safetensors", "--device", device]
-        subprocess.run(call, check=True)
-        ours = load_file(folder / "out.safetensors")
-    for number, layer in enumerate(truth, 1):
-        distance = (ours[f"layer{number}"] - layer).norm() / layer.norm()
-        print(f"layer{number} {tuple(layer.shape)}: relative L2 {distance:.2e}")
+    weights = comparison.folder / "model.safetensors"
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
+    ours = comparison.forward("wide-resnet", weights, {"pixel_values": pixels})
+    comparison.outputs(ours, {f"layer{number}": layer for number, layer in enumerate(truth, 1)})
+
+
+def random_clip(name):
+    """A network that open_clip knows by name, drawn anew, and the configuration of its snapshot."""
+    config = reference.snapshot_config(open_clip.get_model_config(name), reference.CLIP_MEAN, reference.CLIP_STD)
+    return reference.redraw(reference.build(config)), config
+
+
+def clip_forward(comparison, name):
+    """Both towers and the windows of a CLIP network, on random pixels and four prompts, the last of which is cut."""
+    model, config = random_clip(name)
+    side = config["model_cfg"]["vision_cfg"]["image_size"]
+    pixels = torch.randn(1, 3, side, side)
+    ids = open_clip.get_tokenizer(name)(PROMPTS)
+    weights = comparison.folder / name
+    reference.save_snapshot(weights, model, config)
+    image = {"image_embeds": reference.image_embeds(model, pixels), "patch_tokens": reference.patch_tokens(model, pixels)}
+    comparison.outputs(comparison.forward("clip-image", weights, {"pixel_values": pixels}), image)
+    windows = {f"windows_{k}": reference.windows(model, pixels, k) for k in (2, 3)}
+    comparison.outputs(comparison.forward("clip-windows", weights, {"pixel_values": pixels}), windows)
+    text = {"text_embeds": reference.text_embeds(model, ids)}
+    comparison.outputs(comparison.forward("clip-text", weights, {"input_ids": ids}), text)
+
+
+def tilt(model, prototypes):
+    """Adds to the projection of images an outer product that ends in the difference of the two prototypes.
+
+    Drawn at random, the prototypes have a cosine of 0.995 and images are at right angles to their difference: every score is 0.5 ± 0.01.
+    With it, that difference is a large part of every embedding, and differs between windows.
+    """
+    with torch.no_grad():
+        direction = reference.unit(prototypes[1] - prototypes[0]).float()
+        source = torch.randn(len(model.visual.proj))
+        model.visual.proj.copy_((model.visual.proj + source[:, None] * direction).half())
+
+
+def winclip(comparison):
+    """Maps and scores of WinCLIP and WinCLIP+ for an elongated photo, from the text prompts to the map at the photo's size."""
+    name = "ViT-B-16-plus-240"
+    model, config = random_clip(name)
+    prototypes = reference.prototypes(model, open_clip.get_tokenizer(name), CLASS)
+    tilt(model, prototypes)
+    weights = comparison.folder / f"{name}-tilted"
+    reference.save_snapshot(weights, model, config)
+    clip = reference.Clip(model, config)
+    query, *references = [PHOTOS / f"{photo}.png" for photo in ["wide", *(f"reference_{number}" for number in range(1, 5))]]
+    photo, *normal = [Image.open(path).convert("RGB") for path in (query, *references)]
+    truth = {0: reference.winclip(clip, photo, prototypes)}
+    truth |= {count: reference.winclip_plus(clip, photo, normal[:count], prototypes) for count in (1, 4)}
+    for count, (expected, score) in truth.items():
+        print(f"{count} references: map {expected.min():.4f} … {expected.max():.4f}, spread {expected.std():.4f}, score {score:.4f}")
+        output = comparison.folder / f"results_{count}"
+        given = [argument for path in references[:count] for argument in ("--normal", path)]
+        comparison.call("infer", query, "--method", "winclip+" if count else "winclip", "--class", CLASS, *given, "--weights", weights,
+                        "--save", "map", "--output", output, "--overwrite")
+        record, = records(output / "results.jsonl")
+        ours = torch.from_numpy(np.array(Image.open(output / record["map"]["file"])))
+        assert ours.shape == expected.shape, f"the map is {tuple(ours.shape)}, expected {tuple(expected.shape)}"
+        comparison.report(f"{count} references, map", (ours - expected).abs().max().item(), "largest difference", METHOD_LIMIT)
+        comparison.report(f"{count} references, score", abs(record["score"] - score.item()), "difference", METHOD_LIMIT)
+
+
+def records(path):
+    """The records of a JSON-lines file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+PARTS = {
+    "wide-resnet": wide_resnet,
+    "clip": lambda comparison: clip_forward(comparison, "ViT-B-16-plus-240"),
+    "clip-quick": lambda comparison: clip_forward(comparison, "ViT-B-16-quickgelu"),
+    "winclip": winclip,
+}
+
+
+def main():
+    program, device = Path(sys.argv[1]).resolve(), sys.argv[2] if len(sys.argv) > 2 else "auto"
+    failed = False
+    for name in sys.argv[3:] or ["wide-resnet"]:
+        torch.manual_seed(SEED)
+        with tempfile.TemporaryDirectory() as folder:
+            comparison = Comparison(program, device, Path(folder))
+            PARTS[name](comparison)
+        failed |= comparison.failed
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
