@@ -48,6 +48,8 @@ pub enum Code {
     Gpu,
     /// A shader that does not assemble or does not validate.
     Shader,
+    /// Reference photos, or a memory of them, that cannot be used.
+    Reference,
     /// A map that holds NaN.
     Nonfinite,
     /// A name or phrase that cannot stand in a prompt.
@@ -79,6 +81,7 @@ impl Code {
             Code::GpuTimeout => "gpu_timeout",
             Code::Gpu => "gpu",
             Code::Shader => "shader",
+            Code::Reference => "reference",
             Code::Nonfinite => "nonfinite",
             Code::Prompt => "prompt",
             Code::Config => "config",
@@ -145,6 +148,7 @@ impl Error {
                 | Code::Locked
                 | Code::Prompt
                 | Code::Config
+                | Code::Reference
         )
     }
 

@@ -103,6 +103,23 @@ impl Rgb {
     pub fn data(&self) -> &[u8] {
         &self.data
     }
+
+    /// The part of `width` × `height` pixels from (left, top) on; panics where that is empty or leaves the photo.
+    #[track_caller]
+    pub fn crop(&self, left: usize, top: usize, width: usize, height: usize) -> Rgb {
+        let fits = left + width <= self.width && top + height <= self.height;
+        assert!(fits, "a crop of {width}×{height} at ({left}, {top}) leaves a photo of {}×{}", self.width, self.height);
+        let rows = self.data.chunks_exact(self.width * CHANNELS).skip(top).take(height);
+        let data = rows.flat_map(|row| &row[left * CHANNELS..(left + width) * CHANNELS]).copied().collect();
+        Rgb::new(width, height, data)
+    }
+
+    /// Left and right exchanged.
+    pub fn mirrored(&self) -> Rgb {
+        let rows = self.data.chunks_exact(self.width * CHANNELS);
+        let data = rows.flat_map(|row| row.chunks_exact(CHANNELS).rev().flatten()).copied().collect();
+        Rgb::new(self.width, self.height, data)
+    }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
@@ -159,4 +176,17 @@ fn to_rgb8(image: DynamicImage) -> Result<DynamicImage> {
     };
     let rgb = image::RgbImage::from_raw(width, height, pixels);
     Ok(rgb.expect("three bytes were made of every pixel").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crop_keeps_its_pixels_and_a_mirror_turns_each_row() {
+        // Two rows of three pixels, each of one number: 1 2 3 / 4 5 6
+        let photo = Rgb::new(3, 2, (1..=6).flat_map(|x| [x; CHANNELS]).collect());
+        assert_eq!(photo.crop(1, 0, 2, 2).data(), [2, 2, 2, 3, 3, 3, 5, 5, 5, 6, 6, 6]);
+        assert_eq!(photo.mirrored().crop(0, 1, 3, 1).data(), [6, 6, 6, 5, 5, 5, 4, 4, 4]);
+    }
 }

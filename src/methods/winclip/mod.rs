@@ -1,5 +1,228 @@
-//! WinCLIP and WinCLIP+ (Jeong et al. 2023).
+//! WinCLIP and WinCLIP+ (Jeong et al. 2023): windows of a photo against language, and against what good photos look like.
 
+mod crops;
+mod memory;
 mod windows;
 
+use std::time::Instant;
+
+use crate::error::{Code, Error, Result};
+use crate::graph::{Epilogue, Graph, Tensor};
+use crate::image::{Preprocess, Rgb};
+use crate::kernels::Extreme;
+use crate::methods::language::{LEAST_NORM, PhotoScorer, TEMPERATURE, anomalous, class_probabilities, frame, prototype_weight, upsampled};
+use crate::methods::{Method, Reading, Scale, Scored, Stages, finite};
+use crate::models::clip::Clip;
+use crate::run::{Device, Program};
+use crate::tensor::{Array, DType, Precision};
+use crate::weights::Weight;
+
+pub use crops::MultiCrop;
+pub use memory::Memory;
 pub use windows::{SIDES, harmonic_map, harmonic_mean, windows};
+
+/// Rows of a memory that are compared at once: more would only make the similarities larger that are held until their maxima are known.
+const MEMORY_ROWS: usize = 4096;
+
+/// Columns of a memory are padded to a multiple of this, by repeating one of them, so that kernels load four at a time.
+const COLUMNS_TOGETHER: usize = 8;
+
+/// What a user chooses.
+#[derive(Clone, Debug)]
+pub struct WinClipOptions {
+    /// Which prompts the prototypes came from; the arithmetic is the same.
+    pub reading: Reading,
+    /// The views that decide the score in language.
+    pub multi_crop: MultiCrop,
+    /// How weights and activations are stored.
+    pub precision: Precision,
+}
+
+/// WinCLIP, or with a memory WinCLIP+, on one network and device.
+pub struct WinClip {
+    program: Program,
+    views: Option<PhotoScorer>,
+    frame: Preprocess,
+    grid: usize,
+    options: WinClipOptions,
+    /// Into how many parts the memory of each kind of feature is cut; empty without references.
+    parts: Vec<usize>,
+}
+
+/// The graph that both programs of this method begin with: `[grid², width]`, then `[windows, embed]` for each side, and the photo.
+struct Features<'g> {
+    photo: Tensor<'g>,
+    windows: Vec<Tensor<'g>>,
+    patches: Tensor<'g>,
+}
+
+impl<'g> Features<'g> {
+    fn record(graph: &'g Graph, clip: &Clip) -> Features<'g> {
+        let (side, grid) = (clip.image.image_size(), clip.image.grid());
+        let lists = SIDES.map(|side| windows(grid, side));
+        let (photo, windows) = clip.image.forward_windows(graph.input("pixels", [1, 3, side, side]), &lists);
+        Features { photo: photo.images, windows, patches: photo.patches.reshape([grid * grid, clip.image.width()]) }
+    }
+
+    /// What a memory keeps: patch tokens as the last block leaves them, then windows, as f32 rows of unit length.
+    fn unit(&self) -> Vec<Tensor<'g>> {
+        let all = std::iter::once(&self.patches).chain(&self.windows);
+        all.map(|rows| rows.cast(DType::F32).normalize_rows(LEAST_NORM)).collect()
+    }
+}
+
+impl Memory {
+    /// The features of good photos of the same kind of thing, of any sizes.
+    ///
+    /// `done` hears how many are through. Errors: a device fault.
+    pub fn remember(device: &Device, clip: &Clip, photos: &[Rgb], precision: Precision, mut done: impl FnMut(usize)) -> Result<Memory> {
+        check(clip)?;
+        let graph = Graph::new(precision);
+        let features = Features::record(&graph, clip).unit();
+        let program = Program::compile(device, &graph, &features)?;
+        let frame = frame(clip);
+        let mut references = Vec::new();
+        for photo in photos {
+            let mut kinds = program.run(&[&frame.apply(photo).0])?.into_iter();
+            let mut next = || finite(kinds.next().expect("a feature of each kind"), "the features of a reference");
+            references.push([next()?, next()?, next()?]);
+            done(references.len());
+        }
+        Ok(Memory::of(&references))
+    }
+}
+
+impl WinClip {
+    /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length.
+    ///
+    /// Errors: a device that cannot hold the network.
+    pub fn new(device: &Device, clip: &Clip, prototypes: &Array, memory: Option<&Memory>, options: WinClipOptions) -> Result<WinClip> {
+        check(clip)?;
+        let graph = Graph::new(options.precision);
+        let features = Features::record(&graph, clip);
+        let prototype = prototype_weight(prototypes);
+        let language = std::iter::once(&features.photo).chain(&features.windows);
+        let mut outputs: Vec<_> = language.map(|rows| class_probabilities(*rows, &prototype, TEMPERATURE)).collect();
+        let mut parts = Vec::new();
+        if let Some(memory) = memory {
+            for (rows, remembered) in features.unit().into_iter().zip(&memory.features) {
+                let before = outputs.len();
+                outputs.extend(largest_cosines(rows, remembered));
+                parts.push(outputs.len() - before);
+            }
+        }
+        let views = match options.multi_crop {
+            MultiCrop::None => None,
+            _ => Some(PhotoScorer::new(device, clip, prototypes, options.precision)?),
+        };
+        let program = Program::compile(device, &graph, &outputs)?;
+        Ok(WinClip { program, views, frame: frame(clip), grid: clip.image.grid(), options, parts })
+    }
+
+    fn has_references(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    /// M̄₀, the map in language: the harmonic mean over windows, then over scales, the whole photo being one of them.
+    fn language_map(&self, photo: f32, windows: &[Vec<f32>]) -> Vec<f64> {
+        let mut maps: Vec<Vec<f64>> = windows.iter().zip(SIDES).map(|(scores, side)| harmonic_map(scores, self.grid, side)).collect();
+        maps.push(vec![f64::from(photo); self.grid * self.grid]);
+        harmonic_mean(&maps)
+    }
+
+    /// M^W, the map of distances to the memory: the mean of those of patches, small and mid windows (equation 5).
+    fn reference_map(&self, distances: &[Vec<f32>]) -> Vec<f64> {
+        let of_patches = distances[0].iter().map(|&x| f64::from(x)).collect();
+        let of_windows = distances[1..].iter().zip(SIDES).map(|(distances, side)| harmonic_map(distances, self.grid, side));
+        let maps: Vec<Vec<f64>> = std::iter::once(of_patches).chain(of_windows).collect();
+        (0..self.grid * self.grid)
+            .map(|cell| maps.iter().map(|map| map[cell]).sum::<f64>() / maps.len() as f64)
+            .collect()
+    }
+
+    /// ½ (1 − cosine) of each feature to the nearest of the memory, for each kind, from the largest cosines with each part of it.
+    fn distances(&self, similarities: &[Array]) -> Vec<Vec<f32>> {
+        let mut rest = similarities;
+        let of_kind = |&count: &usize| {
+            let (parts, later) = rest.split_at(count);
+            rest = later;
+            let nearest = |row: usize| parts.iter().map(|part| part.data()[row]).fold(f32::NEG_INFINITY, f32::max);
+            (0..parts[0].data().len()).map(|row| (0.5 * (1.0 - nearest(row))).max(0.0)).collect()
+        };
+        self.parts.iter().map(of_kind).collect()
+    }
+
+    /// How likely the photo is anomalous in language: the mean over its views.
+    fn language_score(&self, photo: &Rgb, whole: f32) -> Result<f32> {
+        let Some(scorer) = &self.views else { return Ok(whole) };
+        let views = self.options.multi_crop.views(photo);
+        let scores = views.iter().map(|view| scorer.score(view)).collect::<Result<Vec<f32>>>()?;
+        Ok(scores.iter().sum::<f32>() / scores.len() as f32)
+    }
+}
+
+/// Refuses a tower of so few patches that a window does not fit.
+fn check(clip: &Clip) -> Result<()> {
+    let (grid, largest) = (clip.image.grid(), SIDES[SIDES.len() - 1]);
+    if grid >= largest {
+        return Ok(());
+    }
+    Err(Error::new(Code::WeightsMismatch, format!("WinCLIP's windows of {largest}×{largest} patches do not fit a tower of {grid}×{grid}")))
+}
+
+/// The largest cosine of each row with the rows of a memory, part by part of the memory: `[rows, d]` → f32 `[rows]` for each part.
+fn largest_cosines<'g>(rows: Tensor<'g>, memory: &Array) -> Vec<Tensor<'g>> {
+    let dim = memory.shape().cols();
+    let part = |rows_of_memory: &[f32]| {
+        let mut data = rows_of_memory.to_vec();
+        while !(data.len() / dim).is_multiple_of(COLUMNS_TOGETHER) {
+            data.extend_from_slice(&rows_of_memory[..dim]);
+        }
+        let part = Weight::from_array("memory", Array::new([data.len() / dim, dim], data)).transposed();
+        let cosines = rows.matmul(rows.graph().weight_f32(&part), Epilogue::default());
+        cosines.top_mean(Extreme::Largest, 1)
+    };
+    memory.data().chunks(MEMORY_ROWS * dim).map(part).collect()
+}
+
+impl Method for WinClip {
+    fn name(&self) -> &'static str {
+        if self.has_references() { "winclip+" } else { "winclip" }
+    }
+
+    fn reading(&self) -> Reading {
+        self.options.reading
+    }
+
+    /// Probabilities; WinCLIP+ adds distances in [0, 1], which rarely reach ½.
+    fn scale(&self) -> Scale {
+        Scale { range: [0.0, if self.has_references() { 1.5 } else { 1.0 }], level: None }
+    }
+
+    fn score(&self, photo: &Rgb) -> Result<Scored> {
+        let start = Instant::now();
+        let (pixels, geometry) = self.frame.apply(photo);
+        let preprocessed = Instant::now();
+        let outputs = self.program.run(&[&pixels])?;
+        let outputs = outputs
+            .into_iter()
+            .map(|output| finite(output, "an output of WinCLIP"))
+            .collect::<Result<Vec<Array>>>()?;
+        let whole = anomalous(&outputs[0])[0];
+        let language = self.language_score(photo, whole)?;
+        let computed = Instant::now();
+        let (windows, similarities) = outputs[1..].split_at(SIDES.len());
+        let windows: Vec<Vec<f32>> = windows.iter().map(anomalous).collect();
+        let mut cells = self.language_map(whole, &windows);
+        let mut score = language;
+        if self.has_references() {
+            let reference = self.reference_map(&self.distances(similarities));
+            let largest = reference.iter().copied().fold(0.0, f64::max);
+            cells.iter_mut().zip(&reference).for_each(|(cell, distance)| *cell += distance);
+            score = (0.5 * (f64::from(language) + largest)) as f32;
+        }
+        let map = upsampled(&cells, self.grid, &geometry);
+        let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
+        Ok(Scored { map, score, warnings: Vec::new(), stages })
+    }
+}

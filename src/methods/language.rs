@@ -1,0 +1,147 @@
+//! What the methods on CLIP share: the two prototypes, the scores against them, the frame of a photo, and the way from patches to pixels.
+
+use crate::error::Result;
+use crate::graph::{Epilogue, Graph, Tensor};
+use crate::image::{Channels, Filter, Fit, Geometry, Preprocess, Resampler, Rgb, resize_bilinear_map};
+use crate::methods::finite;
+use crate::methods::prompts::Average;
+use crate::models::clip::Clip;
+use crate::run::{Device, Program};
+use crate::tensor::{Array, DType, Precision};
+use crate::weights::Weight;
+
+/// What cosines are divided by before the softmax over the two states. WinCLIP prints a symbol only; 0.07 is CLIP's value at the start of its
+/// training, and that of the public reproduction.
+pub const TEMPERATURE: f32 = 0.07;
+
+/// CLIP's learnt temperature, 1 / 100, which MaskCLIP and Trans-MM take.
+pub const LEARNT_TEMPERATURE: f32 = 0.01;
+
+/// Below this a feature is taken for zero: PyTorch's `normalize`.
+pub(super) const LEAST_NORM: f32 = 1e-12;
+
+/// Tokens of texts that run at once: the widest activations of a large tower stay within what adapters bind.
+const MOST_TOKENS: usize = 4096;
+
+/// Embeddings of texts given as token ids, projected and not normalised: `[texts, embed]`.
+///
+/// `done` hears how many texts are through. Errors: ids that the tower does not know, or a device fault.
+pub fn embed_texts(device: &Device, clip: &Clip, texts: &[Vec<u32>], precision: Precision, mut done: impl FnMut(usize)) -> Result<Array> {
+    let embed = clip.text.embed();
+    let mut data = Vec::with_capacity(texts.len() * embed);
+    let mut rest = texts;
+    while !rest.is_empty() {
+        let mut tokens = 0;
+        let fitting = rest.iter().take_while(|text| {
+            tokens += text.len();
+            tokens <= MOST_TOKENS
+        });
+        let (batch, later) = rest.split_at(fitting.count().max(1));
+        let graph = Graph::new(precision);
+        let lengths: Vec<usize> = batch.iter().map(Vec::len).collect();
+        let rows = clip.text.embed_tokens(batch)?;
+        let embeddings = clip.text.forward(&graph, &lengths).cast(DType::F32);
+        let embeddings = Program::compile(device, &graph, &[embeddings])?.run(&[&rows])?.remove(0);
+        data.extend_from_slice(finite(embeddings, "the embedding of a prompt")?.data());
+        rest = later;
+        done(texts.len() - rest.len());
+    }
+    Ok(Array::new([texts.len(), embed], data))
+}
+
+/// The prototype of a state from the embeddings of its prompts `[n, embed]`: a row of unit length.
+pub fn prototype(embeddings: &Array, average: Average) -> Vec<f32> {
+    let embed = embeddings.shape().cols();
+    let mut mean = vec![0.0_f64; embed];
+    for row in embeddings.data().chunks_exact(embed) {
+        let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
+        let scale = match average {
+            Average::NormalizeEach => 1.0 / norm(&row),
+            Average::MeanRaw => 1.0,
+        };
+        mean.iter_mut().zip(&row).for_each(|(mean, x)| *mean += scale * x);
+    }
+    let scale = 1.0 / norm(&mean);
+    mean.into_iter().map(|x| (scale * x) as f32).collect()
+}
+
+fn norm(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::from(LEAST_NORM))
+}
+
+/// The prototypes of both states as a weight `[embed, 2]`, normal first.
+pub(super) fn prototype_weight(prototypes: &Array) -> Weight {
+    Weight::from_array("prototypes", prototypes.clone()).transposed()
+}
+
+/// How likely each embedding shows the anomalous state: the second entry of softmax(cosines / temperature) over the two prototypes.
+///
+/// `embeddings` `[n, embed]`, of any length, `prototypes` `[embed, 2]` → f32 `[n, 2]`, whose columns sum to 1.
+pub(super) fn class_probabilities<'g>(embeddings: Tensor<'g>, prototypes: &Weight, temperature: f32) -> Tensor<'g> {
+    let unit = embeddings.cast(DType::F32).normalize_rows(LEAST_NORM);
+    let prototypes = unit.graph().weight_f32(prototypes);
+    unit.matmul(prototypes, Epilogue::default()).scale(1.0 / temperature).softmax()
+}
+
+/// The anomalous column of `[n, 2]`.
+pub(super) fn anomalous(probabilities: &Array) -> Vec<f32> {
+    probabilities.data().chunks_exact(2).map(|row| row[1]).collect()
+}
+
+/// Photos as a tower of CLIP sees them: stretched to its square whatever their proportions (as WinCLIP's public reproductions do; open_clip's own
+/// transform would cut the longer side off).
+pub(super) fn frame(clip: &Clip) -> Preprocess {
+    let side = clip.image.image_size();
+    Preprocess {
+        fit: Fit::Stretch { height: side, width: side },
+        resampler: Resampler::Pillow(Filter::Bicubic),
+        channels: Channels::Rgb,
+        normalization: clip.config.normalization,
+    }
+}
+
+/// A map of `grid` × `grid` cells at the size of the photo: bilinear to the frame, then bilinear to the photo.
+pub(super) fn upsampled(cells: &[f64], grid: usize, geometry: &Geometry) -> Array {
+    let map = Array::new([grid, grid], cells.iter().map(|&x| x as f32).collect());
+    let (height, width) = geometry.frame;
+    geometry.restore(&resize_bilinear_map(&map, height, width), 0.0)
+}
+
+/// The tower on single photos: only their class probabilities.
+pub(super) struct PhotoScorer {
+    program: Program,
+    frame: Preprocess,
+}
+
+impl PhotoScorer {
+    /// Prepares it.
+    pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<PhotoScorer> {
+        let graph = Graph::new(precision);
+        let side = clip.image.image_size();
+        let embedded = clip.image.forward(graph.input("pixels", [1, 3, side, side]));
+        let probabilities = class_probabilities(embedded.images, &prototype_weight(prototypes), TEMPERATURE);
+        Ok(PhotoScorer { program: Program::compile(device, &graph, &[probabilities])?, frame: frame(clip) })
+    }
+
+    /// How likely a photo is anomalous.
+    pub fn score(&self, photo: &Rgb) -> Result<f32> {
+        let (pixels, _) = self.frame.apply(photo);
+        let probabilities = self.program.run(&[&pixels])?.remove(0);
+        Ok(anomalous(&finite(probabilities, "the class probability of a photo")?)[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn averages_of_prompts_differ_by_whether_each_is_normalised_first() {
+        // Lengths 5 and 1: normalised, the mean points between both; raw, along the longer one.
+        let embeddings = Array::new([2, 2], vec![5.0, 0.0, 0.0, 1.0]);
+        let each = prototype(&embeddings, Average::NormalizeEach);
+        assert!(each.iter().all(|x| (x - 0.5_f32.sqrt()).abs() < 1e-7), "{each:?}");
+        let raw = prototype(&embeddings, Average::MeanRaw);
+        assert!((raw[0] - 5.0 / 26.0_f32.sqrt()).abs() < 1e-7, "{raw:?}");
+    }
+}

@@ -1,0 +1,123 @@
+//! What good photos look like: the features of all their places, to which those of a photo are compared.
+
+use std::collections::HashMap;
+
+use safetensors::tensor::TensorView;
+
+use crate::error::{Code, Error, Result};
+use crate::tensor::Array;
+use crate::weights::Checkpoint;
+
+/// Features of references, rows of unit length; places are pooled, as association knows no position (WinCLIP+, §4.3).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// Rows of each kind of feature, in the order of [`KINDS`].
+    pub features: [Array; 3],
+    /// Number of references.
+    pub references: usize,
+}
+
+/// The kinds of features, as a file names them: patch tokens of the last block, small and mid windows.
+pub const KINDS: [&str; 3] = ["patches", "windows_2", "windows_3"];
+
+/// The metadata that tells a memory from other files.
+const FORMAT: (&str, &str) = ("format", "zsas-gpu winclip memory 1");
+
+/// The metadata that says whose features they are.
+const IDENTITY: &str = "features";
+
+/// The metadata that counts references.
+const REFERENCES: &str = "references";
+
+impl Memory {
+    /// The features of several references, one after the other; panics when there is none.
+    pub fn of(references: &[[Array; 3]]) -> Memory {
+        let joined = |kind: usize| {
+            let cols = references[0][kind].shape().cols();
+            let data: Vec<f32> = references.iter().flat_map(|one| one[kind].data()).copied().collect();
+            Array::new([data.len() / cols, cols], data)
+        };
+        Memory { features: [0, 1, 2].map(joined), references: references.len() }
+    }
+
+    /// The bytes of a safetensors file. `identity` says whose features they are: the weights and the precision.
+    pub fn to_bytes(&self, identity: &str) -> Result<Vec<u8>> {
+        let refused = |error| Error::new(Code::Io, format!("the memory does not form a safetensors file: {error}"));
+        let bytes: Vec<Vec<u8>> = self
+            .features
+            .iter()
+            .map(|array| array.data().iter().flat_map(|x| x.to_le_bytes()).collect())
+            .collect();
+        let mut views = Vec::new();
+        for ((name, array), bytes) in KINDS.iter().zip(&self.features).zip(&bytes) {
+            views.push((name, TensorView::new(safetensors::Dtype::F32, array.shape().sizes().to_vec(), bytes).map_err(refused)?));
+        }
+        let metadata = [(FORMAT.0, FORMAT.1.to_owned()), (IDENTITY, identity.to_owned()), (REFERENCES, self.references.to_string())];
+        let metadata: HashMap<String, String> = metadata.map(|(key, value)| (key.to_owned(), value)).into();
+        safetensors::serialize(views, Some(metadata)).map_err(refused)
+    }
+
+    /// Reads what [`Memory::to_bytes`] wrote.
+    ///
+    /// Errors with [`Code::Reference`] when the file is no memory, or holds features of other weights or another precision.
+    pub fn from_checkpoint(file: &Checkpoint, identity: &str) -> Result<Memory> {
+        let refused = |message: String| Error::new(Code::Reference, message).hint("make it anew with `--normal PHOTOS --save-memory FILE`");
+        let metadata = file.metadata();
+        if metadata.get(FORMAT.0).map(String::as_str) != Some(FORMAT.1) {
+            return Err(refused(format!("`{}` is no memory of reference photos", file.name())));
+        }
+        match metadata.get(IDENTITY) {
+            Some(found) if found == identity => {}
+            found => {
+                let found = found.map_or("nothing", String::as_str);
+                return Err(refused(format!("`{}` holds features of {found}, this run makes those of {identity}", file.name())));
+            }
+        }
+        let root = file.root();
+        let mut features = Vec::new();
+        for kind in KINDS {
+            let [rows, cols] = root.sizes(kind)?;
+            if rows == 0 || cols == 0 {
+                return Err(refused(format!("`{kind}` of `{}` is empty", file.name())));
+            }
+            features.push(root.weight(kind, [rows, cols])?.to_array()?);
+        }
+        let references = metadata.get(REFERENCES).and_then(|count| count.parse().ok()).unwrap_or(0);
+        let features = features.try_into().map_err(|_| refused("a memory has three kinds of features".to_owned()))?;
+        Ok(Memory { features, references })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Memory {
+        let one = |x: f32| [Array::new([1, 2], vec![x, 0.0]), Array::new([2, 1], vec![x; 2]), Array::new([1, 1], vec![-x])];
+        Memory::of(&[one(1.0), one(0.5)])
+    }
+
+    #[test]
+    fn references_follow_each_other() {
+        let memory = memory();
+        assert_eq!(memory.features[0], Array::new([2, 2], vec![1.0, 0.0, 0.5, 0.0]));
+        assert_eq!(memory.features[1].shape().sizes(), [4, 1]);
+    }
+
+    #[test]
+    fn a_memory_comes_back_from_its_file_but_not_for_other_weights() {
+        let bytes = memory().to_bytes("weights a").unwrap();
+        let file = Checkpoint::from_bytes("m.safetensors", bytes).unwrap();
+        assert_eq!(Memory::from_checkpoint(&file, "weights a").unwrap(), memory());
+        let error = Memory::from_checkpoint(&file, "weights b").unwrap_err();
+        assert_eq!(error.code(), Code::Reference);
+        assert_eq!(error.message(), "`m.safetensors` holds features of weights a, this run makes those of weights b");
+    }
+
+    #[test]
+    fn any_other_file_is_refused() {
+        let bytes = safetensors::serialize::<&str, TensorView<'_>, _>([], None).unwrap();
+        let error = Memory::from_checkpoint(&Checkpoint::from_bytes("x", bytes).unwrap(), "").unwrap_err();
+        assert_eq!(error.message(), "`x` is no memory of reference photos");
+    }
+}

@@ -1,0 +1,153 @@
+//! WinCLIP and WinCLIP+ on a tiny tower against a plain PyTorch program written from the specification (`tools/golden_clip.py`).
+
+mod common;
+
+use zsas::image::{Limits, Rgb};
+use zsas::methods::winclip::{Memory, MultiCrop, WinClip, WinClipOptions};
+use zsas::methods::{Method, Reading};
+use zsas::models::clip::Clip;
+use zsas::weights::Checkpoint;
+use zsas::{Array, Device, Precision};
+
+fn golden(name: &str) -> String {
+    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn open(name: &str) -> Checkpoint {
+    Checkpoint::open(golden(name)).unwrap_or_else(|error| panic!("{error:?}\nregenerate with: python tools/golden_clip.py"))
+}
+
+fn truth(name: &str) -> Array {
+    let file = open("methods/winclip.safetensors");
+    file.root().weight(name, file.shape(name).unwrap()).unwrap().to_array().unwrap()
+}
+
+fn photo(name: &str) -> Rgb {
+    Rgb::open(golden(&format!("methods/{name}.png")).as_ref(), &Limits::default(), false).unwrap()
+}
+
+fn tiny() -> Clip {
+    Clip::load(&open("clip/tiny")).unwrap()
+}
+
+fn options(multi_crop: MultiCrop) -> WinClipOptions {
+    WinClipOptions { reading: Reading::Paper, multi_crop, precision: Precision::F32 }
+}
+
+/// The method with the first `references` of the four reference photos.
+fn method(device: &Device, references: usize, multi_crop: MultiCrop) -> WinClip {
+    let clip = tiny();
+    let photos: Vec<Rgb> = (1..=references).map(|number| photo(&format!("reference_{number}"))).collect();
+    let remember = || Memory::remember(device, &clip, &photos, Precision::F32, |_| {}).unwrap();
+    let memory = (references > 0).then(remember);
+    WinClip::new(device, &clip, &truth("prototypes"), memory.as_ref(), options(multi_crop)).unwrap()
+}
+
+/// Every fifth pixel of every fifth row.
+fn thinned(map: &Array) -> Array {
+    let [height, width] = map.shape().axes();
+    let data = (0..height).step_by(5).flat_map(|y| (0..width).step_by(5).map(move |x| map.data()[y * width + x]));
+    Array::new([height.div_ceil(5), width.div_ceil(5)], data.collect())
+}
+
+/// PyTorch's own f32 is 4e-7 away from f64 on these maps, whose values are near 1.
+const BOUND: f64 = 4e-6;
+
+#[test]
+fn maps_and_scores_are_what_the_specification_computes() {
+    let Some(device) = common::adapter("maps_and_scores_are_what_the_specification_computes") else { return };
+    for (name, query, references) in [
+        ("winclip", "textile", 0),
+        ("winclip_plus_1", "textile", 1),
+        ("winclip_plus_4", "textile", 4),
+        ("wide_winclip", "wide", 0),
+        ("wide_winclip_plus_4", "wide", 4),
+    ] {
+        let scored = method(device, references, MultiCrop::None).score(&photo(query)).unwrap();
+        let off = f64::from((scored.score - truth(&format!("{name}_score")).data()[0]).abs());
+        assert!(off <= BOUND, "{name}: the score is {off} away");
+        let off = thinned(&scored.map).max_abs(&truth(&format!("{name}_map")));
+        assert!(off <= BOUND, "{name}: the map is {off} away");
+    }
+}
+
+#[test]
+fn the_reference_computes_the_same() {
+    let scored = method(&Device::reference(), 1, MultiCrop::None).score(&photo("wide")).unwrap();
+    assert!(scored.map.is_finite());
+    let scored = method(&Device::reference(), 0, MultiCrop::None).score(&photo("textile")).unwrap();
+    assert!(thinned(&scored.map).max_abs(&truth("winclip_map")) <= BOUND);
+}
+
+#[test]
+fn views_of_an_elongated_photo_are_averaged() {
+    let Some(device) = common::adapter("views_of_an_elongated_photo_are_averaged") else { return };
+    let whole = method(device, 0, MultiCrop::None).score(&photo("wide")).unwrap();
+    for crop in [MultiCrop::Tile, MultiCrop::Five, MultiCrop::Ten] {
+        let scored = method(device, 0, crop).score(&photo("wide")).unwrap();
+        let truth = truth(&format!("crops_{}_score", crop.as_str())).data()[0];
+        assert!(f64::from((scored.score - truth).abs()) <= BOUND, "{crop:?}: {} for {truth}", scored.score);
+        assert_eq!(scored.map, whole.map, "the map is of the whole photo");
+        assert_ne!(scored.score, whole.score);
+    }
+}
+
+#[test]
+fn a_reference_is_at_no_distance_from_itself_and_order_does_not_matter() {
+    let Some(device) = common::adapter("a_reference_is_at_no_distance_from_itself_and_order_does_not_matter") else { return };
+    let clip = tiny();
+    let photos: Vec<Rgb> = [3, 1, 2].iter().map(|number| photo(&format!("reference_{number}"))).collect();
+    let score = |order: &[usize], query: &Rgb| {
+        let photos: Vec<Rgb> = order.iter().map(|&at| photos[at].clone()).collect();
+        let memory = Memory::remember(device, &clip, &photos, Precision::F32, |_| {}).unwrap();
+        WinClip::new(device, &clip, &truth("prototypes"), Some(&memory), options(MultiCrop::None))
+            .unwrap()
+            .score(query)
+            .unwrap()
+    };
+    let query = photo("textile");
+    assert_eq!(score(&[0, 1, 2], &query).map, score(&[2, 0, 1], &query).map);
+    // ½ (language + 0): the cosine of a row with itself may miss 1 by a rounding.
+    let language = method(device, 0, MultiCrop::None).score(&photos[0]).unwrap().score;
+    let own = score(&[0, 1], &photos[0]).score;
+    assert!((own - 0.5 * language).abs() < 1e-6, "{own} for {}", 0.5 * language);
+}
+
+/// More references than are compared at once: 25 patches each, 4096 rows a part.
+#[test]
+fn a_memory_in_several_parts_is_one_memory() {
+    let Some(device) = common::adapter("a_memory_in_several_parts_is_one_memory") else { return };
+    let clip = tiny();
+    let few: Vec<Rgb> = (1..=4).map(|number| photo(&format!("reference_{number}"))).collect();
+    let one = Memory::remember(device, &clip, &few, Precision::F32, |_| {}).unwrap();
+    let repeated = [0, 1, 2].map(|kind| {
+        let rows = &one.features[kind];
+        let [count, cols] = rows.shape().axes();
+        Array::new([50 * count, cols], rows.data().repeat(50))
+    });
+    let many = Memory { features: repeated, references: 200 };
+    let score = |memory: &Memory| {
+        WinClip::new(device, &clip, &truth("prototypes"), Some(memory), options(MultiCrop::None))
+            .unwrap()
+            .score(&photo("textile"))
+            .unwrap()
+    };
+    assert_eq!(score(&many).map, score(&one).map);
+}
+
+#[test]
+fn runs_are_bit_identical() {
+    let Some(device) = common::adapter("runs_are_bit_identical") else { return };
+    let query = photo("textile");
+    assert_eq!(
+        method(device, 2, MultiCrop::None).score(&query).unwrap().map,
+        method(device, 2, MultiCrop::None).score(&query).unwrap().map
+    );
+}
+
+#[test]
+fn a_wrong_association_would_be_seen() {
+    // The maps of one and of four references differ by far more than the bound.
+    assert!(truth("winclip_plus_1_map").max_abs(&truth("winclip_plus_4_map")) > 0.05);
+    assert!(truth("winclip_map").max_abs(&truth("winclip_plus_1_map")) > 0.05);
+}
