@@ -12,7 +12,8 @@ outside its derived bound.
 
 Examples:
   zsas-gpu diff wide-resnet
-  zsas-gpu diff wide-resnet --weights wide_resnet50_2/ --size 64x64 --precision f16 --device 1";
+  zsas-gpu diff wide-resnet --weights wide_resnet50_2/ --size 64x64 --precision f16 --device 1
+  zsas-gpu diff clip-windows --weights clip/";
 
 /// Options of `diff`.
 #[derive(Args, Debug)]
@@ -27,14 +28,14 @@ pub struct DiffArgs {
 
 /// Compares, and prints the divergence if there is one.
 pub fn run(args: &DiffArgs) -> Result<Exit> {
-    let pixels = args.input.pixels()?;
     let network = args.network.load()?;
+    let feed = network.feed(&args.input)?;
     let device = args.network.device.open(false)?;
     let graph = network.graph();
-    let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &pixels).into_iter().unzip();
+    let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &feed).into_iter().unzip();
     let bar = talk::progress(0, false);
     let mut launches = 0;
-    let found = zsas::run::diff(&device, &graph, &outputs, &[&pixels], |at, count| {
+    let found = zsas::run::diff(&device, &graph, &outputs, &feed.arrays(), |at, count| {
         launches = count;
         bar.set_length(count as u64);
         bar.set_position(at as u64);

@@ -7,14 +7,15 @@ use safetensors::tensor::TensorView;
 use zsas::image::write_whole;
 use zsas::{Array, Code, Error, Program, Result};
 
-use crate::cli::network::{NetworkArgs, read_pixels};
+use crate::cli::network::NetworkArgs;
 use crate::cli::{Exit, talk};
 
 const AFTER: &str = "\
-Example:
+Examples:
   python -c 'import torch, safetensors.torch as s
   s.save_file({\"pixel_values\": torch.randn(1, 3, 256, 256)}, \"in.safetensors\")'
-  zsas-gpu forward wide-resnet --weights wide_resnet50_2/ --inputs in.safetensors --outputs out.st";
+  zsas-gpu forward wide-resnet --weights wide_resnet50_2/ --inputs in.safetensors --outputs out.st
+  zsas-gpu forward clip-text --weights clip/ --inputs ids.safetensors --outputs texts.safetensors";
 
 /// Options of `forward`.
 #[derive(Args, Debug)]
@@ -34,12 +35,12 @@ pub struct ForwardArgs {
 
 /// Runs the network and prints the name and shape of each output.
 pub fn run(args: &ForwardArgs) -> Result<Exit> {
-    let pixels = read_pixels(&args.inputs)?;
     let network = args.network.load()?;
+    let feed = network.read(&args.inputs)?;
     let device = args.network.device.open(false)?;
     let graph = network.graph();
-    let (names, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &pixels).into_iter().unzip();
-    let arrays = Program::compile(&device, &graph, &outputs)?.run(&[&pixels])?;
+    let (names, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &feed).into_iter().unzip();
+    let arrays = Program::compile(&device, &graph, &outputs)?.run(&feed.arrays())?;
     write_whole(&args.outputs, &to_safetensors(&names, &arrays)?)?;
     for (name, array) in names.iter().zip(&arrays) {
         talk::print_line(format_args!("{name} {}", array.shape()))?;

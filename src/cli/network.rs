@@ -3,15 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use zsas::methods::winclip::{SIDES, windows};
 use zsas::models::WideResNet;
+use zsas::models::clip::{Clip, until_end};
 use zsas::{Array, Checkpoint, Code, DType, Error, Graph, Result, Tensor};
 
 use crate::cli::device::DeviceArgs;
 use crate::cli::seeded::Seeded;
+use crate::cli::weights::Snapshot;
 use crate::cli::{usage, weights};
 
 /// Name of the input of image networks.
 const PIXELS: &str = "pixel_values";
+
+/// Name of the input of text networks.
+const IDS: &str = "input_ids";
+
+/// Height and width of a random input where the network does not fix them.
+const USUAL_SIZE: (usize, usize) = (256, 256);
+
+/// Texts of a random input.
+const RANDOM_TEXTS: usize = 4;
 
 /// Most elements of a random input, so that a slip of the finger does not take all memory.
 const MOST_PIXELS: usize = 1 << 26;
@@ -21,13 +33,20 @@ const MOST_PIXELS: usize = 1 << 26;
 pub enum NetworkName {
     /// `pixel_values` [b, 3, h, w] → `layer1` … `layer4` [b, c, h', w'], those the weights hold
     WideResnet,
+    /// `pixel_values` [b, 3, s, s] → `image_embeds` [b, d], projected, not normalised; `patch_tokens` [b, n, width], last block
+    ClipImage,
+    /// `pixel_values` [b, 3, s, s] → `windows_2`, `windows_3` [b, count, d], WinCLIP's windows of 2×2 and 3×3 patches, not normalised
+    ClipWindows,
+    /// `input_ids` i64 [b, context] → `text_embeds` [b, d], projected, not normalised
+    ClipText,
 }
 
 impl NetworkName {
-    /// The name users type, and of its folder among snapshots.
-    pub fn as_str(self) -> &'static str {
+    /// Whose weights it runs on.
+    fn snapshot(self) -> Snapshot {
         match self {
-            NetworkName::WideResnet => "wide-resnet",
+            NetworkName::WideResnet => Snapshot::WideResnet,
+            NetworkName::ClipImage | NetworkName::ClipWindows | NetworkName::ClipText => Snapshot::Clip,
         }
     }
 }
@@ -59,23 +78,9 @@ pub struct InputArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Height and width of the random input
-    #[arg(long, value_name = "HxW", default_value = "256x256", value_parser = parse_size)]
-    size: (usize, usize),
-}
-
-impl InputArgs {
-    /// The input.
-    pub fn pixels(&self) -> Result<Array> {
-        match &self.inputs {
-            Some(file) => read_pixels(file),
-            None => {
-                let (height, width) = self.size;
-                let shape = [1, 3, height, width];
-                Ok(Array::new(shape, Seeded::new(self.seed).numbers(3 * height * width)))
-            }
-        }
-    }
+    /// Height and width of the random input; by default those the network was made for, else 256x256
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    size: Option<(usize, usize)>,
 }
 
 fn parse_size(text: &str) -> std::result::Result<(usize, usize), String> {
@@ -89,58 +94,178 @@ fn parse_size(text: &str) -> std::result::Result<(usize, usize), String> {
     }
 }
 
-/// Reads `pixel_values` `[b, 3, h, w]` from a safetensors file.
-pub fn read_pixels(file: &Path) -> Result<Array> {
+/// Opens a file of named arrays that must hold one of this name.
+fn open_arrays(file: &Path, name: &str) -> Result<Checkpoint> {
     if !file.exists() {
         return Err(Error::new(Code::NotFound, format!("no input arrays at `{}`", file.display())));
     }
     let checkpoint = Checkpoint::open(file)?;
-    if !checkpoint.contains(PIXELS) {
+    if !checkpoint.contains(name) {
         let names: Vec<&str> = checkpoint.names().take(5).collect();
-        return Err(usage(format!("`{}` holds no `{PIXELS}` but `{}`", file.display(), names.join("`, `"))));
+        return Err(usage(format!("`{}` holds no `{name}` but `{}`", file.display(), names.join("`, `"))));
     }
-    let root = checkpoint.root();
+    Ok(checkpoint)
+}
+
+/// Reads `pixel_values` `[b, 3, h, w]`.
+fn read_pixels(file: &Path) -> Result<Array> {
+    let checkpoint = open_arrays(file, PIXELS)?;
     let wrong = |shape: String| usage(format!("`{PIXELS}` in `{}` is {shape}, it must be [batch, 3, height, width]", file.display()));
     let Some(shape) = checkpoint.shape(PIXELS) else { return Err(wrong("of too many axes".to_owned())) };
     match *shape.sizes() {
-        [batch, 3, height, width] if batch * height * width > 0 => root.weight(PIXELS, shape)?.to_array(),
+        [batch, 3, height, width] if batch * height * width > 0 => checkpoint.root().weight(PIXELS, shape)?.to_array(),
         _ => Err(wrong(shape.to_string())),
     }
 }
 
+/// Reads `input_ids` `[b, t]`: the ids of each text up to its end.
+fn read_ids(file: &Path) -> Result<Vec<Vec<u32>>> {
+    let checkpoint = open_arrays(file, IDS)?;
+    let wrong = |what: &str| usage(format!("`{IDS}` in `{}` {what}, it must be [batch, tokens] of i64", file.display()));
+    let shape = checkpoint.shape(IDS).filter(|shape| shape.rank() == 2 && !shape.is_empty());
+    let shape = shape.ok_or_else(|| wrong("is empty or of another rank"))?;
+    let ids = checkpoint.integers(IDS).ok_or_else(|| wrong("holds no whole numbers"))?;
+    let ids: Option<Vec<u32>> = ids.into_iter().map(|id| u32::try_from(id).ok()).collect();
+    Ok(ids
+        .ok_or_else(|| wrong("holds an id that no vocabulary has"))?
+        .chunks(shape.cols())
+        .map(until_end)
+        .collect())
+}
+
 /// A network ready to be recorded.
 pub struct Network {
-    model: WideResNet,
+    model: Model,
     precision: zsas::Precision,
+}
+
+enum Model {
+    WideResNet(WideResNet),
+    ClipImage(Clip),
+    ClipWindows(Clip),
+    ClipText(Clip),
+}
+
+/// What a network is run on.
+pub struct Feed {
+    array: Array,
+    /// Tokens of each text.
+    lengths: Vec<usize>,
+}
+
+impl Feed {
+    /// The inputs of the recording.
+    pub fn arrays(&self) -> [&Array; 1] {
+        [&self.array]
+    }
 }
 
 impl NetworkArgs {
     /// Loads the weights.
     pub fn load(&self) -> Result<Network> {
-        let chosen = weights::choose(self.network.as_str(), self.weights.as_deref())?;
-        let model = WideResNet::load(&chosen.checkpoint.root())?;
-        chosen.checkpoint.finish();
-        if model.depth() == 0 {
-            return Err(Error::new(Code::WeightsMismatch, format!("`{}` holds a stem but no layer", chosen.checkpoint.name())));
+        let chosen = weights::choose(self.network.snapshot(), self.weights.as_deref())?;
+        let checkpoint = &chosen.checkpoint;
+        let clip = || Clip::load(checkpoint);
+        let model = match self.network {
+            NetworkName::WideResnet => Model::WideResNet(WideResNet::load(&checkpoint.root())?),
+            NetworkName::ClipImage => Model::ClipImage(clip()?),
+            NetworkName::ClipWindows => Model::ClipWindows(clip()?),
+            NetworkName::ClipText => Model::ClipText(clip()?),
+        };
+        checkpoint.finish();
+        if let Model::WideResNet(network) = &model
+            && network.depth() == 0
+        {
+            return Err(Error::new(Code::WeightsMismatch, format!("`{}` holds a stem but no layer", checkpoint.name())));
         }
         Ok(Network { model, precision: self.device.precision.precision() })
     }
 }
 
 impl Network {
+    /// The input the user named, or a random one.
+    pub fn feed(&self, args: &InputArgs) -> Result<Feed> {
+        if let Some(file) = &args.inputs {
+            return self.read(file);
+        }
+        let mut seeded = Seeded::new(args.seed);
+        match &self.model {
+            Model::ClipText(clip) => {
+                let mut below = |count: usize| (seeded.uniform() * count as f64) as usize;
+                let (vocabulary, context) = (clip.text.vocabulary(), clip.text.context());
+                let text = |below: &mut dyn FnMut(usize) -> usize| (0..1 + below(context)).map(|_| below(vocabulary) as u32).collect();
+                self.feed_texts(clip, &(0..RANDOM_TEXTS).map(|_| text(&mut below)).collect::<Vec<Vec<u32>>>())
+            }
+            _ => {
+                let (height, width) = args.size.or(self.fixed_size()).unwrap_or(USUAL_SIZE);
+                self.feed_pixels(Array::new([1, 3, height, width], seeded.numbers(3 * height * width)))
+            }
+        }
+    }
+
+    /// The input in a file of named arrays.
+    pub fn read(&self, file: &Path) -> Result<Feed> {
+        match &self.model {
+            Model::ClipText(clip) => self.feed_texts(clip, &read_ids(file)?),
+            _ => self.feed_pixels(read_pixels(file)?),
+        }
+    }
+
+    /// Height and width of the photos it sees, where it does not take any.
+    fn fixed_size(&self) -> Option<(usize, usize)> {
+        match &self.model {
+            Model::WideResNet(_) => None,
+            Model::ClipImage(clip) | Model::ClipWindows(clip) | Model::ClipText(clip) => {
+                Some((clip.image.image_size(), clip.image.image_size()))
+            }
+        }
+    }
+
+    fn feed_pixels(&self, array: Array) -> Result<Feed> {
+        let [_, _, height, width] = array.shape().axes();
+        match self.fixed_size() {
+            Some(size) if size != (height, width) => {
+                Err(usage(format!("`{PIXELS}` is {height}×{width}, these weights are for {}×{}", size.0, size.1)))
+            }
+            _ => Ok(Feed { array, lengths: Vec::new() }),
+        }
+    }
+
+    fn feed_texts(&self, clip: &Clip, texts: &[Vec<u32>]) -> Result<Feed> {
+        Ok(Feed { array: clip.text.embed_tokens(texts)?, lengths: texts.iter().map(Vec::len).collect() })
+    }
+
     /// An empty recording in the precision asked for.
     pub fn graph(&self) -> Graph {
         Graph::new(self.precision)
     }
 
-    /// Records the network on an input like `pixels`; outputs as PyTorch lays them out, with their names.
-    pub fn record<'g>(&self, graph: &'g Graph, pixels: &Array) -> Vec<(String, Tensor<'g>)> {
-        let input = graph.input(PIXELS, pixels.shape());
-        let layers = self.model.forward(input);
-        (1..)
-            .zip(layers)
-            .map(|(at, layer)| (format!("layer{at}"), layer.cast(DType::F32).channels_first()))
-            .collect()
+    /// Records the network on an input like `feed`; outputs as PyTorch lays them out, with their names.
+    pub fn record<'g>(&self, graph: &'g Graph, feed: &Feed) -> Vec<(String, Tensor<'g>)> {
+        let pixels = || graph.input(PIXELS, feed.array.shape());
+        let named = |name: &str, tensor: Tensor<'g>| (name.to_owned(), tensor.cast(DType::F32));
+        match &self.model {
+            Model::WideResNet(network) => (1..)
+                .zip(network.forward(pixels()))
+                .map(|(at, layer)| (format!("layer{at}"), layer.cast(DType::F32).channels_first()))
+                .collect(),
+            Model::ClipImage(clip) => {
+                let embedded = clip.image.forward(pixels());
+                vec![named("image_embeds", embedded.images), named("patch_tokens", embedded.patches)]
+            }
+            Model::ClipWindows(clip) => {
+                let batch = feed.array.shape().sizes()[0];
+                let lists = SIDES.map(|side| windows(clip.image.grid(), side));
+                let (_, embedded) = clip.image.forward_windows(pixels(), &lists);
+                let by_photo = |tensor: Tensor<'g>| tensor.reshape([batch, tensor.shape().rows() / batch, tensor.shape().cols()]);
+                SIDES
+                    .iter()
+                    .zip(embedded)
+                    .map(|(side, tensor)| named(&format!("windows_{side}"), by_photo(tensor)))
+                    .collect()
+            }
+            Model::ClipText(clip) => vec![named("text_embeds", clip.text.forward(graph, &feed.lengths))],
+        }
     }
 }
 

@@ -28,14 +28,14 @@ pub struct ProfileArgs {
 
 /// Runs once to warm up, once to measure, and prints the rows.
 pub fn run(args: &ProfileArgs) -> Result<Exit> {
-    let pixels = args.input.pixels()?;
     let network = args.network.load()?;
+    let feed = network.feed(&args.input)?;
     let device = args.network.device.open(false)?;
     let graph = network.graph();
-    let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &pixels).into_iter().unzip();
+    let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &feed).into_iter().unzip();
     let program = Program::compile(&device, &graph, &outputs)?;
-    program.profile(&[&pixels])?;
-    let profile = program.profile(&[&pixels])?;
+    program.profile(&feed.arrays())?;
+    let profile = program.profile(&feed.arrays())?;
     if args.json {
         talk::print_json(&profile)?
     } else {

@@ -1,5 +1,6 @@
 //! Which weights: those the user names, those of `$ZSAS_WEIGHTS`, else those inside the binary.
 
+use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub struct Chosen {
     /// Why these, for the user: `inside this binary`, `named by --weights`.
     pub origin: &'static str,
     files: Vec<PathBuf>,
+    identity: OnceCell<Identity>,
 }
 
 /// Weights as `run.json` names them.
@@ -39,45 +41,109 @@ pub struct FileHash {
     pub sha256: String,
 }
 
-/// Finds the weights of a network by the name its snapshot has in a folder of snapshots.
+/// Kinds of snapshots, by the names their folders have among others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Snapshot {
+    /// Convolutional features.
+    WideResnet,
+    /// Photos and texts.
+    Clip,
+    /// CLIP with a decoder.
+    Clipseg,
+}
+
+impl Snapshot {
+    /// Name of its folder in a folder of snapshots.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Snapshot::WideResnet => "wide-resnet",
+            Snapshot::Clip => "clip",
+            Snapshot::Clipseg => "clipseg",
+        }
+    }
+
+    /// Where its weights are published, and the files that are needed; none for those inside the binary.
+    fn published(self) -> Option<(&'static str, [&'static str; 2])> {
+        match self {
+            Snapshot::WideResnet => None,
+            Snapshot::Clip => {
+                Some(("timm/vit_base_patch16_plus_clip_240.laion400m_e31", ["open_clip_model.safetensors", "open_clip_config.json"]))
+            }
+            Snapshot::Clipseg => Some(("CIDAS/clipseg-rd64-refined", ["model.safetensors", "config.json"])),
+        }
+    }
+
+    /// The commands that fetch it.
+    pub fn remedy(self) -> String {
+        let Some((repository, files)) = self.published() else {
+            return "`--weights embedded` needs no file".to_owned();
+        };
+        let folder = self.folder();
+        let fetch =
+            |file| format!("  curl -fL --create-dirs -o weights/{folder}/{file} https://huggingface.co/{repository}/resolve/main/{file}\n");
+        format!("fetch them, then pass `--weights weights`:\n{}", files.map(fetch).concat().trim_end())
+    }
+}
+
+/// Finds the weights of a network.
 ///
 /// `wish` is a snapshot, a folder of snapshots, a file, or `embedded`. Without it `$ZSAS_WEIGHTS` may hold the network; a folder that holds
-/// other networks only is passed over. Fails with [`Code::WeightsMissing`] naming the places tried.
-pub fn choose(network: &str, wish: Option<&Path>) -> Result<Chosen> {
+/// other networks only is passed over. Fails with [`Code::WeightsMissing`] naming the places tried and the remedy.
+pub fn choose(snapshot: Snapshot, wish: Option<&Path>) -> Result<Chosen> {
     if let Some(wish) = wish {
-        return if wish == Path::new(EMBEDDED) { open_embedded("asked for") } else { open(network, wish, "named by `--weights`") };
+        return if wish == Path::new(EMBEDDED) {
+            open_embedded(snapshot, "asked for")
+        } else {
+            open(snapshot, wish, "named by `--weights`")
+        };
     }
-    match std::env::var_os(super::env::WEIGHTS).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty()) {
-        None => open_embedded("inside this binary"),
-        Some(folder) if holds_others_only(network, &folder) => {
-            log::info!("`{}` of ${} holds no `{network}`", folder.display(), super::env::WEIGHTS);
-            open_embedded("inside this binary")
+    match from_environment() {
+        None => open_embedded(snapshot, "inside this binary"),
+        Some(folder) if holds_others_only(snapshot, &folder) => {
+            log::info!("`{}` of ${} holds no `{}`", folder.display(), super::env::WEIGHTS, snapshot.folder());
+            open_embedded(snapshot, "inside this binary")
         }
-        Some(folder) => open(network, &folder, "named by $ZSAS_WEIGHTS"),
+        Some(folder) => open(snapshot, &folder, "named by $ZSAS_WEIGHTS"),
     }
 }
 
-fn open_embedded(origin: &'static str) -> Result<Chosen> {
-    Ok(Chosen { checkpoint: embedded::textures()?, origin, files: Vec::new() })
+/// Whether [`choose`] would find weights that are published as this snapshot, without opening them.
+pub fn is_there(snapshot: Snapshot, wish: Option<&Path>) -> bool {
+    let Some((_, [_, config])) = snapshot.published() else { return true };
+    let place = wish.map(Path::to_owned).or_else(from_environment);
+    place.is_some_and(|place| place.join(snapshot.folder()).is_dir() || place.join(config).is_file())
 }
 
-fn open(network: &str, wish: &Path, origin: &'static str) -> Result<Chosen> {
-    let nested = wish.join(network);
+fn from_environment() -> Option<PathBuf> {
+    std::env::var_os(super::env::WEIGHTS).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty())
+}
+
+fn open_embedded(snapshot: Snapshot, origin: &'static str) -> Result<Chosen> {
+    if snapshot != Snapshot::WideResnet {
+        let message = format!("there are no weights of `{}`", snapshot.folder());
+        let error = Error::new(Code::WeightsMissing, message);
+        return Err(error.context(format!("looked at `--weights` and ${}", super::env::WEIGHTS)).hint(snapshot.remedy()));
+    }
+    Ok(Chosen { checkpoint: embedded::textures()?, origin, files: Vec::new(), identity: OnceCell::new() })
+}
+
+fn open(snapshot: Snapshot, wish: &Path, origin: &'static str) -> Result<Chosen> {
+    let nested = wish.join(snapshot.folder());
     let path = if nested.is_dir() { nested.clone() } else { wish.to_owned() };
     let checkpoint = Checkpoint::open(&path).map_err(|error| match error.code() {
         Code::WeightsMissing => error
             .context(format!("tried `{}`, then `{}`", nested.display(), wish.display()))
-            .hint("`--weights` takes a safetensors file, a snapshot, or a folder of snapshots; `--weights embedded` needs no file"),
+            .hint(format!("`--weights` takes a safetensors file, a snapshot, or a folder of snapshots; {}", snapshot.remedy())),
         _ => error,
     })?;
     log::info!("weights: `{}`, {origin}", path.display());
     let files = weight_files(&path)?;
-    Ok(Chosen { checkpoint, origin, files })
+    Ok(Chosen { checkpoint, origin, files, identity: OnceCell::new() })
 }
 
 /// True for a folder of snapshots among which the network is not.
-fn holds_others_only(network: &str, folder: &Path) -> bool {
-    folder.is_dir() && !folder.join(network).exists() && safetensors_in(folder).is_ok_and(|files| files.is_empty())
+fn holds_others_only(snapshot: Snapshot, folder: &Path) -> bool {
+    folder.is_dir() && !folder.join(snapshot.folder()).exists() && safetensors_in(folder).is_ok_and(|files| files.is_empty())
 }
 
 /// The files that were opened: the file itself, `model.safetensors` of a snapshot, else all of its shards.
@@ -101,8 +167,16 @@ fn safetensors_in(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Chosen {
-    /// Name and hashes; reads the files whole.
+    /// Name and hashes; reads the files whole the first time.
     pub fn identity(&self) -> Result<Identity> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(identity.clone());
+        }
+        let identity = self.hash()?;
+        Ok(self.identity.get_or_init(|| identity).clone())
+    }
+
+    fn hash(&self) -> Result<Identity> {
         let mut files = Vec::new();
         if self.files.is_empty() {
             files.push(FileHash { file: "textures.safetensors".to_owned(), sha256: hex(&Sha256::digest(embedded::TEXTURES)) });

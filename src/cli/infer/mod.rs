@@ -28,10 +28,8 @@ use crate::cli::infer::score::Scoring;
 use crate::cli::infer::session::{MethodName, Recipe, Session};
 use crate::cli::infer::signals::Signals;
 use crate::cli::infer::tally::{Outcome, Shard, parse_number, parse_range};
+use crate::cli::weights::Snapshot;
 use crate::cli::{COMMIT, Exit, VERSION, talk, usage, weights};
-
-/// The network of this build's methods.
-const NETWORK: &str = "wide-resnet";
 
 const AFTER: &str = "\
 What lands in the output folder: `results.jsonl` (a line per photo), `run.json` (what ran), and
@@ -222,7 +220,7 @@ impl InferArgs {
 
     /// What the session is made of; says which method `auto` took and why.
     fn recipe(&self) -> Result<Recipe> {
-        let weights = weights::choose(NETWORK, self.weights.as_deref())?;
+        let weights = weights::choose(Snapshot::WideResnet, self.weights.as_deref())?;
         let method = match self.method {
             MethodWish::Auto | MethodWish::Utad => MethodName::Utad,
             MethodWish::Saliency => MethodName::Saliency,
