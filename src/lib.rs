@@ -7,6 +7,7 @@
 //! - [`kernels`]: what each kernel computes, with its f64 twin
 //! - [`graph`]: the recording a model writes
 //! - [`run`]: devices and programs; the only place that knows `wgpu`
+//! - [`text`]: prompts as token ids
 //! - [`nn`], [`models`]: layers and published networks
 //! - [`methods`]: published ways to turn features into anomaly maps
 
@@ -20,6 +21,7 @@ pub mod nn;
 pub mod run;
 pub mod shader;
 pub mod tensor;
+pub mod text;
 pub mod weights;
 
 pub use error::{Code, Error, Result};

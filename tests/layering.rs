@@ -8,14 +8,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tensor", &[]),
     ("weights", &["tensor"]),
     ("image", &["tensor"]),
+    ("text", &["tensor"]),
     ("shader", &["tensor"]),
     ("kernels", &["tensor", "shader"]),
     ("graph", &["tensor", "weights", "kernels"]),
     ("run", &["tensor", "weights", "shader", "kernels", "graph"]),
     ("nn", &["tensor", "weights", "kernels", "graph"]),
-    ("models", &["tensor", "weights", "image", "kernels", "graph", "nn"]),
-    ("methods", &["tensor", "weights", "image", "kernels", "graph", "nn", "models", "run"]),
-    ("cli", &["tensor", "weights", "image", "shader", "kernels", "graph", "nn", "models", "methods", "run"]),
+    ("models", &["tensor", "weights", "image", "text", "kernels", "graph", "nn"]),
+    ("methods", &["tensor", "weights", "image", "text", "kernels", "graph", "nn", "models", "run"]),
+    ("cli", &["tensor", "weights", "image", "text", "shader", "kernels", "graph", "nn", "models", "methods", "run"]),
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

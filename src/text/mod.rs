@@ -1,0 +1,9 @@
+//! From the words of a prompt to the ids that a text network reads.
+
+mod clip;
+mod code_page;
+mod fix;
+mod html;
+mod mojibake;
+
+pub use clip::{ClipTokenizer, Tokens};
