@@ -8,6 +8,8 @@ use crate::cli::{Exit, talk};
 
 /// Where weights are looked for.
 pub const WEIGHTS: &str = "ZSAS_WEIGHTS";
+/// Where prototypes of prompts are kept.
+pub const CACHE: &str = "ZSAS_CACHE";
 /// Where shaders are read from while they are being edited.
 pub const SHADERS: &str = "ZSAS_SHADERS";
 /// When to lose the device on purpose.
@@ -39,8 +41,9 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
     Variable { name, value: None, default, meaning }
 }
 
-const VARIABLES: [Variable; 8] = [
-    variable(WEIGHTS, "the weights inside the binary", "a snapshot, or a folder of snapshots named by network (`wide-resnet`)"),
+const VARIABLES: [Variable; 9] = [
+    variable(WEIGHTS, "the weights inside the binary", "a snapshot, or a folder of snapshots named by network (`clip`, `wide-resnet`)"),
+    variable(CACHE, "the user's cache folder", "where embedded prompts are kept for later runs; empty: nowhere"),
     variable(SHADERS, "the shaders inside the binary", "a folder to read WGSL files from, for editing them without rebuilding"),
     variable(
         LOSE_DEVICE_AT,

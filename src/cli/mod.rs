@@ -5,6 +5,7 @@
 
 mod bench;
 pub mod bugs;
+mod cache;
 mod completions;
 mod device;
 mod diff;

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod binary;
+pub mod clip;
+
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;

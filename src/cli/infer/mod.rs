@@ -1,6 +1,8 @@
 //! `infer`: photos in; scores, maps, pictures and a report out.
 
 mod inputs;
+mod language;
+mod method;
 mod output;
 mod pictures;
 mod record;
@@ -15,20 +17,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use zsas::Result;
 use zsas::image::Limits;
 use zsas::methods::Reading;
+use zsas::{Error, Result};
 
 use crate::cli::device::{DeviceArgs, TierWish};
+use crate::cli::infer::language::{Language, LanguageArgs};
+use crate::cli::infer::method::{MethodName, MethodWish};
 use crate::cli::infer::output::{Existing, Named, Output};
 use crate::cli::infer::pictures::{Picture, Pictures};
 use crate::cli::infer::record::{Judge, Threshold};
 use crate::cli::infer::runfile::{Invocation, Parameters, RunFile};
 use crate::cli::infer::score::Scoring;
-use crate::cli::infer::session::{MethodName, Recipe, Session};
+use crate::cli::infer::session::{Recipe, Session};
 use crate::cli::infer::signals::Signals;
 use crate::cli::infer::tally::{Outcome, Shard, parse_number, parse_range};
-use crate::cli::weights::Snapshot;
+use crate::cli::weights::{Chosen, Snapshot};
 use crate::cli::{COMMIT, Exit, VERSION, talk, usage, weights};
 
 const AFTER: &str = "\
@@ -63,15 +67,15 @@ pub struct InferArgs {
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
 
-    /// Which text a method follows where its code and its paper disagree
-    #[arg(long, value_enum, default_value_t)]
-    reading: ReadingWish,
+    /// Which text a method follows where code and paper disagree; by default winclip the paper, the others the released code
+    #[arg(long, value_enum)]
+    reading: Option<ReadingWish>,
 
     /// Scores from here on are anomalous; also cuts mask and regions, which without it are cut at the level stored with the weights
     #[arg(long, value_name = "X", value_parser = parse_number, allow_negative_numbers = true)]
     threshold: Option<f32>,
 
-    /// Exit with 4 when a photo is anomalous; needs `--threshold`
+    /// Exit with 4 when a photo is anomalous; needs a threshold
     #[arg(long, value_enum, value_name = "WHAT")]
     fail_on: Option<FailOn>,
 
@@ -120,29 +124,31 @@ pub struct InferArgs {
     max_pixels: u64,
 
     #[command(flatten)]
+    language: LanguageArgs,
+
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
-/// Which method is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum MethodWish {
-    /// The strongest whose weights are here
-    #[default]
-    Auto,
-    /// Texture: what looks unlike most of the photo (Aota et al. 2023)
-    Utad,
-    /// Self-similarity, one object (SAA+, Cao et al. 2023)
-    Saliency,
-}
-
 /// Which text is followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ReadingWish {
     /// The released code
-    #[default]
     Released,
     /// The paper's equations
     Paper,
+    /// The public reproduction with published tables (winclip, winclip+)
+    Reproduction,
+}
+
+impl ReadingWish {
+    fn reading(self) -> Reading {
+        match self {
+            ReadingWish::Released => Reading::Released,
+            ReadingWish::Paper => Reading::Paper,
+            ReadingWish::Reproduction => Reading::Reproduction,
+        }
+    }
 }
 
 /// What fails a run.
@@ -193,12 +199,16 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     })
 }
 
+fn no_threshold() -> Error {
+    usage("`--fail-on anomaly` needs a threshold to decide by")
+        .hint("add `--threshold X`, a score a little above those of good photos in results.jsonl, or `threshold = X` to the profile")
+}
+
 impl InferArgs {
     /// Finds contradictions that need no file and no device.
     fn check(&self) -> Result<()> {
-        if self.fail_on.is_some() && self.threshold.is_none() {
-            return Err(usage("`--fail-on anomaly` needs a threshold to decide by")
-                .hint("add `--threshold X`, a score a little above those of good photos in results.jsonl"));
+        if self.fail_on.is_some() && self.threshold.is_none() && !self.language.has_profile() {
+            return Err(no_threshold());
         }
         if self.save.as_ref().is_some_and(|save| save.contains(&Picture::None) && save.len() > 1) {
             return Err(usage("`--save none` stands alone"));
@@ -220,36 +230,71 @@ impl InferArgs {
 
     /// What the session is made of; says which method `auto` took and why.
     fn recipe(&self) -> Result<Recipe> {
-        let weights = weights::choose(Snapshot::WideResnet, self.weights.as_deref())?;
-        let method = match self.method {
-            MethodWish::Auto | MethodWish::Utad => MethodName::Utad,
-            MethodWish::Saliency => MethodName::Saliency,
-        };
-        if self.method == MethodWish::Auto && !self.quiet {
-            talk::say(format_args!(
-                "method: {} on the weights `{}` ({}); this build has no stronger method that needs no reference photos",
-                method.as_str(),
-                weights.checkpoint.name(),
-                weights.origin
-            ));
+        let method = self.choose_method();
+        let reading = self.choose_reading(method)?;
+        let is_fallback = self.method == MethodWish::Auto && !method.is_in_words();
+        if is_fallback && !self.quiet {
+            self.language.say_ignored();
         }
-        let reading = match self.reading {
-            ReadingWish::Released => Reading::Released,
-            ReadingWish::Paper => Reading::Paper,
-        };
-        if method == MethodName::Utad && reading == Reading::Paper {
-            log::info!("utad has one reading; `--reading paper` changes nothing");
+        let none = LanguageArgs::default();
+        let language = if is_fallback { &none } else { &self.language };
+        let language = language.resolve(method, &self.output, &self.limits(), self.ignore_exif)?;
+        if self.fail_on.is_some() && self.threshold.or(language.threshold).is_none() {
+            return Err(no_threshold());
+        }
+        let weights = weights::choose(method.snapshot(), self.weights.as_deref())?;
+        if self.method == MethodWish::Auto && !self.quiet {
+            self.say_choice(method, &weights);
         }
         let precision = self.device.precision.precision();
-        Ok(Recipe { method, reading, precision, device: self.device.clone(), weights, is_quiet: self.quiet })
+        Ok(Recipe { method, reading, precision, device: self.device.clone(), weights, language, is_quiet: self.quiet })
+    }
+
+    /// The method asked for; `auto` is the strongest whose weights are on this machine.
+    fn choose_method(&self) -> MethodName {
+        match self.method {
+            MethodWish::Of(name) => name,
+            MethodWish::Auto if !weights::is_there(Snapshot::Clip, self.weights.as_deref()) => MethodName::Utad,
+            MethodWish::Auto if self.language.has_references() => MethodName::WinClipPlus,
+            MethodWish::Auto => MethodName::WinClip,
+        }
+    }
+
+    /// The reading asked for, if the method has it, else the method's own choice.
+    fn choose_reading(&self, method: MethodName) -> Result<Reading> {
+        let known = method.readings();
+        match self.reading.map(ReadingWish::reading) {
+            None => Ok(known[0]),
+            Some(wish) if known.contains(&wish) => Ok(wish),
+            Some(wish) => {
+                let names: Vec<String> = known.iter().map(|reading| format!("`{}`", reading.as_str())).collect();
+                Err(usage(format!("{} has no reading `{}`, it has {}", method.as_str(), wish.as_str(), names.join(" and "))))
+            }
+        }
+    }
+
+    fn say_choice(&self, method: MethodName, weights: &Chosen) {
+        let why = match method {
+            MethodName::WinClipPlus => "the strongest of this build with good photos",
+            MethodName::WinClip => "the strongest of this build without good photos; `--normal PHOTOS` makes it winclip+",
+            _ => "no weights of CLIP are here, on which winclip and winclip+ are stronger on objects",
+        };
+        talk::say(format_args!("method: {} on the weights `{}` ({}): {why}", method.as_str(), weights.checkpoint.name(), weights.origin));
+        if !method.is_in_words() {
+            log::info!("{}", Snapshot::Clip.remedy());
+        }
     }
 
     fn judge(&self, session: &Session) -> Judge {
-        let method = session.method();
+        let (method, language) = (session.method(), session.language());
+        let flag = self.threshold.map(|value| Threshold { value, source: "flag" });
+        let of_profile = language.and_then(|language| language.threshold).map(|value| Threshold { value, source: "profile" });
+        let threshold = flag.or(of_profile);
         Judge {
             method: method.name(),
-            threshold: self.threshold.map(|value| Threshold { value, source: "flag" }),
-            level: self.threshold.or(method.scale().level),
+            class: language.map(|language| language.class.name.clone()),
+            threshold,
+            level: threshold.map(|threshold| threshold.value).or(method.scale().level),
         }
     }
 
@@ -268,8 +313,9 @@ impl InferArgs {
             parameters: Parameters {
                 method: judge.method,
                 reading: session.method().reading().as_str(),
+                language: session.language().map(Language::told),
                 precision: self.device.precision.as_str(),
-                threshold: self.threshold,
+                threshold: judge.threshold.map(|threshold| threshold.value),
                 level: judge.level,
                 range: pictures.range(),
                 save: pictures.names(),
@@ -306,12 +352,12 @@ impl InferArgs {
             written = report::write(output, run_file);
         }
         if !self.quiet {
-            self.summarize(output, outcome, device);
+            self.summarize(output, outcome, device, run_file.parameters.threshold);
         }
         if outcome.end.is_err() { Ok(()) } else { written }
     }
 
-    fn summarize(&self, output: &Output, outcome: &Outcome, device: &str) {
+    fn summarize(&self, output: &Output, outcome: &Outcome, device: &str, threshold: Option<f32>) {
         let counts = outcome.tally.counts;
         let each = outcome
             .tally
@@ -328,7 +374,7 @@ impl InferArgs {
             parts.push(format!("interrupted, {left} left for `--resume`"));
         }
         talk::say(format_args!("{} photo{}: {}", counts.inputs, if counts.inputs == 1 { "" } else { "s" }, parts.join("; ")));
-        if let Some(threshold) = self.threshold {
+        if let Some(threshold) = threshold {
             talk::say(format_args!("{} anomalous at {threshold}", counts.anomalous));
         }
         if !outcome.tally.worst().is_empty() {

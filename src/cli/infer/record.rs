@@ -73,7 +73,7 @@ pub enum Decision {
 pub struct Threshold {
     /// Scores from here on are anomalous.
     pub value: f32,
-    /// `flag`: given on the command line.
+    /// `flag`: given on the command line; `profile`: by the profile.
     pub source: &'static str,
 }
 
@@ -132,10 +132,12 @@ pub fn milliseconds(duration: std::time::Duration) -> f64 {
 }
 
 /// What is the same for every input of a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Judge {
     /// Name of the method.
     pub method: &'static str,
+    /// What is inspected, where the method knows words.
+    pub class: Option<String>,
     /// Decides on scores, where the user gave one.
     pub threshold: Option<Threshold>,
     /// Decides on pixels.
@@ -170,7 +172,7 @@ impl Judge {
             status: "ok",
             size: [width, height],
             method: self.method,
-            class: None,
+            class: self.class.clone(),
             score: scored.score,
             decision: self.threshold.map(|threshold| threshold.decide(scored.score)),
             threshold: self.threshold,

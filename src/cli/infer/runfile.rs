@@ -7,6 +7,7 @@ use serde_json::Value;
 use zsas::run::AdapterReport;
 use zsas::{Code, Error, Result};
 
+use crate::cli::infer::language::Told;
 use crate::cli::infer::output::{Output, RUN};
 use crate::cli::infer::tally::{Counts, Latency};
 use crate::cli::talk;
@@ -54,6 +55,8 @@ pub struct Parameters {
     pub method: &'static str,
     /// Which text it follows.
     pub reading: &'static str,
+    /// Class, phrases, references and views; null for a method that knows no words.
+    pub language: Option<Told>,
     /// `f32`, `f16`.
     pub precision: &'static str,
     /// Given by the user.

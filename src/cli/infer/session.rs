@@ -3,34 +3,19 @@
 use std::collections::HashSet;
 
 use zsas::image::Rgb;
+use zsas::methods::winclip::{WinClip, WinClipOptions};
 use zsas::methods::{Method, Reading, Saliency, Scored, Utad};
+use zsas::models::clip::Clip;
 use zsas::{Device, Error, Precision, Result};
 
 use crate::cli::device::DeviceArgs;
+use crate::cli::infer::language::{Language, Run};
+use crate::cli::infer::method::MethodName;
 use crate::cli::weights::Chosen;
-use crate::cli::{env, usage};
+use crate::cli::{env, talk, usage};
 
 /// Photos in a row that lose the device, retry included, before the run gives up.
 const MOST_LOST_IN_A_ROW: usize = 3;
-
-/// The methods of this build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MethodName {
-    /// Texture anomaly detection.
-    Utad,
-    /// Self-similarity of SAA+.
-    Saliency,
-}
-
-impl MethodName {
-    /// The name users type.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            MethodName::Utad => "utad",
-            MethodName::Saliency => "saliency",
-        }
-    }
-}
 
 /// What a session is made of; enough to make it again.
 pub struct Recipe {
@@ -44,6 +29,8 @@ pub struct Recipe {
     pub device: DeviceArgs,
     /// Its weights.
     pub weights: Chosen,
+    /// What it is told in words.
+    pub language: Language,
     /// No talk.
     pub is_quiet: bool,
 }
@@ -51,10 +38,22 @@ pub struct Recipe {
 impl Recipe {
     fn make(&self, device: &Device) -> Result<Box<dyn Method>> {
         let checkpoint = &self.weights.checkpoint;
-        Ok(match self.method {
-            MethodName::Utad => Box::new(Utad::new(device, checkpoint, self.precision)?),
-            MethodName::Saliency => Box::new(Saliency::new(device, checkpoint, self.precision, self.reading)?),
-        })
+        match self.method {
+            MethodName::Utad => Ok(Box::new(Utad::new(device, checkpoint, self.precision)?)),
+            MethodName::Saliency => Ok(Box::new(Saliency::new(device, checkpoint, self.precision, self.reading)?)),
+            _ => self.make_with_words(device),
+        }
+    }
+
+    fn make_with_words(&self, device: &Device) -> Result<Box<dyn Method>> {
+        let clip = Clip::load(&self.weights.checkpoint)?;
+        self.weights.checkpoint.finish();
+        let identity = talk::to_json(&self.weights.identity()?.files);
+        let run = Run { device, clip: &clip, identity: &identity, precision: self.precision, is_quiet: self.is_quiet };
+        let prototypes = self.language.prototypes(&run, &self.method.prompts(&self.language.class, self.reading))?;
+        let memory = self.language.memory(&run)?;
+        let options = WinClipOptions { reading: self.reading, multi_crop: self.language.multi_crop, precision: self.precision };
+        Ok(Box::new(WinClip::new(device, &clip, &prototypes, memory, options)?))
     }
 }
 
@@ -99,6 +98,11 @@ impl Session {
     /// The weights in use.
     pub fn weights(&self) -> &Chosen {
         &self.recipe.weights
+    }
+
+    /// What the method is told in words; `None` for one that knows none.
+    pub fn language(&self) -> Option<&Language> {
+        self.recipe.method.is_in_words().then_some(&self.recipe.language)
     }
 
     /// Scores a photo. A device that was lost or hangs is opened anew and the photo tried once more.

@@ -42,6 +42,15 @@ pub struct PromptEnsemble {
 }
 
 impl PromptEnsemble {
+    /// Everything that decides about the prototypes of one text tower, for comparison and caches.
+    pub fn content(&self) -> (&[String], &[String], &'static str) {
+        let average = match self.average {
+            Average::NormalizeEach => "normalize each",
+            Average::MeanRaw => "mean raw",
+        };
+        (&self.normal, &self.anomalous, average)
+    }
+
     /// WinCLIP's compositional ensemble (Jeong et al. 2023, supplement): 7 × 22 normal and 4 × 22 anomalous prompts, before phrases of the
     /// class's own.
     ///

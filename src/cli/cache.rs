@@ -1,0 +1,74 @@
+//! Numbers that are dear to compute and follow from content alone, kept on disk under the hash of that content.
+
+use std::path::PathBuf;
+
+use safetensors::tensor::TensorView;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use zsas::image::write_whole;
+use zsas::{Array, Checkpoint, Code, Error, Result};
+
+use crate::cli::{VERSION, env, talk, weights};
+
+/// Name of the array in a file.
+const ARRAY: &str = "array";
+
+/// What an array follows from.
+pub struct Key {
+    kind: &'static str,
+    hash: String,
+}
+
+impl Key {
+    /// The key of everything that decides about an array of this kind. The version of this program is part of it.
+    pub fn new(kind: &'static str, content: &impl Serialize) -> Key {
+        let text = talk::to_json(&(VERSION, kind, content));
+        Key { kind, hash: weights::hex(&Sha256::digest(text)) }
+    }
+
+    /// `$ZSAS_CACHE`, else the user's own cache folder; none where `$ZSAS_CACHE` is empty.
+    fn file(&self) -> Option<PathBuf> {
+        let root = match std::env::var_os(env::CACHE) {
+            Some(folder) if folder.is_empty() => return None,
+            Some(folder) => PathBuf::from(folder),
+            None => dirs::cache_dir()?.join("zsas-gpu"),
+        };
+        Some(root.join(self.kind).join(format!("{}.safetensors", self.hash)))
+    }
+}
+
+/// The array of a key: from disk, else computed and kept. A cache that cannot be read or written costs time, nothing else.
+pub fn array(key: &Key, compute: impl FnOnce() -> Result<Array>) -> Result<Array> {
+    let Some(file) = key.file() else { return compute() };
+    if file.is_file() {
+        match read(&file) {
+            Ok(array) => {
+                log::info!("{}: from `{}`", key.kind, file.display());
+                return Ok(array);
+            }
+            Err(error) => log::warn!("{} are computed anew: {error}", key.kind),
+        }
+    }
+    let array = compute()?;
+    if let Err(error) = write(&file, &array) {
+        log::warn!("{} are not kept for the next run: {error}", key.kind);
+    }
+    Ok(array)
+}
+
+fn read(file: &std::path::Path) -> Result<Array> {
+    let checkpoint = Checkpoint::open(file)?;
+    let shape = checkpoint
+        .shape(ARRAY)
+        .ok_or_else(|| Error::new(Code::Io, format!("`{}` holds no array", file.display())))?;
+    checkpoint.root().weight(ARRAY, shape)?.to_array()
+}
+
+fn write(file: &std::path::Path, array: &Array) -> Result<()> {
+    let folder = file.parent().unwrap_or(file);
+    std::fs::create_dir_all(folder).map_err(|error| Error::io(format!("making `{}`", folder.display()), &error))?;
+    let bytes: Vec<u8> = array.data().iter().flat_map(|x| x.to_le_bytes()).collect();
+    let refused = |error| Error::new(Code::Io, format!("not a safetensors file: {error}"));
+    let view = TensorView::new(safetensors::Dtype::F32, array.shape().sizes().to_vec(), &bytes).map_err(refused)?;
+    write_whole(file, &safetensors::serialize([(ARRAY, view)], None).map_err(refused)?)
+}

@@ -1,0 +1,300 @@
+//! What methods that know words are told: the class, its prompts as prototypes, and good photos.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use zsas::image::{Limits, Rgb, write_whole};
+use zsas::methods::Profile;
+use zsas::methods::language::{embed_texts, prototype};
+use zsas::methods::prompts::{Class, PromptEnsemble};
+use zsas::methods::winclip::{Memory, MultiCrop};
+use zsas::models::clip::Clip;
+use zsas::text::ClipTokenizer;
+use zsas::{Array, Checkpoint, Code, Device, Error, Precision, Result};
+
+use crate::cli::infer::inputs;
+use crate::cli::infer::method::MethodName;
+use crate::cli::{cache, talk, usage};
+
+/// What is inspected when nobody says.
+const ANYTHING: &str = "object";
+
+/// Options of the methods that know words.
+#[derive(Args, Debug, Default)]
+pub struct LanguageArgs {
+    /// What is inspected, as `bottle` or `metal nut`: words for the methods on CLIP; a class of MVTec AD, VisA or MPDD, or any other
+    #[arg(long, value_name = "NAME", conflicts_with = "profile", help_heading = "Class and references")]
+    class: Option<String>,
+
+    /// Class, phrases of its own for good and bad ones, and threshold, from a TOML file
+    #[arg(long, value_name = "FILE", help_heading = "Class and references")]
+    profile: Option<PathBuf>,
+
+    /// A good photo, or a folder of them, to compare with (winclip+); may be repeated
+    #[arg(long, value_name = "FILE|DIR", help_heading = "Class and references")]
+    normal: Vec<PathBuf>,
+
+    /// What an earlier run remembered of good photos, instead of `--normal`
+    #[arg(long, value_name = "FILE", conflicts_with = "normal", help_heading = "Class and references")]
+    memory: Option<PathBuf>,
+
+    /// Keep what is remembered of the good photos, for `--memory` of later runs
+    #[arg(long, value_name = "FILE", requires = "normal", help_heading = "Class and references")]
+    save_memory: Option<PathBuf>,
+
+    /// Views of a photo whose probabilities are averaged into its score (winclip, winclip+)
+    #[arg(long, value_enum, default_value_t, help_heading = "Class and references")]
+    multi_crop: MultiCropWish,
+}
+
+/// Which views are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum MultiCropWish {
+    /// The whole photo
+    #[default]
+    None,
+    /// Squares along the longer side
+    Tile,
+    /// Four corners and the centre
+    Five,
+    /// The five, and each mirrored
+    Ten,
+}
+
+impl LanguageArgs {
+    /// Whether there is a profile, which may hold a threshold.
+    pub fn has_profile(&self) -> bool {
+        self.profile.is_some()
+    }
+
+    /// Whether good photos are given, as files or remembered.
+    pub fn has_references(&self) -> bool {
+        !self.normal.is_empty() || self.memory.is_some()
+    }
+
+    /// Whether anything is said that only a method with words understands.
+    fn is_used(&self) -> bool {
+        self.class.is_some() || self.profile.is_some() || self.has_references() || self.multi_crop != MultiCropWish::None
+    }
+
+    /// Says what will be ignored where `auto` fell back to a method without words.
+    pub fn say_ignored(&self) {
+        if self.is_used() {
+            talk::say("warning: class, references and views are not used: this method knows no words");
+        }
+    }
+
+    /// Checks what was said against the method, and reads profile and references; before weights or a device are touched.
+    ///
+    /// Errors: an option that the method does not take, a wrong profile, references that are missing or cannot be decoded.
+    pub fn resolve(&self, method: MethodName, output: &Path, limits: &Limits, ignores_exif: bool) -> Result<Language> {
+        self.check(method)?;
+        let (class, threshold) = match (&self.profile, &self.class) {
+            (Some(file), _) => {
+                let profile = read_profile(file)?;
+                (profile.class, profile.threshold)
+            }
+            (None, Some(name)) => (Class::named(name)?, None),
+            (None, None) => (Class::named(ANYTHING)?, None),
+        };
+        let references = if self.normal.is_empty() { Vec::new() } else { read_references(&self.normal, output, limits, ignores_exif)? };
+        let multi_crop = match self.multi_crop {
+            MultiCropWish::None => MultiCrop::None,
+            MultiCropWish::Tile => MultiCrop::Tile,
+            MultiCropWish::Five => MultiCrop::Five,
+            MultiCropWish::Ten => MultiCrop::Ten,
+        };
+        Ok(Language {
+            class,
+            threshold,
+            multi_crop,
+            references,
+            memory_file: self.memory.clone(),
+            save_memory: self.save_memory.clone(),
+            embedded: OnceCell::new(),
+            memory: OnceCell::new(),
+        })
+    }
+
+    fn check(&self, method: MethodName) -> Result<()> {
+        let name = method.as_str();
+        if method == MethodName::WinClipPlus && !self.has_references() {
+            let error = Error::new(Code::Reference, format!("{name} compares with good photos, and none are given"));
+            return Err(error.hint("add `--normal PHOTO_OR_FOLDER`, or take `--method winclip`, which needs none"));
+        }
+        if method != MethodName::WinClipPlus && self.has_references() {
+            return Err(usage(format!("{name} takes no good photos")).hint("`--method winclip+` does"));
+        }
+        if !method.takes_views() && self.multi_crop != MultiCropWish::None {
+            return Err(usage(format!("{name} takes one view of a photo")).hint("`--multi-crop` is for winclip and winclip+"));
+        }
+        if !method.is_in_words() && self.is_used() {
+            return Err(
+                usage(format!("{name} knows no words")).hint("`--class` and `--profile` are for winclip and the other methods on CLIP")
+            );
+        }
+        Ok(())
+    }
+}
+
+fn read_profile(file: &Path) -> Result<Profile> {
+    let text = std::fs::read(file).map_err(|error| Error::io(format!("reading the profile `{}`", file.display()), &error))?;
+    let name = file.display().to_string();
+    let text = String::from_utf8(text).map_err(|_| Error::new(Code::Config, "not UTF-8").context(format!("in `{name}`")))?;
+    Profile::parse(&text, &name)
+}
+
+/// All references, decoded: one that cannot be read would silently change every score.
+fn read_references(paths: &[PathBuf], output: &Path, limits: &Limits, ignores_exif: bool) -> Result<Vec<Reference>> {
+    let wrong = |error: &Error, place: &str| {
+        let error = Error::new(Code::Reference, error.message()).context(format!("as a reference photo, given by `--normal`{place}"));
+        error.hint("every reference counts in every score: mend it, or leave it out")
+    };
+    let found = inputs::find(paths, output).map_err(|error| wrong(&error, ""))?;
+    let read = |input: inputs::Input| match Rgb::open(&input.file, limits, ignores_exif) {
+        Ok(photo) => Ok(Reference { path: input.path, photo }),
+        Err(error) => Err(wrong(&error, &format!(": `{}`", input.path))),
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// A good photo.
+struct Reference {
+    path: String,
+    photo: Rgb,
+}
+
+/// What a method is told, with what was made of it: a device that is opened anew does not start over.
+pub struct Language {
+    /// What is inspected.
+    pub class: Class,
+    /// The threshold of the profile.
+    pub threshold: Option<f32>,
+    /// The views that decide a score.
+    pub multi_crop: MultiCrop,
+    references: Vec<Reference>,
+    memory_file: Option<PathBuf>,
+    save_memory: Option<PathBuf>,
+    embedded: OnceCell<Array>,
+    memory: OnceCell<Memory>,
+}
+
+/// What of it decides about results, for `run.json`.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    class: String,
+    normal: Vec<String>,
+    anomalous: Vec<String>,
+    multi_crop: &'static str,
+    references: Vec<String>,
+    memory: Option<String>,
+}
+
+impl Language {
+    /// What decides about results.
+    pub fn told(&self) -> Told {
+        Told {
+            class: self.class.name.clone(),
+            normal: self.class.normal.clone(),
+            anomalous: self.class.anomalous.clone(),
+            multi_crop: self.multi_crop.as_str(),
+            references: self.references.iter().map(|reference| reference.path.clone()).collect(),
+            memory: self.memory_file.as_ref().map(|file| file.display().to_string()),
+        }
+    }
+
+    /// The prototypes of both states `[2, embed]`, from the cache if these prompts went through this tower before.
+    pub fn prototypes(&self, run: &Run<'_>, ensemble: &PromptEnsemble) -> Result<Array> {
+        self.once(&self.embedded, || {
+            let key = cache::Key::new("prototypes", &(run.identity, run.precision_name(), ensemble.content()));
+            cache::array(&key, || {
+                let count = ensemble.normal.len();
+                let prompts: Vec<&str> = ensemble.normal.iter().chain(&ensemble.anomalous).map(String::as_str).collect();
+                let embeddings = run.embed(&prompts)?;
+                let embed = embeddings.shape().cols();
+                let (normal, anomalous) = embeddings.data().split_at(count * embed);
+                let one = |rows: &[f32]| prototype(&Array::new([rows.len() / embed, embed], rows.to_vec()), ensemble.average);
+                Ok(Array::new([2, embed], [one(normal), one(anomalous)].concat()))
+            })
+        })
+    }
+
+    /// What is remembered of the good photos; `None` where there are none.
+    pub fn memory(&self, run: &Run<'_>) -> Result<Option<&Memory>> {
+        if self.references.is_empty() && self.memory_file.is_none() {
+            return Ok(None);
+        }
+        if let Some(memory) = self.memory.get() {
+            return Ok(Some(memory));
+        }
+        let memory = self.remember(run)?;
+        Ok(Some(self.memory.get_or_init(|| memory)))
+    }
+
+    fn remember(&self, run: &Run<'_>) -> Result<Memory> {
+        let identity = format!("{} in {}", run.identity, run.precision_name());
+        if let Some(file) = &self.memory_file {
+            let checkpoint = Checkpoint::open(file).map_err(|error| {
+                Error::new(Code::Reference, error.message()).context(format!("as a memory of good photos, `{}`", file.display()))
+            })?;
+            return Memory::from_checkpoint(&checkpoint, &identity);
+        }
+        let photos: Vec<Rgb> = self.references.iter().map(|reference| reference.photo.clone()).collect();
+        let bar = talk::progress(photos.len() as u64, run.is_quiet).with_message("references");
+        let memory = Memory::remember(run.device, run.clip, &photos, run.precision, |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        if let Some(file) = &self.save_memory {
+            write_whole(file, &memory.to_bytes(&identity)?)?;
+        }
+        Ok(memory)
+    }
+
+    fn once(&self, cell: &OnceCell<Array>, make: impl FnOnce() -> Result<Array>) -> Result<Array> {
+        if let Some(array) = cell.get() {
+            return Ok(array.clone());
+        }
+        let array = make()?;
+        Ok(cell.get_or_init(|| array).clone())
+    }
+}
+
+/// What texts and references are run on.
+pub struct Run<'a> {
+    /// Where.
+    pub device: &'a Device,
+    /// The towers.
+    pub clip: &'a Clip,
+    /// Hash of the weights.
+    pub identity: &'a str,
+    /// How numbers are stored.
+    pub precision: Precision,
+    /// No talk.
+    pub is_quiet: bool,
+}
+
+impl Run<'_> {
+    fn precision_name(&self) -> &'static str {
+        match self.precision {
+            Precision::F32 => "f32",
+            Precision::Mixed => "f16",
+        }
+    }
+
+    /// Embeddings of texts `[texts, embed]`, projected and not normalised. Those that are too long are cut, with a warning.
+    fn embed(&self, texts: &[&str]) -> Result<Array> {
+        let tokenizer = ClipTokenizer::new();
+        let context = self.clip.text.context();
+        let tokens: Vec<_> = texts.iter().map(|text| tokenizer.encode(text, context)).collect();
+        let cut = tokens.iter().filter(|tokens| tokens.is_truncated).count();
+        if cut > 0 {
+            log::warn!("{cut} of {} prompts are longer than the {context} tokens of CLIP and are cut", texts.len());
+        }
+        let ids: Vec<Vec<u32>> = tokens.into_iter().map(|tokens| tokens.ids).collect();
+        let bar = talk::progress(ids.len() as u64, self.is_quiet).with_message("prompts");
+        let embeddings = embed_texts(self.device, self.clip, &ids, self.precision, |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        Ok(embeddings)
+    }
+}

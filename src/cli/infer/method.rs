@@ -1,0 +1,109 @@
+//! The methods by the names users type: what each needs, and which texts it may follow.
+
+use std::sync::LazyLock;
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use zsas::methods::Reading;
+use zsas::methods::prompts::{Class, PromptEnsemble};
+
+use crate::cli::weights::Snapshot;
+
+/// The methods of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MethodName {
+    /// Windows against language (Jeong et al. 2023)
+    #[value(name = "winclip")]
+    WinClip,
+    /// WinCLIP with good photos to compare with (`--normal`)
+    #[value(name = "winclip+")]
+    WinClipPlus,
+    /// Texture: what looks unlike most of the photo (Aota et al. 2023)
+    Utad,
+    /// Self-similarity, one object (SAA+, Cao et al. 2023)
+    Saliency,
+}
+
+impl MethodName {
+    /// The name users type.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MethodName::WinClip => "winclip",
+            MethodName::WinClipPlus => "winclip+",
+            MethodName::Utad => "utad",
+            MethodName::Saliency => "saliency",
+        }
+    }
+
+    /// The weights it runs on.
+    pub fn snapshot(self) -> Snapshot {
+        match self {
+            MethodName::Utad | MethodName::Saliency => Snapshot::WideResnet,
+            _ => Snapshot::Clip,
+        }
+    }
+
+    /// Whether it is told in words what is inspected.
+    pub fn is_in_words(self) -> bool {
+        self.snapshot() != Snapshot::WideResnet
+    }
+
+    /// Whether it takes several views of a photo.
+    pub fn takes_views(self) -> bool {
+        matches!(self, MethodName::WinClip | MethodName::WinClipPlus)
+    }
+
+    /// The texts it may follow, its own choice first.
+    pub fn readings(self) -> &'static [Reading] {
+        match self {
+            MethodName::WinClip | MethodName::WinClipPlus => &[Reading::Paper, Reading::Reproduction],
+            MethodName::Saliency => &[Reading::Released, Reading::Paper],
+            MethodName::Utad => &[Reading::Released],
+        }
+    }
+
+    /// What it tells the text tower of a class.
+    pub fn prompts(self, class: &Class, reading: Reading) -> PromptEnsemble {
+        PromptEnsemble::winclip(class, reading)
+    }
+}
+
+/// Which method is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MethodWish {
+    /// The strongest whose weights are here.
+    #[default]
+    Auto,
+    /// This one.
+    Of(MethodName),
+}
+
+impl ValueEnum for MethodWish {
+    fn value_variants<'a>() -> &'a [MethodWish] {
+        static ALL: LazyLock<Vec<MethodWish>> = LazyLock::new(|| {
+            std::iter::once(MethodWish::Auto)
+                .chain(MethodName::value_variants().iter().copied().map(MethodWish::Of))
+                .collect()
+        });
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            MethodWish::Auto => Some(PossibleValue::new("auto").help("The strongest whose weights are here")),
+            MethodWish::Of(name) => name.to_possible_value(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_is_typed_as_it_is_reported() {
+        for name in MethodName::value_variants() {
+            assert_eq!(name.to_possible_value().unwrap().get_name(), name.as_str());
+        }
+    }
+}

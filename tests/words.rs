@@ -1,0 +1,225 @@
+//! The binary with methods that know words, on a tiny CLIP: what is told, remembered, cached, and refused.
+
+mod common;
+
+use std::fs;
+
+use common::assert_golden;
+use common::binary::{Place, Run, needs_adapter};
+use common::clip::write_snapshot;
+
+/// A folder with two photos, good ones, and weights.
+fn place() -> Place {
+    let place = Place::with_photos(&["a.png", "b.png", "good/1.png", "good/2.png"]);
+    write_snapshot(&place.path("weights/clip"));
+    place
+}
+
+/// `infer` on these weights with a cache of its own.
+fn infer(place: &Place, arguments: &[&str]) -> Run {
+    let mut command = place.command();
+    command
+        .env("ZSAS_CACHE", place.path("cache"))
+        .args(["infer", "--output", "out", "--overwrite", "--weights", "weights"])
+        .args(arguments);
+    common::binary::finish(&mut command)
+}
+
+fn cached(place: &Place) -> usize {
+    fs::read_dir(place.path("cache/prototypes")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn winclip_scores_photos_of_a_class_and_keeps_its_prototypes() {
+    needs_adapter!("winclip_scores_photos_of_a_class_and_keeps_its_prototypes");
+    let place = place();
+    infer(&place, &["a.png", "b.png", "--class", "Metal Nut"])
+        .exits(0)
+        .says("method: winclip on the weights");
+    let first = place.records();
+    assert_eq!((first[0]["method"].as_str(), first[0]["class"].as_str()), (Some("winclip"), Some("metal_nut")));
+    assert!(first.iter().all(|record| (0.0..=1.0).contains(&record["score"].as_f64().unwrap())));
+    let run = place.json("out/run.json");
+    assert_eq!(run["parameters"]["reading"], "paper");
+    assert_eq!(run["parameters"]["language"]["multi_crop"], "none");
+    assert_eq!(cached(&place), 1);
+    // The second run takes them from disk and scores the same; a damaged file is made anew.
+    infer(&place, &["a.png", "b.png", "--class", "metal_nut", "-v"]).exits(0).says("prototypes: from `");
+    let kept = fs::read_dir(place.path("cache/prototypes")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&kept, "damaged").unwrap();
+    infer(&place, &["a.png", "b.png", "--class", "metal nut"])
+        .exits(0)
+        .says("prototypes are computed anew");
+    assert_eq!(place.records()[0]["score"], first[0]["score"]);
+    // Other words, other prototypes.
+    infer(&place, &["a.png", "--class", "bottle"]).exits(0);
+    infer(&place, &["a.png", "--class", "bottle", "--reading", "reproduction"]).exits(0);
+    assert_eq!(cached(&place), 3);
+    assert_ne!(place.records()[0]["score"], first[0]["score"]);
+}
+
+#[test]
+fn winclip_plus_remembers_good_photos_and_can_be_given_the_memory() {
+    needs_adapter!("winclip_plus_remembers_good_photos_and_can_be_given_the_memory");
+    let place = place();
+    let scores = |place: &Place| place.records().iter().map(|record| record["score"].clone()).collect::<Vec<_>>();
+    infer(&place, &["a.png", "b.png", "--normal", "good", "--save-memory", "good.memory"])
+        .exits(0)
+        .says("method: winclip+");
+    let first = scores(&place);
+    assert_eq!(place.json("out/run.json")["parameters"]["language"]["references"].as_array().unwrap().len(), 2);
+    infer(&place, &["a.png", "b.png", "--memory", "good.memory"]).exits(0);
+    assert_eq!(scores(&place), first);
+    infer(&place, &["a.png", "b.png", "--normal", "good/2.png", "--normal", "good/1.png"]).exits(0);
+    assert_eq!(scores(&place), first, "order does not matter");
+    // Features of other weights are no memory for these.
+    infer(&place, &["a.png", "--memory", "good.memory", "--precision", "f16"])
+        .exits(2)
+        .says("holds features of");
+    infer(&place, &["a.png", "--memory", "a.png"]).exits(2).says("as a memory of good photos");
+}
+
+#[test]
+fn views_readings_and_profiles_change_what_they_should() {
+    needs_adapter!("views_readings_and_profiles_change_what_they_should");
+    let place = place();
+    place.write("p.toml", b"class = \"bottle\"\nanomalous = [\"{o} with a dent\"]\nthreshold = 0.001\n");
+    infer(&place, &["a.png", "--profile", "p.toml", "--fail-on", "anomaly"])
+        .exits(4)
+        .says("1 anomalous at 0.001");
+    let record = &place.records()[0];
+    assert_eq!(record["threshold"]["source"], "profile");
+    assert_eq!(place.json("out/run.json")["parameters"]["language"]["anomalous"][0], "{o} with a dent");
+    infer(&place, &["a.png", "--profile", "p.toml", "--threshold", "2"]).exits(0);
+    assert_eq!(place.records()[0]["threshold"]["source"], "flag");
+    infer(&place, &["a.png", "--class", "bottle"]).exits(0);
+    let plain = place.records()[0].clone();
+    assert_ne!(plain["score"], record["score"]);
+    infer(&place, &["a.png", "--class", "bottle", "--multi-crop", "five"]).exits(0);
+    assert_ne!(place.records()[0]["score"], plain["score"]);
+    assert_eq!(place.records()[0]["map"], plain["map"], "views decide the score, not the map");
+}
+
+#[test]
+fn r8_missing_clip_weights_name_the_commands_that_fetch_them() {
+    let place = Place::with_photos(&["a.png"]);
+    assert_golden("cli/r8_no_clip.txt", &place.infer(&["a.png", "--method", "winclip"]).exits(1).stderr);
+    place
+        .infer(&["a.png", "--method", "winclip", "--weights", "nowhere"])
+        .exits(1)
+        .says("hint: ")
+        .says("curl -fL");
+}
+
+#[test]
+fn r9_and_r10_damaged_foreign_and_nonfinite_weights_are_refused() {
+    needs_adapter!("r9_and_r10_damaged_foreign_and_nonfinite_weights_are_refused");
+    let place = place();
+    let weights = place.path("weights/clip/open_clip_model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    infer(&place, &["a.png", "--method", "winclip"]).exits(1).says("the file is truncated");
+    let mut nonfinite = whole.clone();
+    let end = nonfinite.len();
+    nonfinite[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&weights, &nonfinite).unwrap();
+    infer(&place, &["a.png", "--method", "winclip"]).exits(1).says("holds NaN at");
+    fs::remove_file(&weights).unwrap();
+    fs::write(place.path("weights/clip/open_clip_pytorch_model.bin"), "PK").unwrap();
+    infer(&place, &["a.png", "--method", "winclip"]).exits(1).says("may be a PyTorch checkpoint");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/wide_resnet/tiny.safetensors");
+    fs::copy(golden, &weights).unwrap();
+    infer(&place, &["a.png", "--method", "winclip"])
+        .exits(1)
+        .says("tensor `visual.conv1.weight` is missing");
+    assert!(!place.path("out/results.jsonl").exists());
+}
+
+#[test]
+fn r12_any_name_of_a_class_gives_a_defined_result() {
+    needs_adapter!("r12_any_name_of_a_class_gives_a_defined_result");
+    let place = place();
+    let endless = "very ".repeat(500) + "long";
+    for name in ["🔩 смазка 部品", &endless, "a", "<|endoftext|>", "&lt;b&gt;"] {
+        infer(&place, &["a.png", "--class", name]).exits(0);
+        assert!(place.records()[0]["score"].as_f64().unwrap().is_finite(), "{name}");
+    }
+    infer(&place, &["a.png", "--class", &endless, "--reading", "reproduction"])
+        .exits(0)
+        .says("are longer than the 77 tokens of CLIP");
+    for name in ["", "  ", "a\u{7}b"] {
+        infer(&place, &["a.png", "--class", name]).exits(2);
+    }
+}
+
+#[test]
+fn r13_a_wrong_profile_names_file_line_and_the_nearest_key() {
+    let place = place();
+    place.write("p.toml", b"class = \"bottle\"\nanomalus = [\"{o} with a dent\"]\n");
+    assert_golden("cli/r13_profile.txt", &infer(&place, &["a.png", "--profile", "p.toml"]).exits(2).stderr);
+    infer(&place, &["a.png", "--profile", "none.toml"]).exits(1).says("reading the profile `none.toml`");
+    place.write("p.toml", b"class = \"bottle\"\n");
+    infer(&place, &["a.png", "--profile", "p.toml", "--fail-on", "anomaly"])
+        .exits(2)
+        .says("needs a threshold");
+}
+
+#[test]
+fn r14_references_must_be_there_and_readable_but_may_be_of_any_size() {
+    needs_adapter!("r14_references_must_be_there_and_readable_but_may_be_of_any_size");
+    let place = place();
+    infer(&place, &["a.png", "--method", "winclip+"])
+        .exits(2)
+        .says("compares with good photos, and none are given");
+    infer(&place, &["a.png", "--normal", "no.png"]).exits(2).says("`no.png` does not exist");
+    fs::create_dir(place.path("empty")).unwrap();
+    infer(&place, &["a.png", "--normal", "empty"]).exits(2).says("no images in `empty`");
+    place.write("good/3.png", b"no photo");
+    infer(&place, &["a.png", "--normal", "good"]).exits(2).says("given by `--normal`: `good/3.png`");
+    place.write("good/3.png", &common::binary::png(31, 120, |x, y| (x * y) as u8));
+    infer(&place, &["a.png", "--normal", "good"]).exits(0);
+    assert!(!place.path("out/good").exists());
+}
+
+#[test]
+fn options_of_words_are_refused_where_a_method_knows_none() {
+    let place = place();
+    infer(&place, &["a.png", "--method", "utad", "--class", "bottle"])
+        .exits(2)
+        .says("utad knows no words");
+    infer(&place, &["a.png", "--method", "winclip", "--normal", "good"])
+        .exits(2)
+        .says("`--method winclip+` does");
+    infer(&place, &["a.png", "--method", "saliency", "--multi-crop", "ten"]).exits(2).says("one view");
+    infer(&place, &["a.png", "--method", "winclip", "--reading", "released"])
+        .exits(2)
+        .says("it has `paper` and `reproduction`");
+    infer(&place, &["a.png", "--class", "a", "--profile", "p.toml"])
+        .exits(2)
+        .says("cannot be used with");
+}
+
+#[test]
+fn auto_falls_back_to_textures_and_says_what_is_left_out() {
+    needs_adapter!("auto_falls_back_to_textures_and_says_what_is_left_out");
+    let place = Place::with_photos(&["a.png"]);
+    place
+        .infer(&["a.png", "--class", "bottle"])
+        .exits(0)
+        .says("method: utad")
+        .says("class, references and views are not used");
+}
+
+#[test]
+fn a_lost_device_is_opened_again_with_what_was_remembered() {
+    needs_adapter!("a_lost_device_is_opened_again_with_what_was_remembered");
+    let place = place();
+    infer(&place, &["a.png", "b.png", "--normal", "good"]).exits(0);
+    let scores: Vec<_> = place.records().iter().map(|record| record["score"].clone()).collect();
+    let mut command = place.command();
+    command.env("ZSAS_LOSE_DEVICE_AT", "2").env("ZSAS_CACHE", "");
+    let run = common::binary::finish(command.args(["infer", "a.png", "b.png", "-o", "again", "--weights", "weights", "--normal", "good"]));
+    run.exits(0).says("it is opened anew");
+    let again: Vec<_> = common::binary::records(&place.path("again")).iter().map(|record| record["score"].clone()).collect();
+    assert_eq!(again, scores);
+}
