@@ -4,6 +4,7 @@ use crate::graph::{Slice, Spans, Tensor};
 use crate::nn::Linear;
 
 /// Queries, keys and values from one projection, attention, and the projection of its result (Vaswani et al. 2017, §3.2).
+#[derive(Clone)]
 pub struct SelfAttention {
     /// `[dim]` → queries, keys and values side by side `[3·dim]`.
     pub in_proj: Linear,

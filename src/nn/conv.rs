@@ -1,4 +1,4 @@
-//! A convolution with its batch norm folded in.
+//! A convolution with a bias, or with its batch norm folded into one.
 
 use crate::error::Result;
 use crate::graph::{Epilogue, Tensor};
@@ -23,7 +23,7 @@ pub struct ConvConfig {
     pub pad_to: usize,
 }
 
-/// A convolution without bias followed by batch norm in inference, folded into one weight and bias.
+/// A convolution with a bias; one without that is followed by batch norm is folded into this form.
 pub struct Conv {
     weight: Weight,
     bias: Weight,
@@ -43,7 +43,17 @@ impl Conv {
         Ok(Conv { weight: weight.channels_last_filter(pad_to), bias, stride, padding: kernel / 2 })
     }
 
-    /// `activation(norm(conv(x)) + residual)`: `x` `[b, h, w, in]` → `[b, h', w', out]`.
+    /// Reads `weight` `[out, in, k, k]` and `bias` `[out]`, as PyTorch's `Conv2d` stores them.
+    ///
+    /// Errors when a tensor is missing or ill-shaped.
+    pub fn load_biased(weights: &Scope, config: ConvConfig) -> Result<Conv> {
+        let ConvConfig { channels_in, channels_out, kernel, stride, pad_to } = config;
+        let weight = weights.weight("weight", [channels_out, channels_in, kernel, kernel])?;
+        let bias = weights.weight("bias", [channels_out])?;
+        Ok(Conv { weight: weight.channels_last_filter(pad_to), bias, stride, padding: kernel / 2 })
+    }
+
+    /// `activation(conv(x) + residual)`, norm and bias included: `x` `[b, h, w, in]` → `[b, h', w', out]`.
     #[track_caller]
     pub fn forward<'g>(&self, x: Tensor<'g>, residual: Option<Tensor<'g>>, activation: Activation) -> Tensor<'g> {
         let weight = x.graph().weight(&self.weight);

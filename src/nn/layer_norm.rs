@@ -5,6 +5,7 @@ use crate::graph::Tensor;
 use crate::weights::{Scope, Weight};
 
 /// `(x − mean) / √(variance + eps) · weight + bias` over the last axis (Ba et al. 2016).
+#[derive(Clone)]
 pub struct LayerNorm {
     weight: Weight,
     bias: Weight,

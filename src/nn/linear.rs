@@ -6,6 +6,7 @@ use crate::kernels::Activation;
 use crate::weights::{Scope, Weight};
 
 /// `y = x·W + b`.
+#[derive(Clone)]
 pub struct Linear {
     weight: Weight,
     bias: Option<Weight>,

@@ -2,10 +2,14 @@
 
 mod attention;
 mod conv;
+mod conv_transpose;
 mod layer_norm;
 mod linear;
+mod position;
 
 pub use attention::SelfAttention;
 pub use conv::{Conv, ConvConfig};
+pub use conv_transpose::ConvTranspose;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use position::resize_positions;
