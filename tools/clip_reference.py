@@ -14,6 +14,9 @@ from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+# Side of ClipSeg's frame.
+CLIPSEG_SIDE = 352
 # WinCLIP's τ, as in its public reproductions; the paper names none.
 TEMPERATURE = 0.07
 # Scale of cosines in MaskCLIP's softmax and in the score that Trans-MM differentiates: the largest that CLIP learns.
@@ -357,6 +360,22 @@ def trans_mm(clip, photo, prototypes):
 def patch_token(clip, photo, prototypes):
     """Patch tokens through `ln_post` and `proj`, held against the texts: the paper's own weak baseline."""
     return per_cell(clip, photo, anomaly(project(clip.model, clip.patches(photo)), prototypes))
+
+
+@torch.no_grad()
+def clipseg(model, photo, conditionals):
+    """ClipSeg's map, the largest probability over the texts at each pixel, and its maximum.
+
+    ImageNet's statistics first, then the tensor is stretched to 352×352 without antialiasing, as the released code did at publication.
+    """
+    mean, std = (conditionals.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    pixels = torch.from_numpy(np.array(photo.convert("RGB"))).to(conditionals).permute(2, 0, 1)[None]
+    pixels = (pixels / 255 - mean) / std
+    pixels = F.interpolate(pixels, (CLIPSEG_SIDE, CLIPSEG_SIDE), mode="bilinear", align_corners=False)
+    logits = model(pixel_values=pixels.expand(len(conditionals), -1, -1, -1), conditional_embeddings=conditionals).logits
+    most = torch.sigmoid(logits).amax(0)[None, None]
+    map = F.interpolate(most, (photo.height, photo.width), mode="bilinear", align_corners=False)[0, 0]
+    return map, map.max()
 
 
 def image_tiles(photo):

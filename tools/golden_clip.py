@@ -167,6 +167,9 @@ def clipseg():
     whatever `decoder_hidden_act` says. The condition is `text_embeds`, not normalised, of prompts 2 and 0. The text tower pools
     at the first `eos_token_id`, or at the largest id where that is 2, as in published checkpoints; here the end is the largest.
     The refined decoder enlarges by (patch / 4)², which is the patch of published checkpoints, 16, but half the frame at 8.
+    `logits_late` are those of a condition that enters before the second layer of the decoder.
+
+    As a method: maps of the textile and of an elongated photo, for three texts.
     """
     vision = {"hidden_size": 12, "intermediate_size": 24, "num_hidden_layers": 4, "num_attention_heads": 3, "image_size": 24,
               "patch_size": 8, "hidden_act": "quick_gelu"}
@@ -174,6 +177,8 @@ def clipseg():
             "max_position_embeddings": 16, "hidden_act": "quick_gelu", "bos_token_id": 62, "eos_token_id": 63}
     pixels, ids = torch.randn(2, 3, 32, 32), prompts([4, 9, 16], 16, 64)
     tensors = {"pixel_values": pixels, "input_ids": ids}
+    textile, *_, wide = photos()
+    results = {}
     for name, refined in [("clipseg_tiny", False), ("clipseg_tiny_refined", True)]:
         torch.manual_seed(SEED)
         config = transformers.CLIPSegConfig(
@@ -191,8 +196,27 @@ def clipseg():
         torch.testing.assert_close(logits, plain_clipseg(model, pixels, conditional))
         assert torch.equal(tensors.setdefault("text_embeds", embeds), embeds), "both snapshots hold the same towers"
         tensors |= {"conditional": conditional, "logits_refined" if refined else "logits": logits}
-        print(f"  {name}: logits {tuple(logits.shape)} {logits.min():.3f} … {logits.max():.3f}")
+        maps = {f"{key}{name.removeprefix('clipseg_tiny')}": (photo, reference.clipseg(model, photo, embeds))
+                for key, photo in [("textile", textile), ("wide", wide)]}
+        results |= {key: result for key, (_, result) in maps.items()}
+        if not refined:
+            model.decoder.conditional_layer = 1
+            with torch.no_grad():
+                tensors["logits_late"] = model(pixel_values=pixels, conditional_embeddings=conditional).logits
+            model.decoder.conditional_layer = 0
+        model.double()
+        with torch.no_grad():
+            off = rounding(logits, model(pixel_values=pixels.double(), conditional_embeddings=conditional.double()).logits)
+        print(f"  {name}: logits {tuple(logits.shape)} {logits.min():.3f} … {logits.max():.3f}, off by {off:.1e}")
+        for key, (photo, (map, _)) in maps.items():
+            print(f"  {key}: off by {rounding(map[::5, ::5], reference.clipseg(model, photo, embeds.double())[0][::5, ::5]):.1e}")
     save("clip/clipseg_forward", tensors, {"transformers": transformers.__version__})
+    save_methods("clipseg", {"conditionals": tensors["text_embeds"]}, {}, results, "clip/clipseg_tiny, clip/clipseg_tiny_refined")
+
+
+def rounding(found, exact):
+    """Relative distance of what f32 gives from what f64 gives: as much and as much again is to be granted to another program in f32."""
+    return (found - exact).norm() / exact.norm()
 
 
 @torch.no_grad()
@@ -260,14 +284,14 @@ def methods():
     prototypes = reference.unit(torch.stack([common - APART * apart, common + APART * apart])).float()
     textile, *references, wide = photos()
     scores = {f"crops_{kind}_score": reference.crops_score(clip, wide, prototypes, kind) for kind in reference.CROPS}
-    save_methods("winclip", prototypes, scores, {
+    save_methods("winclip", {"prototypes": prototypes}, scores, {
         "winclip": reference.winclip(clip, textile, prototypes),
         "winclip_plus_1": reference.winclip_plus(clip, textile, references[:1], prototypes),
         "winclip_plus_4": reference.winclip_plus(clip, textile, references, prototypes),
         "wide_winclip": reference.winclip(clip, wide, prototypes),
         "wide_winclip_plus_4": reference.winclip_plus(clip, wide, references, prototypes),
     })
-    save_methods("clip_baselines", prototypes, {"clip_ac_score": reference.clip_ac(clip, textile, prototypes)}, {
+    save_methods("clip_baselines", {"prototypes": prototypes}, {"clip_ac_score": reference.clip_ac(clip, textile, prototypes)}, {
         "maskclip_released": reference.maskclip(clip, textile, prototypes, "released"),
         "maskclip_paper": reference.maskclip(clip, textile, prototypes, "paper"),
         "trans_mm": reference.trans_mm(clip, textile, prototypes),
@@ -277,16 +301,16 @@ def methods():
     })
 
 
-def save_methods(name, prototypes, scores, results):
-    """Writes the prototypes, single scores, and a thinned map and a score of every result; shows how far they spread."""
-    tensors = {"prototypes": prototypes} | {key: score[None] for key, score in scores.items()}
+def save_methods(name, texts, scores, results, weights="clip/tiny"):
+    """Writes embeddings of texts, single scores, and a thinned map and a score of every result; shows how far they spread."""
+    tensors = texts | {key: score[None] for key, score in scores.items()}
     for key, score in scores.items():
         print(f"  {key}: {score:.6f}")
     for key, (map, score) in results.items():
         assert map.std() > 5e-3, f"{key} is flat"
         print(f"  {key} {tuple(map.shape)}: {map.min():.4f} … {map.max():.4f}, spread {map.std():.4f}, score {score:.6f}")
         tensors |= {f"{key}_map": map[::5, ::5], f"{key}_score": score[None]}
-    save(f"methods/{name}", tensors, {"weights": "clip/tiny"})
+    save(f"methods/{name}", tensors, {"weights": weights})
 
 
 def main():
