@@ -4,13 +4,14 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Spans, Tensor};
 use crate::models::clip::transformer::{EPS, Transformer};
 use crate::models::clip::{ClipConfig, Naming};
-use crate::nn::LayerNorm;
+use crate::nn::{LayerNorm, resize_positions};
 use crate::weights::{Scope, Weight};
 
 /// The three colours are padded to this many channels, so that kernels load four at a time.
 const PIXEL_CHANNELS: usize = 4;
 
-/// The image tower.
+/// The image tower. Cheap to clone; clones share their weights.
+#[derive(Clone)]
 pub struct ImageTower {
     /// `[patch, patch, 4, width]`.
     conv1: Weight,
@@ -89,6 +90,18 @@ impl ImageTower {
         })
     }
 
+    /// The tower for photos of `grid` patches along each side: its positions are interpolated as transformers does, bicubically.
+    pub fn at_grid(&self, grid: usize) -> ImageTower {
+        let shape = [1 + grid * grid, self.width()];
+        let positional_embedding = self.positional_embedding.map(shape, move |table| Ok(resize_positions(&table, grid)));
+        ImageTower { positional_embedding, grid, ..self.clone() }
+    }
+
+    /// Pixels along each side of a patch.
+    pub fn patch(&self) -> usize {
+        self.patch
+    }
+
     /// Patches along each side.
     pub fn grid(&self) -> usize {
         self.grid
@@ -136,6 +149,13 @@ impl ImageTower {
     /// Embeddings and patch tokens of whole photos: `pixels` `[b, 3, s, s]`.
     pub fn forward<'g>(&self, pixels: Tensor<'g>) -> Embedded<'g> {
         self.forward_windows(pixels, &[]).0
+    }
+
+    /// What leaves each block, class tokens included: `pixels` `[b, 3, s, s]` → as many `[b·(1 + n), width]` as there are blocks.
+    pub fn block_outputs<'g>(&self, pixels: Tensor<'g>) -> Vec<Tensor<'g>> {
+        let batch = pixels.shape().sizes()[0];
+        self.transformer
+            .outputs(self.embed_tokens(pixels), &Spans::sequences(vec![self.tokens_per_image(); batch]))
     }
 
     /// As [`ImageTower::forward`], with the embeddings of windows `[b·count, embed]` for each list of them.

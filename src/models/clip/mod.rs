@@ -11,6 +11,7 @@ use crate::weights::{Checkpoint, Scope};
 pub use config::{ClipConfig, Naming};
 pub use image::{Embedded, ImageTower};
 pub use text::{TextTower, until_end};
+pub(crate) use transformer::separate_projections;
 pub use transformer::{Block, Transformer};
 
 /// Both towers, and what their snapshot says about them.
@@ -35,6 +36,9 @@ impl Clip {
     pub fn load_below(weights: &Scope, config: ClipConfig) -> Result<Clip> {
         weights.load(|weights| {
             weights.ignore("logit_scale");
+            // The numbers 0, 1, 2, …, which older transformers stored.
+            weights.ignore("vision_model.embeddings.position_ids");
+            weights.ignore("text_model.embeddings.position_ids");
             let (image, text) = (ImageTower::load(weights, &config)?, TextTower::load(weights, &config)?);
             if image.embed() != text.embed() {
                 let message = format!("photos embed into {} numbers, texts into {}", image.embed(), text.embed());

@@ -11,12 +11,14 @@ use crate::weights::{Scope, Weight};
 pub(super) const EPS: f32 = 1e-5;
 
 /// A stack of [`Block`]s.
+#[derive(Clone)]
 pub struct Transformer {
     /// In order.
     pub resblocks: Vec<Block>,
 }
 
 /// `x ← x + attention(ln_1 x)`, then `x ← x + mlp(ln_2 x)` (Radford et al. 2021; `open_clip/transformer.py`, `ResidualAttentionBlock`).
+#[derive(Clone)]
 pub struct Block {
     /// Before the attention.
     pub ln_1: LayerNorm,
@@ -56,6 +58,15 @@ impl Transformer {
     /// What enters the last block: `x` `[rows, dim]` → `[rows, dim]`.
     pub fn before_last<'g>(&self, x: Tensor<'g>, spans: &Spans) -> Tensor<'g> {
         Transformer::through(&self.resblocks[..self.resblocks.len().saturating_sub(1)], x, spans)
+    }
+
+    /// What leaves each block: `x` `[rows, dim]` → as many `[rows, dim]`. Blocks after the last one that is used cost nothing.
+    pub fn outputs<'g>(&self, x: Tensor<'g>, spans: &Spans) -> Vec<Tensor<'g>> {
+        let through = |x: &mut Tensor<'g>, block: &Block| {
+            *x = block.forward(*x, spans);
+            Some(*x)
+        };
+        self.resblocks.iter().scan(x, through).collect()
     }
 
     fn through<'g>(blocks: &[Block], x: Tensor<'g>, spans: &Spans) -> Tensor<'g> {

@@ -1,0 +1,212 @@
+//! ClipSeg (Lüddecke & Ecker 2022): a small decoder on CLIP's image tower marks what a text, or another photo, speaks of.
+
+use serde::Deserialize;
+
+use crate::error::{Code, Error, Result};
+use crate::graph::{Spans, Tensor};
+use crate::kernels::Activation;
+use crate::models::clip::{Clip, ClipConfig, ImageTower, separate_projections};
+use crate::nn::{Conv, ConvConfig, ConvTranspose, LayerNorm, Linear, SelfAttention};
+use crate::weights::{Checkpoint, Scope};
+
+/// ε of every layer norm of the decoder.
+const EPS: f32 = 1e-5;
+
+/// The file of a transformers snapshot.
+const CONFIG: &str = "config.json";
+
+/// CLIP with a decoder, as transformers publishes it (`modeling_clipseg.py`, `CLIPSegForImageSegmentation`).
+pub struct ClipSeg {
+    /// Both towers; what a photo is searched for is an embedding of either.
+    pub clip: Clip,
+    /// Blocks of the image tower whose outputs the decoder reads, from 0.
+    extract_layers: Vec<usize>,
+    decoder: Decoder,
+}
+
+/// From the outputs of blocks, the deepest first, to a logit for each pixel.
+struct Decoder {
+    /// Each output to the decoder's width.
+    reduces: Vec<Linear>,
+    layers: Vec<DecoderLayer>,
+    film_mul: Linear,
+    film_add: Linear,
+    /// The layer before which the condition enters.
+    conditional_layer: usize,
+    /// Of the refined variant: 3×3, then the first half of the enlargement.
+    refine: Option<(Conv, ConvTranspose)>,
+    /// To one channel.
+    enlarge: ConvTranspose,
+}
+
+/// A transformer layer that normalises after each sum (Vaswani et al. 2017), with ReLU whatever `decoder_hidden_act` says.
+struct DecoderLayer {
+    self_attn: SelfAttention,
+    layer_norm1: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    layer_norm2: LayerNorm,
+}
+
+/// The decoder's part of `config.json`; what it leaves out has transformers' default.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Config {
+    extract_layers: Vec<usize>,
+    conditional_layer: usize,
+    decoder_num_attention_heads: usize,
+    use_complex_transposed_convolution: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            extract_layers: vec![3, 6, 9],
+            conditional_layer: 0,
+            decoder_num_attention_heads: 4,
+            use_complex_transposed_convolution: false,
+        }
+    }
+}
+
+impl ClipSeg {
+    /// Reads a snapshot with `config.json`, such as `CIDAS/clipseg-rd64-refined`; sizes are those of the tensors.
+    ///
+    /// Errors: no configuration, one that does not fit the tensors, or the first tensors that are missing or ill-shaped.
+    pub fn load(checkpoint: &Checkpoint) -> Result<ClipSeg> {
+        let clip_config = ClipConfig::read(checkpoint)?;
+        let config: Config = checkpoint.json(CONFIG)?.unwrap_or_default();
+        checkpoint.root().load(|weights| {
+            let clip = Clip::load_below(&weights.at("clip"), clip_config)?;
+            config.check(clip.image.transformer.resblocks.len())?;
+            let decoder = Decoder::load(&weights.at("decoder"), &config, &clip.image)?;
+            Ok(ClipSeg { clip, extract_layers: config.extract_layers, decoder })
+        })
+    }
+
+    /// Logits of being what is meant: `pixels` `[b, 3, s, s]`, ImageNet's statistics, and `conditional` `[t·b, embed]`, projected but not
+    /// normalised → `[t·b, s, s]`.
+    ///
+    /// Condition i belongs to photo i mod b; the tower sees each photo once, however many conditions it has. The side s is any multiple of
+    /// the patch: positions are interpolated from those of the checkpoint. The refined decoder enlarges by (patch / 4)², rounded down, which
+    /// is the patch of every published checkpoint, 16. Panics when shapes do not fit.
+    pub fn forward<'g>(&self, pixels: Tensor<'g>, conditional: Tensor<'g>) -> Tensor<'g> {
+        let [.., height, _] = pixels.shape().axes::<4>();
+        let tower = self.clip.image.at_grid(height / self.clip.image.patch());
+        let outputs = tower.block_outputs(pixels);
+        let activations: Vec<Tensor<'g>> = self.extract_layers.iter().rev().map(|&at| outputs[at]).collect();
+        self.decoder
+            .forward(&activations, conditional.cast(pixels.graph().precision().storage()), tower.grid())
+    }
+}
+
+impl Config {
+    /// Refuses what does not fit an image tower of `blocks` blocks.
+    fn check(&self, blocks: usize) -> Result<()> {
+        let depth = self.extract_layers.len();
+        if self.extract_layers.iter().any(|&at| at >= blocks) {
+            let message = format!("`{CONFIG}` reads the blocks {:?} of an image tower of {blocks}", self.extract_layers);
+            return Err(Error::new(Code::WeightsMismatch, message));
+        }
+        if self.conditional_layer >= depth {
+            let message = format!("`{CONFIG}` puts the condition before layer {} of a decoder of {depth}", self.conditional_layer);
+            return Err(Error::new(Code::WeightsMismatch, message));
+        }
+        Ok(())
+    }
+}
+
+impl Decoder {
+    fn load(weights: &Scope, config: &Config, tower: &ImageTower) -> Result<Decoder> {
+        let [dim, _] = weights.sizes("film_mul.weight")?;
+        let embed = tower.embed();
+        let depth = 0..config.extract_layers.len();
+        let head = weights.at("transposed_convolution");
+        let (refine, enlarge) = if config.use_complex_transposed_convolution {
+            let conv = ConvConfig { channels_in: dim, channels_out: dim, kernel: 3, stride: 1, pad_to: 1 };
+            let refine = (Conv::load_biased(&head.at(0), conv)?, ConvTranspose::load(&head.at(2), dim, dim / 2)?);
+            (Some(refine), ConvTranspose::load(&head.at(4), dim / 2, 1)?)
+        } else {
+            (None, ConvTranspose::load(&head, dim, 1)?)
+        };
+        let layer = |at| DecoderLayer::load(&weights.at("layers").at(at), dim, config.decoder_num_attention_heads);
+        Ok(Decoder {
+            reduces: depth
+                .clone()
+                .map(|at| Linear::load(&weights.at("reduces").at(at), tower.width(), dim))
+                .collect::<Result<_>>()?,
+            layers: depth.map(layer).collect::<Result<_>>()?,
+            film_mul: Linear::load(&weights.at("film_mul"), embed, dim)?,
+            film_add: Linear::load(&weights.at("film_add"), embed, dim)?,
+            conditional_layer: config.conditional_layer,
+            refine,
+            enlarge,
+        })
+    }
+
+    /// `activations`, each `[b·(1 + grid²), width]`, and `conditional` `[t·b, embed]` → `[t·b, s, s]`.
+    fn forward<'g>(&self, activations: &[Tensor<'g>], conditional: Tensor<'g>, grid: usize) -> Tensor<'g> {
+        let tokens = 1 + grid * grid;
+        let (rows, conditions) = (activations[0].shape().rows(), conditional.shape().rows());
+        let batch = rows / tokens;
+        assert!(conditions.is_multiple_of(batch), "clipseg: {conditions} conditions do not share {batch} photos");
+
+        let mut spans = Spans::sequences(vec![tokens; batch]);
+        let mut joined: Option<Tensor<'g>> = None;
+        for (at, (reduce, layer)) in self.reduces.iter().zip(&self.layers).enumerate() {
+            let reduced = reduce.forward(activations[at]); // [b·(1 + n), dim]
+            let dim = reduced.shape().cols();
+            // What the tower saw is the same for all conditions of a photo: it repeats along the first axis of `x`.
+            let x = joined.map_or(reduced, |x| x.reshape([x.shape().rows() / rows, rows, dim]) + reduced);
+            let x = if at == self.conditional_layer {
+                spans = Spans::sequences(vec![tokens; conditions]);
+                self.modulate(x, conditional, tokens)
+            } else {
+                x
+            };
+            joined = Some(layer.forward(x, &spans));
+        }
+        let x = joined.expect("the configuration names a conditional layer"); // [t·b·(1 + n), dim]
+        let patches: Vec<usize> = (0..conditions * tokens).filter(|row| !row.is_multiple_of(tokens)).collect();
+        let x = x.gather(&patches).reshape([conditions, grid, grid, x.shape().cols()]);
+        let x = match &self.refine {
+            Some((conv, enlarge)) => enlarge.forward(conv.forward(x, None, Activation::Relu), Activation::Relu),
+            None => x,
+        };
+        let logits = self.enlarge.forward(x, Activation::Identity);
+        let [_, height, width, _] = logits.shape().axes();
+        logits.reshape([conditions, height, width])
+    }
+
+    /// FiLM (Perez et al. 2018), `mul(c) ⊙ x + add(c)`: `x` `[…, dim]` of b·tokens rows and conditions `[t·b, embed]` → `[t, b·tokens, dim]`.
+    fn modulate<'g>(&self, x: Tensor<'g>, conditional: Tensor<'g>, tokens: usize) -> Tensor<'g> {
+        let (rows, dim) = (x.shape().rows(), x.shape().cols());
+        let repeats: Vec<usize> = (0..conditional.shape().rows() * tokens).map(|row| row / tokens).collect();
+        let of_tokens = |film: &Linear| film.forward(conditional).gather(&repeats).reshape([repeats.len() / rows, rows, dim]);
+        of_tokens(&self.film_mul) * x.reshape([rows, dim]) + of_tokens(&self.film_add)
+    }
+}
+
+impl DecoderLayer {
+    fn load(weights: &Scope, dim: usize, heads: usize) -> Result<DecoderLayer> {
+        if !dim.is_multiple_of(heads) {
+            let message = format!("{heads} heads do not share the width {dim} of `{}`", weights.path());
+            return Err(Error::new(Code::WeightsMismatch, message));
+        }
+        let [hidden, _] = weights.sizes("mlp.fc1.weight")?;
+        Ok(DecoderLayer {
+            self_attn: separate_projections(&weights.at("self_attn"), dim, heads)?,
+            layer_norm1: LayerNorm::load(&weights.at("layer_norm1"), dim, EPS)?,
+            fc1: Linear::load(&weights.at("mlp.fc1"), dim, hidden)?,
+            fc2: Linear::load(&weights.at("mlp.fc2"), hidden, dim)?,
+            layer_norm2: LayerNorm::load(&weights.at("layer_norm2"), dim, EPS)?,
+        })
+    }
+
+    /// `x` `[…, dim]` → `[rows, dim]`.
+    fn forward<'g>(&self, x: Tensor<'g>, spans: &Spans) -> Tensor<'g> {
+        let x = self.layer_norm1.forward(self.self_attn.out_proj.added_to(self.self_attn.attend(x, spans), x));
+        let hidden = self.fc1.activated(x, Activation::Relu);
+        self.layer_norm2.forward(self.fc2.added_to(hidden, x))
+    }
+}
