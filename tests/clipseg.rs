@@ -1,9 +1,11 @@
-//! ClipSeg at tiny sizes against transformers (`tools/golden_clip.py clipseg`).
+//! ClipSeg at tiny sizes, network and method, against transformers and plain PyTorch (`tools/golden_clip.py clipseg`).
 
 mod common;
 
 use std::path::{Path, PathBuf};
 
+use zsas::image::{Limits, Rgb};
+use zsas::methods::{ClipSegMethod, Method};
 use zsas::models::ClipSeg;
 use zsas::models::clip::until_end;
 use zsas::run::diff;
@@ -59,6 +61,9 @@ fn rows(matrix: &Array, rows: &[usize]) -> Array {
 /// transformers in f32 is 2.6e-6 away from itself in f64 (`tools/golden_clip.py clipseg` prints it): norms of few channels magnify what
 /// is rounded. A second program that rounds as much elsewhere is √2 times as far from the first; twice is allowed.
 const F32: f64 = 2.0 * 2.6e-6;
+
+/// Maps of the method in f32 are as far as this from those in f64; few of their cells carry most of it, and both programs share much of it.
+const MAP: f64 = 1.2e-5;
 
 fn is_what_transformers_computes(device: &Device) {
     let (pixels, conditional) = (forward_truth("pixel_values"), forward_truth("conditional"));
@@ -207,4 +212,47 @@ fn configurations_that_do_not_fit_are_refused_with_their_numbers() {
     let folder = reconfigured("clip/clipseg_tiny", "convolution\": false", "convolution\": true");
     let error = ClipSeg::load(&open(folder.path())).err().expect("refused");
     assert!(format!("{error:#}").contains("decoder.transposed_convolution.0.weight"), "{error:?}");
+}
+
+fn photo(name: &str) -> Rgb {
+    Rgb::open(&golden("methods").join(format!("{name}.png")), &Limits::default(), false).unwrap()
+}
+
+/// Every fifth pixel of every fifth row.
+fn thinned(map: &Array) -> Array {
+    let [height, width] = map.shape().axes();
+    let data = (0..height).step_by(5).flat_map(|y| (0..width).step_by(5).map(move |x| map.data()[y * width + x]));
+    Array::new([height.div_ceil(5), width.div_ceil(5)], data.collect())
+}
+
+#[test]
+fn the_method_is_what_the_specification_computes() {
+    let Some(device) = common::adapter("the_method_is_what_the_specification_computes") else { return };
+    let of_method = |name: &str| truth("methods/clipseg.safetensors", name);
+    for (folder, suffix) in [("clip/clipseg_tiny", ""), ("clip/clipseg_tiny_refined", "_refined")] {
+        let method = ClipSegMethod::new(device, &network(golden(folder)), of_method("conditionals"), Precision::F32).unwrap();
+        assert_eq!((method.name(), method.scale().range), ("clipseg", [0.0, 1.0]));
+        for name in ["textile", "wide"] {
+            let photo = photo(name);
+            let scored = method.score(&photo).unwrap();
+            assert_eq!(scored.map.shape().axes(), [photo.height(), photo.width()]);
+            let map = thinned(&scored.map).relative_l2(&of_method(&format!("{name}{suffix}_map")));
+            let score = Array::new([1], vec![scored.score]).relative_l2(&of_method(&format!("{name}{suffix}_score")));
+            println!("{name}{suffix}: map {map:e}, score {score:e}");
+            assert!(map <= MAP, "the map of {name}{suffix} is {map:e} away");
+            assert!(score <= MAP, "the score of {name}{suffix} is {score:e} away");
+        }
+    }
+}
+
+#[test]
+fn embeddings_of_another_size_are_refused() {
+    let network = network(golden("clip/clipseg_tiny"));
+    for (shape, shown) in [([2, 19], "[2, 19]"), ([0, 20], "[0, 20]")] {
+        let error = ClipSegMethod::new(&Device::reference(), &network, Array::zeros(shape), Precision::F32)
+            .err()
+            .expect("refused");
+        assert_eq!(error.code(), Code::Usage);
+        assert_eq!(error.message(), format!("the embeddings of the texts are {shown}; ClipSeg takes [texts, 20]"));
+    }
 }

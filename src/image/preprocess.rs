@@ -81,6 +81,12 @@ impl Normalization {
         std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
 
+    /// One normalised channel of a photo at its own size, `[h, w]`; 0 is red.
+    pub fn plane(&self, photo: &Rgb, channel: usize) -> Array {
+        let pixels = photo.data().chunks_exact(CHANNELS);
+        Array::new([photo.height(), photo.width()], pixels.map(|pixel| self.apply(channel, pixel[channel])).collect())
+    }
+
     /// The normalised value of a byte.
     fn apply(&self, channel: usize, value: u8) -> f32 {
         (f32::from(value) / self.divisor - self.mean[channel]) / self.std[channel]

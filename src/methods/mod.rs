@@ -1,5 +1,6 @@
 //! Published ways to turn a photo into an anomaly map; one file per paper, one function per equation.
 
+mod clipseg;
 pub mod language;
 mod profile;
 pub mod prompts;
@@ -13,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
 use crate::tensor::Array;
 
+pub use clipseg::ClipSegMethod;
 pub use profile::Profile;
 pub use saliency::Saliency;
 pub use utad::Utad;

@@ -77,6 +77,15 @@ impl PromptEnsemble {
     }
 }
 
+/// What ClipSeg is asked to find: `defect`, `anomaly`, `damaged {o}`, and phrases of the class's own for a bad one.
+///
+/// ClipSeg is shown a phrase as it stands. Cao et al. 2023, who measure it on defects, do not name theirs; these are our choice.
+pub fn clipseg(class: &Class) -> Vec<String> {
+    let usual = ["defect", "anomaly", "damaged {o}"].into_iter();
+    let phrases = usual.chain(class.anomalous.iter().map(String::as_str));
+    phrases.map(|phrase| phrase.replace(OBJECT, &class.spoken())).collect()
+}
+
 /// States and the lists of templates they are set in; the layout of `winclip.toml` and `clip_ac.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,6 +177,13 @@ mod tests {
         for absent in ["a jpeg corrupted photo of a damaged bottle.", "a cropped photo of a damaged bottle."] {
             assert!(!ensemble.anomalous.iter().any(|prompt| prompt == absent), "{absent}");
         }
+    }
+
+    #[test]
+    fn clipseg_is_asked_for_three_things_and_what_the_class_adds() {
+        assert_eq!(clipseg(&class("metal_nut")), ["defect", "anomaly", "damaged metal nut"]);
+        let bent = Class { anomalous: vec!["bent {o}".to_owned()], ..class("metal_nut") };
+        assert_eq!(clipseg(&bent)[3..], ["bent metal nut"]);
     }
 
     #[test]

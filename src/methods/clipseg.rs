@@ -1,0 +1,121 @@
+//! ClipSeg asked for defects (Lüddecke & Ecker 2022; Cao et al. 2023 measure it as a baseline of SAA+).
+
+use std::time::Instant;
+
+use crate::error::{Code, Error, Result};
+use crate::graph::Graph;
+use crate::image::{Normalization, Rgb, resize_bilinear_map};
+use crate::kernels::Activation;
+use crate::methods::{Method, Reading, Scale, Scored, Stages, finite, maximum};
+use crate::models::ClipSeg;
+use crate::run::{Device, Program};
+use crate::tensor::{Array, DType, Precision};
+use crate::weights::Weight;
+
+/// Side of the square a photo is stretched to, as the decoder was trained.
+const FRAME: usize = 352;
+
+/// ClipSeg with the texts of one class on one device.
+///
+/// A text gives each pixel a probability of being what it names; where there are several, the largest counts, since a defect need answer to
+/// one name only. The photo's score is the maximum of its map.
+pub struct ClipSegMethod {
+    program: Program,
+}
+
+impl ClipSegMethod {
+    /// Prepares the method for texts of the embeddings `conditionals` `[texts, embed]`: projected by `network.clip.text`, not normalised.
+    ///
+    /// [`crate::methods::prompts::clipseg`] has the texts of a class, [`crate::methods::language::embed_texts`] their embeddings. The photo is
+    /// encoded once, whatever their number.
+    /// Errors: no text, embeddings of another size, patches that do not fill the frame, or a device that cannot hold the weights.
+    pub fn new(device: &Device, network: &ClipSeg, conditionals: Array, precision: Precision) -> Result<ClipSegMethod> {
+        let (shape, embed, patch) = (conditionals.shape(), network.clip.text.embed(), network.clip.image.patch());
+        if shape.rank() != 2 || shape.is_empty() || shape.cols() != embed {
+            return Err(Error::new(Code::Usage, format!("the embeddings of the texts are {shape}; ClipSeg takes [texts, {embed}]")));
+        }
+        if !FRAME.is_multiple_of(patch) {
+            let message = format!("patches of {patch} pixels do not fill ClipSeg's frame of {FRAME}×{FRAME}");
+            return Err(Error::new(Code::WeightsMismatch, message));
+        }
+        let graph = Graph::new(precision);
+        let pixels = graph.input("pixels", [1, 3, FRAME, FRAME]);
+        let logits = network.forward(pixels, graph.weight(&Weight::from_array("conditionals", conditionals)));
+        let probabilities = logits.cast(DType::F32).activate(Activation::Sigmoid); // [texts, side, side]
+        Ok(ClipSegMethod { program: Program::compile(device, &graph, &[probabilities])? })
+    }
+}
+
+impl Method for ClipSegMethod {
+    fn name(&self) -> &'static str {
+        "clipseg"
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::Released
+    }
+
+    /// A probability.
+    fn scale(&self) -> Scale {
+        Scale { range: [0.0, 1.0], level: None }
+    }
+
+    fn score(&self, photo: &Rgb) -> Result<Scored> {
+        let start = Instant::now();
+        let pixels = preprocess(photo);
+        let preprocessed = Instant::now();
+        let probabilities = finite(self.program.run(&[&pixels])?.remove(0), "the map of ClipSeg")?;
+        let computed = Instant::now();
+        let map = resize_bilinear_map(&largest(&probabilities), photo.height(), photo.width());
+        let score = maximum(map.data());
+        let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
+        Ok(Scored { map, score, warnings: Vec::new(), stages })
+    }
+}
+
+/// The input `[1, 3, 352, 352]`: ImageNet's statistics, then bilinear without antialiasing.
+///
+/// The released code resizes the normalised tensor, which torchvision did without antialiasing when it was published and has done with it
+/// since 0.17. transformers' processor resizes the photo, antialiased.
+fn preprocess(photo: &Rgb) -> Array {
+    let plane = |channel| resize_bilinear_map(&Normalization::IMAGENET.plane(photo, channel), FRAME, FRAME);
+    let planes = [0, 1, 2].map(plane);
+    Array::new([1, 3, FRAME, FRAME], planes.iter().flat_map(Array::data).copied().collect())
+}
+
+/// The largest value of each pixel: `[texts, h, w]` → `[h, w]`.
+fn largest(maps: &Array) -> Array {
+    let [_, height, width] = maps.shape().axes();
+    let mut all = maps.data().chunks_exact(height * width);
+    let first = all.next().unwrap_or_default().to_vec();
+    let data = all.fold(first, |most, map| most.iter().zip(map).map(|(most, value)| most.max(*value)).collect());
+    Array::new([height, width], data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_photo_is_normalised_and_every_second_pair_of_pixels_averaged() {
+        // Twice as wide and as high as the frame: each value is the mean of 2×2 pixels; antialiasing would reach into the pairs beside.
+        let row = |x: usize| if x % 4 == 3 { [255, 0, 0] } else { [0, 0, 0] };
+        let photo = Rgb::new(2 * FRAME, 2 * FRAME, (0..4 * FRAME * FRAME).flat_map(|at| row(at % (2 * FRAME))).collect());
+        let pixels = preprocess(&photo);
+        assert_eq!(pixels.shape().axes(), [1, 3, FRAME, FRAME]);
+        let expected = |value: f32, channel: usize| {
+            let Normalization { mean, std, .. } = Normalization::IMAGENET;
+            (value - mean[channel]) / std[channel]
+        };
+        let at = |channel: usize, x: usize| pixels.data()[channel * FRAME * FRAME + 100 * FRAME + x];
+        for (channel, x, value) in [(0, 200, 0.0), (0, 201, 0.5), (1, 201, 0.0), (2, 200, 0.0)] {
+            assert!((at(channel, x) - expected(value, channel)).abs() < 1e-6, "channel {channel}, column {x}: {}", at(channel, x));
+        }
+    }
+
+    #[test]
+    fn the_surest_text_counts_at_each_pixel() {
+        let maps = Array::new([3, 1, 2], vec![0.1, 0.9, 0.4, 0.2, 0.3, 0.5]);
+        assert_eq!(largest(&maps), Array::new([1, 2], vec![0.4, 0.9]));
+    }
+}
