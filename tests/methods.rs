@@ -2,32 +2,14 @@
 
 mod common;
 
-use zsas::image::{Limits, Rgb};
+use common::{golden_array, photo, thinned};
+use zsas::image::Rgb;
 use zsas::methods::{Method, Reading, Saliency, Utad};
 use zsas::models::embedded;
-use zsas::weights::Checkpoint;
 use zsas::{Array, Device, Precision};
 
-fn golden() -> Checkpoint {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/methods/textile.safetensors");
-    Checkpoint::open(path).unwrap_or_else(|error| panic!("{error:?}\nregenerate with: python tools/golden.py methods"))
-}
-
-fn photo() -> Rgb {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/methods/textile.png");
-    Rgb::open(path.as_ref(), &Limits::default(), false).unwrap()
-}
-
-/// Every fifth pixel of every fifth row.
-fn thinned(map: &Array) -> Array {
-    let [height, width] = map.shape().axes();
-    let data = (0..height).step_by(5).flat_map(|y| (0..width).step_by(5).map(move |x| map.data()[y * width + x]));
-    Array::new([height.div_ceil(5), width.div_ceil(5)], data.collect())
-}
-
 fn truth(name: &str) -> Array {
-    let golden = golden();
-    golden.root().weight(name, golden.shape(name).unwrap()).unwrap().to_array().unwrap()
+    golden_array("methods/textile.safetensors", name)
 }
 
 fn utad(device: &Device) -> Utad {
@@ -37,7 +19,7 @@ fn utad(device: &Device) -> Utad {
 #[test]
 fn utad_is_what_the_specification_computes() {
     let Some(device) = common::adapter("utad_is_what_the_specification_computes") else { return };
-    let scored = utad(device).score(&photo()).unwrap();
+    let scored = utad(device).score(&photo("textile")).unwrap();
     let score = truth("score").data()[0];
     // Both compute the network in f32 and the distances without cancellation.
     assert!((scored.score - score).abs() <= 1e-5 * score, "score {} for {score}", scored.score);
@@ -50,7 +32,7 @@ fn saliency_is_what_the_specification_computes_in_both_readings() {
     let Some(device) = common::adapter("saliency_is_what_the_specification_computes_in_both_readings") else { return };
     for reading in [Reading::Released, Reading::Paper] {
         let method = Saliency::new(device, &embedded::textures().unwrap(), Precision::F32, reading).unwrap();
-        let scored = method.score(&photo()).unwrap();
+        let scored = method.score(&photo("textile")).unwrap();
         let name = format!("saliency_{}", reading.as_str());
         let difference = thinned(&scored.map).max_abs(&truth(&name));
         assert!(difference <= 1e-4, "{name} is {difference} away");
@@ -78,7 +60,7 @@ fn a_photo_of_one_colour_has_a_flat_map() {
 #[test]
 fn scores_are_bit_identical_from_run_to_run_and_after_a_new_start() {
     let Some(device) = common::adapter("scores_are_bit_identical_from_run_to_run_and_after_a_new_start") else { return };
-    let (method, photo) = (utad(device), photo());
+    let (method, photo) = (utad(device), photo("textile"));
     let first = method.score(&photo).unwrap();
     for again in [method.score(&photo).unwrap(), utad(device).score(&photo).unwrap()] {
         assert_eq!(first.score.to_bits(), again.score.to_bits());
@@ -94,6 +76,6 @@ fn a_lost_device_is_an_error_and_not_a_panic() {
     let device = Device::open(&Default::default()).unwrap();
     let method = utad(&device);
     device.lose();
-    assert_eq!(method.score(&photo()).unwrap_err().code(), zsas::Code::DeviceLost);
+    assert_eq!(method.score(&photo("textile")).unwrap_err().code(), zsas::Code::DeviceLost);
     assert_eq!(Utad::new(&device, &embedded::textures().unwrap(), Precision::F32).err().unwrap().code(), zsas::Code::DeviceLost);
 }

@@ -2,32 +2,14 @@
 
 mod common;
 
-use zsas::image::{Limits, Rgb};
+use common::{golden_array, photo, thinned, tiny};
+use zsas::image::Rgb;
 use zsas::methods::winclip::{Memory, MultiCrop, WinClip, WinClipOptions};
 use zsas::methods::{Method, Reading};
-use zsas::models::clip::Clip;
-use zsas::weights::Checkpoint;
 use zsas::{Array, Device, Precision};
 
-fn golden(name: &str) -> String {
-    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn open(name: &str) -> Checkpoint {
-    Checkpoint::open(golden(name)).unwrap_or_else(|error| panic!("{error:?}\nregenerate with: python tools/golden_clip.py"))
-}
-
 fn truth(name: &str) -> Array {
-    let file = open("methods/winclip.safetensors");
-    file.root().weight(name, file.shape(name).unwrap()).unwrap().to_array().unwrap()
-}
-
-fn photo(name: &str) -> Rgb {
-    Rgb::open(golden(&format!("methods/{name}.png")).as_ref(), &Limits::default(), false).unwrap()
-}
-
-fn tiny() -> Clip {
-    Clip::load(&open("clip/tiny")).unwrap()
+    golden_array("methods/winclip.safetensors", name)
 }
 
 fn options(multi_crop: MultiCrop) -> WinClipOptions {
@@ -41,13 +23,6 @@ fn method(device: &Device, references: usize, multi_crop: MultiCrop) -> WinClip 
     let remember = || Memory::remember(device, &clip, &photos, Precision::F32, |_| {}).unwrap();
     let memory = (references > 0).then(remember);
     WinClip::new(device, &clip, &truth("prototypes"), memory.as_ref(), options(multi_crop)).unwrap()
-}
-
-/// Every fifth pixel of every fifth row.
-fn thinned(map: &Array) -> Array {
-    let [height, width] = map.shape().axes();
-    let data = (0..height).step_by(5).flat_map(|y| (0..width).step_by(5).map(move |x| map.data()[y * width + x]));
-    Array::new([height.div_ceil(5), width.div_ceil(5)], data.collect())
 }
 
 /// PyTorch's own f32 is 4e-7 away from f64 on these maps, whose values are near 1.

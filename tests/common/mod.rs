@@ -9,9 +9,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use zsas::image::{Limits, Rgb};
 use zsas::kernels::{Implementation, Kernel, Operand};
+use zsas::models::clip::Clip;
 use zsas::run::{expected, worst};
-use zsas::{Code, DType, Device, DeviceOptions};
+use zsas::weights::Checkpoint;
+use zsas::{Array, Code, DType, Device, DeviceOptions};
 
 /// The adapter under test, opened once; `None` where the machine has none, and the test says so by name.
 pub fn adapter(test: &str) -> Option<&'static Device> {
@@ -46,6 +49,40 @@ pub fn assert_golden(name: &str, text: &str) {
     let same = golden.split('\n').zip(text.split('\n')).take_while(|(old, new)| old == new).count();
     let [old, new] = [&golden, text].map(|text| text.split('\n').nth(same).unwrap_or("(the end)"));
     assert!(golden == text, "tests/golden/{name}:{}: `{old}` became `{new}`\n{accept}", same + 1);
+}
+
+/// A file of `tests/golden/` that a reference program wrote.
+#[track_caller]
+pub fn golden_file(name: &str) -> Checkpoint {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let regenerate = "regenerate with: python tools/golden.py, or tools/golden_clip.py for what is built on CLIP";
+    Checkpoint::open(path).unwrap_or_else(|error| panic!("{error:?}\n{regenerate}"))
+}
+
+/// A tensor of such a file.
+#[track_caller]
+pub fn golden_array(file: &str, name: &str) -> Array {
+    let file = golden_file(file);
+    let shape = file.shape(name).unwrap_or_else(|| panic!("`{}` holds no `{name}`", file.name()));
+    file.root().weight(name, shape).unwrap().to_array().unwrap()
+}
+
+/// A photo that methods are held to: `textile`, `wide`, or `reference_1` to `reference_4`.
+pub fn photo(name: &str) -> Rgb {
+    let path = format!("{}/tests/golden/methods/{name}.png", env!("CARGO_MANIFEST_DIR"));
+    Rgb::open(path.as_ref(), &Limits::default(), false).unwrap()
+}
+
+/// Every fifth pixel of every fifth row, as goldens keep maps.
+pub fn thinned(map: &Array) -> Array {
+    let [height, width] = map.shape().axes();
+    let data = (0..height).step_by(5).flat_map(|y| (0..width).step_by(5).map(move |x| map.data()[y * width + x]));
+    Array::new([height.div_ceil(5), width.div_ceil(5)], data.collect())
+}
+
+/// The tiny CLIP that the methods on it are held to: 5 × 5 patches, 2 blocks, 3 heads.
+pub fn tiny() -> Clip {
+    Clip::load(&golden_file("clip/tiny")).unwrap()
 }
 
 /// Seeded numbers (SplitMix64, Steele et al. 2014), the same on every machine.
