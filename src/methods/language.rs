@@ -1,10 +1,12 @@
 //! What the methods on CLIP share: the two prototypes, the scores against them, the frame of a photo, and the way from patches to pixels.
 
+use std::time::Instant;
+
 use crate::error::Result;
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Channels, Filter, Fit, Geometry, Preprocess, Resampler, Rgb, resize_bilinear_map};
-use crate::methods::finite;
 use crate::methods::prompts::Average;
+use crate::methods::{Scored, Stages, finite};
 use crate::models::clip::Clip;
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -107,27 +109,63 @@ pub(super) fn upsampled(cells: &[f64], grid: usize, geometry: &Geometry) -> Arra
     geometry.restore(&resize_bilinear_map(&map, height, width), 0.0)
 }
 
-/// The tower on single photos: only their class probabilities.
-pub(super) struct PhotoScorer {
+/// A program on photos as the image tower sees them, and the way from its outputs to a map.
+pub(super) struct PhotoProgram {
     program: Program,
     frame: Preprocess,
 }
 
-impl PhotoScorer {
-    /// Prepares it.
-    pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<PhotoScorer> {
+impl PhotoProgram {
+    /// Prepares what `record` makes of the pixels `[batch, 3, s, s]` of `batch` photos.
+    ///
+    /// Errors: a device that cannot hold the network.
+    pub fn new(
+        device: &Device,
+        clip: &Clip,
+        batch: usize,
+        precision: Precision,
+        record: impl for<'g> FnOnce(Tensor<'g>) -> Vec<Tensor<'g>>,
+    ) -> Result<PhotoProgram> {
         let graph = Graph::new(precision);
         let side = clip.image.image_size();
-        let embedded = clip.image.forward(graph.input("pixels", [1, 3, side, side]));
-        let probabilities = class_probabilities(embedded.images, &prototype_weight(prototypes), TEMPERATURE);
-        Ok(PhotoScorer { program: Program::compile(device, &graph, &[probabilities])?, frame: frame(clip) })
+        let outputs = record(graph.input("pixels", [batch, 3, side, side]));
+        Ok(PhotoProgram { program: Program::compile(device, &graph, &outputs)?, frame: frame(clip) })
     }
 
-    /// How likely a photo is anomalous.
-    pub fn score(&self, photo: &Rgb) -> Result<f32> {
-        let (pixels, _) = self.frame.apply(photo);
-        let probabilities = self.program.run(&[&pixels])?.remove(0);
-        Ok(anomalous(&finite(probabilities, "the class probability of a photo")?)[0])
+    /// The class probabilities `[batch, 2]` of whole photos.
+    pub fn of_whole(device: &Device, clip: &Clip, prototypes: &Array, batch: usize, precision: Precision) -> Result<PhotoProgram> {
+        PhotoProgram::new(device, clip, batch, precision, |pixels| {
+            let images = clip.image.forward(pixels).images; // [batch, embed]
+            vec![class_probabilities(images, &prototype_weight(prototypes), TEMPERATURE)]
+        })
+    }
+
+    /// The pixels of a photo `[1, 3, s, s]`, and where they came from.
+    pub fn frame(&self, photo: &Rgb) -> (Array, Geometry) {
+        self.frame.apply(photo)
+    }
+
+    /// The outputs for `pixels` `[batch, 3, s, s]`. Errors: a device fault, or numbers that are not finite.
+    pub fn run(&self, pixels: &Array) -> Result<Vec<Array>> {
+        let outputs = self.program.run(&[pixels])?;
+        outputs.into_iter().map(|output| finite(output, "an output of the image tower")).collect()
+    }
+
+    /// The anomalous column of the first output: with [`PhotoProgram::of_whole`], how likely each photo is anomalous.
+    pub fn anomalous(&self, pixels: &Array) -> Result<Vec<f32>> {
+        Ok(anomalous(&self.run(pixels)?[0]))
+    }
+
+    /// Scores one photo: `finish` makes of the outputs a map of its pixels, and a score.
+    pub fn score(&self, photo: &Rgb, finish: impl FnOnce(&[Array], &Geometry) -> (Array, f32)) -> Result<Scored> {
+        let start = Instant::now();
+        let (pixels, geometry) = self.frame(photo);
+        let preprocessed = Instant::now();
+        let outputs = self.run(&pixels)?;
+        let computed = Instant::now();
+        let (map, score) = finish(&outputs, &geometry);
+        let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
+        Ok(Scored { map, score, warnings: Vec::new(), stages })
     }
 }
 

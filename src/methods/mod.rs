@@ -1,6 +1,7 @@
 //! Published ways to turn a photo into an anomaly map; one file per paper, one function per equation.
 
 mod clipseg;
+mod clip_ac;
 pub mod language;
 mod profile;
 pub mod prompts;
@@ -15,6 +16,7 @@ use crate::image::Rgb;
 use crate::tensor::Array;
 
 pub use clipseg::ClipSegMethod;
+pub use clip_ac::ClipAc;
 pub use profile::Profile;
 pub use saliency::Saliency;
 pub use utad::Utad;

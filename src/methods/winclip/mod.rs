@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Preprocess, Rgb};
 use crate::kernels::Extreme;
-use crate::methods::language::{LEAST_NORM, PhotoScorer, TEMPERATURE, anomalous, class_probabilities, frame, prototype_weight, upsampled};
+use crate::methods::language::{LEAST_NORM, PhotoProgram, TEMPERATURE, anomalous, class_probabilities, frame, prototype_weight, upsampled};
 use crate::methods::{Method, Reading, Scale, Scored, Stages, finite};
 use crate::models::clip::Clip;
 use crate::run::{Device, Program};
@@ -41,7 +41,7 @@ pub struct WinClipOptions {
 /// WinCLIP, or with a memory WinCLIP+, on one network and device.
 pub struct WinClip {
     program: Program,
-    views: Option<PhotoScorer>,
+    views: Option<PhotoProgram>,
     frame: Preprocess,
     grid: usize,
     options: WinClipOptions,
@@ -113,7 +113,7 @@ impl WinClip {
         }
         let views = match options.multi_crop {
             MultiCrop::None => None,
-            _ => Some(PhotoScorer::new(device, clip, prototypes, options.precision)?),
+            _ => Some(PhotoProgram::of_whole(device, clip, prototypes, 1, options.precision)?),
         };
         let program = Program::compile(device, &graph, &outputs)?;
         Ok(WinClip { program, views, frame: frame(clip), grid: clip.image.grid(), options, parts })
@@ -156,7 +156,10 @@ impl WinClip {
     fn language_score(&self, photo: &Rgb, whole: f32) -> Result<f32> {
         let Some(scorer) = &self.views else { return Ok(whole) };
         let views = self.options.multi_crop.views(photo);
-        let scores = views.iter().map(|view| scorer.score(view)).collect::<Result<Vec<f32>>>()?;
+        let scores = views
+            .iter()
+            .map(|view| Ok(scorer.anomalous(&scorer.frame(view).0)?[0]))
+            .collect::<Result<Vec<f32>>>()?;
         Ok(scores.iter().sum::<f32>() / scores.len() as f32)
     }
 }
