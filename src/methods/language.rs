@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use crate::error::Result;
-use crate::graph::{Epilogue, Graph, Tensor};
+use crate::error::{Code, Error, Result};
+use crate::graph::{Epilogue, Graph, Spans, Tensor};
 use crate::image::{Channels, Filter, Fit, Geometry, Preprocess, Resampler, Rgb, resize_bilinear_map};
 use crate::methods::prompts::Average;
-use crate::methods::{Scored, Stages, finite};
-use crate::models::clip::Clip;
+use crate::methods::{Scored, Stages, finite, maximum};
+use crate::models::clip::{Block, Clip};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
 use crate::weights::Weight;
@@ -103,16 +103,29 @@ pub(super) fn frame(clip: &Clip) -> Preprocess {
 }
 
 /// A map of `grid` × `grid` cells at the size of the photo: bilinear to the frame, then bilinear to the photo.
-pub(super) fn upsampled(cells: &[f64], grid: usize, geometry: &Geometry) -> Array {
-    let map = Array::new([grid, grid], cells.iter().map(|&x| x as f32).collect());
+pub(super) fn upsampled(cells: &[impl Copy + Into<f64>], grid: usize, geometry: &Geometry) -> Array {
+    let map = Array::new([grid, grid], cells.iter().map(|&x| x.into() as f32).collect());
     let (height, width) = geometry.frame;
     geometry.restore(&resize_bilinear_map(&map, height, width), 0.0)
+}
+
+/// The last block of the image tower. Errors: a tower without blocks.
+pub(super) fn last_block(clip: &Clip) -> Result<&Block> {
+    let block = clip.image.transformer.resblocks.last();
+    block.ok_or_else(|| Error::new(Code::WeightsMismatch, "the image tower has no blocks"))
+}
+
+/// What enters the last block, for one photo: `pixels` `[1, 3, s, s]` → `[1 + n, width]`.
+pub(super) fn before_last_block<'g>(clip: &Clip, pixels: Tensor<'g>) -> Tensor<'g> {
+    let spans = Spans::sequences([clip.image.tokens_per_image()]);
+    clip.image.transformer.before_last(clip.image.embed_tokens(pixels), &spans)
 }
 
 /// A program on photos as the image tower sees them, and the way from its outputs to a map.
 pub(super) struct PhotoProgram {
     program: Program,
     frame: Preprocess,
+    grid: usize,
 }
 
 impl PhotoProgram {
@@ -129,7 +142,7 @@ impl PhotoProgram {
         let graph = Graph::new(precision);
         let side = clip.image.image_size();
         let outputs = record(graph.input("pixels", [batch, 3, side, side]));
-        Ok(PhotoProgram { program: Program::compile(device, &graph, &outputs)?, frame: frame(clip) })
+        Ok(PhotoProgram { program: Program::compile(device, &graph, &outputs)?, frame: frame(clip), grid: clip.image.grid() })
     }
 
     /// The class probabilities `[batch, 2]` of whole photos.
@@ -166,6 +179,14 @@ impl PhotoProgram {
         let (map, score) = finish(&outputs, &geometry);
         let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
         Ok(Scored { map, score, warnings: Vec::new(), stages })
+    }
+
+    /// Scores one photo patch by patch: `finish` makes of the outputs a value for each patch. The photo's score is the largest of these.
+    pub fn score_patches(&self, photo: &Rgb, finish: impl FnOnce(&[Array]) -> Vec<f32>) -> Result<Scored> {
+        self.score(photo, |outputs, geometry| {
+            let cells = finish(outputs);
+            (upsampled(&cells, self.grid, geometry), maximum(&cells))
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 mod clipseg;
 mod clip_ac;
 pub mod language;
+mod maskclip;
 mod profile;
 pub mod prompts;
 mod saliency;
@@ -17,6 +18,7 @@ use crate::tensor::Array;
 
 pub use clipseg::ClipSegMethod;
 pub use clip_ac::ClipAc;
+pub use maskclip::MaskClip;
 pub use profile::Profile;
 pub use saliency::Saliency;
 pub use utad::Utad;

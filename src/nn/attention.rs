@@ -23,4 +23,11 @@ impl SelfAttention {
         let [query, key, value] = [0, 1, 2].map(|part| qkv.columns(part * dim, dim));
         Slice::attention(query, key, value, spans, self.heads)
     }
+
+    /// The values of all heads side by side: what each row would get if it attended to itself only. `x` `[rows, dim]` → `[rows, dim]`.
+    #[track_caller]
+    pub fn values<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
+        let dim = x.shape().cols();
+        self.in_proj.outputs(2 * dim..3 * dim).forward(x)
+    }
 }

@@ -1,5 +1,7 @@
 //! An affine map of rows.
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::graph::{Epilogue, Tensor};
 use crate::kernels::Activation;
@@ -24,6 +26,12 @@ impl Linear {
     /// The map of a weight `[in, out]` and a bias `[out]`.
     pub fn new(weight: Weight, bias: Option<Weight>) -> Linear {
         Linear { weight, bias }
+    }
+
+    /// The map to some of the outputs.
+    pub fn outputs(&self, outputs: Range<usize>) -> Linear {
+        let weight = self.weight.transposed().rows(outputs.clone()).transposed();
+        Linear::new(weight, self.bias.as_ref().map(|bias| bias.rows(outputs)))
     }
 
     /// The weight `[in, out]`.

@@ -1,0 +1,64 @@
+//! MaskCLIP (Zhou, Loy, Dai, ECCV 2022), held against the texts of the two states: each patch keeps its own value in place of what the last
+//! block's attention would mix for it, and so stays in the space of texts and in its place.
+
+use crate::error::Result;
+use crate::graph::Tensor;
+use crate::image::Rgb;
+use crate::methods::language::{
+    LEARNT_TEMPERATURE, PhotoProgram, anomalous, before_last_block, class_probabilities, last_block, prototype_weight,
+};
+use crate::methods::{Method, Reading, Scale, Scored};
+use crate::models::clip::{Block, Clip};
+use crate::run::Device;
+use crate::tensor::{Array, Precision};
+
+/// MaskCLIP on one network and device, without its key smoothing and prompt denoising, which are off in the released code too.
+pub struct MaskClip {
+    program: PhotoProgram,
+    reading: Reading,
+}
+
+impl MaskClip {
+    /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length.
+    ///
+    /// The released code sends the values on through the block's residuals and MLP; the paper projects them at once. No reproduction differs
+    /// from the released code. Errors: a tower without blocks, or a device that cannot hold it.
+    pub fn new(device: &Device, clip: &Clip, prototypes: &Array, reading: Reading, precision: Precision) -> Result<MaskClip> {
+        let block = last_block(clip)?;
+        let program = PhotoProgram::new(device, clip, 1, precision, |pixels| {
+            let patches = (1..clip.image.tokens_per_image()).collect::<Vec<usize>>();
+            let tokens = before_last_block(clip, pixels).gather(&patches);
+            let embeddings = clip.image.project(own_values(block, tokens, reading)); // [n, embed]
+            vec![class_probabilities(embeddings, &prototype_weight(prototypes), LEARNT_TEMPERATURE)]
+        })?;
+        Ok(MaskClip { program, reading })
+    }
+}
+
+/// What the last block makes of tokens that attend to themselves only: `tokens` `[n, width]` → `[n, width]`.
+fn own_values<'g>(block: &Block, tokens: Tensor<'g>, reading: Reading) -> Tensor<'g> {
+    let values = block.attn.values(block.ln_1.forward(tokens));
+    match reading {
+        Reading::Released | Reading::Reproduction => block.finish(tokens, values),
+        Reading::Paper => block.attn.out_proj.forward(values),
+    }
+}
+
+impl Method for MaskClip {
+    fn name(&self) -> &'static str {
+        "maskclip"
+    }
+
+    fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    /// Probabilities.
+    fn scale(&self) -> Scale {
+        Scale { range: [0.0, 1.0], level: None }
+    }
+
+    fn score(&self, photo: &Rgb) -> Result<Scored> {
+        self.program.score_patches(photo, |outputs| anomalous(&outputs[0]))
+    }
+}
