@@ -1,0 +1,50 @@
+//! Patch tokens held against the texts of the two states: WinCLIP's own weak baseline (Jeong et al. 2023, ablation "patch tokens").
+
+use crate::error::Result;
+use crate::image::Rgb;
+use crate::methods::language::{PhotoProgram, TEMPERATURE, anomalous, class_probabilities, prototype_weight};
+use crate::methods::{Method, Reading, Scale, Scored};
+use crate::models::clip::Clip;
+use crate::run::Device;
+use crate::tensor::{Array, Precision};
+
+/// Patch tokens against texts, on one network and device.
+///
+/// They take the way of the class token through `ln_post` and `proj`, although training never aligned them with texts.
+pub struct PatchToken {
+    program: PhotoProgram,
+}
+
+impl PatchToken {
+    /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length.
+    ///
+    /// Errors: a device that cannot hold the network.
+    pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<PatchToken> {
+        let program = PhotoProgram::new(device, clip, 1, precision, |pixels| {
+            let patches = clip.image.forward(pixels).patches; // [1, n, width]
+            let [_, patches_per_image, width] = patches.shape().axes();
+            let embeddings = clip.image.project(patches.reshape([patches_per_image, width])); // [n, embed]
+            vec![class_probabilities(embeddings, &prototype_weight(prototypes), TEMPERATURE)]
+        })?;
+        Ok(PatchToken { program })
+    }
+}
+
+impl Method for PatchToken {
+    fn name(&self) -> &'static str {
+        "patch-token"
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::Paper
+    }
+
+    /// Probabilities.
+    fn scale(&self) -> Scale {
+        Scale { range: [0.0, 1.0], level: None }
+    }
+
+    fn score(&self, photo: &Rgb) -> Result<Scored> {
+        self.program.score_patches(photo, |outputs| anomalous(&outputs[0]))
+    }
+}
