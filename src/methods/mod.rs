@@ -2,6 +2,7 @@
 
 mod clipseg;
 mod clip_ac;
+mod image_tiling;
 pub mod language;
 mod maskclip;
 mod patch_token;
@@ -19,6 +20,7 @@ use crate::tensor::Array;
 
 pub use clipseg::ClipSegMethod;
 pub use clip_ac::ClipAc;
+pub use image_tiling::ImageTiling;
 pub use maskclip::MaskClip;
 pub use patch_token::PatchToken;
 pub use profile::Profile;

@@ -1,0 +1,129 @@
+//! Tiles of the photo itself in place of windows over its tokens: WinCLIP's costly alternative (Jeong et al. 2023, ablation "image tiling").
+
+use std::time::Instant;
+
+use crate::error::{Code, Error, Result};
+use crate::image::Rgb;
+use crate::methods::language::{PhotoProgram, upsampled};
+use crate::methods::winclip::{harmonic_map, harmonic_mean, windows};
+use crate::methods::{Method, Reading, Scale, Scored, Stages};
+use crate::models::clip::Clip;
+use crate::run::Device;
+use crate::tensor::{Array, Precision};
+
+/// Cells along each side of the photo.
+const CELLS: usize = 6;
+
+/// Cells along each side of a tile.
+const TILE: usize = 2;
+
+/// Tiles along each side of the photo; a row of them runs as one batch. All of them together would exceed what adapters bind for the large
+/// towers: 25 photos of 577 tokens have 236 MB of hidden activations, five of them 47 MB.
+const TILES: usize = CELLS - TILE + 1;
+
+/// Image tiling on one network and device: every 2 × 2 block of the photo's 6 × 6 cells is held against the texts as a photo of its own.
+///
+/// A cell gets the harmonic mean of the tiles that cover it, then that with the whole photo; the score is the whole photo's.
+pub struct ImageTiling {
+    whole: PhotoProgram,
+    tiles: PhotoProgram,
+}
+
+impl ImageTiling {
+    /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length.
+    ///
+    /// Errors: a device that cannot hold the network.
+    pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<ImageTiling> {
+        let of_photos = |batch| PhotoProgram::of_whole(device, clip, prototypes, batch, precision);
+        Ok(ImageTiling { whole: of_photos(1)?, tiles: of_photos(TILES)? })
+    }
+
+    /// The pixels of a row of tiles `[5, 3, s, s]`.
+    fn batch(&self, row: &[Rgb]) -> Array {
+        let pixels: Vec<Array> = row.iter().map(|tile| self.tiles.frame(tile).0).collect();
+        let [_, channels, height, width] = pixels[0].shape().axes();
+        Array::new([row.len(), channels, height, width], pixels.iter().flat_map(|pixels| pixels.data()).copied().collect())
+    }
+}
+
+/// The tiles, row by row.
+///
+/// Errors: a photo of fewer pixels than cells along a side.
+fn tiles(photo: &Rgb) -> Result<Vec<Rgb>> {
+    let (width, height) = (photo.width(), photo.height());
+    if width.min(height) < CELLS {
+        let message = format!("the image is {width}×{height}, but image tiling cuts it into {CELLS}×{CELLS} cells");
+        return Err(Error::new(Code::TooSmall, message).hint("use another method for images this small"));
+    }
+    let (columns, rows) = (borders(width), borders(height));
+    let tile = |cells: Vec<usize>| {
+        let (first, last) = (cells[0], cells[cells.len() - 1]);
+        let (left, right) = (columns[first % CELLS], columns[last % CELLS + 1]);
+        let (top, bottom) = (rows[first / CELLS], rows[last / CELLS + 1]);
+        photo.crop(left, top, right - left, bottom - top)
+    };
+    Ok(windows(CELLS, TILE).into_iter().map(tile).collect())
+}
+
+/// Where cells begin and end along `length` pixels: equal shares, rounded half to even.
+fn borders(length: usize) -> [usize; CELLS + 1] {
+    std::array::from_fn(|at| ((at * length) as f64 / CELLS as f64).round_ties_even() as usize)
+}
+
+impl Method for ImageTiling {
+    fn name(&self) -> &'static str {
+        "image-tiling"
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::Paper
+    }
+
+    /// Probabilities.
+    fn scale(&self) -> Scale {
+        Scale { range: [0.0, 1.0], level: None }
+    }
+
+    fn score(&self, photo: &Rgb) -> Result<Scored> {
+        let start = Instant::now();
+        let tiles = tiles(photo)?;
+        let (whole, geometry) = self.whole.frame(photo);
+        let batches: Vec<Array> = tiles.chunks(TILES).map(|row| self.batch(row)).collect();
+        let preprocessed = Instant::now();
+        let score = self.whole.anomalous(&whole)?[0];
+        let of_tiles = batches.iter().map(|batch| self.tiles.anomalous(batch)).collect::<Result<Vec<Vec<f32>>>>()?;
+        let computed = Instant::now();
+        let cells = harmonic_mean(&[harmonic_map(&of_tiles.concat(), CELLS, TILE), vec![f64::from(score); CELLS * CELLS]]);
+        let map = upsampled(&cells, CELLS, &geometry);
+        let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
+        Ok(Scored { map, score, warnings: Vec::new(), stages })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borders_are_rounded_half_to_even() {
+        // Sixths of 63: 10.5, 21, 31.5, 42, 52.5.
+        assert_eq!(borders(63), [0, 10, 21, 32, 42, 52, 63]);
+        assert_eq!(borders(6), [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn tiles_are_two_cells_wide_and_cover_the_photo_row_by_row() {
+        let photo = Rgb::new(63, 12, (0..63 * 12 * 3).map(|at| at as u8).collect());
+        let tiles = tiles(&photo).unwrap();
+        assert_eq!(tiles.len(), 25);
+        assert_eq!(tiles[1], photo.crop(10, 0, 22, 4));
+        assert_eq!(tiles[24], photo.crop(42, 8, 21, 4));
+    }
+
+    #[test]
+    fn a_photo_of_fewer_pixels_than_cells_is_refused() {
+        let error = tiles(&Rgb::new(40, 5, vec![0; 600])).unwrap_err();
+        assert_eq!((error.code(), error.message()), (Code::TooSmall, "the image is 40×5, but image tiling cuts it into 6×6 cells"));
+        assert!(tiles(&Rgb::new(6, 6, vec![0; 108])).is_ok());
+    }
+}
