@@ -2,6 +2,9 @@
 
 use crate::kernels::UNIT_ROUNDOFF;
 
+/// The slope inside QuickGELU's sigmoid (Hendrycks & Gimpel 2016).
+const QUICK: f64 = 1.702;
+
 /// A function of one number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Activation {
@@ -50,12 +53,11 @@ impl Activation {
             Activation::Identity => (x, bound),
             Activation::Relu => (if x < 0.0 { 0.0 } else { x }, bound),
             Activation::Gelu => {
-                let cdf = 0.5 * erfc(-x / std::f64::consts::SQRT_2);
                 // |GELU′| ≤ 1.13; the erf approximation is good to 1.5e-7 = 2.6 u, times x, plus rounding.
-                (x * cdf, 1.13 * bound + 8.0 * u * x.abs())
+                (x * normal_distribution(x), 1.13 * bound + 8.0 * u * x.abs())
             }
             Activation::QuickGelu => {
-                let s = sigmoid(1.702 * x);
+                let s = sigmoid(QUICK * x);
                 (x * s, 1.13 * bound + (8.0 + 4.0 * x.abs()) * u * (x * s).abs())
             }
             Activation::Sigmoid => {
@@ -75,6 +77,39 @@ impl Activation {
             }
         }
     }
+
+    /// The derivative in f64; at the kink of `Relu`, and from 0 down for `Sqrt`, it is 0.
+    pub fn derivative(self, x: f64) -> f64 {
+        let value = |x: f64| self.apply(x, 0.0).0;
+        let sigmoid = |x: f64| Activation::Sigmoid.apply(x, 0.0).0;
+        match self {
+            Activation::Identity => 1.0,
+            Activation::Relu => f64::from(u8::from(x > 0.0)),
+            Activation::Gelu => {
+                // (x·Φ)′ = Φ + x·φ, with the normal density φ.
+                let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+                normal_distribution(x) + x * density
+            }
+            Activation::QuickGelu => {
+                let s = sigmoid(QUICK * x);
+                s + QUICK * x * s * (1.0 - s)
+            }
+            Activation::Sigmoid => value(x) * (1.0 - value(x)),
+            Activation::Exp => value(x),
+            Activation::Sqrt => {
+                if x > 0.0 {
+                    0.5 / value(x)
+                } else {
+                    0.0
+                }
+            }
+        }
+    }
+}
+
+/// Φ, the distribution function of the standard normal distribution.
+fn normal_distribution(x: f64) -> f64 {
+    0.5 * erfc(-x / std::f64::consts::SQRT_2)
 }
 
 /// Complementary error function to f64 accuracy near 1e-15, by its series and its continued fraction (Abramowitz & Stegun 7.1.5, 7.1.14).
@@ -110,6 +145,19 @@ mod tests {
         assert!((erfc(-1.0) - 1.842_700_792_949_715).abs() < 1e-14);
         let step = erfc(2.5 - 1e-12) - erfc(2.5 + 1e-12);
         assert!(step.abs() < 1e-14, "the two forms meet at 2.5, step {step}");
+    }
+
+    #[test]
+    fn derivatives_are_those_of_central_differences() {
+        let step = 1e-5;
+        for activation in Activation::ALL {
+            for x in [-4.0, -1.3, -0.2, 0.3, 0.9, 2.6, 5.0] {
+                let [low, high] = [x - step, x + step].map(|x| activation.apply(x, 0.0).0);
+                let [found, expected] = [activation.derivative(x), (high - low) / (2.0 * step)];
+                assert!((found - expected).abs() <= 1e-8 * expected.abs().max(1.0), "{activation:?}′({x}) = {found}, not {expected}");
+            }
+        }
+        assert_eq!([Activation::Relu, Activation::Sqrt].map(|activation| activation.derivative(0.0)), [0.0; 2]);
     }
 
     #[test]
