@@ -9,6 +9,7 @@ mod patch_token;
 mod profile;
 pub mod prompts;
 mod saliency;
+mod trans_mm;
 mod utad;
 pub mod winclip;
 
@@ -25,6 +26,7 @@ pub use maskclip::MaskClip;
 pub use patch_token::PatchToken;
 pub use profile::Profile;
 pub use saliency::Saliency;
+pub use trans_mm::TransMm;
 pub use utad::Utad;
 
 /// Which text a method follows where code and paper disagree.
@@ -107,6 +109,17 @@ fn finite(array: Array, stage: &str) -> Result<Array> {
     }
     let error = Error::new(Code::Nonfinite, format!("{stage} holds NaN or infinity"));
     Err(error.hint("`zsas-gpu diff` names the first launch that goes wrong; `--precision f32` rules out overflow"))
+}
+
+/// A square photo of uniform noise, the same each time (Lehmer's generator, Park & Miller 1988): what a method is shown whose numbers have no
+/// unit of their own.
+fn noise(side: usize) -> Rgb {
+    let mut state = 1_u64;
+    let data = (0..3 * side * side).map(|_| {
+        state = state * 48_271 % 2_147_483_647;
+        (state >> 8) as u8
+    });
+    Rgb::new(side, side, data.collect())
 }
 
 /// Largest element.

@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb, gaussian_blur, resize_bilinear_map};
 use crate::kernels::Extreme;
-use crate::methods::{Method, Reading, Scale, Scored, Stages, finite, maximum, minimum};
+use crate::methods::{Method, Reading, Scale, Scored, Stages, finite, maximum, minimum, noise};
 use crate::models::WideResNet;
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -69,7 +69,7 @@ impl Utad {
         {
             return Ok(Scale { range: [low, high], level: metadata.get("utad.level").and_then(|text| number(text)) });
         }
-        let noise = self.heat(&noise().0)?;
+        let noise = self.heat(&preprocess().apply(&noise(FRAME)).0)?;
         Ok(Scale { range: [0.0, 2.0 * maximum(noise.data())], level: None })
     }
 
@@ -145,16 +145,6 @@ fn outside(geometry: &Geometry) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("UTAD inspects the central square; {:.0} % of the photo lies outside and is given the map's minimum", 100.0 * share)]
-}
-
-/// A photo of uniform noise, the same each time (Lehmer's generator, Park & Miller 1988).
-fn noise() -> (Array, Geometry) {
-    let mut state = 1_u64;
-    let data = (0..3 * FRAME * FRAME).map(|_| {
-        state = state * 48_271 % 2_147_483_647;
-        (state >> 8) as u8
-    });
-    preprocess().apply(&Rgb::new(FRAME, FRAME, data.collect()))
 }
 
 #[cfg(test)]
