@@ -6,14 +6,13 @@ mod common;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use common::assert_golden;
-use common::binary::{BINARY, Place, finish, needs_adapter, png, records};
+use common::binary::{BINARY, Place, finish, needs_adapter, png};
 
 /// A PNG of this size by its header, whose pixels are missing.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
@@ -149,7 +148,7 @@ fn r5_any_path_works() {
     place.photo("lot/ünïcødé 漢字.png", false);
     place.photo("lot/a b'\"&<i>.png", false);
     place.photo(&format!("lot/{long}"), false);
-    fs::copy(place.path("lot/a b'\"&<i>.png"), place.0.path().join(bytes)).unwrap();
+    fs::copy(place.path("lot/a b'\"&<i>.png"), place.path("").join(bytes)).unwrap();
     place.infer(&["lot", "--report"]).exits(0);
     let records = place.records();
     let paths: Vec<&str> = records.iter().map(|record| record["path"].as_str().unwrap()).collect();
@@ -190,7 +189,7 @@ fn r6_a_full_disk_ends_with_1_and_leaves_no_half_file() {
     let place = Place::with_photos(&["a.png"]);
     // A file may grow to 8 KiB only: the shell's units are 512 bytes or 1 KiB. Writing beyond is an error, not a signal.
     let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" infer a.png --output out";
-    let run = finish(Command::new("sh").args(["-c", script, BINARY]).current_dir(place.0.path()));
+    let run = finish(Command::new("sh").args(["-c", script, BINARY]).current_dir(place.path("")));
     run.exits(1).says("error: writing `out/a.png");
     assert!(place.outputs().iter().all(|name| !name.ends_with(".tmp")));
     assert!(

@@ -174,6 +174,23 @@ const BUILDS: &[(&str, Build)] = &[
             padded: p.size("padded"),
         })
     }),
+    ("attention", |p| {
+        let place = |name| {
+            let [stride, offset] = p.sizes(name);
+            Columns { stride, offset }
+        };
+        Box::new(Attention {
+            queries: p.size("queries"),
+            keys: p.size("keys"),
+            heads: p.size("heads"),
+            head_dim: p.size("head_dim"),
+            q: place("q"),
+            k: place("k"),
+            v: place("v"),
+            pairs: 1,
+        })
+    }),
+    ("gather", |p| Box::new(Gather { rows_in: p.size("rows_in"), rows_out: p.size("rows_out"), cols: p.size("cols") })),
     ("concat", |p| Box::new(Concat { rows: p.size("rows"), left: p.size("left"), right: p.size("right") })),
 ];
 

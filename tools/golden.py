@@ -173,6 +173,34 @@ def kernels():
         concat.add({"rows": rows, "left": left, "right": right}, torch.cat([a, b], -1), a=a, b=b)
     concat.save()
 
+    # Each query has its own span of keys: batches, causal texts, cross attention. Cross attention reads buffers of its own, self-attention
+    # one buffer of queries, keys and values side by side.
+    attention = Cases("attention")
+    ranges = torch.tensor([[0, 3], [0, 3], [0, 3], [3, 5], [3, 5], [5, 6], [5, 7]])
+    for spans, keys, heads, head_dim, joint in [
+        (ranges, 7, 2, 4, True), (torch.tensor([[0, 1], [0, 2], [0, 3]]), 3, 1, 5, True), (torch.tensor([[0, 9], [2, 9], [8, 9], [0, 1]]), 9, 3, 2, False),
+    ]:
+        dim, queries = heads * head_dim, len(spans)
+        if joint:
+            q = k = v = normal(queries, 3 * dim)
+            parts = [q[:, part * dim : (part + 1) * dim] for part in range(3)]
+            places = [[3 * dim, part * dim] for part in range(3)]
+        else:
+            q, k, v = parts = normal(queries, dim), normal(keys, dim), normal(keys, dim)
+            places = [[dim, 0]] * 3
+        inside = (torch.arange(keys) >= spans[:, :1]) & (torch.arange(keys) < spans[:, 1:])
+        by_head = [part.reshape(len(part), heads, head_dim).transpose(0, 1) for part in parts]
+        y = F.scaled_dot_product_attention(*by_head, attn_mask=inside).transpose(0, 1).reshape(queries, dim)
+        parameters = {"queries": queries, "keys": keys, "heads": heads, "head_dim": head_dim, "q": places[0], "k": places[1], "v": places[2]}
+        attention.add(parameters, y, q=q, k=k, v=v, spans=spans.double())
+    attention.save()
+
+    gather = Cases("gather")
+    for rows_in, cols, rows in [(5, 3, [4, 0, 0, 2]), (2, 4, [1])]:
+        x, numbers = normal(rows_in, cols), torch.tensor(rows)
+        gather.add({"rows_in": rows_in, "rows_out": len(rows), "cols": cols}, x[numbers], x=x, rows=numbers.double())
+    gather.save()
+
 
 class Trunk(torch.nn.Module):
     """torchvision's ResNet without its classifier, at any size, built from torchvision's own blocks."""

@@ -176,6 +176,12 @@ impl Chosen {
         Ok(self.identity.get_or_init(|| identity).clone())
     }
 
+    /// The hashes of all files as one text: what tells these weights from others.
+    pub fn fingerprint(&self) -> Result<String> {
+        let hashes: Vec<String> = self.identity()?.files.into_iter().map(|file| file.sha256).collect();
+        Ok(hashes.join(","))
+    }
+
     fn hash(&self) -> Result<Identity> {
         let mut files = Vec::new();
         if self.files.is_empty() {

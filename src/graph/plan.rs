@@ -1,7 +1,7 @@
 //! Which launches an output needs, and which buffer slot each intermediate lives in.
 
 use crate::graph::{Graph, Node, Source, Tensor, Value, ValueId};
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 
 /// Where a value lives during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,13 @@ impl Plan {
     /// Bytes of all slots together.
     pub fn slot_bytes(&self) -> usize {
         self.slots.iter().sum()
+    }
+
+    /// Bytes of weights, inputs, and the intermediates alive at the busiest launch.
+    pub fn needed_bytes(&self) -> usize {
+        let weights: usize = self.weights.iter().map(|&id| self.values[id].bytes()).sum();
+        let inputs: usize = self.inputs.iter().map(|(_, shape)| shape.len() * DType::F32.size()).sum();
+        weights + inputs + self.live_bytes()
     }
 
     fn output_ids(&self) -> Vec<ValueId> {

@@ -1,7 +1,7 @@
 //! Published ways to turn a photo into an anomaly map; one file per paper, one function per equation.
 
-mod clipseg;
 mod clip_ac;
+mod clipseg;
 mod image_tiling;
 pub mod language;
 mod maskclip;
@@ -19,8 +19,8 @@ use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
 use crate::tensor::Array;
 
-pub use clipseg::ClipSegMethod;
 pub use clip_ac::ClipAc;
+pub use clipseg::ClipSegMethod;
 pub use image_tiling::ImageTiling;
 pub use maskclip::MaskClip;
 pub use patch_token::PatchToken;

@@ -12,6 +12,6 @@ mod single;
 pub use bandwidth::copy_bandwidth;
 pub use device::{AdapterReport, Device, DeviceOptions, DeviceWish, adapters};
 pub use diff::{Divergence, diff, worst};
-pub use profile::{Profile, Row};
+pub use profile::{Memory, Profile, Row};
 pub use program::Program;
 pub use single::{Launched, Timing, expected};

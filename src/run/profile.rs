@@ -52,6 +52,17 @@ pub struct Profile {
     pub device: String,
     /// Launches in order.
     pub rows: Vec<Row>,
+    /// What the device holds for it.
+    pub memory: Memory,
+}
+
+/// Bytes on the device.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Memory {
+    /// Held: weights, inputs, intermediates, results, parameters; of all programs on the device.
+    pub held: u64,
+    /// Of weights, inputs, and the intermediates alive at the busiest launch: no plan can do with less.
+    pub live: u64,
 }
 
 impl Profile {
@@ -81,6 +92,8 @@ impl fmt::Display for Profile {
             )?;
         }
         writeln!(f, "{:>10.1} µs in {} launches", total, self.rows.len())?;
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        writeln!(f, "device memory: {:.1} MB held, {:.1} MB of live tensors", megabytes(self.memory.held), megabytes(self.memory.live))?;
         write!(f, "Rows must not be summed to compare a fused with an unfused recording.")
     }
 }

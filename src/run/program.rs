@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Graph, Place, Plan, Source, Tensor, ValueId};
 use crate::run::device::{Backend, Device};
 use crate::run::gpu::{Counted, Gpu, UNIFORM_ALIGNMENT, decode, lock};
-use crate::run::profile::{Profile, Row};
+use crate::run::profile::{Memory, Profile, Row};
 use crate::run::reference;
 use crate::tensor::{Array, DType};
 
@@ -107,7 +107,8 @@ impl Program {
         let nanoseconds = prepared.timed(gpu)?;
         let rows = self.plan.nodes.iter().zip(&prepared.steps).zip(nanoseconds);
         let rows = rows.map(|((node, step), nanoseconds)| Row::new(node, step.file, nanoseconds)).collect();
-        Ok(Profile { device: self.device.name(), rows })
+        let memory = Memory { held: self.device.allocated_bytes(), live: self.plan.needed_bytes() as u64 };
+        Ok(Profile { device: self.device.name(), rows, memory })
     }
 
     #[track_caller]

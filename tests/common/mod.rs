@@ -1,6 +1,6 @@
 //! What the test files share: the device under test, golden texts, seeded numbers, and the one comparison everybody must use.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses its own part")]
 
 pub mod binary;
 pub mod clip;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use zsas::image::{Limits, Rgb, write_whole};
 use zsas::methods::Profile;
 use zsas::methods::language::{embed_texts, prototype};
-use zsas::methods::prompts::{Class, PromptEnsemble};
+use zsas::methods::prompts::{Class, PromptEnsemble, clipseg};
 use zsas::methods::winclip::{Memory, MultiCrop};
 use zsas::models::clip::Clip;
 use zsas::text::ClipTokenizer;
@@ -208,7 +208,7 @@ impl Language {
     /// The prototypes of both states `[2, embed]`, from the cache if these prompts went through this tower before.
     pub fn prototypes(&self, run: &Run<'_>, ensemble: &PromptEnsemble) -> Result<Array> {
         self.once(&self.embedded, || {
-            let key = cache::Key::new("prototypes", &(run.identity, run.precision_name(), ensemble.content()));
+            let key = cache::Key::new("prototypes", &(&run.weights, run.precision_name(), ensemble.content()));
             cache::array(&key, || {
                 let count = ensemble.normal.len();
                 let prompts: Vec<&str> = ensemble.normal.iter().chain(&ensemble.anomalous).map(String::as_str).collect();
@@ -218,6 +218,15 @@ impl Language {
                 let one = |rows: &[f32]| prototype(&Array::new([rows.len() / embed, embed], rows.to_vec()), ensemble.average);
                 Ok(Array::new([2, embed], [one(normal), one(anomalous)].concat()))
             })
+        })
+    }
+
+    /// What ClipSeg is asked for: embeddings `[texts, embed]` of its texts, not normalised, from the cache if there.
+    pub fn conditionals(&self, run: &Run<'_>) -> Result<Array> {
+        self.once(&self.embedded, || {
+            let texts = clipseg(&self.class);
+            let key = cache::Key::new("conditionals", &(&run.weights, run.precision_name(), &texts));
+            cache::array(&key, || run.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>()))
         })
     }
 
@@ -234,7 +243,7 @@ impl Language {
     }
 
     fn remember(&self, run: &Run<'_>) -> Result<Memory> {
-        let identity = format!("{} in {}", run.identity, run.precision_name());
+        let identity = format!("the weights {} in {}", run.weights, run.precision_name());
         if let Some(file) = &self.memory_file {
             let checkpoint = Checkpoint::open(file).map_err(|error| {
                 Error::new(Code::Reference, error.message()).context(format!("as a memory of good photos, `{}`", file.display()))
@@ -267,7 +276,7 @@ pub struct Run<'a> {
     /// The towers.
     pub clip: &'a Clip,
     /// Hash of the weights.
-    pub identity: &'a str,
+    pub weights: String,
     /// How numbers are stored.
     pub precision: Precision,
     /// No talk.

@@ -22,6 +22,22 @@ pub enum MethodName {
     Utad,
     /// Self-similarity, one object (SAA+, Cao et al. 2023)
     Saliency,
+    /// Segmentation by the words for defects (Lüddecke & Ecker 2022)
+    #[value(name = "clipseg")]
+    ClipSeg,
+    /// Baseline: the whole photo against `normal …` and `anomalous …`; no map
+    ClipAc,
+    /// Baseline: CLIP-AC with CLIP's 80 templates; no map
+    ClipAcEnsemble,
+    /// Baseline: each patch's own value in the last block (Zhou et al. 2022)
+    #[value(name = "maskclip")]
+    MaskClip,
+    /// Baseline: where the last block's attention serves the anomalous prompts (Chefer et al. 2021)
+    TransMm,
+    /// Baseline: patch tokens against language
+    PatchToken,
+    /// Baseline: pieces of the photo against language
+    ImageTiling,
 }
 
 impl MethodName {
@@ -32,6 +48,13 @@ impl MethodName {
             MethodName::WinClipPlus => "winclip+",
             MethodName::Utad => "utad",
             MethodName::Saliency => "saliency",
+            MethodName::ClipSeg => "clipseg",
+            MethodName::ClipAc => "clip-ac",
+            MethodName::ClipAcEnsemble => "clip-ac-ensemble",
+            MethodName::MaskClip => "maskclip",
+            MethodName::TransMm => "trans-mm",
+            MethodName::PatchToken => "patch-token",
+            MethodName::ImageTiling => "image-tiling",
         }
     }
 
@@ -39,6 +62,7 @@ impl MethodName {
     pub fn snapshot(self) -> Snapshot {
         match self {
             MethodName::Utad | MethodName::Saliency => Snapshot::WideResnet,
+            MethodName::ClipSeg => Snapshot::Clipseg,
             _ => Snapshot::Clip,
         }
     }
@@ -57,14 +81,20 @@ impl MethodName {
     pub fn readings(self) -> &'static [Reading] {
         match self {
             MethodName::WinClip | MethodName::WinClipPlus => &[Reading::Paper, Reading::Reproduction],
-            MethodName::Saliency => &[Reading::Released, Reading::Paper],
-            MethodName::Utad => &[Reading::Released],
+            MethodName::Saliency | MethodName::MaskClip => &[Reading::Released, Reading::Paper],
+            MethodName::Utad | MethodName::ClipSeg | MethodName::TransMm => &[Reading::Released],
+            MethodName::ClipAc | MethodName::ClipAcEnsemble | MethodName::PatchToken | MethodName::ImageTiling => &[Reading::Paper],
         }
     }
 
-    /// What it tells the text tower of a class.
+    /// The prompts of both states. The baselines take WinCLIP's as the paper has them, so that only what they do with them differs.
     pub fn prompts(self, class: &Class, reading: Reading) -> PromptEnsemble {
-        PromptEnsemble::winclip(class, reading)
+        match self {
+            MethodName::ClipAc => PromptEnsemble::clip_ac(class),
+            MethodName::ClipAcEnsemble => PromptEnsemble::clip_ac_ensemble(class),
+            MethodName::WinClip | MethodName::WinClipPlus => PromptEnsemble::winclip(class, reading),
+            _ => PromptEnsemble::winclip(class, Reading::Paper),
+        }
     }
 }
 

@@ -263,7 +263,12 @@ mod tests {
     #[test]
     fn a_line_is_read_back_and_a_torn_one_is_not() {
         let scored = Scored { map: Array::new([1, 2], vec![0.0, 1.0]), score: 1.0, warnings: vec![], stages: Stages::default() };
-        let judge = Judge { method: "utad", threshold: Some(Threshold { value: 0.5, source: "flag" }), level: Some(0.5) };
+        let judge = Judge {
+            method: "utad",
+            class: None,
+            threshold: Some(Threshold { value: 0.5, source: "flag" }),
+            level: Some(0.5),
+        };
         let (_, regions) = judge.mark(&scored.map).unwrap();
         let record = judge.record("a.png", Some("a.png~2"), &scored, Some(regions), None, Milliseconds::default());
         let line = serde_json::to_string(&record).unwrap();

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use zsas::image::Rgb;
 use zsas::methods::winclip::{WinClip, WinClipOptions};
-use zsas::methods::{Method, Reading, Saliency, Scored, Utad};
+use zsas::methods::{ClipAc, ClipSegMethod, ImageTiling, MaskClip, Method, PatchToken, Reading, Saliency, Scored, TransMm, Utad};
+use zsas::models::ClipSeg;
 use zsas::models::clip::Clip;
 use zsas::{Device, Error, Precision, Result};
 
@@ -12,7 +13,7 @@ use crate::cli::device::DeviceArgs;
 use crate::cli::infer::language::{Language, Run};
 use crate::cli::infer::method::MethodName;
 use crate::cli::weights::Chosen;
-use crate::cli::{env, talk, usage};
+use crate::cli::{env, usage};
 
 /// Photos in a row that lose the device, retry included, before the run gives up.
 const MOST_LOST_IN_A_ROW: usize = 3;
@@ -41,19 +42,48 @@ impl Recipe {
         match self.method {
             MethodName::Utad => Ok(Box::new(Utad::new(device, checkpoint, self.precision)?)),
             MethodName::Saliency => Ok(Box::new(Saliency::new(device, checkpoint, self.precision, self.reading)?)),
-            _ => self.make_with_words(device),
+            MethodName::ClipSeg => {
+                let network = ClipSeg::load(checkpoint)?;
+                checkpoint.finish();
+                let conditionals = self.language.conditionals(&self.run(device, &network.clip)?)?;
+                Ok(Box::new(ClipSegMethod::new(device, &network, conditionals, self.precision)?))
+            }
+            _ => {
+                let clip = Clip::load(checkpoint)?;
+                checkpoint.finish();
+                self.make_on_clip(device, &clip)
+            }
         }
     }
 
-    fn make_with_words(&self, device: &Device) -> Result<Box<dyn Method>> {
-        let clip = Clip::load(&self.weights.checkpoint)?;
-        self.weights.checkpoint.finish();
-        let identity = talk::to_json(&self.weights.identity()?.files);
-        let run = Run { device, clip: &clip, identity: &identity, precision: self.precision, is_quiet: self.is_quiet };
-        let prototypes = self.language.prototypes(&run, &self.method.prompts(&self.language.class, self.reading))?;
-        let memory = self.language.memory(&run)?;
-        let options = WinClipOptions { reading: self.reading, multi_crop: self.language.multi_crop, precision: self.precision };
-        Ok(Box::new(WinClip::new(device, &clip, &prototypes, memory, options)?))
+    fn make_on_clip(&self, device: &Device, clip: &Clip) -> Result<Box<dyn Method>> {
+        let run = self.run(device, clip)?;
+        let prototypes = &self.language.prototypes(&run, &self.method.prompts(&self.language.class, self.reading))?;
+        let precision = self.precision;
+        Ok(match self.method {
+            MethodName::ClipAc | MethodName::ClipAcEnsemble => {
+                Box::new(ClipAc::new(device, clip, prototypes, self.method.as_str(), precision)?)
+            }
+            MethodName::MaskClip => Box::new(MaskClip::new(device, clip, prototypes, self.reading, precision)?),
+            MethodName::TransMm => Box::new(TransMm::new(device, clip, prototypes, precision)?),
+            MethodName::PatchToken => Box::new(PatchToken::new(device, clip, prototypes, precision)?),
+            MethodName::ImageTiling => Box::new(ImageTiling::new(device, clip, prototypes, precision)?),
+            _ => {
+                let memory = self.language.memory(&run)?;
+                let options = WinClipOptions { reading: self.reading, multi_crop: self.language.multi_crop, precision };
+                Box::new(WinClip::new(device, clip, prototypes, memory, options)?)
+            }
+        })
+    }
+
+    fn run<'a>(&'a self, device: &'a Device, clip: &'a Clip) -> Result<Run<'a>> {
+        Ok(Run {
+            device,
+            clip,
+            weights: self.weights.fingerprint()?,
+            precision: self.precision,
+            is_quiet: self.is_quiet,
+        })
     }
 }
 

@@ -1,0 +1,146 @@
+alias Elem = f32;
+const HEAD_DIM: u32 = 1u;
+const WORKGROUP: u32 = 64u;
+//! index: unfolds launches that were folded into a second axis.
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
+}
+//! reduce: one value from all lanes of a workgroup, handed to each of them.
+//!
+//! 16 lanes gather the values of all, then every lane gathers those 16: two barriers and a fixed order, so results repeat bit by bit.
+//! A second call needs no barrier before it: its own first one keeps its writes to `gathered` behind the last reads of this call.
+//! All lanes must call. WORKGROUP is a multiple of 16.
+//! set: WORKGROUP
+
+const GATHERERS: u32 = 16u;
+
+var<workgroup> of_lanes: array<f32, WORKGROUP>;
+var<workgroup> gathered: array<f32, GATHERERS>;
+
+fn workgroup_sum(lane: u32, value: f32) -> f32 {
+    of_lanes[lane] = value;
+    workgroupBarrier();
+    if lane < GATHERERS {
+        var sum = value;
+        for (var other = lane + GATHERERS; other < WORKGROUP; other += GATHERERS) {
+            sum += of_lanes[other];
+        }
+        gathered[lane] = sum;
+    }
+    workgroupBarrier();
+    var total = 0.0;
+    for (var at = 0u; at < GATHERERS; at++) {
+        total += gathered[at];
+    }
+    return total;
+}
+
+/// Whether a NaN survives is up to the adapter.
+fn workgroup_max(lane: u32, value: f32) -> f32 {
+    of_lanes[lane] = value;
+    workgroupBarrier();
+    if lane < GATHERERS {
+        var largest = value;
+        for (var other = lane + GATHERERS; other < WORKGROUP; other += GATHERERS) {
+            largest = max(largest, of_lanes[other]);
+        }
+        gathered[lane] = largest;
+    }
+    workgroupBarrier();
+    var largest = gathered[0];
+    for (var at = 1u; at < GATHERERS; at++) {
+        largest = max(largest, gathered[at]);
+    }
+    return largest;
+}
+//! attention: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the span of i
+//!
+//! One thread per query of a head; a workgroup shares a head and stages KEYS keys and values at a time in workgroup memory. Scores are folded
+//! into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. Any sizes.
+//! use: index, reduce
+//! set: HEAD_DIM
+
+const KEYS: u32 = 16u;
+const LOWEST: f32 = -3.4028234e38;
+
+struct Params {
+    queries: u32, keys: u32, heads: u32, scale: f32,
+    q_stride: u32, q_offset: u32, k_stride: u32, k_offset: u32, v_stride: u32, v_offset: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<Elem>;                // [queries, q_stride]: heads side by side from q_offset on
+@group(0) @binding(2) var<storage, read> k: array<Elem>;                // [keys, k_stride]
+@group(0) @binding(3) var<storage, read> v: array<Elem>;                // [keys, v_stride]
+@group(0) @binding(4) var<storage, read> spans: array<vec2<f32>>;       // [queries]: first key, and the one after the last
+@group(0) @binding(5) var<storage, read_write> y: array<Elem>;          // [queries, heads · HEAD_DIM]
+
+var<workgroup> key_slab: array<f32, KEYS * HEAD_DIM>;
+var<workgroup> value_slab: array<f32, KEYS * HEAD_DIM>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let tiles = (params.queries + WORKGROUP - 1u) / WORKGROUP;
+    // Spare groups recompute the last tile, lanes past the edge the last query: barriers stay uniform.
+    let tile = min(linear_group(group, groups), tiles * params.heads - 1u);
+    let head = tile / tiles;
+    let query = tile % tiles * WORKGROUP + lane;
+    let row = min(query, params.queries - 1u);
+    let span = min(vec2<u32>(spans[row]), vec2(params.keys));
+    // The union of all spans; an empty one adds nothing.
+    let is_empty = span.x >= span.y;
+    let walk_from = u32(-workgroup_max(lane, -f32(select(span.x, params.keys, is_empty))));
+    let walk_to = u32(workgroup_max(lane, f32(select(span.y, 0u, is_empty))));
+
+    var own: array<f32, HEAD_DIM>;
+    var sums: array<f32, HEAD_DIM>;
+    for (var d = 0u; d < HEAD_DIM; d++) {
+        own[d] = params.scale * f32(q[row * params.q_stride + params.q_offset + head * HEAD_DIM + d]);
+    }
+    var largest = LOWEST;
+    var total = 0.0;
+    for (var start = walk_from; start < walk_to; start += KEYS) {
+        for (var at = lane; at < KEYS * HEAD_DIM; at += WORKGROUP) {
+            let key = min(start + at / HEAD_DIM, params.keys - 1u);
+            let place = head * HEAD_DIM + at % HEAD_DIM;
+            key_slab[at] = f32(k[key * params.k_stride + params.k_offset + place]);
+            value_slab[at] = f32(v[key * params.v_stride + params.v_offset + place]);
+        }
+        workgroupBarrier();
+        var scores: array<f32, KEYS>;
+        var next = largest;
+        for (var j = 0u; j < KEYS; j++) {
+            var score = 0.0;
+            for (var d = 0u; d < HEAD_DIM; d++) {
+                score = fma(own[d], key_slab[j * HEAD_DIM + d], score);
+            }
+            let inside = start + j >= span.x && start + j < span.y;
+            scores[j] = select(LOWEST, score, inside);
+            next = max(next, scores[j]);
+        }
+        let shrink = exp(largest - next);
+        largest = next;
+        total *= shrink;
+        for (var d = 0u; d < HEAD_DIM; d++) {
+            sums[d] *= shrink;
+        }
+        for (var j = 0u; j < KEYS; j++) {
+            // While a thread has seen no key of its own, its maximum is LOWEST and the difference 0.
+            let weight = select(0.0, exp(scores[j] - next), scores[j] > LOWEST);
+            total += weight;
+            for (var d = 0u; d < HEAD_DIM; d++) {
+                sums[d] = fma(weight, value_slab[j * HEAD_DIM + d], sums[d]);
+            }
+        }
+        workgroupBarrier();
+    }
+    // A query without keys gets zeros.
+    let share = select(0.0, 1.0 / total, total > 0.0);
+    if query < params.queries {
+        for (var d = 0u; d < HEAD_DIM; d++) {
+            y[(query * params.heads + head) * HEAD_DIM + d] = Elem(share * sums[d]);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+alias Elem = f32;
+const VEC: u32 = 1u;
+//! index: unfolds launches that were folded into a second axis.
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
+}
+//! gather: y[r, ·] = x[rows[r], ·]
+//!
+//! One lane per VEC neighbouring elements of y; VEC divides cols.
+//! use: index
+//! set: VEC
+
+const LANES: u32 = 64u;
+
+struct Params { rows_in: u32, rows_out: u32, cols: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;          // [rows_in, cols]
+@group(0) @binding(2) var<storage, read> rows: array<f32>;        // [rows_out]: whole numbers below rows_in
+@group(0) @binding(3) var<storage, read_write> y: array<Elem>;    // [rows_out, cols]
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let first = (linear_group(group, groups) * LANES + lane) * VEC;
+    let row = first / params.cols;
+    if row >= params.rows_out {
+        return;
+    }
+    let source = min(u32(rows[row]), params.rows_in - 1u) * params.cols + first % params.cols;
+    for (var i = 0u; i < VEC; i++) {
+        y[first + i] = x[source + i];
+    }
+}
