@@ -37,6 +37,9 @@ pub struct Attention {
     pub pairs: usize,
 }
 
+/// Keys of an average query from which on a software adapter takes many queries together: neighbours of short sequences share few keys.
+const LONG: usize = 64;
+
 /// Queries of a workgroup on a GPU.
 const QUERIES: usize = 64;
 
@@ -81,7 +84,9 @@ impl Kernel for Attention {
         let places = [self.q, self.k, self.v];
         let in_fours = |size: usize| size.is_multiple_of(4);
         if in_fours(self.head_dim) && places.iter().all(|place| in_fours(place.stride) && in_fours(place.offset)) {
-            all.push(Implementation::cpu("attention_cpu", vec![head_dim], Launch::groups(self.queries.div_ceil(8) * self.heads)));
+            let rows = if self.pairs >= LONG * self.queries { 8 } else { 2 };
+            let launch = Launch::groups(self.queries.div_ceil(8 * rows) * self.heads);
+            all.push(Implementation::cpu("attention_cpu", vec![head_dim, ("ROWS", rows as u32)], launch));
         }
         let launch = Launch::groups(self.queries.div_ceil(QUERIES) * self.heads);
         all.push(Implementation::plain("attention", vec![head_dim, ("WORKGROUP", QUERIES as u32)], launch));
@@ -159,7 +164,7 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         own(3, 7, 2, 5),
         own(65, 33, 1, 4),
         own(9, 130, 3, 32),
-        joint(226, 2, 64),
+        joint(130, 1, 64),
         joint(13, 3, 6),
         joint(67, 1, 16),
         joint(17, 2, 80),

@@ -18,7 +18,7 @@ use crate::tensor::{Array, DType, Precision};
 use crate::weights::Weight;
 
 pub use crops::MultiCrop;
-pub use memory::Memory;
+pub use memory::{KINDS, Memory};
 pub use windows::{SIDES, harmonic_map, harmonic_mean, windows};
 
 /// Rows of a memory that are compared at once: more would only make the similarities larger that are held until their maxima are known.
