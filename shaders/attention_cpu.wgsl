@@ -86,8 +86,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             largest[r] = next;
             total[r] *= shrink;
             for (var j = 0u; j < KEYS; j++) {
-                // While a query has met no key of its own, its maximum is LOWEST and the difference 0.
-                scores[j][r] = select(0.0, exp(scores[j][r] - next), scores[j][r] > LOWEST);
+                // While a query has met no key of its own, its maximum is LOWEST and the difference 0. A NaN stays.
+                scores[j][r] = select(exp(scores[j][r] - next), 0.0, scores[j][r] == LOWEST);
                 total[r] += scores[j][r];
             }
             for (var d = 0u; d < VECTORS; d++) {
@@ -106,7 +106,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var r = 0u; r < ROWS; r++) {
         let row = first + r * LANES + lane;
         // A query without keys gets zeros.
-        let share = select(0.0, 1.0 / total[r], total[r] > 0.0);
+        let share = select(1.0 / total[r], 0.0, total[r] == 0.0);
         if row < params.queries {
             for (var d = 0u; d < VECTORS; d++) {
                 y[(row * params.heads + head) * VECTORS + d] = vec4<Elem>(share * sums[d][r]);

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use zsas::image::write_whole;
 use zsas::{Array, Checkpoint, Code, Error, Result};
 
-use crate::cli::{VERSION, env, talk, weights};
+use crate::cli::{COMMIT, VERSION, env, talk, weights};
 
 /// Name of the array in a file.
 const ARRAY: &str = "array";
@@ -20,9 +20,9 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of everything that decides about an array of this kind. The version of this program is part of it.
+    /// The key of everything that decides about an array of this kind. The version and commit of this program are part of it.
     pub fn new(kind: &'static str, content: &impl Serialize) -> Key {
-        let text = talk::to_json(&(VERSION, kind, content));
+        let text = talk::to_json(&(VERSION, COMMIT, kind, content));
         Key { kind, hash: weights::hex(&Sha256::digest(text)) }
     }
 

@@ -190,6 +190,7 @@ impl Network {
         }
         let mut seeded = Seeded::new(args.seed);
         match &self.model {
+            Model::ClipText(_) if args.size.is_some() => Err(usage("`--size` is for photos; this network takes no photos")),
             Model::ClipText(clip) => {
                 let mut below = |count: usize| (seeded.uniform() * count as f64) as usize;
                 let (vocabulary, context) = (clip.text.vocabulary(), clip.text.context());

@@ -13,6 +13,9 @@ use zsas::{Checkpoint, Code, Error, Result};
 /// The word that asks for the weights inside the binary.
 pub const EMBEDDED: &str = "embedded";
 
+/// Files beside the tensors that say what these do not.
+const CONFIGURATIONS: [&str; 2] = ["open_clip_config.json", "config.json"];
+
 /// Weights that were found, and where.
 pub struct Chosen {
     /// The opened file or files.
@@ -73,6 +76,15 @@ impl Snapshot {
         }
     }
 
+    /// Names of tensors of which its files hold one.
+    fn signature(self) -> &'static [&'static str] {
+        match self {
+            Snapshot::WideResnet => &["conv1.weight"],
+            Snapshot::Clip => &["visual.conv1.weight", "vision_model.embeddings.class_embedding"],
+            Snapshot::Clipseg => &["decoder.film_mul.weight"],
+        }
+    }
+
     /// The commands that fetch it.
     pub fn remedy(self) -> String {
         let Some((repository, files)) = self.published() else {
@@ -107,11 +119,16 @@ pub fn choose(snapshot: Snapshot, wish: Option<&Path>) -> Result<Chosen> {
     }
 }
 
-/// Whether [`choose`] would find weights that are published as this snapshot, without opening them.
+/// Whether [`choose`] would find weights of this kind where the user points.
 pub fn is_there(snapshot: Snapshot, wish: Option<&Path>) -> bool {
-    let Some((_, [_, config])) = snapshot.published() else { return true };
     let place = wish.map(Path::to_owned).or_else(from_environment);
-    place.is_some_and(|place| place.join(snapshot.folder()).is_dir() || place.join(config).is_file())
+    place.is_some_and(|place| place.join(snapshot.folder()).is_dir() || holds(snapshot, &place) == Some(true))
+}
+
+/// Whether what lies at a path is of this kind; `None` where nothing can be opened.
+fn holds(snapshot: Snapshot, path: &Path) -> Option<bool> {
+    let checkpoint = Checkpoint::open(path).ok()?;
+    Some(snapshot.signature().iter().any(|name| checkpoint.contains(name)))
 }
 
 fn from_environment() -> Option<PathBuf> {
@@ -141,13 +158,23 @@ fn open(snapshot: Snapshot, wish: &Path, origin: &'static str) -> Result<Chosen>
     Ok(Chosen { checkpoint, origin, files, identity: OnceCell::new() })
 }
 
-/// True for a folder of snapshots among which the network is not.
-fn holds_others_only(snapshot: Snapshot, folder: &Path) -> bool {
-    folder.is_dir() && !folder.join(snapshot.folder()).exists() && safetensors_in(folder).is_ok_and(|files| files.is_empty())
+/// True for a folder of snapshots, or a snapshot, of other networks.
+fn holds_others_only(snapshot: Snapshot, place: &Path) -> bool {
+    let is_folder_of_others = || place.is_dir() && safetensors_in(place).is_ok_and(|files| files.is_empty());
+    !place.join(snapshot.folder()).exists() && (is_folder_of_others() || holds(snapshot, place) == Some(false))
 }
 
-/// The files that were opened: the file itself, `model.safetensors` of a snapshot, else all of its shards.
+/// The files that were read: those of [`tensor_files`], and the configurations beside them, which decide about results too.
 fn weight_files(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = tensor_files(path)?;
+    let folder = if path.is_dir() { Some(path) } else { path.parent() };
+    let configurations = CONFIGURATIONS.iter().filter_map(|name| Some(folder?.join(name)));
+    files.extend(configurations.filter(|file| file.is_file()));
+    Ok(files)
+}
+
+/// The file itself, `model.safetensors` of a snapshot, else all of its shards.
+fn tensor_files(path: &Path) -> Result<Vec<PathBuf>> {
     let usual = path.join("model.safetensors");
     if path.is_file() {
         Ok(vec![path.to_owned()])

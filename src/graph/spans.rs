@@ -3,6 +3,9 @@
 use crate::tensor::Array;
 use crate::weights::Weight;
 
+/// Whole numbers below this are exact in f32.
+pub(super) const MOST_ROWS: usize = 1 << 24;
+
 /// For each query its first key and the one after its last.
 #[derive(Clone, Debug)]
 pub struct Spans {
@@ -29,6 +32,7 @@ impl Spans {
             spans.extend((0..length).map(|row| span(rows, length, row)));
             rows += length;
         }
+        assert!(rows < MOST_ROWS, "spans: {rows} rows are more than f32 counts exactly");
         let pairs = spans.iter().map(|[from, to]| to - from).sum();
         let ends = spans.iter().flatten().map(|&end| end as f32).collect();
         Spans { ends: Weight::from_array("spans", Array::new([rows, 2], ends)), queries: rows, keys: rows, pairs }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Add, Mul, Sub};
 
+use crate::graph::spans::MOST_ROWS;
 use crate::graph::{Graph, Spans, ValueId};
 use crate::kernels::{
     Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Columns, Concat, Conv2d, Extreme, Gather, Interpolation,
@@ -290,6 +291,7 @@ impl<'g> Tensor<'g> {
     pub fn gather(self, rows: &[usize]) -> Tensor<'g> {
         let [rows_in, cols] = self.shape.axes();
         assert!(rows.iter().all(|&row| row < rows_in), "gather: a row beyond the {rows_in} of {}", self.shape);
+        assert!(rows_in < MOST_ROWS, "gather: {rows_in} rows are more than f32 counts exactly");
         let numbers = Array::new([rows.len()], rows.iter().map(|&row| row as f32).collect());
         let numbers = self.graph.weight_f32(&Weight::from_array("rows", numbers));
         self.launch(Gather { rows_in, rows_out: rows.len(), cols }, &[Some(self), Some(numbers)], Shape::from([rows.len(), cols]))

@@ -56,9 +56,14 @@ impl TransMm {
         let row = ClassRow::read(clip, block, prototypes)?;
         let mut method = TransMm { program, row, scale: Scale { range: [0.0, 1.0], level: None } };
         let of_noise = method.score(&noise(clip.image.image_size()))?.score;
-        method.scale.range[1] = 2.0 * of_noise;
+        method.scale.range[1] = two_digits(2.0 * of_noise);
         Ok(method)
     }
+}
+
+/// Rounded, so that adapters that differ in the last bits draw alike.
+fn two_digits(x: f32) -> f32 {
+    format!("{x:.1e}").parse().unwrap_or(x)
 }
 
 impl Method for TransMm {

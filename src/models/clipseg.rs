@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::graph::{Spans, Tensor};
 use crate::kernels::Activation;
-use crate::models::clip::{Clip, ClipConfig, ImageTower, separate_projections};
+use crate::models::clip::{Clip, ClipConfig, Heads, ImageTower, separate_projections};
 use crate::nn::{Conv, ConvConfig, ConvTranspose, LayerNorm, Linear, SelfAttention};
 use crate::weights::{Checkpoint, Scope};
 
@@ -189,10 +189,7 @@ impl Decoder {
 
 impl DecoderLayer {
     fn load(weights: &Scope, dim: usize, heads: usize) -> Result<DecoderLayer> {
-        if !dim.is_multiple_of(heads) {
-            let message = format!("{heads} heads do not share the width {dim} of `{}`", weights.path());
-            return Err(Error::new(Code::WeightsMismatch, message));
-        }
+        let heads = Heads::Count(heads).of(dim).context(|| format!("for `{}`", weights.path()))?;
         let [hidden, _] = weights.sizes("mlp.fc1.weight")?;
         Ok(DecoderLayer {
             self_attn: separate_projections(&weights.at("self_attn"), dim, heads)?,

@@ -230,8 +230,15 @@ impl Gpu {
     fn build(&self, kernel: &dyn Kernel, implementation: &Implementation, elem: DType) -> Result<Pipeline> {
         let shader = assemble(&self.library, implementation.file, &implementation.constants, elem)?;
         // naga's own message carries our file and line; wgpu's would speak of the assembled text.
-        reflect(&shader)?;
+        let needed = reflect(&shader)?.workgroup_memory;
         let what = format!("compiling shaders/{}.wgsl", implementation.file);
+        if needed > self.adapter.max_workgroup_bytes {
+            let message = format!(
+                "{} offers {} bytes of workgroup memory, {kernel:?} needs {needed}",
+                self.adapter, self.adapter.max_workgroup_bytes
+            );
+            return Err(Error::new(Code::GpuMemory, message).context(what));
+        }
         self.guarded(&what, || {
             let entries = layout_entries(&kernel.operands());
             let layout = self

@@ -76,13 +76,17 @@ impl Scope {
         self.find(name)?.shape()
     }
 
-    /// Sizes of a tensor that must have `N` axes: how a model reads its width and depth off a file.
+    /// Sizes of a tensor that must have `N` axes, none of them 0: how a model reads its width and depth off a file.
     pub fn sizes<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
         let stored = self.find(name);
-        if let Some(sizes) = stored.and_then(|stored| stored.sizes.as_slice().try_into().ok()) {
-            return Ok(sizes);
-        }
-        let fault = stored.map_or(Fault::Missing, |stored| Fault::Rank(stored.sizes.clone(), N));
+        let fault = match stored {
+            None => Fault::Missing,
+            Some(stored) if stored.sizes.contains(&0) => Fault::Empty(stored.sizes.clone()),
+            Some(stored) => match stored.sizes.as_slice().try_into() {
+                Ok(sizes) => return Ok(sizes),
+                Err(_) => Fault::Rank(stored.sizes.clone(), N),
+            },
+        };
         let misfit = Misfit { path: self.join(name), fault };
         // Without sizes there is nothing to go on with, but the list of misfits should hold this one too.
         self.record(misfit.clone());
@@ -237,6 +241,8 @@ enum Fault {
     Shape(Vec<usize>, Shape),
     /// The sizes found and the number of axes needed.
     Rank(Vec<usize>, usize),
+    /// The sizes found, one of them 0.
+    Empty(Vec<usize>),
     /// The element type found where floats are needed.
     Type(Dtype),
 }
@@ -252,6 +258,7 @@ impl fmt::Display for Misfit {
             Fault::Rank(found, axes) => {
                 write!(f, "has shape {found:?}, this model needs {axes} axes")
             }
+            Fault::Empty(found) => write!(f, "has shape {found:?}, this model needs elements along each axis"),
             Fault::Type(found) => write!(f, "holds {found}, this model needs floats"),
         }
     }
@@ -345,6 +352,8 @@ mod tests {
         let error = root.sizes::<3>("conv1.weight").unwrap_err();
         assert_eq!(error.message(), "tensor `conv1.weight` has shape [1, 2], this model needs 3 axes");
         assert_eq!(root.sizes::<2>("conv9.weight").unwrap_err().code(), Code::WeightsMismatch);
+        let error = checkpoint(&[("empty", &[3, 0], &[])]).root().sizes::<2>("empty").unwrap_err();
+        assert_eq!(error.message(), "tensor `empty` has shape [3, 0], this model needs elements along each axis");
     }
 
     #[test]

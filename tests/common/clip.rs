@@ -14,18 +14,31 @@ const VOCABULARY: usize = 49_408;
 /// Most tokens of a text.
 const CONTEXT: usize = 77;
 
-/// Writes a snapshot like `tests/golden/clip/tiny` into `folder`, but for the tables of tokens and positions, which are drawn anew at full height.
+/// Writes a snapshot like `tests/golden/clip/tiny` into `folder`, but for the tables of tokens and positions of its texts, which are drawn
+/// anew at full height.
 pub fn write_snapshot(folder: &Path) {
-    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/clip/tiny");
-    let checkpoint = Checkpoint::open(&tiny).unwrap();
+    write_like("tiny", ["token_embedding.weight", "positional_embedding"], "open_clip_model.safetensors", "open_clip_config.json", folder);
+}
+
+/// The same for `tests/golden/clip/clipseg_tiny`.
+pub fn write_clipseg_snapshot(folder: &Path) {
+    let tables = ["token_embedding", "position_embedding"].map(|table| format!("clip.text_model.embeddings.{table}.weight"));
+    write_like("clipseg_tiny", tables.each_ref().map(String::as_str), "model.safetensors", "config.json", folder);
+}
+
+fn write_like(golden: &str, [tokens, positions]: [&str; 2], file: &str, config: &str, folder: &Path) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/clip").join(golden);
+    let checkpoint = Checkpoint::open(&golden).unwrap();
     let mut seeded = Seeded::new(5);
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for name in checkpoint.names() {
         let shape = checkpoint.shape(name).unwrap();
-        let rows = match name {
-            "token_embedding.weight" => Some(VOCABULARY),
-            "positional_embedding" => Some(CONTEXT),
-            _ => None,
+        let rows = if name == tokens {
+            Some(VOCABULARY)
+        } else if name == positions {
+            Some(CONTEXT)
+        } else {
+            None
         };
         let (sizes, data) = match rows {
             Some(rows) => (vec![rows, shape.cols()], (0..rows * shape.cols()).map(|_| seeded.normal() as f32).collect()),
@@ -37,6 +50,6 @@ pub fn write_snapshot(folder: &Path) {
         .iter()
         .map(|(name, sizes, bytes)| (name, TensorView::new(safetensors::Dtype::F32, sizes.clone(), bytes).unwrap()));
     fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join("open_clip_model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
-    fs::copy(tiny.join("open_clip_config.json"), folder.join("open_clip_config.json")).unwrap();
+    fs::write(folder.join(file), safetensors::serialize(views, None).unwrap()).unwrap();
+    fs::copy(golden.join(config), folder.join(config)).unwrap();
 }

@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use zsas::image::{Limits, Rgb, write_whole};
 use zsas::methods::Profile;
 use zsas::methods::language::{embed_texts, prototype};
 use zsas::methods::prompts::{Class, PromptEnsemble, clipseg};
 use zsas::methods::winclip::{Memory, MultiCrop};
-use zsas::models::clip::Clip;
+use zsas::models::clip::{Clip, until_end};
 use zsas::text::ClipTokenizer;
 use zsas::{Array, Checkpoint, Code, Device, Error, Precision, Result};
 
 use crate::cli::infer::inputs;
 use crate::cli::infer::method::MethodName;
-use crate::cli::{cache, talk, usage};
+use crate::cli::{cache, talk, usage, weights};
 
 /// What is inspected when nobody says.
 const ANYTHING: &str = "object";
@@ -32,11 +33,11 @@ pub struct LanguageArgs {
     #[arg(long, value_name = "FILE", help_heading = "Class and references")]
     profile: Option<PathBuf>,
 
-    /// A good photo, or a folder of them, to compare with (winclip+); may be repeated
-    #[arg(long, value_name = "FILE|DIR", help_heading = "Class and references")]
+    /// Good photos to compare with (winclip+): files, folders, globs; inputs are written before it
+    #[arg(long, value_name = "FILE|DIR", num_args = 1.., help_heading = "Class and references")]
     normal: Vec<PathBuf>,
 
-    /// What an earlier run remembered of good photos, instead of `--normal`
+    /// What an earlier run remembered of good photos (`--save-memory`), instead of `--normal`
     #[arg(long, value_name = "FILE", conflicts_with = "normal", help_heading = "Class and references")]
     memory: Option<PathBuf>,
 
@@ -99,7 +100,11 @@ impl LanguageArgs {
             (None, Some(name)) => (Class::named(name)?, None),
             (None, None) => (Class::named(ANYTHING)?, None),
         };
-        let references = if self.normal.is_empty() { Vec::new() } else { read_references(&self.normal, output, limits, ignores_exif)? };
+        let references = if self.normal.is_empty() { Vec::new() } else { find_references(&self.normal, output, *limits, ignores_exif)? };
+        let memory_file = self.memory.as_deref().map(open_memory).transpose()?;
+        if let Some(file) = &self.save_memory {
+            check_target(file)?;
+        }
         let multi_crop = match self.multi_crop {
             MultiCropWish::None => MultiCrop::None,
             MultiCropWish::Tile => MultiCrop::Tile,
@@ -111,7 +116,7 @@ impl LanguageArgs {
             threshold,
             multi_crop,
             references,
-            memory_file: self.memory.clone(),
+            memory_file,
             save_memory: self.save_memory.clone(),
             embedded: OnceCell::new(),
             memory: OnceCell::new(),
@@ -120,6 +125,9 @@ impl LanguageArgs {
 
     fn check(&self, method: MethodName) -> Result<()> {
         let name = method.as_str();
+        if self.normal.iter().any(|path| path.as_os_str() == "-") {
+            return Err(usage("`--normal` takes files, folders and globs; a list on standard input is for the photos to be scored"));
+        }
         if method == MethodName::WinClipPlus && !self.has_references() {
             let error = Error::new(Code::Reference, format!("{name} compares with good photos, and none are given"));
             return Err(error.hint("add `--normal PHOTO_OR_FOLDER`, or take `--method winclip`, which needs none"));
@@ -140,30 +148,73 @@ impl LanguageArgs {
 }
 
 fn read_profile(file: &Path) -> Result<Profile> {
-    let text = std::fs::read(file).map_err(|error| Error::io(format!("reading the profile `{}`", file.display()), &error))?;
     let name = file.display().to_string();
+    let text = std::fs::read(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::new(Code::NotFound, format!("there is no profile `{name}`")),
+        _ => Error::io(format!("reading the profile `{name}`"), &error),
+    })?;
     let text = String::from_utf8(text).map_err(|_| Error::new(Code::Config, "not UTF-8").context(format!("in `{name}`")))?;
     Profile::parse(&text, &name)
 }
 
-/// All references, decoded: one that cannot be read would silently change every score.
-fn read_references(paths: &[PathBuf], output: &Path, limits: &Limits, ignores_exif: bool) -> Result<Vec<Reference>> {
-    let wrong = |error: &Error, place: &str| {
-        let error = Error::new(Code::Reference, error.message()).context(format!("as a reference photo, given by `--normal`{place}"));
-        error.hint("every reference counts in every score: mend it, or leave it out")
+/// All references, each decoded once to see that it can be: one that is left out would silently change every score.
+fn find_references(paths: &[PathBuf], output: &Path, limits: Limits, ignores_exif: bool) -> Result<Vec<Reference>> {
+    let found = inputs::find(paths, output).map_err(|error| unusable(&error, ""))?;
+    let look = |input: inputs::Input| {
+        let mut reference = Reference { path: input.path, file: input.file, limits, ignores_exif, sha256: String::new() };
+        reference.sha256 = weights::hex(&Sha256::digest(reference.photo()?.data()));
+        Ok(reference)
     };
-    let found = inputs::find(paths, output).map_err(|error| wrong(&error, ""))?;
-    let read = |input: inputs::Input| match Rgb::open(&input.file, limits, ignores_exif) {
-        Ok(photo) => Ok(Reference { path: input.path, photo }),
-        Err(error) => Err(wrong(&error, &format!(": `{}`", input.path))),
-    };
-    found.into_iter().map(read).collect()
+    found.into_iter().map(look).collect()
 }
 
-/// A good photo.
+fn unusable(error: &Error, place: &str) -> Error {
+    let error = Error::new(Code::Reference, error.message()).context(format!("as a reference photo, given by `--normal`{place}"));
+    error.hint("every reference counts in every score: mend it, or leave it out")
+}
+
+/// A good photo. It is decoded when it is needed: many large ones need not be in memory together.
 struct Reference {
     path: String,
-    photo: Rgb,
+    file: PathBuf,
+    limits: Limits,
+    ignores_exif: bool,
+    /// Of its pixels.
+    sha256: String,
+}
+
+impl Reference {
+    fn photo(&self) -> Result<Rgb> {
+        Rgb::open(&self.file, &self.limits, self.ignores_exif).map_err(|error| unusable(&error, &format!(": `{}`", self.path)))
+    }
+}
+
+/// A file of what was remembered, opened.
+struct MemoryFile {
+    path: String,
+    checkpoint: Checkpoint,
+    sha256: String,
+}
+
+fn open_memory(file: &Path) -> Result<MemoryFile> {
+    let path = file.display().to_string();
+    let refused = |error: Error| Error::new(Code::Reference, error.message()).context(format!("as a memory of good photos, `{path}`"));
+    let bytes = std::fs::read(file).map_err(|error| refused(Error::io("it cannot be read", &error)))?;
+    let sha256 = weights::hex(&Sha256::digest(&bytes));
+    let checkpoint = Checkpoint::from_bytes(&path, bytes).map_err(refused)?;
+    Ok(MemoryFile { path, checkpoint, sha256 })
+}
+
+/// Refuses to write a memory over anything but a memory, or into a folder that is not there, before hours of work.
+fn check_target(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(Error::new(Code::NotFound, format!("`--save-memory {}`: there is no folder `{}`", file.display(), folder.display())));
+    }
+    if file.exists() && !Checkpoint::open(file).is_ok_and(|checkpoint| Memory::is_memory(&checkpoint)) {
+        return Err(usage(format!("`--save-memory {}` would overwrite a file that is no memory", file.display())));
+    }
+    Ok(())
 }
 
 /// What a method is told, with what was made of it: a device that is opened anew does not start over.
@@ -175,7 +226,7 @@ pub struct Language {
     /// The views that decide a score.
     pub multi_crop: MultiCrop,
     references: Vec<Reference>,
-    memory_file: Option<PathBuf>,
+    memory_file: Option<MemoryFile>,
     save_memory: Option<PathBuf>,
     embedded: OnceCell<Array>,
     memory: OnceCell<Memory>,
@@ -188,31 +239,39 @@ pub struct Told {
     normal: Vec<String>,
     anomalous: Vec<String>,
     multi_crop: &'static str,
-    references: Vec<String>,
-    memory: Option<String>,
+    references: Vec<Seen>,
+    memory: Option<Seen>,
+}
+
+/// A file, and the hash of what was read from it.
+#[derive(Debug, Serialize)]
+struct Seen {
+    path: String,
+    sha256: String,
 }
 
 impl Language {
     /// What decides about results.
     pub fn told(&self) -> Told {
+        let seen = |path: &str, sha256: &str| Seen { path: path.to_owned(), sha256: sha256.to_owned() };
         Told {
             class: self.class.name.clone(),
             normal: self.class.normal.clone(),
             anomalous: self.class.anomalous.clone(),
             multi_crop: self.multi_crop.as_str(),
-            references: self.references.iter().map(|reference| reference.path.clone()).collect(),
-            memory: self.memory_file.as_ref().map(|file| file.display().to_string()),
+            references: self.references.iter().map(|reference| seen(&reference.path, &reference.sha256)).collect(),
+            memory: self.memory_file.as_ref().map(|file| seen(&file.path, &file.sha256)),
         }
     }
 
     /// The prototypes of both states `[2, embed]`, from the cache if these prompts went through this tower before.
     pub fn prototypes(&self, run: &Run<'_>, ensemble: &PromptEnsemble) -> Result<Array> {
         self.once(&self.embedded, || {
-            let key = cache::Key::new("prototypes", &(&run.weights, run.precision_name(), ensemble.content()));
-            cache::array(&key, || {
+            let prompts: Vec<&str> = ensemble.normal.iter().chain(&ensemble.anomalous).map(String::as_str).collect();
+            let ids = run.tokenize(&prompts);
+            cache::array(&run.key("prototypes", &(&ids, ensemble.content())), || {
                 let count = ensemble.normal.len();
-                let prompts: Vec<&str> = ensemble.normal.iter().chain(&ensemble.anomalous).map(String::as_str).collect();
-                let embeddings = run.embed(&prompts)?;
+                let embeddings = run.embed(&ids)?;
                 let embed = embeddings.shape().cols();
                 let (normal, anomalous) = embeddings.data().split_at(count * embed);
                 let one = |rows: &[f32]| prototype(&Array::new([rows.len() / embed, embed], rows.to_vec()), ensemble.average);
@@ -225,8 +284,8 @@ impl Language {
     pub fn conditionals(&self, run: &Run<'_>) -> Result<Array> {
         self.once(&self.embedded, || {
             let texts = clipseg(&self.class);
-            let key = cache::Key::new("conditionals", &(&run.weights, run.precision_name(), &texts));
-            cache::array(&key, || run.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>()))
+            let ids = run.tokenize(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+            cache::array(&run.key("conditionals", &ids), || run.embed(&ids))
         })
     }
 
@@ -245,14 +304,11 @@ impl Language {
     fn remember(&self, run: &Run<'_>) -> Result<Memory> {
         let identity = format!("the weights {} in {}", run.weights, run.precision_name());
         if let Some(file) = &self.memory_file {
-            let checkpoint = Checkpoint::open(file).map_err(|error| {
-                Error::new(Code::Reference, error.message()).context(format!("as a memory of good photos, `{}`", file.display()))
-            })?;
-            return Memory::from_checkpoint(&checkpoint, &identity);
+            return Memory::from_checkpoint(&file.checkpoint, &identity);
         }
-        let photos: Vec<Rgb> = self.references.iter().map(|reference| reference.photo.clone()).collect();
-        let bar = talk::progress(photos.len() as u64, run.is_quiet).with_message("references");
-        let memory = Memory::remember(run.device, run.clip, &photos, run.precision, |done| bar.set_position(done as u64))?;
+        let photos = self.references.iter().map(Reference::photo);
+        let bar = talk::progress(self.references.len() as u64, run.is_quiet).with_message("references");
+        let memory = Memory::remember(run.device, run.clip, photos, run.precision, |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         if let Some(file) = &self.save_memory {
             write_whole(file, &memory.to_bytes(&identity)?)?;
@@ -291,18 +347,27 @@ impl Run<'_> {
         }
     }
 
-    /// Embeddings of texts `[texts, embed]`, projected and not normalised. Those that are too long are cut, with a warning.
-    fn embed(&self, texts: &[&str]) -> Result<Array> {
+    /// The key of numbers that follow from texts, this tower and this device, to the last bit.
+    fn key(&self, kind: &'static str, content: &impl Serialize) -> cache::Key {
+        cache::Key::new(kind, &(&self.weights, self.precision_name(), self.device.name(), content))
+    }
+
+    /// Token ids of texts, each up to its end. Those that are too long are cut, with a warning.
+    fn tokenize(&self, texts: &[&str]) -> Vec<Vec<u32>> {
         let tokenizer = ClipTokenizer::new();
         let context = self.clip.text.context();
         let tokens: Vec<_> = texts.iter().map(|text| tokenizer.encode(text, context)).collect();
         let cut = tokens.iter().filter(|tokens| tokens.is_truncated).count();
         if cut > 0 {
-            log::warn!("{cut} of {} prompts are longer than the {context} tokens of CLIP and are cut", texts.len());
+            log::warn!("{cut} of {} prompts are longer than the text tower's {context} tokens and are cut", texts.len());
         }
-        let ids: Vec<Vec<u32>> = tokens.into_iter().map(|tokens| tokens.ids).collect();
+        tokens.iter().map(|tokens| until_end(&tokens.ids)).collect()
+    }
+
+    /// Embeddings of texts given as ids `[texts, embed]`, projected and not normalised.
+    fn embed(&self, ids: &[Vec<u32>]) -> Result<Array> {
         let bar = talk::progress(ids.len() as u64, self.is_quiet).with_message("prompts");
-        let embeddings = embed_texts(self.device, self.clip, &ids, self.precision, |done| bar.set_position(done as u64))?;
+        let embeddings = embed_texts(self.device, self.clip, ids, self.precision, |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         Ok(embeddings)
     }

@@ -1,5 +1,6 @@
 //! Several views of a photo whose probabilities are averaged (WinCLIP, Jeong et al. 2023, "multi-crop"; the paper does not say which).
 
+use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
 
 /// Share of each side that a crop of [`MultiCrop::Five`] keeps: 224 of 256, as AlexNet cut its photos (Krizhevsky et al. 2012).
@@ -7,6 +8,9 @@ const CROP_SHARE: f64 = 224.0 / 256.0;
 
 /// Share of the shorter side between the tiles of [`MultiCrop::Tile`].
 const TILE_STEP: f64 = 0.8;
+
+/// Most views of a photo: each costs a pass of the tower.
+const MOST_VIEWS: usize = 64;
 
 /// Which views of a photo decide its score in language. Maps, and distances to references, are of the whole photo.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,26 +37,52 @@ impl MultiCrop {
         }
     }
 
-    /// The views.
-    pub fn views(self, photo: &Rgb) -> Vec<Rgb> {
+    /// The views of a photo.
+    ///
+    /// Errors with [`Code::TooSmall`]: a photo so elongated that its tiles would be more than 64.
+    pub fn views(self, photo: &Rgb) -> Result<Vec<View>> {
         let (height, width) = (photo.height(), photo.width());
-        match self {
-            MultiCrop::None => vec![photo.clone()],
-            MultiCrop::Tile => {
-                let side = height.min(width);
-                let starts = tile_starts(height.max(width), side);
-                let tile = |start| if width >= height { photo.crop(start, 0, side, side) } else { photo.crop(0, start, side, side) };
-                starts.into_iter().map(tile).collect()
-            }
-            MultiCrop::Five => corners_and_centre(photo),
+        Ok(match self {
+            MultiCrop::None => vec![View { left: 0, top: 0, width, height, is_mirrored: false }],
+            MultiCrop::Tile => tiles(width, height)?,
+            MultiCrop::Five => corners_and_centre(width, height),
             MultiCrop::Ten => {
-                let mut views = corners_and_centre(photo);
-                let mirrored: Vec<Rgb> = views.iter().map(Rgb::mirrored).collect();
-                views.extend(mirrored);
-                views
+                let five = corners_and_centre(width, height);
+                let mirrored = five.iter().map(|&view| View { is_mirrored: true, ..view });
+                five.iter().copied().chain(mirrored).collect()
             }
-        }
+        })
     }
+}
+
+/// A part of a photo, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    left: usize,
+    top: usize,
+    width: usize,
+    height: usize,
+    is_mirrored: bool,
+}
+
+impl View {
+    /// Its pixels.
+    pub fn of(self, photo: &Rgb) -> Rgb {
+        let crop = photo.crop(self.left, self.top, self.width, self.height);
+        if self.is_mirrored { crop.mirrored() } else { crop }
+    }
+}
+
+fn tiles(width: usize, height: usize) -> Result<Vec<View>> {
+    let side = height.min(width);
+    let starts = tile_starts(height.max(width), side);
+    if starts.len() > MOST_VIEWS {
+        let message = format!("a photo of {width}×{height} would be cut into {} tiles, more than {MOST_VIEWS}", starts.len());
+        return Err(Error::new(Code::TooSmall, message).hint("use another `--multi-crop`"));
+    }
+    let tile = |start| if width >= height { (start, 0) } else { (0, start) };
+    let view = |(left, top)| View { left, top, width: side, height: side, is_mirrored: false };
+    Ok(starts.into_iter().map(tile).map(view).collect())
 }
 
 /// Where tiles of `side` start along `length`: every ⌊0.8·side⌋, those that would pass the end flush with it.
@@ -66,12 +96,12 @@ fn tile_starts(length: usize, side: usize) -> Vec<usize> {
     (0..length).step_by(step).map(|start| start.min(length - side)).collect()
 }
 
-fn corners_and_centre(photo: &Rgb) -> Vec<Rgb> {
+fn corners_and_centre(photo_width: usize, photo_height: usize) -> Vec<View> {
     let kept = |length: usize| ((CROP_SHARE * length as f64).round_ties_even() as usize).max(1);
-    let (width, height) = (kept(photo.width()), kept(photo.height()));
-    let (right, bottom) = (photo.width() - width, photo.height() - height);
+    let (width, height) = (kept(photo_width), kept(photo_height));
+    let (right, bottom) = (photo_width - width, photo_height - height);
     let corners = [(0, 0), (right, 0), (0, bottom), (right, bottom), (right / 2, bottom / 2)];
-    corners.map(|(left, top)| photo.crop(left, top, width, height)).to_vec()
+    corners.map(|(left, top)| View { left, top, width, height, is_mirrored: false }).to_vec()
 }
 
 #[cfg(test)]
@@ -89,12 +119,14 @@ mod tests {
     #[test]
     fn views_are_of_the_sizes_stated_and_ten_ends_with_mirrors() {
         let photo = Rgb::new(16, 8, (0..16 * 8 * 3).map(|at| at as u8).collect());
-        assert_eq!(MultiCrop::None.views(&photo).len(), 1);
-        let five = MultiCrop::Five.views(&photo);
+        let views = |crop: MultiCrop| -> Vec<Rgb> { crop.views(&photo).unwrap().into_iter().map(|view| view.of(&photo)).collect() };
+        assert_eq!(views(MultiCrop::None), std::slice::from_ref(&photo));
+        let (five, ten) = (views(MultiCrop::Five), views(MultiCrop::Ten));
         assert!(five.iter().all(|view| (view.width(), view.height()) == (14, 7)));
-        let ten = MultiCrop::Ten.views(&photo);
-        assert_eq!((ten.len(), ten[7].data()), (10, five[2].mirrored().data()));
+        assert_eq!((ten.len(), &ten[7]), (10, &five[2].mirrored()));
         let tall = Rgb::new(4, 10, vec![7; 120]);
-        assert!(MultiCrop::Tile.views(&tall).iter().all(|view| (view.width(), view.height()) == (4, 4)));
+        let tiles = MultiCrop::Tile.views(&tall).unwrap();
+        assert!(tiles.iter().all(|view| (view.width, view.height, view.left) == (4, 4, 0)));
+        assert_eq!(MultiCrop::Tile.views(&Rgb::new(1000, 2, vec![0; 6000])).unwrap_err().code(), Code::TooSmall);
     }
 }

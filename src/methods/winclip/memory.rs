@@ -13,8 +13,6 @@ use crate::weights::Checkpoint;
 pub struct Memory {
     /// Rows of each kind of feature, in the order of [`KINDS`].
     pub features: [Array; 3],
-    /// Number of references.
-    pub references: usize,
 }
 
 /// The kinds of features, as a file names them: patch tokens of the last block, small and mid windows.
@@ -26,8 +24,8 @@ const FORMAT: (&str, &str) = ("format", "zsas-gpu winclip memory 1");
 /// The metadata that says whose features they are.
 const IDENTITY: &str = "features";
 
-/// The metadata that counts references.
-const REFERENCES: &str = "references";
+/// How far the length of a row may be from 1.
+const LENGTH_TOLERANCE: f64 = 1e-3;
 
 impl Memory {
     /// The features of several references, one after the other; panics when there is none.
@@ -37,7 +35,7 @@ impl Memory {
             let data: Vec<f32> = references.iter().flat_map(|one| one[kind].data()).copied().collect();
             Array::new([data.len() / cols, cols], data)
         };
-        Memory { features: [0, 1, 2].map(joined), references: references.len() }
+        Memory { features: [0, 1, 2].map(joined) }
     }
 
     /// The bytes of a safetensors file. `identity` says whose features they are: the weights and the precision.
@@ -52,7 +50,7 @@ impl Memory {
         for ((name, array), bytes) in KINDS.iter().zip(&self.features).zip(&bytes) {
             views.push((name, TensorView::new(safetensors::Dtype::F32, array.shape().sizes().to_vec(), bytes).map_err(refused)?));
         }
-        let metadata = [(FORMAT.0, FORMAT.1.to_owned()), (IDENTITY, identity.to_owned()), (REFERENCES, self.references.to_string())];
+        let metadata = [(FORMAT.0, FORMAT.1.to_owned()), (IDENTITY, identity.to_owned())];
         let metadata: HashMap<String, String> = metadata.map(|(key, value)| (key.to_owned(), value)).into();
         safetensors::serialize(views, Some(metadata)).map_err(refused)
     }
@@ -63,7 +61,7 @@ impl Memory {
     pub fn from_checkpoint(file: &Checkpoint, identity: &str) -> Result<Memory> {
         let refused = |message: String| Error::new(Code::Reference, message).hint("make it anew with `--normal PHOTOS --save-memory FILE`");
         let metadata = file.metadata();
-        if metadata.get(FORMAT.0).map(String::as_str) != Some(FORMAT.1) {
+        if !Memory::is_memory(file) {
             return Err(refused(format!("`{}` is no memory of reference photos", file.name())));
         }
         match metadata.get(IDENTITY) {
@@ -76,16 +74,30 @@ impl Memory {
         let root = file.root();
         let mut features = Vec::new();
         for kind in KINDS {
-            let [rows, cols] = root.sizes(kind)?;
-            if rows == 0 || cols == 0 {
-                return Err(refused(format!("`{kind}` of `{}` is empty", file.name())));
-            }
-            features.push(root.weight(kind, [rows, cols])?.to_array()?);
+            let read = || {
+                let [rows, cols] = root.sizes(kind)?;
+                root.weight(kind, [rows, cols])?.to_array()
+            };
+            features.push(read().map_err(|error: Error| refused(format!("`{}` is damaged: {}", file.name(), error.message())))?);
         }
-        let references = metadata.get(REFERENCES).and_then(|count| count.parse().ok()).unwrap_or(0);
+        if let Some(at) = features.iter().position(|rows| !has_unit_rows(rows)) {
+            return Err(refused(format!("`{}` of `{}` has rows that are not of unit length", KINDS[at], file.name())));
+        }
         let features = features.try_into().map_err(|_| refused("a memory has three kinds of features".to_owned()))?;
-        Ok(Memory { features, references })
+        Ok(Memory { features })
     }
+
+    /// True for the bytes of a file that [`Memory::to_bytes`] wrote.
+    pub fn is_memory(file: &Checkpoint) -> bool {
+        file.metadata().get(FORMAT.0).map(String::as_str) == Some(FORMAT.1)
+    }
+}
+
+fn has_unit_rows(rows: &Array) -> bool {
+    let length = |row: &[f32]| row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    rows.data()
+        .chunks_exact(rows.shape().cols())
+        .all(|row| (length(row) - 1.0).abs() <= LENGTH_TOLERANCE)
 }
 
 #[cfg(test)]
@@ -94,13 +106,13 @@ mod tests {
 
     fn memory() -> Memory {
         let one = |x: f32| [Array::new([1, 2], vec![x, 0.0]), Array::new([2, 1], vec![x; 2]), Array::new([1, 1], vec![-x])];
-        Memory::of(&[one(1.0), one(0.5)])
+        Memory::of(&[one(1.0), one(-1.0)])
     }
 
     #[test]
     fn references_follow_each_other() {
         let memory = memory();
-        assert_eq!(memory.features[0], Array::new([2, 2], vec![1.0, 0.0, 0.5, 0.0]));
+        assert_eq!(memory.features[0], Array::new([2, 2], vec![1.0, 0.0, -1.0, 0.0]));
         assert_eq!(memory.features[1].shape().sizes(), [4, 1]);
     }
 
@@ -112,6 +124,15 @@ mod tests {
         let error = Memory::from_checkpoint(&file, "weights b").unwrap_err();
         assert_eq!(error.code(), Code::Reference);
         assert_eq!(error.message(), "`m.safetensors` holds features of weights a, this run makes those of weights b");
+    }
+
+    #[test]
+    fn rows_of_another_length_are_refused() {
+        let mut long = memory();
+        long.features[1].data_mut()[0] = 2.0;
+        let file = Checkpoint::from_bytes("m", long.to_bytes("w").unwrap()).unwrap();
+        let error = Memory::from_checkpoint(&file, "w").unwrap_err();
+        assert_eq!(error.message(), "`windows_2` of `m` has rows that are not of unit length");
     }
 
     #[test]

@@ -72,10 +72,16 @@ impl<'g> Features<'g> {
 }
 
 impl Memory {
-    /// The features of good photos of the same kind of thing, of any sizes.
+    /// The features of good photos of the same kind of thing, of any sizes; at least one. They are asked for one at a time.
     ///
-    /// `done` hears how many are through. Errors: a device fault.
-    pub fn remember(device: &Device, clip: &Clip, photos: &[Rgb], precision: Precision, mut done: impl FnMut(usize)) -> Result<Memory> {
+    /// `done` hears how many are through. Errors: those of the photos, or a device fault.
+    pub fn remember(
+        device: &Device,
+        clip: &Clip,
+        photos: impl Iterator<Item = Result<Rgb>>,
+        precision: Precision,
+        mut done: impl FnMut(usize),
+    ) -> Result<Memory> {
         check(clip)?;
         let graph = Graph::new(precision);
         let features = Features::record(&graph, clip).unit();
@@ -83,7 +89,7 @@ impl Memory {
         let frame = frame(clip);
         let mut references = Vec::new();
         for photo in photos {
-            let mut kinds = program.run(&[&frame.apply(photo).0])?.into_iter();
+            let mut kinds = program.run(&[&frame.apply(&photo?).0])?.into_iter();
             let mut next = || finite(kinds.next().expect("a feature of each kind"), "the features of a reference");
             references.push([next()?, next()?, next()?]);
             done(references.len());
@@ -105,6 +111,7 @@ impl WinClip {
         let mut outputs: Vec<_> = language.map(|rows| class_probabilities(*rows, &prototype, TEMPERATURE)).collect();
         let mut parts = Vec::new();
         if let Some(memory) = memory {
+            check_memory(memory, clip)?;
             for (rows, remembered) in features.unit().into_iter().zip(&memory.features) {
                 let before = outputs.len();
                 outputs.extend(largest_cosines(rows, remembered));
@@ -155,10 +162,10 @@ impl WinClip {
     /// How likely the photo is anomalous in language: the mean over its views.
     fn language_score(&self, photo: &Rgb, whole: f32) -> Result<f32> {
         let Some(scorer) = &self.views else { return Ok(whole) };
-        let views = self.options.multi_crop.views(photo);
+        let views = self.options.multi_crop.views(photo)?;
         let scores = views
             .iter()
-            .map(|view| Ok(scorer.anomalous(&scorer.frame(view).0)?[0]))
+            .map(|view| Ok(scorer.anomalous(&scorer.frame(&view.of(photo)).0)?[0]))
             .collect::<Result<Vec<f32>>>()?;
         Ok(scores.iter().sum::<f32>() / scores.len() as f32)
     }
@@ -171,6 +178,16 @@ fn check(clip: &Clip) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(Code::WeightsMismatch, format!("WinCLIP's windows of {largest}×{largest} patches do not fit a tower of {grid}×{grid}")))
+}
+
+/// Refuses a memory whose features are of other lengths than the tower's.
+fn check_memory(memory: &Memory, clip: &Clip) -> Result<()> {
+    let (width, embed) = (clip.image.width(), clip.image.embed());
+    let found = memory.features.each_ref().map(|rows| rows.shape().cols());
+    if found == [width, embed, embed] {
+        return Ok(());
+    }
+    Err(Error::new(Code::Reference, format!("the memory holds features of {found:?} numbers, the tower makes {:?}", [width, embed, embed])))
 }
 
 /// The largest cosine of each row with the rows of a memory, part by part of the memory: `[rows, d]` → f32 `[rows]` for each part.

@@ -25,15 +25,42 @@ pub enum Naming {
     Transformers,
 }
 
+/// Heads as a configuration gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heads {
+    /// So many.
+    Count(usize),
+    /// As many as have this width.
+    OfWidth(usize),
+}
+
+impl Heads {
+    /// How many share a width; refused where they do not divide it.
+    pub fn of(self, width: usize) -> Result<usize> {
+        let (heads, head_width) = match self {
+            Heads::Count(heads) => (heads, width.checked_div(heads).unwrap_or(0)),
+            Heads::OfWidth(head_width) => (width.checked_div(head_width).unwrap_or(0), head_width),
+        };
+        if heads > 0 && heads * head_width == width {
+            return Ok(heads);
+        }
+        let what = match self {
+            Heads::Count(heads) => format!("{heads} heads"),
+            Heads::OfWidth(head_width) => format!("heads of width {head_width}"),
+        };
+        Err(Error::new(Code::WeightsMismatch, format!("the configuration's {what} do not share the {width} columns of the tensors")))
+    }
+}
+
 /// What a CLIP snapshot says beside its tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClipConfig {
     /// Whose names the tensors have.
     pub naming: Naming,
     /// Heads of the image tower.
-    pub image_heads: usize,
+    pub image_heads: Heads,
     /// Heads of the text tower.
-    pub text_heads: usize,
+    pub text_heads: Heads,
     /// Between the two maps of every MLP of the image tower. Not stored in the weights: the wrong one gives plausible, wrong features.
     pub image_activation: Activation,
     /// The same for the text tower.
@@ -58,7 +85,6 @@ struct OpenClipModel {
 
 #[derive(Deserialize)]
 struct OpenClipTower {
-    width: Option<usize>,
     heads: Option<usize>,
     head_width: Option<usize>,
     timm_model_name: Option<String>,
@@ -113,26 +139,16 @@ impl ClipConfig {
         if let Some(name) = foreign {
             return Err(unsupported(format!("`{OPEN_CLIP_CONFIG}` asks for the tower `{name}`")));
         }
-        let heads = |tower: &OpenClipTower, by_head_width: bool| {
-            let per_width = tower.width.map(|width| width / tower.head_width.unwrap_or(OPEN_CLIP_HEAD_WIDTH));
-            let heads = if by_head_width { per_width } else { tower.heads.or(per_width) };
-            heads
-                .filter(|&heads| heads > 0)
-                .ok_or_else(|| unsupported(format!("`{OPEN_CLIP_CONFIG}` gives a tower no width or no heads")))
-        };
+        let per_width = |tower: &OpenClipTower| Heads::OfWidth(tower.head_width.unwrap_or(OPEN_CLIP_HEAD_WIDTH));
         let activation = if quick_gelu { Activation::QuickGelu } else { Activation::Gelu };
         let statistics = config.preprocess_cfg.unwrap_or(Statistics { mean: None, std: None });
         Ok(ClipConfig {
             naming: Naming::OpenClip,
-            image_heads: heads(&vision_cfg, true)?,
-            text_heads: heads(&text_cfg, false)?,
+            image_heads: per_width(&vision_cfg),
+            text_heads: text_cfg.heads.map_or_else(|| per_width(&text_cfg), Heads::Count),
             image_activation: activation,
             text_activation: activation,
-            normalization: Normalization {
-                mean: statistics.mean.unwrap_or(Normalization::CLIP.mean),
-                std: statistics.std.unwrap_or(Normalization::CLIP.std),
-                ..Normalization::CLIP
-            },
+            normalization: normalization(&statistics)?,
         })
     }
 
@@ -144,13 +160,24 @@ impl ClipConfig {
         };
         Ok(ClipConfig {
             naming: Naming::Transformers,
-            image_heads: config.vision_config.num_attention_heads,
-            text_heads: config.text_config.num_attention_heads,
+            image_heads: Heads::Count(config.vision_config.num_attention_heads),
+            text_heads: Heads::Count(config.text_config.num_attention_heads),
             image_activation: activation(&config.vision_config)?,
             text_activation: activation(&config.text_config)?,
             normalization: Normalization::CLIP,
         })
     }
+}
+
+/// CLIP's statistics, or those of the configuration.
+fn normalization(statistics: &Statistics) -> Result<Normalization> {
+    let mean = statistics.mean.unwrap_or(Normalization::CLIP.mean);
+    let std = statistics.std.unwrap_or(Normalization::CLIP.std);
+    if mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|&std| std.is_finite() && std > 0.0) {
+        return Ok(Normalization { mean, std, ..Normalization::CLIP });
+    }
+    let message = format!("`{OPEN_CLIP_CONFIG}` gives pixels the mean {mean:?} and the deviation {std:?}");
+    Err(Error::new(Code::WeightsMismatch, message).hint("each is finite, and deviations are above 0"))
 }
 
 fn unsupported(message: String) -> Error {
@@ -173,7 +200,7 @@ mod tests {
                 "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 640, "heads": 10, "layers": 12}}}"#,
         )
         .unwrap();
-        assert_eq!((config.image_heads, config.text_heads), (14, 10));
+        assert_eq!((config.image_heads.of(896).unwrap(), config.text_heads.of(640).unwrap()), (14, 10));
         assert_eq!(config.image_activation, Activation::Gelu);
         assert_eq!(config.normalization, Normalization::CLIP);
     }
@@ -185,8 +212,17 @@ mod tests {
                 "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}"#,
         )
         .unwrap();
-        assert_eq!((config.image_heads, config.text_activation), (4, Activation::QuickGelu));
+        assert_eq!((config.image_heads.of(32).unwrap(), config.text_activation), (4, Activation::QuickGelu));
         assert_eq!(config.normalization.std, [0.25; 3]);
+    }
+
+    #[test]
+    fn heads_that_do_not_share_the_width_of_the_tensors_are_refused() {
+        for heads in [Heads::Count(0), Heads::Count(5), Heads::OfWidth(0), Heads::OfWidth(5), Heads::OfWidth(64)] {
+            assert_eq!(heads.of(24).unwrap_err().code(), Code::WeightsMismatch, "{heads:?}");
+        }
+        let zero = r#"{"model_cfg": {"vision_cfg": {}, "text_cfg": {}}, "preprocess_cfg": {"std": [0, 1, 1]}}"#;
+        assert_eq!(open_clip(zero).unwrap_err().code(), Code::WeightsMismatch);
     }
 
     #[test]

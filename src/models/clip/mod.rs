@@ -8,7 +8,7 @@ mod transformer;
 use crate::error::{Code, Error, Result};
 use crate::weights::{Checkpoint, Scope};
 
-pub use config::{ClipConfig, Naming};
+pub use config::{ClipConfig, Heads, Naming};
 pub use image::{Embedded, ImageTower};
 pub use text::{TextTower, until_end};
 pub(crate) use transformer::separate_projections;

@@ -1,9 +1,9 @@
 //! The residual blocks that both towers of CLIP are made of.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Context, Result};
 use crate::graph::{Spans, Tensor};
 use crate::kernels::Activation;
-use crate::models::clip::Naming;
+use crate::models::clip::{Heads, Naming};
 use crate::nn::{LayerNorm, Linear, SelfAttention};
 use crate::weights::{Scope, Weight};
 
@@ -36,11 +36,8 @@ pub struct Block {
 
 impl Transformer {
     /// Reads as many blocks of width `dim` as lie below `weights`.
-    pub fn load(weights: &Scope, naming: Naming, dim: usize, heads: usize, activation: Activation) -> Result<Transformer> {
-        if !dim.is_multiple_of(heads) {
-            let message = format!("{heads} heads do not share the width {dim} of `{}`", weights.path());
-            return Err(Error::new(Code::WeightsMismatch, message));
-        }
+    pub fn load(weights: &Scope, naming: Naming, dim: usize, heads: Heads, activation: Activation) -> Result<Transformer> {
+        let heads = heads.of(dim).context(|| format!("for `{}`", weights.path()))?;
         let load = |at| Block::load(&weights.at(at), naming, dim, heads, activation);
         Ok(Transformer { resblocks: (0..weights.blocks()).map(load).collect::<Result<_>>()? })
     }
