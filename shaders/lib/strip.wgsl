@@ -1,4 +1,4 @@
-//! strip: 16 rows × 8·LANES columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
+//! strip: ROWS rows × 8·LANES columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
 //! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
 //!
 //! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 4·LANES columns apart, so that the lanes load b side by side.
@@ -6,12 +6,10 @@
 //! two keep the sums of a row in registers longer, and use more of a cache line before rows of equal alignment evict it.
 //! No workgroup memory, no barrier. `inner` must be a multiple of STEPS.
 //! use: epilogue, pairing
-//! set: LANES, MASKED, STEPS
+//! set: LANES, MASKED, ROWS, STEPS
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
-
-const ROWS: u32 = 16u;
 
 /// Sums over `taps` positions of `inner` vec4 of a each, and stores. `cols` and all column and inner indices count vec4.
 ///

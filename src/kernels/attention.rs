@@ -37,11 +37,18 @@ pub struct Attention {
     pub pairs: usize,
 }
 
-/// Keys of an average query from which on a software adapter takes many queries together: neighbours of short sequences share few keys.
-const LONG: usize = 64;
-
 /// Queries of a workgroup on a GPU.
 const QUERIES: usize = 64;
+
+/// Queries of a lane on a software adapter, by the keys of an average query: more share each load of a key, but neighbours in short sequences
+/// share few keys, and the driver takes seconds to compile eight.
+fn rows_of_a_lane(keys: usize) -> usize {
+    match keys {
+        0..64 => 2,
+        64..256 => 4,
+        _ => 8,
+    }
+}
 
 impl Attention {
     fn scale(&self) -> f32 {
@@ -84,7 +91,7 @@ impl Kernel for Attention {
         let places = [self.q, self.k, self.v];
         let in_fours = |size: usize| size.is_multiple_of(4);
         if in_fours(self.head_dim) && places.iter().all(|place| in_fours(place.stride) && in_fours(place.offset)) {
-            let rows = if self.pairs >= LONG * self.queries { 8 } else { 2 };
+            let rows = rows_of_a_lane(self.pairs / self.queries);
             let launch = Launch::groups(self.queries.div_ceil(8 * rows) * self.heads);
             all.push(Implementation::cpu("attention_cpu", vec![head_dim, ("ROWS", rows as u32)], launch));
         }
@@ -165,6 +172,7 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         own(65, 33, 1, 4),
         own(9, 130, 3, 32),
         joint(130, 1, 64),
+        joint(257, 1, 8),
         joint(13, 3, 6),
         joint(67, 1, 16),
         joint(17, 2, 80),

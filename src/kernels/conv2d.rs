@@ -166,6 +166,7 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         Conv2d { height: 1, width: 1, ..three.clone() },
         Conv2d { channels_in: 3, channels_out: 5, ..three.clone() },
         Conv2d { stride: 2, batch: 2, channels_out: 68, ..three.clone() },
+        Conv2d { height: 13, width: 11, channels_in: 8, channels_out: 68, ..three.clone() },
         Conv2d { kernel: (3, 2), padding: 0, channels_in: 12, ..plain.clone() },
         Conv2d { kernel: (7, 7), padding: 3, stride: 2, height: 33, width: 30, channels_out: 64, ..plain.clone() },
         Conv2d {

@@ -117,12 +117,13 @@ impl Kernel for Matmul {
 }
 
 /// Constants and launch of `shaders/lib/strip.wgsl`: 16 lanes of 8 columns where the columns fill them, else one vector of 8 lanes;
-/// two vec4 of the inner axis per pass where it divides.
-pub(super) fn strips(rows: usize, cols: usize, inner: usize, masked: bool) -> ([(&'static str, u32); 3], Launch) {
+/// two vec4 of the inner axis per pass where it divides, and then 32 rows, which share the loads of b, where there are so many.
+pub(super) fn strips(rows: usize, cols: usize, inner: usize, masked: bool) -> ([(&'static str, u32); 4], Launch) {
     let lanes = if cols > 64 { 16 } else { 8 };
     let steps = if inner.is_multiple_of(8) { 2 } else { 1 };
-    let launch = Launch::groups(rows.div_ceil(16) * cols.div_ceil(8 * lanes));
-    ([("LANES", lanes as u32), ("STEPS", steps), ("MASKED", u32::from(masked))], launch)
+    let rows_of_strip = if steps == 2 && rows >= 128 { 32 } else { 16 };
+    let launch = Launch::groups(rows.div_ceil(rows_of_strip) * cols.div_ceil(8 * lanes));
+    ([("LANES", lanes as u32), ("STEPS", steps), ("MASKED", u32::from(masked)), ("ROWS", rows_of_strip as u32)], launch)
 }
 
 /// Constants and launch of `shaders/lib/tile.wgsl`: large blocks reuse more, but small problems need more workgroups than a GPU has cores.

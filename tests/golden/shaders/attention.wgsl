@@ -127,8 +127,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             sums[d] *= shrink;
         }
         for (var j = 0u; j < KEYS; j++) {
-            // While a thread has seen no key of its own, its maximum is LOWEST and the difference 0.
-            let weight = select(0.0, exp(scores[j] - next), scores[j] > LOWEST);
+            // While a thread has seen no key of its own, its maximum is LOWEST and the difference 0. A NaN stays.
+            let weight = select(exp(scores[j] - next), 0.0, scores[j] == LOWEST);
             total += weight;
             for (var d = 0u; d < HEAD_DIM; d++) {
                 sums[d] = fma(weight, value_slab[j * HEAD_DIM + d], sums[d]);
@@ -137,7 +137,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         workgroupBarrier();
     }
     // A query without keys gets zeros.
-    let share = select(0.0, 1.0 / total, total > 0.0);
+    let share = select(1.0 / total, 0.0, total == 0.0);
     if query < params.queries {
         for (var d = 0u; d < HEAD_DIM; d++) {
             y[(query * params.heads + head) * HEAD_DIM + d] = Elem(share * sums[d]);

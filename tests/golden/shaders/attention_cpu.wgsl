@@ -1,5 +1,6 @@
 alias Elem = f32;
 const HEAD_DIM: u32 = 4u;
+const ROWS: u32 = 2u;
 //! index: unfolds launches that were folded into a second axis.
 
 /// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
@@ -8,15 +9,17 @@ fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
 }
 //! attention for software adapters: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the span of i
 //!
-//! One lane per query of a head. Neighbouring queries share a workgroup and walk the union of their spans, so that every load of a key or a
-//! value is the same for all lanes: on a CPU one scalar load and a broadcast. KEYS scores at a time are folded into a running maximum, sum
-//! and output (online softmax, Milakov & Gimelshein 2018); scores are never stored. No workgroup memory, no barrier. Needs heads, strides
-//! and offsets divisible by 4.
+//! One lane per ROWS queries of a head, LANES apart. The queries of a workgroup walk the union of their spans together, so that every load of
+//! a key or a value is the same for all lanes, on a CPU one scalar load and a broadcast, and serves ROWS products. KEYS scores at a time are
+//! folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. No workgroup memory, no
+//! barrier. Loops run over the whole of each array, so that compilers unroll them and keep its elements apart. Needs head sizes, strides and
+//! offsets divisible by 4.
 //! use: index
-//! set: HEAD_DIM
+//! set: HEAD_DIM, ROWS
 
 const LANES: u32 = 8u;
-const KEYS: u32 = 8u;
+const KEYS: u32 = 4u;
+const QUERIES: u32 = LANES * ROWS;
 const VECTORS: u32 = HEAD_DIM / 4u;
 const LOWEST: f32 = -3.4028234e38;
 
@@ -35,78 +38,95 @@ struct Params {
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let tiles = (params.queries + LANES - 1u) / LANES;
+    let tiles = (params.queries + QUERIES - 1u) / QUERIES;
     let number = linear_group(group, groups);
     // Workgroups that follow each other share their keys, which stay in the cache.
     let head = number / tiles;
     if head >= params.heads {
         return;
     }
-    let first = number % tiles * LANES;
-    let row = min(first + lane, params.queries - 1u);
-    let span = span_of(row);
+    let first = number % tiles * QUERIES;
     var walk = span_of(first);
-    for (var other = 1u; other < LANES; other++) {
-        walk = join(walk, span_of(min(first + other, params.queries - 1u)));
+    for (var other = 1u; other < QUERIES; other++) {
+        walk = join(walk, span_of(first + other));
     }
 
-    let q_start = (row * params.q_stride + params.q_offset) / 4u + head * VECTORS;
-    var query: array<vec4<f32>, VECTORS>;
-    var sums: array<vec4<f32>, VECTORS>;
-    for (var d = 0u; d < VECTORS; d++) {
-        query[d] = params.scale * vec4<f32>(q[q_start + d]);
+    var span: array<vec2<u32>, ROWS>;
+    var query: array<array<vec4<f32>, ROWS>, VECTORS>;
+    var sums: array<array<vec4<f32>, ROWS>, VECTORS>;
+    var largest: array<f32, ROWS>;
+    var total: array<f32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        let row = min(first + r * LANES + lane, params.queries - 1u);
+        span[r] = span_of(row);
+        largest[r] = LOWEST;
+        for (var d = 0u; d < VECTORS; d++) {
+            query[d][r] = params.scale * vec4<f32>(q[(row * params.q_stride + params.q_offset) / 4u + head * VECTORS + d]);
+        }
     }
-    var largest = LOWEST;
-    var total = 0.0;
     for (var start = walk.x; start < walk.y; start += KEYS) {
-        var scores: array<f32, KEYS>;
-        var at: array<u32, KEYS>;
+        var key_at: array<u32, KEYS>;
+        var value_at: array<u32, KEYS>;
         for (var j = 0u; j < KEYS; j++) {
-            at[j] = min(start + j, params.keys - 1u);
-            scores[j] = 0.0;
+            let row = min(start + j, params.keys - 1u);
+            key_at[j] = (row * params.k_stride + params.k_offset) / 4u + head * VECTORS;
+            value_at[j] = (row * params.v_stride + params.v_offset) / 4u + head * VECTORS;
+        }
+        var scores: array<array<f32, ROWS>, KEYS>;
+        for (var d = 0u; d < VECTORS; d++) {
+            for (var j = 0u; j < KEYS; j++) {
+                let key = vec4<f32>(k[key_at[j] + d]);
+                for (var r = 0u; r < ROWS; r++) {
+                    scores[j][r] = fma(query[d][r].x, key.x, scores[j][r]);
+                    scores[j][r] = fma(query[d][r].y, key.y, scores[j][r]);
+                    scores[j][r] = fma(query[d][r].z, key.z, scores[j][r]);
+                    scores[j][r] = fma(query[d][r].w, key.w, scores[j][r]);
+                }
+            }
+        }
+        for (var r = 0u; r < ROWS; r++) {
+            var next = largest[r];
+            for (var j = 0u; j < KEYS; j++) {
+                let inside = start + j >= span[r].x && start + j < span[r].y;
+                scores[j][r] = select(LOWEST, scores[j][r], inside);
+                next = max(next, scores[j][r]);
+            }
+            let shrink = exp(largest[r] - next);
+            largest[r] = next;
+            total[r] *= shrink;
+            for (var j = 0u; j < KEYS; j++) {
+                // While a query has met no key of its own, its maximum is LOWEST and the difference 0. A NaN stays.
+                scores[j][r] = select(exp(scores[j][r] - next), 0.0, scores[j][r] == LOWEST);
+                total[r] += scores[j][r];
+            }
+            for (var d = 0u; d < VECTORS; d++) {
+                sums[d][r] *= shrink;
+            }
         }
         for (var d = 0u; d < VECTORS; d++) {
             for (var j = 0u; j < KEYS; j++) {
-                let key = vec4<f32>(k[(at[j] * params.k_stride + params.k_offset) / 4u + head * VECTORS + d]);
-                scores[j] = fma(query[d].x, key.x, scores[j]);
-                scores[j] = fma(query[d].y, key.y, scores[j]);
-                scores[j] = fma(query[d].z, key.z, scores[j]);
-                scores[j] = fma(query[d].w, key.w, scores[j]);
+                let value = vec4<f32>(v[value_at[j] + d]);
+                for (var r = 0u; r < ROWS; r++) {
+                    sums[d][r] = fma(vec4(scores[j][r]), value, sums[d][r]);
+                }
             }
-        }
-        var next = largest;
-        for (var j = 0u; j < KEYS; j++) {
-            let inside = start + j >= span.x && start + j < span.y;
-            scores[j] = select(LOWEST, scores[j], inside);
-            next = max(next, scores[j]);
-        }
-        let shrink = exp(largest - next);
-        largest = next;
-        total *= shrink;
-        for (var j = 0u; j < KEYS; j++) {
-            // While a lane has seen no key of its own, its maximum is LOWEST and the difference 0.
-            scores[j] = select(0.0, exp(scores[j] - next), scores[j] > LOWEST);
-            total += scores[j];
-        }
-        for (var d = 0u; d < VECTORS; d++) {
-            var sum = shrink * sums[d];
-            for (var j = 0u; j < KEYS; j++) {
-                sum = fma(vec4(scores[j]), vec4<f32>(v[(at[j] * params.v_stride + params.v_offset) / 4u + head * VECTORS + d]), sum);
-            }
-            sums[d] = sum;
         }
     }
-    // A query without keys gets zeros.
-    let share = select(0.0, 1.0 / total, total > 0.0);
-    if first + lane < params.queries {
-        for (var d = 0u; d < VECTORS; d++) {
-            y[(row * params.heads + head) * VECTORS + d] = vec4<Elem>(share * sums[d]);
+    for (var r = 0u; r < ROWS; r++) {
+        let row = first + r * LANES + lane;
+        // A query without keys gets zeros.
+        let share = select(1.0 / total[r], 0.0, total[r] == 0.0);
+        if row < params.queries {
+            for (var d = 0u; d < VECTORS; d++) {
+                y[(row * params.heads + head) * VECTORS + d] = vec4<Elem>(share * sums[d][r]);
+            }
         }
     }
 }
 
+/// Past the edge, that of the last query.
 fn span_of(row: u32) -> vec2<u32> {
-    return min(vec2<u32>(spans[row]), vec2(params.keys));
+    return min(vec2<u32>(spans[min(row, params.queries - 1u)]), vec2(params.keys));
 }
 
 /// The shortest span around two; an empty one adds nothing.

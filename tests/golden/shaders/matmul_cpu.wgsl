@@ -2,6 +2,7 @@ alias Elem = f32;
 const LANES: u32 = 16u;
 const STEPS: u32 = 1u;
 const MASKED: u32 = 0u;
+const ROWS: u32 = 16u;
 const PAIRING: u32 = 0u;
 const ACTIVATION: u32 = 0u;
 const HAS_BIAS: u32 = 0u;
@@ -78,7 +79,7 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
     let d = b - a;
     return fma(d, d, sum);
 }
-//! strip: 16 rows × 8·LANES columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
+//! strip: ROWS rows × 8·LANES columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
 //! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
 //!
 //! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 4·LANES columns apart, so that the lanes load b side by side.
@@ -86,12 +87,10 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
 //! two keep the sums of a row in registers longer, and use more of a cache line before rows of equal alignment evict it.
 //! No workgroup memory, no barrier. `inner` must be a multiple of STEPS.
 //! use: epilogue, pairing
-//! set: LANES, MASKED, STEPS
+//! set: LANES, MASKED, ROWS, STEPS
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
-
-const ROWS: u32 = 16u;
 
 /// Sums over `taps` positions of `inner` vec4 of a each, and stores. `cols` and all column and inner indices count vec4.
 ///
@@ -154,7 +153,7 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
 }
 //! matmul for software adapters: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
 //!
-//! One workgroup per strip of 16 rows × 8·LANES columns. Needs cols and inner divisible by 4.
+//! One workgroup per strip of ROWS rows × 8·LANES columns. Needs cols and inner divisible by 4.
 //! use: index, strip
 
 struct Params { rows: u32, cols: u32, inner: u32 }
