@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::{golden_array, golden_file};
 use zsas::graph::Plan;
 use zsas::methods::winclip::windows;
 use zsas::models::clip::{Clip, until_end};
@@ -10,14 +11,14 @@ use zsas::weights::Checkpoint;
 use zsas::{Array, Code, DType, Device, Graph, Precision, Program, Tensor};
 
 fn open(name: &str) -> Checkpoint {
-    let path = format!("{}/tests/golden/clip/{name}", env!("CARGO_MANIFEST_DIR"));
-    Checkpoint::open(&path).unwrap_or_else(|error| panic!("{error:?}\nregenerate with: python tools/golden_clip.py"))
+    golden_file(&format!("clip/{name}"))
 }
 
 /// A tiny snapshot with what open_clip makes of it.
 struct Tiny {
     clip: Clip,
-    truth: Checkpoint,
+    /// File of the truth.
+    truth: String,
 }
 
 impl Tiny {
@@ -25,11 +26,11 @@ impl Tiny {
         let checkpoint = open(snapshot);
         let clip = Clip::load(&checkpoint).unwrap();
         assert_eq!(checkpoint.finish(), Vec::<String>::new(), "every tensor of {snapshot} is read");
-        Tiny { clip, truth: open(&format!("{truth}_forward.safetensors")) }
+        Tiny { clip, truth: format!("clip/{truth}_forward.safetensors") }
     }
 
     fn truth(&self, name: &str) -> Array {
-        self.truth.root().weight(name, self.truth.shape(name).unwrap()).unwrap().to_array().unwrap()
+        golden_array(&self.truth, name)
     }
 
     fn image<'g>(&self, graph: &'g Graph) -> Vec<(&'static str, Tensor<'g>)> {
@@ -42,7 +43,7 @@ impl Tiny {
     }
 
     fn texts(&self) -> Vec<Vec<u32>> {
-        let ids: Vec<u32> = self.truth.integers("input_ids").unwrap().into_iter().map(|id| id as u32).collect();
+        let ids: Vec<u32> = golden_file(&self.truth).integers("input_ids").unwrap().into_iter().map(|id| id as u32).collect();
         ids.chunks(self.clip.text.context()).map(until_end).collect()
     }
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use zsas::image::{Limits, Rgb};
+use common::{golden_array, photo, thinned};
 use zsas::methods::{ClipSegMethod, Method};
 use zsas::models::ClipSeg;
 use zsas::models::clip::until_end;
@@ -19,14 +19,8 @@ fn open(path: impl AsRef<Path>) -> Checkpoint {
     Checkpoint::open(path).unwrap_or_else(|error| panic!("{error:?}\nregenerate with: python tools/golden_clip.py clipseg"))
 }
 
-/// A tensor of a golden.
-fn truth(golden_name: &str, name: &str) -> Array {
-    let checkpoint = open(golden(golden_name));
-    checkpoint.root().weight(name, checkpoint.shape(name).unwrap()).unwrap().to_array().unwrap()
-}
-
 fn forward_truth(name: &str) -> Array {
-    truth("clip/clipseg_forward.safetensors", name)
+    golden_array("clip/clipseg_forward.safetensors", name)
 }
 
 /// Both snapshots and the golden logits of each.
@@ -214,21 +208,10 @@ fn configurations_that_do_not_fit_are_refused_with_their_numbers() {
     assert!(format!("{error:#}").contains("decoder.transposed_convolution.0.weight"), "{error:?}");
 }
 
-fn photo(name: &str) -> Rgb {
-    Rgb::open(&golden("methods").join(format!("{name}.png")), &Limits::default(), false).unwrap()
-}
-
-/// Every fifth pixel of every fifth row.
-fn thinned(map: &Array) -> Array {
-    let [height, width] = map.shape().axes();
-    let data = (0..height).step_by(5).flat_map(|y| (0..width).step_by(5).map(move |x| map.data()[y * width + x]));
-    Array::new([height.div_ceil(5), width.div_ceil(5)], data.collect())
-}
-
 #[test]
 fn the_method_is_what_the_specification_computes() {
     let Some(device) = common::adapter("the_method_is_what_the_specification_computes") else { return };
-    let of_method = |name: &str| truth("methods/clipseg.safetensors", name);
+    let of_method = |name: &str| golden_array("methods/clipseg.safetensors", name);
     for (folder, suffix) in [("clip/clipseg_tiny", ""), ("clip/clipseg_tiny_refined", "_refined")] {
         let method = ClipSegMethod::new(device, &network(golden(folder)), of_method("conditionals"), Precision::F32).unwrap();
         assert_eq!((method.name(), method.scale().range), ("clipseg", [0.0, 1.0]));

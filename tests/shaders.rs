@@ -142,9 +142,10 @@ fn kernel_files_hold_no_barrier_of_their_own() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_file() && !path.ends_with("attention.wgsl") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            assert!(!text.contains("Barrier()"), "{} has a barrier outside shaders/lib", path.display());
+        if path.is_file() {
+            let allowed = if path.ends_with("attention.wgsl") { 2 } else { 0 };
+            let barriers = std::fs::read_to_string(&path).unwrap().matches("Barrier()").count();
+            assert_eq!(barriers, allowed, "{} has a barrier outside shaders/lib", path.display());
         }
     }
 }

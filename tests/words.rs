@@ -312,7 +312,8 @@ fn auto_falls_back_to_textures_and_says_what_is_left_out() {
         .infer(&["a.png", "--class", "bottle"])
         .exits(0)
         .says("method: utad")
-        .says("class, references and views are not used");
+        .says("class, references and views are not used by utad")
+        .says("curl -fL");
 }
 
 #[test]

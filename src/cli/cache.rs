@@ -1,11 +1,11 @@
 //! Numbers that are dear to compute and follow from content alone, kept on disk under the hash of that content.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use safetensors::tensor::TensorView;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use zsas::image::write_whole;
+use zsas::weights::to_safetensors;
 use zsas::{Array, Checkpoint, Code, Error, Result};
 
 use crate::cli::{COMMIT, VERSION, env, talk, weights};
@@ -56,7 +56,7 @@ pub fn array(key: &Key, compute: impl FnOnce() -> Result<Array>) -> Result<Array
     Ok(array)
 }
 
-fn read(file: &std::path::Path) -> Result<Array> {
+fn read(file: &Path) -> Result<Array> {
     let checkpoint = Checkpoint::open(file)?;
     let shape = checkpoint
         .shape(ARRAY)
@@ -64,11 +64,8 @@ fn read(file: &std::path::Path) -> Result<Array> {
     checkpoint.root().weight(ARRAY, shape)?.to_array()
 }
 
-fn write(file: &std::path::Path, array: &Array) -> Result<()> {
+fn write(file: &Path, array: &Array) -> Result<()> {
     let folder = file.parent().unwrap_or(file);
     std::fs::create_dir_all(folder).map_err(|error| Error::io(format!("making `{}`", folder.display()), &error))?;
-    let bytes: Vec<u8> = array.data().iter().flat_map(|x| x.to_le_bytes()).collect();
-    let refused = |error| Error::new(Code::Io, format!("not a safetensors file: {error}"));
-    let view = TensorView::new(safetensors::Dtype::F32, array.shape().sizes().to_vec(), &bytes).map_err(refused)?;
-    write_whole(file, &safetensors::serialize([(ARRAY, view)], None).map_err(refused)?)
+    write_whole(file, &to_safetensors([(ARRAY, array)], &[])?)
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use safetensors::tensor::TensorView;
 use zsas::image::write_whole;
-use zsas::{Array, Code, Error, Program, Result};
+use zsas::weights::to_safetensors;
+use zsas::{Program, Result};
 
 use crate::cli::network::NetworkArgs;
 use crate::cli::{Exit, talk};
@@ -41,35 +41,9 @@ pub fn run(args: &ForwardArgs) -> Result<Exit> {
     let graph = network.graph();
     let (names, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &feed).into_iter().unzip();
     let arrays = Program::compile(&device, &graph, &outputs)?.run(&feed.arrays())?;
-    write_whole(&args.outputs, &to_safetensors(&names, &arrays)?)?;
+    write_whole(&args.outputs, &to_safetensors(names.iter().map(String::as_str).zip(&arrays), &[])?)?;
     for (name, array) in names.iter().zip(&arrays) {
         talk::print_line(format_args!("{name} {}", array.shape()))?;
     }
     Ok(Exit::Done)
-}
-
-/// The bytes of a safetensors file of f32 arrays.
-fn to_safetensors(names: &[String], arrays: &[Array]) -> Result<Vec<u8>> {
-    let refused = |error| Error::new(Code::Io, format!("the outputs do not form a safetensors file: {error}"));
-    let mut views = Vec::new();
-    let bytes: Vec<Vec<u8>> = arrays.iter().map(|array| array.data().iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
-    for ((name, array), bytes) in names.iter().zip(arrays).zip(&bytes) {
-        let view = TensorView::new(safetensors::Dtype::F32, array.shape().sizes().to_vec(), bytes).map_err(refused)?;
-        views.push((name, view));
-    }
-    safetensors::serialize(views, None).map_err(refused)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use zsas::Checkpoint;
-
-    #[test]
-    fn arrays_come_back_from_the_bytes() {
-        let array = Array::new([1, 2, 1, 2], vec![1.0, -2.0, 0.5, 3e9]);
-        let bytes = to_safetensors(&["layer1".to_owned()], std::slice::from_ref(&array)).unwrap();
-        let read = Checkpoint::from_bytes("test", bytes).unwrap();
-        assert_eq!(read.root().weight("layer1", array.shape()).unwrap().to_array().unwrap(), array);
-    }
 }

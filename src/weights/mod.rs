@@ -12,6 +12,7 @@ mod decode;
 mod header;
 mod listing;
 mod scope;
+mod serialize;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -21,4 +22,5 @@ pub use batch_norm::BatchNorm;
 pub use checkpoint::Checkpoint;
 pub use safetensors::Dtype as StoredType;
 pub use scope::Scope;
+pub use serialize::to_safetensors;
 pub use weight::Weight;

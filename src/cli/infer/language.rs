@@ -76,15 +76,8 @@ impl LanguageArgs {
     }
 
     /// Whether anything is said that only a method with words understands.
-    fn is_used(&self) -> bool {
+    pub fn is_used(&self) -> bool {
         self.class.is_some() || self.profile.is_some() || self.has_references() || self.multi_crop != MultiCropWish::None
-    }
-
-    /// Says what will be ignored where `auto` fell back to a method without words.
-    pub fn say_ignored(&self) {
-        if self.is_used() {
-            talk::say("warning: class, references and views are not used: this method knows no words");
-        }
     }
 
     /// Checks what was said against the method, and reads profile and references; before weights or a device are touched.

@@ -25,9 +25,9 @@ pub enum MethodName {
     /// Segmentation by the words for defects (Lüddecke & Ecker 2022)
     #[value(name = "clipseg")]
     ClipSeg,
-    /// Baseline: the whole photo against `normal …` and `anomalous …`; no map
+    /// Baseline: the whole photo against `normal …` and `anomalous …`; maps are flat
     ClipAc,
-    /// Baseline: CLIP-AC with CLIP's 80 templates; no map
+    /// Baseline: CLIP-AC with CLIP's 80 templates; maps are flat
     ClipAcEnsemble,
     /// Baseline: each patch's own value in the last block (Zhou et al. 2022)
     #[value(name = "maskclip")]

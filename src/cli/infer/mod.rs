@@ -43,6 +43,9 @@ Colours mean the same in every picture of a run.
 Examples:
   zsas-gpu infer photos/ --output found --report
   zsas-gpu infer a.png b.jpg --output out --save overlay --threshold 2.5
+  zsas-gpu infer lot/ -o out --weights weights --class 'metal nut'
+  zsas-gpu infer lot/ -o out --weights weights --class bottle --normal good/ --save-memory bottle.mem
+  zsas-gpu infer lot/ -o out --weights weights --profile bottle.toml --memory bottle.mem
   zsas-gpu infer 'lot*/**/*.png' --output out --resume
   find /data -name '*.tif' | zsas-gpu infer - --output out --shard 2/8 --quiet
   zsas-gpu infer part.png -o out --overwrite --threshold 2.5 --fail-on anomaly || echo stop";
@@ -67,7 +70,7 @@ pub struct InferArgs {
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
 
-    /// Which text a method follows where code and paper disagree; by default winclip the paper, the others the released code
+    /// Which text a method follows where code and paper disagree; without it the method's own choice, which `run.json` names
     #[arg(long, value_enum)]
     reading: Option<ReadingWish>,
 
@@ -233,8 +236,8 @@ impl InferArgs {
         let method = self.choose_method();
         let reading = self.choose_reading(method)?;
         let is_fallback = self.method == MethodWish::Auto && !method.is_in_words();
-        if is_fallback && !self.quiet {
-            self.language.say_ignored();
+        if is_fallback && self.language.is_used() && !self.quiet {
+            talk::say("warning: class, references and views are not used by utad");
         }
         let none = LanguageArgs::default();
         let language = if is_fallback { &none } else { &self.language };
@@ -280,8 +283,8 @@ impl InferArgs {
             _ => "no weights of CLIP are here, on which winclip and winclip+ are stronger on objects",
         };
         talk::say(format_args!("method: {} on the weights `{}` ({}): {why}", method.as_str(), weights.checkpoint.name(), weights.origin));
-        if !method.is_in_words() {
-            log::info!("{}", Snapshot::Clip.remedy());
+        if !method.is_in_words() && self.language.is_used() {
+            talk::say(format_args!("hint: {}", Snapshot::Clip.remedy()));
         }
     }
 

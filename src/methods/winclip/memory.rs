@@ -1,12 +1,8 @@
 //! What good photos look like: the features of all their places, to which those of a photo are compared.
 
-use std::collections::HashMap;
-
-use safetensors::tensor::TensorView;
-
 use crate::error::{Code, Error, Result};
 use crate::tensor::Array;
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, to_safetensors};
 
 /// Features of references, rows of unit length; places are pooled, as association knows no position (WinCLIP+, §4.3).
 #[derive(Clone, Debug, PartialEq)]
@@ -40,19 +36,7 @@ impl Memory {
 
     /// The bytes of a safetensors file. `identity` says whose features they are: the weights and the precision.
     pub fn to_bytes(&self, identity: &str) -> Result<Vec<u8>> {
-        let refused = |error| Error::new(Code::Io, format!("the memory does not form a safetensors file: {error}"));
-        let bytes: Vec<Vec<u8>> = self
-            .features
-            .iter()
-            .map(|array| array.data().iter().flat_map(|x| x.to_le_bytes()).collect())
-            .collect();
-        let mut views = Vec::new();
-        for ((name, array), bytes) in KINDS.iter().zip(&self.features).zip(&bytes) {
-            views.push((name, TensorView::new(safetensors::Dtype::F32, array.shape().sizes().to_vec(), bytes).map_err(refused)?));
-        }
-        let metadata = [(FORMAT.0, FORMAT.1.to_owned()), (IDENTITY, identity.to_owned())];
-        let metadata: HashMap<String, String> = metadata.map(|(key, value)| (key.to_owned(), value)).into();
-        safetensors::serialize(views, Some(metadata)).map_err(refused)
+        to_safetensors(KINDS.into_iter().zip(&self.features), &[FORMAT, (IDENTITY, identity)])
     }
 
     /// Reads what [`Memory::to_bytes`] wrote.
@@ -137,7 +121,7 @@ mod tests {
 
     #[test]
     fn any_other_file_is_refused() {
-        let bytes = safetensors::serialize::<&str, TensorView<'_>, _>([], None).unwrap();
+        let bytes = to_safetensors([], &[]).unwrap();
         let error = Memory::from_checkpoint(&Checkpoint::from_bytes("x", bytes).unwrap(), "").unwrap_err();
         assert_eq!(error.message(), "`x` is no memory of reference photos");
     }

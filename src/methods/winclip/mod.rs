@@ -39,6 +39,8 @@ pub struct WinClipOptions {
 }
 
 /// WinCLIP, or with a memory WinCLIP+, on one network and device.
+///
+/// Patch features are the last block's tokens as they are, before `ln_post`, as the public reproductions have them; the temperature is 0.07.
 pub struct WinClip {
     program: Program,
     views: Option<PhotoProgram>,
