@@ -110,7 +110,7 @@ fn a_run_is_resumed_only_with_the_same_references_and_configuration() {
     };
     resume(&place).exits(0).says("1 done before");
     place.photo("good/1.png", true);
-    resume(&place).exits(2).says("were made with other parameters: `language`");
+    resume(&place).exits(2).says("were made with other parameters: `references`");
     place.photo("good/1.png", false);
     let config = place.path("weights/clip/open_clip_config.json");
     let text = fs::read_to_string(&config).unwrap().replace("\"embed_dim\"", "\"quick_gelu\": true, \"embed_dim\"");
@@ -305,15 +305,17 @@ fn options_of_words_are_refused_where_a_method_knows_none() {
 }
 
 #[test]
-fn auto_falls_back_to_textures_and_says_what_is_left_out() {
-    needs_adapter!("auto_falls_back_to_textures_and_says_what_is_left_out");
+fn auto_without_weights_of_clip_takes_textures_but_never_drops_words() {
     let place = Place::with_photos(&["a.png"]);
-    place
-        .infer(&["a.png", "--class", "bottle"])
-        .exits(0)
-        .says("method: utad")
-        .says("class, references and views are not used by utad")
-        .says("curl -fL");
+    for words in [["--class", "bottle"], ["--normal", "a.png"], ["--multi-crop", "ten"]] {
+        place
+            .infer(&[&["a.png"], &words[..]].concat())
+            .exits(1)
+            .says("need weights of CLIP")
+            .says("curl -fL")
+            .says("`--method utad`");
+    }
+    assert!(!place.path("out/results.jsonl").exists());
 }
 
 #[test]

@@ -91,9 +91,10 @@ impl Snapshot {
             return "`--weights embedded` needs no file".to_owned();
         };
         let folder = self.folder();
-        let fetch =
-            |file| format!("  curl -fL --create-dirs -o weights/{folder}/{file} https://huggingface.co/{repository}/resolve/main/{file}\n");
-        format!("fetch them, then pass `--weights weights`:\n{}", files.map(fetch).concat().trim_end())
+        let fetch = |file| {
+            format!("  curl -fL --create-dirs -o snapshots/{folder}/{file} https://huggingface.co/{repository}/resolve/main/{file}\n")
+        };
+        format!("fetch them, then pass `--weights snapshots`:\n{}", files.map(fetch).concat().trim_end())
     }
 }
 
@@ -137,9 +138,11 @@ fn from_environment() -> Option<PathBuf> {
 
 fn open_embedded(snapshot: Snapshot, origin: &'static str) -> Result<Chosen> {
     if snapshot != Snapshot::WideResnet {
-        let message = format!("there are no weights of `{}`", snapshot.folder());
+        let message = format!("there are no weights of `{}`; those inside this binary are others", snapshot.folder());
         let error = Error::new(Code::WeightsMissing, message);
-        return Err(error.context(format!("looked at `--weights` and ${}", super::env::WEIGHTS)).hint(snapshot.remedy()));
+        return Err(error
+            .context(format!("looked for `--weights` and ${}", super::env::WEIGHTS))
+            .hint(snapshot.remedy()));
     }
     Ok(Chosen { checkpoint: embedded::textures()?, origin, files: Vec::new(), identity: OnceCell::new() })
 }
@@ -149,7 +152,7 @@ fn open(snapshot: Snapshot, wish: &Path, origin: &'static str) -> Result<Chosen>
     let path = if nested.is_dir() { nested.clone() } else { wish.to_owned() };
     let checkpoint = Checkpoint::open(&path).map_err(|error| match error.code() {
         Code::WeightsMissing => error
-            .context(format!("tried `{}`, then `{}`", nested.display(), wish.display()))
+            .context(format!("tried `{}`, then `{}`, {origin}", nested.display(), wish.display()))
             .hint(format!("`--weights` takes a safetensors file, a snapshot, or a folder of snapshots; {}", snapshot.remedy())),
         _ => error,
     })?;

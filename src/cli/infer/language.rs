@@ -23,9 +23,10 @@ use crate::cli::{cache, talk, usage, weights};
 const ANYTHING: &str = "object";
 
 /// Options of the methods that know words.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Debug)]
 pub struct LanguageArgs {
-    /// What is inspected, as `bottle` or `metal nut`: words for the methods on CLIP; a class of MVTec AD, VisA or MPDD, or any other
+    /// What is inspected, in English, as `bottle` or `metal nut`; a class of MVTec AD, VisA or MPDD by its folder, or any other [default:
+    /// object]
     #[arg(long, value_name = "NAME", conflicts_with = "profile", help_heading = "Class and references")]
     class: Option<String>,
 
@@ -236,6 +237,21 @@ pub struct Told {
     memory: Option<Seen>,
 }
 
+impl Told {
+    /// In a line.
+    pub fn in_words(&self) -> String {
+        let good = match (&self.memory, self.references.len()) {
+            (Some(memory), _) => format!(", compared with the memory `{}`", memory.path),
+            (None, 0) => String::new(),
+            (None, count) => format!(", compared with {count} good photo{}", if count == 1 { "" } else { "s" }),
+        };
+        let phrases = self.normal.len() + self.anomalous.len();
+        let more = if phrases > 0 { format!(", {phrases} phrases of its own") } else { String::new() };
+        let views = if self.multi_crop == MultiCrop::None.as_str() { String::new() } else { format!(", views: {}", self.multi_crop) };
+        format!("class {}{more}{good}{views}", self.class)
+    }
+}
+
 /// A file, and the hash of what was read from it.
 #[derive(Debug, Serialize)]
 struct Seen {
@@ -359,6 +375,9 @@ impl Run<'_> {
 
     /// Embeddings of texts given as ids `[texts, embed]`, projected and not normalised.
     fn embed(&self, ids: &[Vec<u32>]) -> Result<Array> {
+        if !self.is_quiet {
+            talk::say(format_args!("embedding {} prompts, once for this class, these weights and this device", ids.len()));
+        }
         let bar = talk::progress(ids.len() as u64, self.is_quiet).with_message("prompts");
         let embeddings = embed_texts(self.device, self.clip, ids, self.precision, |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();

@@ -19,7 +19,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use zsas::image::Limits;
 use zsas::methods::Reading;
-use zsas::{Error, Result};
+use zsas::{Code, Error, Result};
 
 use crate::cli::device::{DeviceArgs, TierWish};
 use crate::cli::infer::language::{Language, LanguageArgs};
@@ -66,7 +66,8 @@ pub struct InferArgs {
     #[arg(long, value_enum, default_value_t)]
     method: MethodWish,
 
-    /// A snapshot, a folder of snapshots named by network, or `embedded`; without it $ZSAS_WEIGHTS, then the embedded ones
+    /// A snapshot, a folder of snapshots named by network, or `embedded`; without it $ZSAS_WEIGHTS, then those inside this binary, on which
+    /// utad and saliency run
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
 
@@ -233,15 +234,9 @@ impl InferArgs {
 
     /// What the session is made of; says which method `auto` took and why.
     fn recipe(&self) -> Result<Recipe> {
-        let method = self.choose_method();
+        let method = self.choose_method()?;
         let reading = self.choose_reading(method)?;
-        let is_fallback = self.method == MethodWish::Auto && !method.is_in_words();
-        if is_fallback && self.language.is_used() && !self.quiet {
-            talk::say("warning: class, references and views are not used by utad");
-        }
-        let none = LanguageArgs::default();
-        let language = if is_fallback { &none } else { &self.language };
-        let language = language.resolve(method, &self.output, &self.limits(), self.ignore_exif)?;
+        let language = self.language.resolve(method, &self.output, &self.limits(), self.ignore_exif)?;
         if self.fail_on.is_some() && self.threshold.or(language.threshold).is_none() {
             return Err(no_threshold());
         }
@@ -253,13 +248,21 @@ impl InferArgs {
         Ok(Recipe { method, reading, precision, device: self.device.clone(), weights, language, is_quiet: self.quiet })
     }
 
-    /// The method asked for; `auto` is the strongest whose weights are on this machine.
-    fn choose_method(&self) -> MethodName {
+    /// The method asked for; `auto` is the strongest whose weights are on this machine. Words without CLIP are an error: a result that heeds
+    /// none of them would be taken for one that does.
+    fn choose_method(&self) -> Result<MethodName> {
         match self.method {
-            MethodWish::Of(name) => name,
-            MethodWish::Auto if !weights::is_there(Snapshot::Clip, self.weights.as_deref()) => MethodName::Utad,
-            MethodWish::Auto if self.language.has_references() => MethodName::WinClipPlus,
-            MethodWish::Auto => MethodName::WinClip,
+            MethodWish::Of(name) => Ok(name),
+            MethodWish::Auto if !weights::is_there(Snapshot::Clip, self.weights.as_deref()) => {
+                if self.language.is_used() {
+                    let message = "class, profile, good photos and views need weights of CLIP, and none are here";
+                    let hint = format!("{}\n`--method utad` finds faults of textures without them", Snapshot::Clip.remedy());
+                    return Err(Error::new(Code::WeightsMissing, message).hint(hint));
+                }
+                Ok(MethodName::Utad)
+            }
+            MethodWish::Auto if self.language.has_references() => Ok(MethodName::WinClipPlus),
+            MethodWish::Auto => Ok(MethodName::WinClip),
         }
     }
 
@@ -278,14 +281,11 @@ impl InferArgs {
 
     fn say_choice(&self, method: MethodName, weights: &Chosen) {
         let why = match method {
-            MethodName::WinClipPlus => "the strongest of this build with good photos",
-            MethodName::WinClip => "the strongest of this build without good photos; `--normal PHOTOS` makes it winclip+",
-            _ => "no weights of CLIP are here, on which winclip and winclip+ are stronger on objects",
+            MethodName::WinClipPlus => "the strongest here with good photos",
+            MethodName::WinClip => "the strongest here without good photos; `--normal PHOTOS` makes it winclip+",
+            _ => "the strongest here; `--method winclip` says how to get weights of CLIP, which know objects",
         };
         talk::say(format_args!("method: {} on the weights `{}` ({}): {why}", method.as_str(), weights.checkpoint.name(), weights.origin));
-        if !method.is_in_words() && self.language.is_used() {
-            talk::say(format_args!("hint: {}", Snapshot::Clip.remedy()));
-        }
     }
 
     fn judge(&self, session: &Session) -> Judge {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use zsas::Result;
 
+use crate::cli::infer::language::Told;
 use crate::cli::infer::output::{Output, REPORT, THUMBS};
 use crate::cli::infer::record::Earlier;
 use crate::cli::infer::runfile::RunFile;
@@ -91,6 +92,13 @@ fn facts(run: &RunFile) -> String {
     let commit = run.commit.map_or_else(String::new, |commit| format!(" ({commit})"));
     let rows = [
         ("Method", format!("{}, reading {}, {}", run.parameters.method, run.parameters.reading, run.parameters.precision)),
+        (
+            "Told",
+            run.parameters
+                .language
+                .as_ref()
+                .map_or_else(|| "nothing: this method knows no words".to_owned(), Told::in_words),
+        ),
         ("Weights", run.weights.name.clone()),
         ("Device", run.device.clone()),
         ("Program", format!("zsas-gpu {}{commit}", run.version)),

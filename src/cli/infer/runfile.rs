@@ -125,5 +125,8 @@ impl RunFile {
 fn differing(earlier: &Value, own: &Value) -> Option<String> {
     let own = own.as_object()?;
     let (key, value) = own.iter().find(|(key, value)| *key != "level" && earlier.get(key.as_str()) != Some(value))?;
+    if let (Some(before), true) = (earlier.get(key).filter(|before| before.is_object()), value.is_object()) {
+        return differing(before, value);
+    }
     Some(format!("parameters: `{key}` was {}, now {value}", earlier.get(key).unwrap_or(&Value::Null)))
 }
