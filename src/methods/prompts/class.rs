@@ -26,11 +26,6 @@ impl Class {
     pub fn named(name: &str) -> Result<Class> {
         refuse_control("the class name", name)?;
         let name = name.trim();
-        if name.contains(['{', '}']) {
-            return Err(
-                Error::new(Code::Prompt, format!("the class name `{name}` holds braces")).hint("say what is inspected, as `bottle`")
-            );
-        }
         if name.is_empty() {
             return Err(Error::new(Code::Prompt, "the class name is empty").hint("say what is inspected, as `bottle` or `metal nut`"));
         }
