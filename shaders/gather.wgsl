@@ -1,4 +1,4 @@
-//! gather: y[r, ·] = x[rows[r], ·]
+//! gather: y[r, ·] = x[rows[r], ·], zeros where rows[r] is past the last
 //!
 //! One lane per VEC neighbouring elements of y; VEC divides cols.
 //! use: index
@@ -9,7 +9,7 @@ const LANES: u32 = 64u;
 struct Params { rows_in: u32, rows_out: u32, cols: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Elem>;          // [rows_in, cols]
-@group(0) @binding(2) var<storage, read> rows: array<f32>;        // [rows_out]: whole numbers below rows_in
+@group(0) @binding(2) var<storage, read> rows: array<f32>;        // [rows_out]: whole numbers up to rows_in
 @group(0) @binding(3) var<storage, read_write> y: array<Elem>;    // [rows_out, cols]
 
 @compute @workgroup_size(LANES)
@@ -20,8 +20,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if row >= params.rows_out {
         return;
     }
-    let source = min(u32(rows[row]), params.rows_in - 1u) * params.cols + first % params.cols;
+    let number = u32(rows[row]);
+    let source = min(number, params.rows_in - 1u) * params.cols + first % params.cols;
     for (var i = 0u; i < VEC; i++) {
-        y[first + i] = x[source + i];
+        y[first + i] = select(Elem(0), x[source + i], number < params.rows_in);
     }
 }

@@ -59,6 +59,10 @@ impl Parameters {
         self.0[name].as_u64().unwrap_or_else(|| panic!("no size `{name}` in {}", self.0)) as usize
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some()
+    }
+
     fn number(&self, name: &str) -> f32 {
         self.0[name].as_f64().unwrap() as f32
     }
@@ -187,6 +191,10 @@ const BUILDS: &[(&str, Build)] = &[
             q: place("q"),
             k: place("k"),
             v: place("v"),
+            grid: p.has("grid").then(|| {
+                let [rows, cols] = p.sizes("grid");
+                Grid { rows, cols }
+            }),
             pairs: 1,
         })
     }),

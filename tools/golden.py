@@ -193,13 +193,30 @@ def kernels():
         y = F.scaled_dot_product_attention(*by_head, attn_mask=inside).transpose(0, 1).reshape(queries, dim)
         parameters = {"queries": queries, "keys": keys, "heads": heads, "head_dim": head_dim, "q": places[0], "k": places[1], "v": places[2]}
         attention.add(parameters, y, q=q, k=k, v=v, spans=spans.double())
-    attention.save()
 
     gather = Cases("gather")
     for rows_in, cols, rows in [(5, 3, [4, 0, 0, 2]), (2, 4, [1])]:
         x, numbers = normal(rows_in, cols), torch.tensor(rows)
         gather.add({"rows_in": rows_in, "rows_out": len(rows), "cols": cols}, x[numbers], x=x, rows=numbers.double())
     gather.save()
+
+    # Two grids of 2 × 3 keys; queries anywhere on them, in any order.
+    rows, cols, heads, head_dim = 2, 3, 2, 4
+    places, first = torch.tensor([4, 0, 5, 2, 1]), torch.tensor([0, 0, 0, 6, 6])
+    dim, queries, cells = heads * head_dim, len(places), rows * cols
+    q, k, v = normal(queries, dim), normal(2 * cells, dim), normal(2 * cells, dim)
+    rel_pos = normal(queries, heads, 2 * (rows + cols))
+    bias = torch.full((heads, queries, 2 * cells), -torch.inf, dtype=torch.float64)
+    for query, place in enumerate(places):
+        for cell in range(cells):
+            down, right = place // cols - cell // cols, place % cols - cell % cols
+            bias[:, query, first[query] + cell] = rel_pos[query, :, rows + down] + rel_pos[query, :, 2 * rows + cols + right]
+    by_head = [part.reshape(len(part), heads, head_dim).transpose(0, 1) for part in (q, k, v)]
+    y = F.scaled_dot_product_attention(*by_head, attn_mask=bias).transpose(0, 1).reshape(queries, dim)
+    parameters = {"queries": queries, "keys": 2 * cells, "heads": heads, "head_dim": head_dim, "grid": [rows, cols]} | dict.fromkeys("qkv", [dim, 0])
+    spans = torch.stack([first, first + cells], 1)
+    attention.add(parameters, y, q=q, k=k, v=v, spans=spans.double(), rel_pos=rel_pos, places=places.double())
+    attention.save()
 
 
 class Trunk(torch.nn.Module):

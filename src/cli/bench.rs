@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use zsas::kernels::{
-    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Columns, Concat, Content, Conv2d, Extreme, Gather,
+    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Columns, Concat, Content, Conv2d, Extreme, Gather, Grid,
     Interpolation, Kernel, LayerNorm, Matmul, NormalizeRows, Operand, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
 };
 use zsas::{Code, DType, Device, Error, Result};
@@ -294,14 +294,21 @@ fn sequences() -> Vec<(String, Box<dyn Kernel>)> {
             q: place(0),
             k: place(1),
             v: place(2),
+            grid: None,
             pairs: tokens * tokens,
         }
+    };
+    let on_grid = |side: usize, heads: usize, head_dim: usize| Attention {
+        grid: Some(Grid { rows: side, cols: side }),
+        ..attention(side * side, heads, head_dim)
     };
     vec![
         case("attention 226², 14 heads of 64", attention(226, 14, 64)),
         case("attention 577², 16 heads of 64", attention(577, 16, 64)),
         case("attention 1024², 4 heads of 64", attention(1024, 4, 64)),
+        case("attention 1024², 4 heads of 64, relative", on_grid(32, 4, 64)),
         case("attention 196², 16 heads of 80", attention(196, 16, 80)),
+        case("attention 196², 16 heads of 80, relative", on_grid(14, 16, 80)),
         case("attention 576², 8 heads of 32", attention(576, 8, 32)),
         case("gather 2896 of 226×896", Gather { rows_in: 226, rows_out: 2896, cols: 896 }),
     ]

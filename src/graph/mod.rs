@@ -7,5 +7,5 @@ mod tensor;
 
 pub use plan::{Place, Plan};
 pub use record::{Graph, Node, Source, Value, ValueId};
-pub use spans::Spans;
+pub use spans::{GridSpans, Spans};
 pub use tensor::{Epilogue, Slice, Tensor};

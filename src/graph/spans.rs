@@ -1,5 +1,6 @@
 //! Which rows of a buffer of keys each query attends to: how sequences of different lengths share one buffer and one launch.
 
+use crate::kernels::Grid;
 use crate::tensor::Array;
 use crate::weights::Weight;
 
@@ -15,27 +16,41 @@ pub struct Spans {
     pairs: usize,
 }
 
+/// Spans whose keys are the cells of a grid, row by row, and the cell at which each query is.
+#[derive(Clone, Debug)]
+pub struct GridSpans {
+    spans: Spans,
+    grid: Grid,
+    places: Weight,
+}
+
 impl Spans {
     /// Sequences one after the other; each row attends to all rows of its own sequence.
     pub fn sequences(lengths: impl IntoIterator<Item = usize>) -> Spans {
-        Spans::of(lengths, |start, length, _| [start, start + length])
+        Spans::cross(lengths.into_iter().map(|length| (length, length)))
     }
 
     /// Sequences one after the other; each row attends to those of its sequence up to itself.
     pub fn causal(lengths: impl IntoIterator<Item = usize>) -> Spans {
-        Spans::of(lengths, |start, _, row| [start, start + row + 1])
+        Spans::of(lengths.into_iter().map(|length| (length, length)), |start, _, row| [start, start + row + 1])
     }
 
-    fn of(lengths: impl IntoIterator<Item = usize>, span: impl Fn(usize, usize, usize) -> [usize; 2]) -> Spans {
-        let (mut spans, mut rows) = (Vec::new(), 0);
-        for length in lengths {
-            spans.extend((0..length).map(|row| span(rows, length, row)));
-            rows += length;
+    /// Sequences of queries and of keys, in pairs one after the other; each query attends to all keys of its own pair.
+    pub fn cross(lengths: impl IntoIterator<Item = (usize, usize)>) -> Spans {
+        Spans::of(lengths, |start, length, _| [start, start + length])
+    }
+
+    fn of(lengths: impl IntoIterator<Item = (usize, usize)>, span: impl Fn(usize, usize, usize) -> [usize; 2]) -> Spans {
+        let (mut spans, mut keys) = (Vec::new(), 0);
+        for (of_queries, of_keys) in lengths {
+            spans.extend((0..of_queries).map(|row| span(keys, of_keys, row)));
+            keys += of_keys;
         }
-        assert!(rows < MOST_ROWS, "spans: {rows} rows are more than f32 counts exactly");
+        let queries = spans.len();
+        assert!(queries.max(keys) < MOST_ROWS, "spans: {queries} queries or {keys} keys are more than f32 counts exactly");
         let pairs = spans.iter().map(|[from, to]| to - from).sum();
         let ends = spans.iter().flatten().map(|&end| end as f32).collect();
-        Spans { ends: Weight::from_array("spans", Array::new([rows, 2], ends)), queries: rows, keys: rows, pairs }
+        Spans { ends: Weight::from_array("spans", Array::new([queries, 2], ends)), queries, keys, pairs }
     }
 
     /// Number of queries.
@@ -59,6 +74,32 @@ impl Spans {
     }
 }
 
+impl GridSpans {
+    /// As many grids of keys one after the other as there are lists in `places`: the cells of the queries to each.
+    #[track_caller]
+    pub fn new(grid: Grid, places: &[Vec<usize>]) -> GridSpans {
+        assert!(places.iter().flatten().all(|&place| place < grid.cells()), "spans: a place beyond the cells of {grid:?}");
+        let spans = Spans::cross(places.iter().map(|places| (places.len(), grid.cells())));
+        let cells = places.iter().flatten().map(|&place| place as f32).collect();
+        GridSpans { grid, places: Weight::from_array("places", Array::new([spans.queries], cells)), spans }
+    }
+
+    /// Without the grid.
+    pub fn spans(&self) -> &Spans {
+        &self.spans
+    }
+
+    /// The grid.
+    pub fn grid(&self) -> Grid {
+        self.grid
+    }
+
+    /// The cell of each query `[queries]`.
+    pub(super) fn places(&self) -> &Weight {
+        &self.places
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +111,15 @@ mod tests {
         assert_eq!(ends(&spans), [0.0, 2.0, 0.0, 2.0, 2.0, 3.0]);
         assert_eq!((spans.queries(), spans.pairs()), (3, 5));
         assert_eq!(ends(&Spans::causal([1, 2])), [0.0, 1.0, 1.0, 2.0, 1.0, 3.0]);
+        let cross = Spans::cross([(1, 3), (2, 2)]);
+        assert_eq!(ends(&cross), [0.0, 3.0, 3.0, 5.0, 3.0, 5.0]);
+        assert_eq!((cross.queries(), cross.keys(), cross.pairs()), (3, 5, 7));
+    }
+
+    #[test]
+    fn each_list_of_places_has_a_grid_of_keys() {
+        let spans = GridSpans::new(Grid { rows: 2, cols: 2 }, &[vec![3], vec![0, 2]]);
+        assert_eq!(spans.spans().ends().to_array().unwrap().data(), [0.0, 4.0, 4.0, 8.0, 4.0, 8.0]);
+        assert_eq!(spans.places().to_array().unwrap().data(), [3.0, 0.0, 2.0]);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Add, Mul, Sub};
 
 use crate::graph::spans::MOST_ROWS;
-use crate::graph::{Graph, Spans, ValueId};
+use crate::graph::{Graph, GridSpans, Spans, ValueId};
 use crate::kernels::{
     Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Columns, Concat, Conv2d, Extreme, Gather, Interpolation,
     Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
@@ -289,12 +289,27 @@ impl<'g> Tensor<'g> {
     /// Rows picked by number, repeats allowed: `[n, c]` → `[rows.len(), c]`.
     #[track_caller]
     pub fn gather(self, rows: &[usize]) -> Tensor<'g> {
-        let [rows_in, cols] = self.shape.axes();
+        let [rows_in, _] = self.shape.axes();
         assert!(rows.iter().all(|&row| row < rows_in), "gather: a row beyond the {rows_in} of {}", self.shape);
+        self.gather_numbers(rows.iter().copied())
+    }
+
+    /// As [`Tensor::gather`], with a row of zeros for each `None`.
+    #[track_caller]
+    pub fn gather_padded(self, rows: &[Option<usize>]) -> Tensor<'g> {
+        let [rows_in, _] = self.shape.axes();
+        assert!(rows.iter().flatten().all(|&row| row < rows_in), "gather: a row beyond the {rows_in} of {}", self.shape);
+        self.gather_numbers(rows.iter().map(|row| row.unwrap_or(rows_in)))
+    }
+
+    #[track_caller]
+    fn gather_numbers(self, rows: impl ExactSizeIterator<Item = usize>) -> Tensor<'g> {
+        let [rows_in, cols] = self.shape.axes();
         assert!(rows_in < MOST_ROWS, "gather: {rows_in} rows are more than f32 counts exactly");
-        let numbers = Array::new([rows.len()], rows.iter().map(|&row| row as f32).collect());
+        let rows_out = rows.len();
+        let numbers = Array::new([rows_out], rows.map(|row| row as f32).collect());
         let numbers = self.graph.weight_f32(&Weight::from_array("rows", numbers));
-        self.launch(Gather { rows_in, rows_out: rows.len(), cols }, &[Some(self), Some(numbers)], Shape::from([rows.len(), cols]))
+        self.launch(Gather { rows_in, rows_out, cols }, &[Some(self), Some(numbers)], Shape::from([rows_out, cols]))
     }
 
     /// `count` columns from `from` on. Free; only some words take them.
@@ -329,6 +344,18 @@ impl<'g> Slice<'g> {
     /// `[keys, dim]` → `[queries, dim]`.
     #[track_caller]
     pub fn attention(query: Slice<'g>, key: Slice<'g>, value: Slice<'g>, spans: &Spans, heads: usize) -> Tensor<'g> {
+        Slice::attend([query, key, value], spans, heads, None)
+    }
+
+    /// Attention of queries to keys and values that are the cells of grids, with decomposed relative positions (Li et al. 2022): scores gain
+    /// what `rel_pos` `[queries · heads, 2·rows + 2·cols]` says for the rows, from −rows on, and the columns, from −cols on, from key to query.
+    #[track_caller]
+    pub fn attention_on_grid(slices: [Slice<'g>; 3], rel_pos: Tensor<'g>, spans: &GridSpans, heads: usize) -> Tensor<'g> {
+        Slice::attend(slices, spans.spans(), heads, Some((rel_pos, spans)))
+    }
+
+    #[track_caller]
+    fn attend([query, key, value]: [Slice<'g>; 3], spans: &Spans, heads: usize, relative: Option<(Tensor<'g>, &GridSpans)>) -> Tensor<'g> {
         let dim = query.count;
         assert!(heads > 0 && dim.is_multiple_of(heads), "attention: {heads} heads do not share {dim} columns");
         assert!(key.count == dim && value.count == dim, "attention: {dim}, {} and {} columns differ", key.count, value.count);
@@ -350,10 +377,13 @@ impl<'g> Slice<'g> {
             q: place(query),
             k: place(key),
             v: place(value),
+            grid: relative.map(|(_, on_grid)| on_grid.grid()),
             pairs: spans.pairs(),
         };
-        let ends = query.tensor.graph.weight_f32(spans.ends());
-        let inputs = [Some(query.tensor), Some(key.tensor), Some(value.tensor), Some(ends)];
+        let graph = query.tensor.graph;
+        let rel_pos = relative.map(|(rel_pos, _)| rel_pos);
+        let places = relative.map(|(_, on_grid)| graph.weight_f32(on_grid.places()));
+        let inputs = [Some(query.tensor), Some(key.tensor), Some(value.tensor), Some(graph.weight_f32(spans.ends())), rel_pos, places];
         query.tensor.launch(kernel, &inputs, Shape::from([spans.queries(), dim]))
     }
 }

@@ -1,7 +1,7 @@
 //! Softmax-weighted sums of values, without ever storing the weights.
 
 use crate::kernels::{
-    Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_spans, write,
+    Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_rows, read_spans, write,
 };
 
 /// Where the heads of queries, keys or values lie in a row of their buffer: side by side from `offset` on.
@@ -13,10 +13,41 @@ pub struct Columns {
     pub offset: usize,
 }
 
+/// Rows and columns of cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+}
+
+impl Grid {
+    /// Number of cells.
+    pub fn cells(self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Relative positions of a query: `2·rows` differences of rows, from `−rows` on, and `2·cols` of columns.
+    pub fn differences(self) -> usize {
+        2 * (self.rows + self.cols)
+    }
+
+    /// Where the differences of rows and of columns between two cells lie among these.
+    fn difference(self, query: usize, key: usize) -> [usize; 2] {
+        let Grid { rows, cols } = self;
+        [rows + query / cols - key / cols, 2 * rows + cols + query % cols - key % cols]
+    }
+}
+
 /// `y[i, h] = Σⱼ softmaxⱼ(q[i, h] · k[j, h] / √head_dim) v[j, h]` over the keys j in the span of query i (Vaswani et al. 2017, equation 1).
 ///
 /// `q` `[queries, stride]`, `k` and `v` `[keys, stride]`, `spans` `[queries, 2]` in f32 (first key, and the one after the last), `y`
 /// `[queries, heads · head_dim]`. Spans serve batches of any lengths, causal and cross attention alike; an empty one gives zeros.
+///
+/// On a grid the keys of a span are its cells, row by row, and a query is at the cell `places` `[queries]` of its own; each score gains
+/// `rel_pos[i, h, rows + Δrow] + rel_pos[i, h, 2·rows + cols + Δcol]`, Δ being the query's less the key's (decomposed relative positions,
+/// Li et al. 2022, equation 4). `rel_pos` is `[queries, heads, 2·rows + 2·cols]`; no span is longer than the grid.
 #[derive(Clone, Debug)]
 pub struct Attention {
     /// Rows of q and y.
@@ -33,6 +64,8 @@ pub struct Attention {
     pub k: Columns,
     /// Place of the values.
     pub v: Columns,
+    /// The grid of relative positions, if there are any.
+    pub grid: Option<Grid>,
     /// Pairs of a query and a key in its span: what the launch costs.
     pub pairs: usize,
 }
@@ -73,6 +106,8 @@ impl Kernel for Attention {
             read("k", self.keys * self.k.stride),
             read("v", self.keys * self.v.stride),
             read_spans("spans", 2 * self.queries, self.keys),
+            read("rel_pos", self.grid.map_or(0, |grid| self.queries * self.heads * grid.differences())),
+            read_rows("places", self.grid.map_or(0, |_| self.queries), self.grid.map_or(1, Grid::cells)),
             write("y", self.queries * self.heads * self.head_dim),
         ]
     }
@@ -86,26 +121,30 @@ impl Kernel for Attention {
     }
 
     fn implementations(&self) -> Vec<Implementation> {
-        let head_dim = ("HEAD_DIM", self.head_dim as u32);
+        // Constants, because shaders divide by the columns for each pair.
+        let grid = self.grid.unwrap_or(Grid { rows: 0, cols: 1 });
+        let shared = [("HEAD_DIM", self.head_dim as u32), ("GRID_ROWS", grid.rows as u32), ("GRID_COLS", grid.cols as u32)];
+        let with = |own| shared.into_iter().chain([own]).collect();
         let mut all = Vec::new();
         let places = [self.q, self.k, self.v];
         let in_fours = |size: usize| size.is_multiple_of(4);
         if in_fours(self.head_dim) && places.iter().all(|place| in_fours(place.stride) && in_fours(place.offset)) {
             let rows = rows_of_a_lane(self.pairs / self.queries);
             let launch = Launch::groups(self.queries.div_ceil(8 * rows) * self.heads);
-            all.push(Implementation::cpu("attention_cpu", vec![head_dim, ("ROWS", rows as u32)], launch));
+            all.push(Implementation::cpu("attention_cpu", with(("ROWS", rows as u32)), launch));
         }
         let launch = Launch::groups(self.queries.div_ceil(QUERIES) * self.heads);
-        all.push(Implementation::plain("attention", vec![head_dim, ("WORKGROUP", QUERIES as u32)], launch));
+        all.push(Implementation::plain("attention", with(("WORKGROUP", QUERIES as u32)), launch));
         all
     }
 
     fn work(&self) -> Work {
-        Work::new((4 * self.head_dim + 5) * self.pairs * self.heads, &self.operands())
+        let of_pair = 4 * self.head_dim + if self.grid.is_some() { 7 } else { 5 };
+        Work::new(of_pair * self.pairs * self.heads, &self.operands())
     }
 
     fn reference(&self, io: &mut Io<'_>) {
-        let [q, k, v, spans] = [0, 1, 2, 3].map(|at| io.input(at));
+        let [q, k, v, spans, rel_pos, places] = [0, 1, 2, 3, 4, 5].map(|at| io.input(at));
         let (u, scale) = (UNIT_ROUNDOFF, f64::from(self.scale()));
         let dim = self.head_dim;
         let head_of = |data: &'_ [f32], place: Columns, row: usize, head: usize| {
@@ -116,13 +155,21 @@ impl Kernel for Attention {
             let span = self.span(spans, query);
             for head in 0..self.heads {
                 let own = head_of(q, self.q, query, head);
-                // Each score with how far its f32 sum may be off: the products, their sum, and the scaling.
+                let relative = |key: usize| {
+                    let Some(grid) = self.grid else { return [0.0; 2] };
+                    let own = &rel_pos[(query * self.heads + head) * grid.differences()..];
+                    let cell = |at: usize| at.min(grid.cells() - 1);
+                    grid.difference(cell(places[query] as usize), cell(key - span.start)).map(|at| f64::from(own[at]))
+                };
+                // Each score with how far its f32 sum may be off: the products, their sum, the scaling, and two sums of relative positions.
                 let scores: Vec<(f64, f64)> = span
                     .clone()
                     .map(|key| {
                         let other = head_of(k, self.k, key, head);
                         let terms = || own.iter().zip(&other).map(|(a, b)| a * b * scale);
-                        (terms().sum::<f64>(), (dim + 3) as f64 * u * terms().map(f64::abs).sum::<f64>())
+                        let [row, col] = relative(key);
+                        let magnitude = terms().map(f64::abs).sum::<f64>();
+                        (terms().sum::<f64>() + row + col, ((dim + 4) as f64 * magnitude + 3.0 * (row.abs() + col.abs())) * u)
                     })
                     .collect();
                 let largest = scores.iter().fold(f64::NEG_INFINITY, |largest, score| largest.max(score.0));
@@ -158,7 +205,7 @@ impl Kernel for Attention {
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
     let own = |queries: usize, keys: usize, heads: usize, head_dim: usize| {
         let place = Columns { stride: heads * head_dim, offset: 0 };
-        Attention { queries, keys, heads, head_dim, q: place, k: place, v: place, pairs: queries * keys }
+        Attention { queries, keys, heads, head_dim, q: place, k: place, v: place, grid: None, pairs: queries * keys }
     };
     // As a projection to queries, keys and values side by side leaves them.
     let joint = |rows: usize, heads: usize, head_dim: usize| {
@@ -166,6 +213,7 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         let place = |number: usize| Columns { stride: 3 * dim, offset: number * dim };
         Attention { q: place(0), k: place(1), v: place(2), ..own(rows, rows, heads, head_dim) }
     };
+    let on_grid = |attention: Attention, rows: usize, cols: usize| Attention { grid: Some(Grid { rows, cols }), ..attention };
     boxed([
         own(1, 1, 1, 1),
         own(3, 7, 2, 5),
@@ -176,6 +224,9 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         joint(13, 3, 6),
         joint(67, 1, 16),
         joint(17, 2, 80),
+        on_grid(own(21, 12, 2, 8), 3, 4),
+        on_grid(own(70, 35, 1, 5), 7, 5),
+        on_grid(joint(196, 2, 16), 14, 14),
     ])
 }
 
@@ -186,10 +237,22 @@ mod tests {
     #[test]
     fn two_keys_of_equal_score_share_and_a_key_outside_the_span_has_no_say() {
         let place = Columns { stride: 1, offset: 0 };
-        let attention = Attention { queries: 2, keys: 3, heads: 1, head_dim: 1, q: place, k: place, v: place, pairs: 3 };
+        let attention = Attention { queries: 2, keys: 3, heads: 1, head_dim: 1, q: place, k: place, v: place, grid: None, pairs: 3 };
         let (mut y, mut bounds) = ([0.0; 2], [0.0; 2]);
         let (q, k, v) = ([1.0, 5.0], [2.0, 2.0, 9.0], [10.0, 20.0, 70.0]);
-        attention.reference(&mut Io::new(&[&q, &k, &v, &[0.0, 2.0, 2.0, 3.0]], &mut y, &mut bounds));
+        attention.reference(&mut Io::new(&[&q, &k, &v, &[0.0, 2.0, 2.0, 3.0], &[], &[]], &mut y, &mut bounds));
         assert_eq!(y, [15.0, 70.0]);
+    }
+    #[test]
+    fn a_key_is_as_near_as_its_row_and_its_column() {
+        // One query in the middle cell of 1 × 3, whose scores are its relative positions alone: the key to the left is one column behind.
+        let place = Columns { stride: 1, offset: 0 };
+        let grid = Some(Grid { rows: 1, cols: 3 });
+        let attention = Attention { queries: 1, keys: 3, heads: 1, head_dim: 1, q: place, k: place, v: place, grid, pairs: 3 };
+        let (mut y, mut bounds) = ([0.0], [0.0]);
+        let far = -1e4; // rows −1, 0; columns −3, …, 2, of which +1 is that of the left key
+        let rel_pos = [9.0, 5.0, 9.0, 9.0, far, far, 0.0, 9.0];
+        attention.reference(&mut Io::new(&[&[0.0], &[0.0; 3], &[1.0, 2.0, 4.0], &[0.0, 3.0], &rel_pos, &[1.0]], &mut y, &mut bounds));
+        assert_eq!(y, [1.0]);
     }
 }

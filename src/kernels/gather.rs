@@ -3,9 +3,9 @@
 use crate::kernels::pool::slices;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, read_rows, write};
 
-/// `y[r, ·] = x[rows[r], ·]`, as `torch.index_select`.
+/// `y[r, ·] = x[rows[r], ·]`, as `torch.index_select`; zeros where `rows[r]` is `rows_in`.
 ///
-/// `x` `[rows_in, cols]`, `rows` `[rows_out]` in f32 (whole numbers below `rows_in`, repeats allowed), `y` `[rows_out, cols]`.
+/// `x` `[rows_in, cols]`, `rows` `[rows_out]` in f32 (whole numbers up to `rows_in`, repeats allowed), `y` `[rows_out, cols]`.
 #[derive(Clone, Debug)]
 pub struct Gather {
     /// Rows of x.
@@ -22,7 +22,7 @@ impl Kernel for Gather {
     }
 
     fn operands(&self) -> Vec<Operand> {
-        vec![read("x", self.rows_in * self.cols), read_rows("rows", self.rows_out, self.rows_in), write("y", self.rows_out * self.cols)]
+        vec![read("x", self.rows_in * self.cols), read_rows("rows", self.rows_out, self.rows_in + 1), write("y", self.rows_out * self.cols)]
     }
 
     fn params(&self) -> ParamBlock {
@@ -41,8 +41,8 @@ impl Kernel for Gather {
     fn reference(&self, io: &mut Io<'_>) {
         let (x, rows) = (io.input(0), io.input(1));
         for at in 0..self.output_len() {
-            let row = (rows[at / self.cols].max(0.0) as usize).min(self.rows_in - 1);
-            io.put(at, f64::from(x[row * self.cols + at % self.cols]), 0.0);
+            let row = rows[at / self.cols].max(0.0) as usize;
+            io.put(at, if row < self.rows_in { f64::from(x[row * self.cols + at % self.cols]) } else { 0.0 }, 0.0);
         }
     }
 }

@@ -26,7 +26,7 @@ use std::fmt;
 use bytemuck::Pod;
 
 pub use activation::Activation;
-pub use attention::{Attention, Columns};
+pub use attention::{Attention, Columns, Grid};
 pub use cast::{Cast, CastDirection};
 pub use channels_last::ChannelsLast;
 pub use concat::Concat;

@@ -1,5 +1,7 @@
 alias Elem = f32;
 const HEAD_DIM: u32 = 1u;
+const GRID_ROWS: u32 = 0u;
+const GRID_COLS: u32 = 1u;
 const WORKGROUP: u32 = 64u;
 //! index: unfolds launches that were folded into a second axis.
 
@@ -59,11 +61,14 @@ fn workgroup_max(lane: u32, value: f32) -> f32 {
 //!
 //! One thread per query of a head; a workgroup shares a head and stages KEYS keys and values at a time in workgroup memory. Scores are folded
 //! into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. Any sizes.
+//! With GRID_ROWS above 0 the keys of a span are the cells of a grid, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022, equation 4).
 //! use: index, reduce
-//! set: HEAD_DIM
+//! set: HEAD_DIM, GRID_ROWS, GRID_COLS
 
 const KEYS: u32 = 16u;
 const LOWEST: f32 = -3.4028234e38;
+const CELLS: u32 = GRID_ROWS * GRID_COLS;
+const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
 
 struct Params {
     queries: u32, keys: u32, heads: u32, scale: f32,
@@ -74,10 +79,15 @@ struct Params {
 @group(0) @binding(2) var<storage, read> k: array<Elem>;                // [keys, k_stride]
 @group(0) @binding(3) var<storage, read> v: array<Elem>;                // [keys, v_stride]
 @group(0) @binding(4) var<storage, read> spans: array<vec2<f32>>;       // [queries]: first key, and the one after the last
-@group(0) @binding(5) var<storage, read_write> y: array<Elem>;          // [queries, heads · HEAD_DIM]
+@group(0) @binding(5) var<storage, read> rel_pos: array<Elem>;          // [queries, heads, DIFFERENCES] or absent
+@group(0) @binding(6) var<storage, read> places: array<f32>;            // [queries]: the cell of each, or absent
+@group(0) @binding(7) var<storage, read_write> y: array<Elem>;          // [queries, heads · HEAD_DIM]
 
 var<workgroup> key_slab: array<f32, KEYS * HEAD_DIM>;
 var<workgroup> value_slab: array<f32, KEYS * HEAD_DIM>;
+// A row of keys more than lanes long, so that neither those that write nor those that read meet in a bank.
+const POSITION_STRIDE: u32 = WORKGROUP + 1u;
+var<workgroup> position_slab: array<f32, select(1u, KEYS * POSITION_STRIDE, GRID_ROWS > 0u)>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -108,6 +118,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             key_slab[at] = f32(k[key * params.k_stride + params.k_offset + place]);
             value_slab[at] = f32(v[key * params.v_stride + params.v_offset + place]);
         }
+        if GRID_ROWS > 0u {
+            // Lanes that follow each other read the relative positions of one query.
+            for (var at = lane; at < KEYS * WORKGROUP; at += WORKGROUP) {
+                let other = min(tile % tiles * WORKGROUP + at / KEYS, params.queries - 1u);
+                position_slab[at % KEYS * POSITION_STRIDE + at / KEYS] = relative_position(other, head, start + at % KEYS);
+            }
+        }
         workgroupBarrier();
         var scores: array<f32, KEYS>;
         var next = largest;
@@ -115,6 +132,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             var score = 0.0;
             for (var d = 0u; d < HEAD_DIM; d++) {
                 score = fma(own[d], key_slab[j * HEAD_DIM + d], score);
+            }
+            if GRID_ROWS > 0u {
+                score += position_slab[j * POSITION_STRIDE + lane];
             }
             let inside = start + j >= span.x && start + j < span.y;
             scores[j] = select(LOWEST, score, inside);
@@ -143,4 +163,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             y[(query * params.heads + head) * HEAD_DIM + d] = Elem(share * sums[d]);
         }
     }
+}
+
+/// What the score of a query and a key gains; any number for a key outside the span.
+fn relative_position(query: u32, head: u32, key: u32) -> f32 {
+    let own = min(u32(places[query]), CELLS - 1u);
+    let other = min(key - u32(spans[query].x), CELLS - 1u);
+    let first = (query * params.heads + head) * DIFFERENCES;
+    let row = first + GRID_ROWS + own / GRID_COLS - other / GRID_COLS;
+    let col = first + 2u * GRID_ROWS + GRID_COLS + own % GRID_COLS - other % GRID_COLS;
+    return f32(rel_pos[row]) + f32(rel_pos[col]);
 }

@@ -1,5 +1,7 @@
 alias Elem = f32;
 const HEAD_DIM: u32 = 4u;
+const GRID_ROWS: u32 = 0u;
+const GRID_COLS: u32 = 1u;
 const ROWS: u32 = 2u;
 //! index: unfolds launches that were folded into a second axis.
 
@@ -14,14 +16,17 @@ fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
 //! folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. No workgroup memory, no
 //! barrier. Loops run over the whole of each array, so that compilers unroll them and keep its elements apart. Needs head sizes, strides and
 //! offsets divisible by 4.
+//! With GRID_ROWS above 0 the keys of a span are the cells of a grid, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022, equation 4).
 //! use: index
-//! set: HEAD_DIM, ROWS
+//! set: HEAD_DIM, ROWS, GRID_ROWS, GRID_COLS
 
 const LANES: u32 = 8u;
 const KEYS: u32 = 4u;
 const QUERIES: u32 = LANES * ROWS;
 const VECTORS: u32 = HEAD_DIM / 4u;
 const LOWEST: f32 = -3.4028234e38;
+const CELLS: u32 = GRID_ROWS * GRID_COLS;
+const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
 
 /// Strides and offsets count elements.
 struct Params {
@@ -33,7 +38,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> k: array<vec4<Elem>>;          // [keys, k_stride]
 @group(0) @binding(3) var<storage, read> v: array<vec4<Elem>>;          // [keys, v_stride]
 @group(0) @binding(4) var<storage, read> spans: array<vec2<f32>>;       // [queries]: first key, and the one after the last
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [queries, heads · HEAD_DIM]
+@group(0) @binding(5) var<storage, read> rel_pos: array<Elem>;          // [queries, heads, DIFFERENCES] or absent
+@group(0) @binding(6) var<storage, read> places: array<f32>;            // [queries]: the cell of each, or absent
+@group(0) @binding(7) var<storage, read_write> y: array<vec4<Elem>>;    // [queries, heads · HEAD_DIM]
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -56,10 +63,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var sums: array<array<vec4<f32>, ROWS>, VECTORS>;
     var largest: array<f32, ROWS>;
     var total: array<f32, ROWS>;
+    // Where the relative positions of each query to a key in its own row and in its own column lie, one after the other backwards.
+    var own_row: array<u32, ROWS>;
+    var own_col: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         let row = min(first + r * LANES + lane, params.queries - 1u);
         span[r] = span_of(row);
         largest[r] = LOWEST;
+        if GRID_ROWS > 0u {
+            let differences = (row * params.heads + head) * DIFFERENCES;
+            let place = min(u32(places[row]), CELLS - 1u);
+            own_row[r] = differences + GRID_ROWS + place / GRID_COLS;
+            own_col[r] = differences + 2u * GRID_ROWS + GRID_COLS + place % GRID_COLS;
+        }
         for (var d = 0u; d < VECTORS; d++) {
             query[d][r] = params.scale * vec4<f32>(q[(row * params.q_stride + params.q_offset) / 4u + head * VECTORS + d]);
         }
@@ -87,6 +103,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         for (var r = 0u; r < ROWS; r++) {
             var next = largest[r];
             for (var j = 0u; j < KEYS; j++) {
+                if GRID_ROWS > 0u {
+                    // Of a key outside the span some cell, whose score is left out.
+                    let cell = min(start + j - span[r].x, CELLS - 1u);
+                    scores[j][r] += f32(rel_pos[own_row[r] - cell / GRID_COLS]) + f32(rel_pos[own_col[r] - cell % GRID_COLS]);
+                }
                 let inside = start + j >= span[r].x && start + j < span[r].y;
                 scores[j][r] = select(LOWEST, scores[j][r], inside);
                 next = max(next, scores[j][r]);
