@@ -38,6 +38,11 @@ impl ConvTranspose {
         ConvTranspose { weight, bias, kernel }
     }
 
+    /// Pixels along each side that one becomes.
+    pub fn kernel(&self) -> usize {
+        self.kernel
+    }
+
     /// `activation(convᵀ(x))`: `[b, h, w, in]` → `[b, h·k, w·k, out]`.
     #[track_caller]
     pub fn forward<'g>(&self, x: Tensor<'g>, activation: Activation) -> Tensor<'g> {

@@ -12,4 +12,4 @@ pub use conv::{Conv, ConvConfig};
 pub use conv_transpose::ConvTranspose;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
-pub use position::resize_positions;
+pub use position::{relative_positions, resize_positions};

@@ -1,4 +1,4 @@
-//! Learned positions on a square grid, read at another size.
+//! Learned positions read at another size: on a square grid, and relative ones along an axis.
 
 use crate::tensor::Array;
 
@@ -46,6 +46,26 @@ fn cubic_taps(from: usize, to: usize) -> Vec<[(usize, f64); 4]> {
         .collect()
 }
 
+/// A table of learned relative positions for an axis of `side` cells: `[n, dim]` → `[2·side, dim]`, differences from −side on.
+///
+/// Those from 1 − side to side − 1 are interpolated as PyTorch's `interpolate(mode="linear", align_corners=False)` does; a table of just as
+/// many comes back to the bit. The first row, of a difference that does not occur, is zero.
+#[track_caller]
+pub fn relative_positions(table: &Array, side: usize) -> Array {
+    let [from, dim] = table.shape().axes();
+    assert!(from > 0 && side > 0, "relative positions: {from} rows for {side} cells");
+    let count = 2 * side - 1;
+    let row = |at: usize| &table.data()[at.min(from - 1) * dim..][..dim];
+    let mut data = vec![0.0; dim];
+    for at in 0..count {
+        let place = ((at as f64 + 0.5) * from as f64 / count as f64 - 0.5).max(0.0);
+        let (below, share) = (place as usize, place.fract());
+        let between = |(&a, &b): (&f32, &f32)| (f64::from(a) * (1.0 - share) + f64::from(b) * share) as f32;
+        data.extend(row(below).iter().zip(row(below + 1)).map(between));
+    }
+    Array::new([2 * side, dim], data)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +104,14 @@ mod tests {
     #[should_panic(expected = "positions: 4 rows")]
     fn rows_that_are_no_grid_are_our_bug() {
         resize_positions(&Array::zeros([4, 2]), 2);
+    }
+
+    #[test]
+    fn relative_positions_are_interpolated_along_the_axis() {
+        let table = Array::new([3, 2], vec![1.0, 10.0, 2.0, 20.0, 4.0, 40.0]);
+        assert_eq!(relative_positions(&table, 2).data(), [0.0, 0.0, 1.0, 10.0, 2.0, 20.0, 4.0, 40.0]);
+        // F.interpolate([1, 2, 4], 5, mode="linear"): the middles of fifths lie at −0.2, 0.4, 1, 1.6, 2.2 among the thirds.
+        let column: Vec<f32> = relative_positions(&table, 3).data().iter().step_by(2).copied().collect();
+        assert_eq!(column, [0.0, 1.0, 1.4, 2.0, 3.2, 4.0]);
     }
 }

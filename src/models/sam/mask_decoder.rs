@@ -1,0 +1,105 @@
+//! SAM's mask decoder: what a token has learnt of its box is multiplied with enlarged features of the image (Kirillov et al. 2023, §3).
+
+use crate::error::Result;
+use crate::graph::{Epilogue, Tensor};
+use crate::kernels::Activation;
+use crate::models::sam::MaskDecoderConfig;
+use crate::models::sam::two_way::TwoWay;
+use crate::nn::{ConvTranspose, LayerNorm, Linear};
+use crate::tensor::Array;
+use crate::weights::{Scope, Weight};
+
+/// ε of the norm between the enlargements.
+const UPSCALE_EPS: f32 = 1e-6;
+
+/// From the tokens of boxes to masks.
+pub(super) struct MaskDecoder {
+    /// The token whose fate becomes the score, then those of masks `[1 + masks, channels]`.
+    pub tokens: Weight,
+    transformer: TwoWay,
+    upscale_conv1: ConvTranspose,
+    upscale_layer_norm: LayerNorm,
+    upscale_conv2: ConvTranspose,
+    /// Of mask token 0.
+    hypernetwork: Mlp,
+    /// To the score of mask token 0.
+    iou_prediction_head: Mlp,
+}
+
+/// Linear maps with ReLU between them.
+struct Mlp {
+    proj_in: Linear,
+    layers: Vec<Linear>,
+    proj_out: Linear,
+}
+
+impl MaskDecoder {
+    /// Reads what mask token 0 needs; the networks of the other mask tokens are passed over.
+    pub fn load(weights: &Scope, channels: usize, config: &MaskDecoderConfig) -> Result<MaskDecoder> {
+        let [masks, _] = weights.sizes("mask_tokens.weight")?;
+        let tokens = [weights.weight("iou_token.weight", [1, channels])?, weights.weight("mask_tokens.weight", [masks, channels])?];
+        let hypernetworks = weights.at("output_hypernetworks_mlps");
+        (1..masks).for_each(|other| hypernetworks.ignore(&other.to_string()));
+        let mut iou_prediction_head = Mlp::load(&weights.at("iou_prediction_head"), channels, masks)?;
+        iou_prediction_head.proj_out = iou_prediction_head.proj_out.outputs(0..1);
+        Ok(MaskDecoder {
+            tokens: Weight::stacked(&tokens),
+            transformer: TwoWay::load(&weights.at("transformer"), channels, config)?,
+            upscale_conv1: ConvTranspose::load(&weights.at("upscale_conv1"), channels, channels / 4)?,
+            upscale_layer_norm: LayerNorm::load(&weights.at("upscale_layer_norm"), channels / 4, UPSCALE_EPS)?,
+            upscale_conv2: ConvTranspose::load(&weights.at("upscale_conv2"), channels / 4, channels / 8)?,
+            hypernetwork: Mlp::load(&hypernetworks.at(0), channels, channels / 8)?,
+            iou_prediction_head,
+        })
+    }
+
+    /// Cells of a mask along a patch.
+    pub fn enlargement(&self) -> usize {
+        self.upscale_conv1.kernel() * self.upscale_conv2.kernel()
+    }
+
+    /// `image` `[grid², channels]`, its positions, and `tokens` `[boxes, n, channels]` → logits `[boxes, cells]` and scores `[boxes, 1]`.
+    pub fn forward<'g>(&self, image: Tensor<'g>, image_positions: Tensor<'g>, tokens: Tensor<'g>) -> (Tensor<'g>, Tensor<'g>) {
+        let [boxes, count, channels] = tokens.shape().axes();
+        let [tokens, image] = self.transformer.forward(tokens, image, image_positions);
+        let of_each_box = |token: usize| tokens.gather(&(0..boxes).map(|at| at * count + token).collect::<Vec<_>>());
+        let scores = self.iou_prediction_head.forward(of_each_box(0));
+        let hyper = self.hypernetwork.forward(of_each_box(1)); // [boxes, channels / 8]
+
+        let grid = image_positions.shape().rows().isqrt();
+        let x = self.upscale_conv1.forward(image.reshape([boxes, grid, grid, channels]), Activation::Identity);
+        let x = self.upscale_layer_norm.forward(x).activate(Activation::Gelu);
+        let upscaled = self.upscale_conv2.forward(x, Activation::Gelu); // [boxes, 4·grid, 4·grid, channels / 8]
+        (dot(upscaled, hyper), scores)
+    }
+}
+
+/// The product of each cell with the vector of its box: `cells` `[boxes, …, dim]` and `vectors` `[boxes, dim]` → `[boxes, …]` as rows.
+fn dot<'g>(cells: Tensor<'g>, vectors: Tensor<'g>) -> Tensor<'g> {
+    let [boxes, dim] = vectors.shape().axes();
+    let count = cells.shape().rows() / boxes;
+    // With the boxes inside, their vectors repeat along the first axis.
+    let products = cells.reshape([boxes, count, dim]).permute(&[1, 0, 2]) * vectors;
+    let ones = Weight::from_array("ones", Array::new([dim, 1], vec![1.0; dim]));
+    let sums = products.matmul(cells.graph().weight(&ones), Epilogue::default());
+    sums.reshape([count, boxes]).transposed()
+}
+
+impl Mlp {
+    fn load(weights: &Scope, inputs: usize, outputs: usize) -> Result<Mlp> {
+        let [hidden, _] = weights.sizes("proj_in.weight")?;
+        let layers = weights.at("layers");
+        Ok(Mlp {
+            proj_in: Linear::load(&weights.at("proj_in"), inputs, hidden)?,
+            layers: (0..layers.blocks()).map(|at| Linear::load(&layers.at(at), hidden, hidden)).collect::<Result<_>>()?,
+            proj_out: Linear::load(&weights.at("proj_out"), hidden, outputs)?,
+        })
+    }
+
+    /// `[rows, inputs]` → `[rows, outputs]`.
+    fn forward<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
+        let x = self.proj_in.activated(x, Activation::Relu);
+        let x = self.layers.iter().fold(x, |x, layer| layer.activated(x, Activation::Relu));
+        self.proj_out.forward(x)
+    }
+}

@@ -1,0 +1,140 @@
+//! Segment Anything (Kirillov et al. 2023) as transformers publishes it: a photo is encoded once, then each box on it gives a mask.
+
+mod image_encoder;
+mod mask_decoder;
+mod prompt_encoder;
+mod two_way;
+
+use serde::Deserialize;
+
+use crate::error::{Code, Error, Result};
+use crate::graph::Tensor;
+use crate::tensor::Array;
+use crate::weights::Checkpoint;
+
+pub use image_encoder::ImageEncoder;
+use mask_decoder::MaskDecoder;
+use prompt_encoder::PromptEncoder;
+
+/// The file of a transformers snapshot.
+const CONFIG: &str = "config.json";
+
+/// Boxes decoded side by side: at 1024 pixels they keep 8 · 8 MiB of features at the masks' size, half of the smallest binding there is.
+const BATCH: usize = 8;
+
+/// The network; `facebook/sam-vit-base`, `-large` and `-huge` differ in sizes only.
+pub struct Sam {
+    /// From a photo to its embedding.
+    pub image_encoder: ImageEncoder,
+    prompt_encoder: PromptEncoder,
+    mask_decoder: MaskDecoder,
+}
+
+/// What the network makes of boxes.
+#[derive(Clone, Copy)]
+pub struct Masks<'g> {
+    /// Logits of the mask of each box `[n, 4·grid, 4·grid]`, those of mask token 0: the one for prompts that leave no doubt.
+    pub logits: Tensor<'g>,
+    /// How much of each mask is right, as the network sees it: intersection over union `[n, 1]`, not held to 0…1.
+    pub iou_scores: Tensor<'g>,
+}
+
+/// What the tensors do not tell; what the file leaves out has transformers' default.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Config {
+    vision_config: VisionConfig,
+    mask_decoder_config: MaskDecoderConfig,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct VisionConfig {
+    num_attention_heads: usize,
+    window_size: usize,
+    global_attn_indexes: Vec<usize>,
+    layer_norm_eps: f32,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct MaskDecoderConfig {
+    num_attention_heads: usize,
+    layer_norm_eps: f32,
+}
+
+impl Default for VisionConfig {
+    fn default() -> VisionConfig {
+        VisionConfig {
+            num_attention_heads: 12,
+            window_size: 14,
+            global_attn_indexes: vec![2, 5, 8, 11],
+            layer_norm_eps: 1e-6,
+        }
+    }
+}
+
+impl Default for MaskDecoderConfig {
+    fn default() -> MaskDecoderConfig {
+        // The official code has an ε of 1e-5; the published snapshots name transformers' own.
+        MaskDecoderConfig { num_attention_heads: 8, layer_norm_eps: 1e-6 }
+    }
+}
+
+impl Sam {
+    /// Reads a snapshot with `config.json`; sizes are those of the tensors.
+    ///
+    /// Errors: no configuration, one that does not fit the tensors, or the first tensors that are missing or ill-shaped.
+    pub fn load(checkpoint: &Checkpoint) -> Result<Sam> {
+        let Some(config) = checkpoint.json::<Config>(CONFIG)? else {
+            let message = format!("there is no `{CONFIG}` beside `{}`", checkpoint.name());
+            return Err(Error::new(Code::WeightsMissing, message)
+                .hint("fetch it from the repository of the weights: heads and windows are not stored in the tensors"));
+        };
+        checkpoint.root().load(|weights| {
+            let image_encoder = ImageEncoder::load(&weights.at("vision_encoder"), &config.vision_config)?;
+            let prompt_encoder = PromptEncoder::load(weights, image_encoder.channels())?;
+            let decoder = &weights.at("mask_decoder");
+            let mask_decoder = MaskDecoder::load(decoder, image_encoder.channels(), &config.mask_decoder_config)?;
+            Ok(Sam { image_encoder, prompt_encoder, mask_decoder })
+        })
+    }
+
+    /// Boxes as the decoder reads them: `[n, 4]`, x0, y0, x1, y1 in pixels of the network's square frame → `[n, tokens, channels]`.
+    ///
+    /// Worked out here and not on a device: their positions are sines of many turns.
+    pub fn embed_boxes(&self, boxes: &Array) -> Result<Array> {
+        let own = self.mask_decoder.tokens.to_array()?;
+        let corners = self.prompt_encoder.corners(boxes, self.image_encoder.image_size())?; // [n, 2·channels]
+        let (count, dim) = (boxes.shape().rows(), own.shape().cols());
+        let data = corners.data().chunks(2 * dim).flat_map(|corners| [own.data(), corners].concat());
+        Ok(Array::new([count, own.shape().rows() + 2, dim], data.collect()))
+    }
+
+    /// The mask of each box: `embedding` `[1, grid, grid, channels]` of the encoder, `tokens` of [`Sam::embed_boxes`], any number of them.
+    pub fn decode<'g>(&self, embedding: Tensor<'g>, tokens: Tensor<'g>) -> Masks<'g> {
+        let graph = embedding.graph();
+        let [boxes, of_box, dim] = tokens.shape().axes();
+        let grid = self.image_encoder.grid();
+        let positions = graph.weight(&self.prompt_encoder.image_positions(grid));
+        let image = embedding.reshape([grid * grid, dim]) + graph.weight(&self.prompt_encoder.no_mask_embed);
+        let tokens = tokens.cast(graph.precision().storage()).reshape([boxes * of_box, dim]);
+        let of_batch = |start: usize| {
+            let count = BATCH.min(boxes - start);
+            let rows: Vec<usize> = (start * of_box..(start + count) * of_box).collect();
+            let tokens = if count == boxes { tokens } else { tokens.gather(&rows) };
+            self.mask_decoder.forward(image, positions, tokens.reshape([count, of_box, dim]))
+        };
+        let joined = |left: Tensor<'g>, right: Tensor<'g>| {
+            let flat = |tensor: Tensor<'g>| tensor.reshape([1, tensor.shape().len()]);
+            flat(left).concat(flat(right))
+        };
+        let (logits, scores) = (0..boxes)
+            .step_by(BATCH)
+            .map(of_batch)
+            .reduce(|(masks, scores), (more_masks, more_scores)| (joined(masks, more_masks), joined(scores, more_scores)))
+            .expect("an empty tensor is refused where it is made");
+        let side = self.mask_decoder.enlargement() * grid;
+        Masks { logits: logits.reshape([boxes, side, side]), iou_scores: scores.reshape([boxes, 1]) }
+    }
+}

@@ -1,0 +1,83 @@
+//! SAM's prompt encoder, for boxes: two corners at random Fourier positions (Tancik et al. 2020), worked out on the host.
+
+use std::f64::consts::TAU;
+
+use crate::error::Result;
+use crate::tensor::Array;
+use crate::weights::{Scope, Weight};
+
+/// What boxes and places of the image look like to the decoder.
+pub(super) struct PromptEncoder {
+    /// `[2, features]`, turns per half of the frame along x and y.
+    positional_embedding: Weight,
+    /// `[2, channels]`: what tells an upper left corner from a lower right one.
+    corner_embed: Weight,
+    /// `[channels]`, for each place of the image where no mask is given.
+    pub no_mask_embed: Weight,
+}
+
+impl PromptEncoder {
+    /// Reads what boxes need; embeddings of points and masks are passed over.
+    pub fn load(weights: &Scope, channels: usize) -> Result<PromptEncoder> {
+        let own = weights.at("prompt_encoder");
+        // One tensor under two names, of which files hold either or both.
+        let names = ["shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding"];
+        names.iter().for_each(|name| weights.ignore(name));
+        let name = if weights.contains(names[1]) && !weights.contains(names[0]) { names[1] } else { names[0] };
+        for unused in ["mask_embed", "not_a_point_embed", "point_embed.0", "point_embed.1"] {
+            own.ignore(unused);
+        }
+        let corner = |at: usize| own.at("point_embed").at(at).weight("weight", [1, channels]);
+        Ok(PromptEncoder {
+            positional_embedding: weights.weight(name, [2, channels / 2])?,
+            corner_embed: Weight::stacked(&[corner(2)?, corner(3)?]),
+            no_mask_embed: own.weight("no_mask_embed.weight", [1, channels])?.reshaped([channels]),
+        })
+    }
+
+    /// Positions of the middles of the patches `[grid², channels]`.
+    pub fn image_positions(&self, grid: usize) -> Weight {
+        let channels = 2 * self.positional_embedding.shape().cols();
+        let middle = move |at: usize| (at as f64 + 0.5) / grid as f64;
+        self.positional_embedding.map([grid * grid, channels], move |turns| {
+            let data = (0..grid * grid).flat_map(|at| fourier(&turns, [middle(at % grid), middle(at / grid)]));
+            Ok(Array::new([grid * grid, channels], data.collect()))
+        })
+    }
+
+    /// Both corners of each box side by side: `boxes` `[n, 4]` in pixels of a frame of `side` → `[n, 2·channels]`.
+    pub fn corners(&self, boxes: &Array, side: usize) -> Result<Array> {
+        let (turns, corner_embed) = (self.positional_embedding.to_array()?, self.corner_embed.to_array()?);
+        // Pixels are met in their middles.
+        let place = |pixel: f32| (f64::from(pixel) + 0.5) / side as f64;
+        let of_box = |corners: &[f32]| -> Vec<f32> {
+            let positions = corners.chunks(2).flat_map(|corner| fourier(&turns, [place(corner[0]), place(corner[1])]));
+            positions.zip(corner_embed.data()).map(|(position, kind)| position + kind).collect()
+        };
+        Ok(Array::new([boxes.shape().rows(), corner_embed.shape().len()], boxes.data().chunks(4).flat_map(of_box).collect()))
+    }
+}
+
+/// `sin φ` for all features, then `cos φ`, with φ = 2π (2·place − 1) · turns: a place in [0, 1]² and `turns` `[2, features]` → `2·features`.
+fn fourier(turns: &Array, [x, y]: [f64; 2]) -> Vec<f32> {
+    let (along_x, along_y) = turns.data().split_at(turns.shape().cols());
+    let turns = along_x.iter().zip(along_y);
+    let phases: Vec<f64> = turns
+        .map(|(&along_x, &along_y)| TAU * ((2.0 * x - 1.0) * f64::from(along_x) + (2.0 * y - 1.0) * f64::from(along_y)))
+        .collect();
+    let sines = phases.iter().map(|phase| phase.sin());
+    sines.chain(phases.iter().map(|phase| phase.cos())).map(|value| value as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_turn_to_the_right_and_half_a_turn_down() {
+        // x = 1 is one half of the frame from its middle, y = ¾ half of that: ¼ turn by the first feature, ½ turn by the second.
+        let found = fourier(&Array::new([2, 2], vec![0.25, 0.0, 0.0, 1.0]), [1.0, 0.75]);
+        let near = |(found, truth): (&f32, f32)| (found - truth).abs() < 1e-6;
+        assert!(found.iter().zip([1.0, 0.0, 0.0, -1.0]).all(near), "{found:?}");
+    }
+}

@@ -1,0 +1,167 @@
+//! The two-way transformer of SAM's decoder: tokens look at the image, then the image at the tokens (Kirillov et al. 2023, figure 14).
+
+use crate::error::{Context, Result};
+use crate::graph::{Slice, Spans, Tensor};
+use crate::kernels::Activation;
+use crate::models::clip::Heads;
+use crate::models::sam::MaskDecoderConfig;
+use crate::nn::{LayerNorm, Linear};
+use crate::weights::Scope;
+
+/// ε of the last norm, which no configuration names: PyTorch's default.
+const FINAL_EPS: f32 = 1e-5;
+
+/// Layers, and a last look of the tokens at the image.
+pub(super) struct TwoWay {
+    layers: Vec<Layer>,
+    final_attn_token_to_image: Attention,
+    layer_norm_final_attn: LayerNorm,
+}
+
+/// Norms come after each sum (Vaswani et al. 2017).
+struct Layer {
+    self_attn: Attention,
+    layer_norm1: LayerNorm,
+    cross_attn_token_to_image: Attention,
+    layer_norm2: LayerNorm,
+    lin1: Linear,
+    lin2: Linear,
+    layer_norm3: LayerNorm,
+    cross_attn_image_to_token: Attention,
+    layer_norm4: LayerNorm,
+}
+
+/// Multi-head attention at a width of its own (Vaswani et al. 2017, §3.2).
+struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    heads: usize,
+}
+
+/// What is added before tokens and image meet, and who meets whom.
+struct Meeting<'g> {
+    boxes: usize,
+    /// `[boxes·n, dim]`.
+    token_positions: Tensor<'g>,
+    /// `[cells, dim]`, the same for all boxes.
+    image_positions: Tensor<'g>,
+    within_tokens: Spans,
+    to_image: Spans,
+    to_tokens: Spans,
+}
+
+impl TwoWay {
+    pub fn load(weights: &Scope, dim: usize, config: &MaskDecoderConfig) -> Result<TwoWay> {
+        let layers = weights.at("layers");
+        let load = |at: usize| Layer::load(&layers.at(at), dim, config);
+        Ok(TwoWay {
+            layers: (0..layers.blocks()).map(load).collect::<Result<_>>()?,
+            final_attn_token_to_image: Attention::load(&weights.at("final_attn_token_to_image"), dim, config)?,
+            layer_norm_final_attn: LayerNorm::load(&weights.at("layer_norm_final_attn"), dim, FINAL_EPS)?,
+        })
+    }
+
+    /// `tokens` `[boxes, n, dim]`, which are their own positions, and `image` `[cells, dim]` with its positions → `[boxes·n, dim]` and
+    /// `[boxes·cells, dim]`.
+    pub fn forward<'g>(&self, tokens: Tensor<'g>, image: Tensor<'g>, image_positions: Tensor<'g>) -> [Tensor<'g>; 2] {
+        let ([boxes, count, dim], [cells, _]) = (tokens.shape().axes(), image.shape().axes());
+        let tokens = tokens.reshape([boxes * count, dim]);
+        let meeting = Meeting {
+            token_positions: tokens,
+            boxes,
+            image_positions,
+            within_tokens: Spans::sequences(vec![count; boxes]),
+            to_image: Spans::cross(vec![(count, cells); boxes]),
+            to_tokens: Spans::cross(vec![(cells, count); boxes]),
+        };
+        let copies: Vec<usize> = (0..boxes * cells).map(|row| row % cells).collect();
+        let mut queries = tokens;
+        let mut keys = if boxes == 1 { image } else { image.gather(&copies) };
+        for (at, layer) in self.layers.iter().enumerate() {
+            [queries, keys] = layer.forward(queries, keys, &meeting, at == 0);
+        }
+        let looking = [meeting.locate_tokens(queries), meeting.locate_image(keys), keys];
+        let attended = self.final_attn_token_to_image.attend(looking, &meeting.to_image);
+        let queries = self.final_attn_token_to_image.out_proj.added_to(attended, queries);
+        [self.layer_norm_final_attn.forward(queries), keys]
+    }
+}
+
+impl<'g> Meeting<'g> {
+    fn locate_tokens(&self, tokens: Tensor<'g>) -> Tensor<'g> {
+        tokens + self.token_positions
+    }
+
+    fn locate_image(&self, keys: Tensor<'g>) -> Tensor<'g> {
+        let [cells, dim] = self.image_positions.shape().axes();
+        keys.reshape([self.boxes, cells, dim]) + self.image_positions
+    }
+}
+
+impl Layer {
+    fn load(weights: &Scope, dim: usize, config: &MaskDecoderConfig) -> Result<Layer> {
+        let [hidden, _] = weights.sizes("mlp.lin1.weight")?;
+        let attention = |name: &str| Attention::load(&weights.at(name), dim, config);
+        let norm = |name: &str| LayerNorm::load(&weights.at(name), dim, config.layer_norm_eps);
+        Ok(Layer {
+            self_attn: attention("self_attn")?,
+            layer_norm1: norm("layer_norm1")?,
+            cross_attn_token_to_image: attention("cross_attn_token_to_image")?,
+            layer_norm2: norm("layer_norm2")?,
+            lin1: Linear::load(&weights.at("mlp.lin1"), dim, hidden)?,
+            lin2: Linear::load(&weights.at("mlp.lin2"), hidden, dim)?,
+            layer_norm3: norm("layer_norm3")?,
+            cross_attn_image_to_token: attention("cross_attn_image_to_token")?,
+            layer_norm4: norm("layer_norm4")?,
+        })
+    }
+
+    /// `queries` `[boxes·n, dim]` and `keys` `[boxes·cells, dim]` → the same.
+    fn forward<'g>(&self, queries: Tensor<'g>, keys: Tensor<'g>, meeting: &Meeting<'g>, is_first: bool) -> [Tensor<'g>; 2] {
+        let queries = if is_first {
+            // Tokens are nothing but their positions yet: these are not added, nor is there a residual.
+            self.self_attn.out_proj.forward(self.self_attn.attend([queries; 3], &meeting.within_tokens))
+        } else {
+            let located = meeting.locate_tokens(queries);
+            let attended = self.self_attn.attend([located, located, queries], &meeting.within_tokens);
+            self.self_attn.out_proj.added_to(attended, queries)
+        };
+        let queries = self.layer_norm1.forward(queries);
+
+        let located_keys = meeting.locate_image(keys);
+        let looking = [meeting.locate_tokens(queries), located_keys, keys];
+        let attended = self.cross_attn_token_to_image.attend(looking, &meeting.to_image);
+        let queries = self.layer_norm2.forward(self.cross_attn_token_to_image.out_proj.added_to(attended, queries));
+
+        let hidden = self.lin1.activated(queries, Activation::Relu);
+        let queries = self.layer_norm3.forward(self.lin2.added_to(hidden, queries));
+
+        let looking = [located_keys, meeting.locate_tokens(queries), queries];
+        let attended = self.cross_attn_image_to_token.attend(looking, &meeting.to_tokens);
+        let keys = self.layer_norm4.forward(self.cross_attn_image_to_token.out_proj.added_to(attended, keys));
+        [queries, keys]
+    }
+}
+
+impl Attention {
+    fn load(weights: &Scope, dim: usize, config: &MaskDecoderConfig) -> Result<Attention> {
+        let [inner, _] = weights.sizes("q_proj.weight")?;
+        let project = |name: &str| Linear::load(&weights.at(name), dim, inner);
+        Ok(Attention {
+            q_proj: project("q_proj")?,
+            k_proj: project("k_proj")?,
+            v_proj: project("v_proj")?,
+            out_proj: Linear::load(&weights.at("out_proj"), inner, dim)?,
+            heads: Heads::Count(config.num_attention_heads).of(inner).context(|| format!("for `{}`", weights.path()))?,
+        })
+    }
+
+    /// The attended values of all heads side by side, before `out_proj`: `[queries, inner]`.
+    fn attend<'g>(&self, [query, key, value]: [Tensor<'g>; 3], spans: &Spans) -> Tensor<'g> {
+        let whole = |x: Tensor<'g>| x.columns(0, x.shape().cols());
+        let [query, key, value] = [self.q_proj.forward(query), self.k_proj.forward(key), self.v_proj.forward(value)].map(whole);
+        Slice::attention(query, key, value, spans, self.heads)
+    }
+}
