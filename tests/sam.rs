@@ -4,6 +4,7 @@ mod common;
 
 use std::path::Path;
 
+use common::binary::{Place, needs_adapter};
 use common::golden_array;
 use zsas::graph::Plan;
 use zsas::models::Sam;
@@ -196,4 +197,33 @@ fn configurations_that_are_missing_or_do_not_fit_are_refused() {
         let error = refused(reconfigured(from, to).path());
         assert_eq!((error.code(), error.message()), (Code::WeightsMismatch, message));
     }
+}
+
+#[test]
+fn forward_and_diff_take_pixels_and_boxes() {
+    needs_adapter!("forward_and_diff_take_pixels_and_boxes");
+    let place = Place::new();
+    let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/sam/forward.safetensors");
+    let forward = |inputs: &str| place.run(&["forward", "sam", "--weights", SNAPSHOT, "--inputs", inputs, "--outputs", "out.safetensors"]);
+    forward(inputs)
+        .exits(0)
+        .prints("image_embeddings [1, 32, 9, 9]")
+        .prints("pred_masks [1, 4, 1, 36, 36]")
+        .prints("iou_scores [1, 4, 1]");
+    let written = Checkpoint::open(place.path("out.safetensors")).unwrap();
+    for (name, bound) in BOUNDS {
+        let truth = truth(name);
+        let found = written.root().weight(name, truth.shape()).unwrap().to_array().unwrap();
+        assert!(found.relative_l2(&truth) <= bound, "{name}");
+    }
+    let stages = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/sam/encoder_stages.safetensors");
+    forward(stages).exits(2).says("holds no `pixel_values`");
+    place
+        .run(&["diff", "sam", "--weights", SNAPSHOT])
+        .exits(0)
+        .prints("launches are within their bounds");
+    place
+        .run(&["forward", "sam", "--inputs", inputs, "--outputs", "out.safetensors"])
+        .exits(1)
+        .says("facebook/sam-vit-base");
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use zsas::methods::winclip::{SIDES, windows};
-use zsas::models::WideResNet;
 use zsas::models::clip::{Clip, until_end};
+use zsas::models::{Sam, WideResNet};
 use zsas::{Array, Checkpoint, Code, DType, Error, Graph, Result, Tensor};
 
 use crate::cli::device::DeviceArgs;
@@ -16,6 +16,9 @@ use crate::cli::{usage, weights};
 /// Name of the input of image networks.
 const PIXELS: &str = "pixel_values";
 
+/// Name of the other input of SAM.
+const BOXES: &str = "input_boxes";
+
 /// Name of the input of text networks.
 const IDS: &str = "input_ids";
 
@@ -24,6 +27,9 @@ const USUAL_SIZE: (usize, usize) = (256, 256);
 
 /// Texts of a random input.
 const RANDOM_TEXTS: usize = 4;
+
+/// Boxes of a random input.
+const RANDOM_BOXES: usize = 4;
 
 /// Most elements of a random input, so that a slip of the finger does not take all memory.
 const MOST_PIXELS: usize = 1 << 26;
@@ -39,6 +45,9 @@ pub enum NetworkName {
     ClipWindows,
     /// `input_ids` i64 [b, context] → `text_embeds` [b, d], projected, not normalised
     ClipText,
+    /// `pixel_values` [1, 3, s, s], `input_boxes` [1, n, 4] in its pixels → `image_embeddings` [1, c, g, g], `pred_masks`
+    /// [1, n, 1, 4g, 4g], logits of mask token 0, `iou_scores` [1, n, 1]
+    Sam,
 }
 
 impl NetworkName {
@@ -47,6 +56,7 @@ impl NetworkName {
         match self {
             NetworkName::WideResnet => Snapshot::WideResnet,
             NetworkName::ClipImage | NetworkName::ClipWindows | NetworkName::ClipText => Snapshot::Clip,
+            NetworkName::Sam => Snapshot::Sam,
         }
     }
 }
@@ -118,6 +128,17 @@ fn read_pixels(file: &Path) -> Result<Array> {
     }
 }
 
+/// Reads `input_boxes` `[1, n, 4]` as `[n, 4]`.
+fn read_boxes(file: &Path) -> Result<Array> {
+    let checkpoint = open_arrays(file, BOXES)?;
+    match checkpoint.shape(BOXES).map(|shape| (shape, shape.sizes().to_vec())) {
+        Some((shape, sizes)) if sizes.len() == 3 && sizes[0] == 1 && sizes[1] > 0 && sizes[2] == 4 => {
+            Ok(checkpoint.root().weight(BOXES, shape)?.to_array()?.reshape([sizes[1], 4]))
+        }
+        _ => Err(usage(format!("`{BOXES}` in `{}` must be [1, boxes, 4]", file.display()))),
+    }
+}
+
 /// Reads `input_ids` `[b, t]`: the ids of each text up to its end.
 fn read_ids(file: &Path) -> Result<Vec<Vec<u32>>> {
     let checkpoint = open_arrays(file, IDS)?;
@@ -144,19 +165,26 @@ enum Model {
     ClipImage(Clip),
     ClipWindows(Clip),
     ClipText(Clip),
+    Sam(Box<Sam>),
 }
 
 /// What a network is run on.
 pub struct Feed {
-    array: Array,
+    arrays: Vec<Array>,
     /// Tokens of each text.
     lengths: Vec<usize>,
 }
 
 impl Feed {
     /// The inputs of the recording.
-    pub fn arrays(&self) -> [&Array; 1] {
-        [&self.array]
+    pub fn arrays(&self) -> Vec<&Array> {
+        self.arrays.iter().collect()
+    }
+
+    /// The same photo with boxes on it.
+    fn with_boxes(mut self, sam: &Sam, boxes: &Array) -> Result<Feed> {
+        self.arrays.push(sam.embed_boxes(boxes)?);
+        Ok(self)
     }
 }
 
@@ -171,6 +199,7 @@ impl NetworkArgs {
             NetworkName::ClipImage => Model::ClipImage(clip()?),
             NetworkName::ClipWindows => Model::ClipWindows(clip()?),
             NetworkName::ClipText => Model::ClipText(clip()?),
+            NetworkName::Sam => Model::Sam(Box::new(Sam::load(checkpoint)?)),
         };
         checkpoint.finish();
         if let Model::WideResNet(network) = &model
@@ -197,9 +226,12 @@ impl Network {
                 let text = |below: &mut dyn FnMut(usize) -> usize| (0..1 + below(context)).map(|_| below(vocabulary) as u32).collect();
                 self.feed_texts(clip, &(0..RANDOM_TEXTS).map(|_| text(&mut below)).collect::<Vec<Vec<u32>>>())
             }
-            _ => {
+            model => {
                 let (height, width) = args.size.or(self.fixed_size()).unwrap_or(USUAL_SIZE);
-                self.feed_pixels(Array::new([1, 3, height, width], seeded.numbers(3 * height * width)))
+                let feed = self.feed_pixels(Array::new([1, 3, height, width], seeded.numbers(3 * height * width)))?;
+                let Model::Sam(sam) = model else { return Ok(feed) };
+                let corners = (0..4 * RANDOM_BOXES).map(|_| (seeded.uniform() * height as f64) as f32);
+                feed.with_boxes(sam, &Array::new([RANDOM_BOXES, 4], corners.collect()))
             }
         }
     }
@@ -208,6 +240,7 @@ impl Network {
     pub fn read(&self, file: &Path) -> Result<Feed> {
         match &self.model {
             Model::ClipText(clip) => self.feed_texts(clip, &read_ids(file)?),
+            Model::Sam(sam) => self.feed_pixels(read_pixels(file)?)?.with_boxes(sam, &read_boxes(file)?),
             _ => self.feed_pixels(read_pixels(file)?),
         }
     }
@@ -219,21 +252,23 @@ impl Network {
             Model::ClipImage(clip) | Model::ClipWindows(clip) | Model::ClipText(clip) => {
                 Some((clip.image.image_size(), clip.image.image_size()))
             }
+            Model::Sam(sam) => Some((sam.image_encoder.image_size(), sam.image_encoder.image_size())),
         }
     }
 
     fn feed_pixels(&self, array: Array) -> Result<Feed> {
-        let [_, _, height, width] = array.shape().axes();
+        let [batch, _, height, width] = array.shape().axes();
         match self.fixed_size() {
             Some(size) if size != (height, width) => {
                 Err(usage(format!("`{PIXELS}` is {height}×{width}, these weights are for {}×{}", size.0, size.1)))
             }
-            _ => Ok(Feed { array, lengths: Vec::new() }),
+            _ if batch > 1 && matches!(self.model, Model::Sam(_)) => Err(usage(format!("`{PIXELS}` holds {batch} photos, SAM takes one"))),
+            _ => Ok(Feed { arrays: vec![array], lengths: Vec::new() }),
         }
     }
 
     fn feed_texts(&self, clip: &Clip, texts: &[Vec<u32>]) -> Result<Feed> {
-        Ok(Feed { array: clip.text.embed_tokens(texts)?, lengths: texts.iter().map(Vec::len).collect() })
+        Ok(Feed { arrays: vec![clip.text.embed_tokens(texts)?], lengths: texts.iter().map(Vec::len).collect() })
     }
 
     /// An empty recording in the precision asked for.
@@ -243,7 +278,7 @@ impl Network {
 
     /// Records the network on an input like `feed`; outputs as PyTorch lays them out, with their names.
     pub fn record<'g>(&self, graph: &'g Graph, feed: &Feed) -> Vec<(String, Tensor<'g>)> {
-        let pixels = || graph.input(PIXELS, feed.array.shape());
+        let pixels = || graph.input(PIXELS, feed.arrays[0].shape());
         let named = |name: &str, tensor: Tensor<'g>| (name.to_owned(), tensor.cast(DType::F32));
         match &self.model {
             Model::WideResNet(network) => (1..)
@@ -255,7 +290,7 @@ impl Network {
                 vec![named("image_embeds", embedded.images), named("patch_tokens", embedded.patches)]
             }
             Model::ClipWindows(clip) => {
-                let batch = feed.array.shape().sizes()[0];
+                let batch = feed.arrays[0].shape().sizes()[0];
                 let lists = SIDES.map(|side| windows(clip.image.grid(), side));
                 let (_, embedded) = clip.image.forward_windows(pixels(), &lists);
                 let by_photo = |tensor: Tensor<'g>| tensor.reshape([batch, tensor.shape().rows() / batch, tensor.shape().cols()]);
@@ -266,6 +301,16 @@ impl Network {
                     .collect()
             }
             Model::ClipText(clip) => vec![named("text_embeds", clip.text.forward(graph, &feed.lengths))],
+            Model::Sam(sam) => {
+                let embedding = sam.image_encoder.forward(pixels());
+                let masks = sam.decode(embedding, graph.input(BOXES, feed.arrays[1].shape()));
+                let [boxes, height, width] = masks.logits.shape().axes();
+                vec![
+                    named("image_embeddings", embedding.channels_first()),
+                    named("pred_masks", masks.logits.reshape([1, boxes, 1, height, width])),
+                    named("iou_scores", masks.iou_scores.reshape([1, boxes, 1])),
+                ]
+            }
         }
     }
 }

@@ -53,6 +53,8 @@ pub enum Snapshot {
     Clip,
     /// CLIP with a decoder.
     Clipseg,
+    /// Masks of boxes.
+    Sam,
 }
 
 impl Snapshot {
@@ -62,6 +64,7 @@ impl Snapshot {
             Snapshot::WideResnet => "wide-resnet",
             Snapshot::Clip => "clip",
             Snapshot::Clipseg => "clipseg",
+            Snapshot::Sam => "sam",
         }
     }
 
@@ -73,6 +76,7 @@ impl Snapshot {
                 Some(("timm/vit_base_patch16_plus_clip_240.laion400m_e31", ["open_clip_model.safetensors", "open_clip_config.json"]))
             }
             Snapshot::Clipseg => Some(("CIDAS/clipseg-rd64-refined", ["model.safetensors", "config.json"])),
+            Snapshot::Sam => Some(("facebook/sam-vit-base", ["model.safetensors", "config.json"])),
         }
     }
 
@@ -82,6 +86,7 @@ impl Snapshot {
             Snapshot::WideResnet => &["conv1.weight"],
             Snapshot::Clip => &["visual.conv1.weight", "vision_model.embeddings.class_embedding"],
             Snapshot::Clipseg => &["decoder.film_mul.weight"],
+            Snapshot::Sam => &["vision_encoder.pos_embed"],
         }
     }
 
