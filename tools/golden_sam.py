@@ -46,14 +46,14 @@ def watch_encoder(recorder, encoder):
 def watch_decoder(recorder, model):
     """Tokens of all boxes; of box 0, tokens and image keys after each two-way layer and what its mask is the product of."""
     transformer, decoder = model.mask_decoder.transformer, model.mask_decoder
-    recorder.watch("box_tokens", model.prompt_encoder, lambda output: output[0][0])              # [n, 2, d]
+    recorder.watch("box_tokens", model.prompt_encoder, lambda output: output[0][0])               # [n, 2, d]
     for number, layer in enumerate(transformer.layers):
         recorder.watch(f"self_attention_{number}", layer.layer_norm1, lambda tokens: tokens[0, 0])  # [7, d]
-        recorder.watch(f"tokens_{number}", layer, lambda output: output[0][0, 0])                # [7, d]
-        recorder.watch(f"keys_{number}", layer, lambda output: output[1].flatten(0, 1)[0])       # [grid², d]
-    recorder.watch("tokens", transformer, lambda output: output[0][0, 0])                        # [7, d]
-    recorder.watch("hyper", decoder.output_hypernetworks_mlps[0], lambda x: x[0, 0])             # [d / 8]
-    recorder.watch("upscaled", decoder.upscale_conv2, lambda x: decoder.activation(x)[0])        # [d / 8, 4·grid, 4·grid]
+        recorder.watch(f"tokens_{number}", layer, lambda output: output[0][0, 0])                 # [7, d]
+        recorder.watch(f"keys_{number}", layer, lambda output: output[1].flatten(0, 1)[0])        # [grid², d]
+    recorder.watch("tokens", transformer, lambda output: output[0][0, 0])                         # [7, d]
+    recorder.watch("hyper", decoder.output_hypernetworks_mlps[0], lambda x: x[0, 0])              # [d / 8]
+    recorder.watch("upscaled", decoder.upscale_conv2, lambda x: decoder.activation(x)[0])         # [d / 8, 4·grid, 4·grid]
 
 
 def describe(tensors):

@@ -1,9 +1,10 @@
 """Compares `zsas-gpu` with PyTorch at full size on random weights, and fails where they differ by more than rounding.
 
-    python tools/parity.py target/release/zsas-gpu [DEVICE] [wide-resnet] [clip] [clip-quick] [winclip]
+    python tools/parity.py target/release/zsas-gpu [DEVICE] [wide-resnet] [clip] [clip-quick] [winclip] [sam] [sam-huge]
 
 DEVICE is auto (the default), reference, …; without names: wide-resnet. `clip` is ViT-B-16-plus-240, `clip-quick` ViT-B-16 with QuickGELU,
-as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, zero-shot and with one and four references. Weights are f16.
+as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, zero-shot and with one and four references; `sam` and
+`sam-huge` are Segment Anything with ViT-B and ViT-H on one frame of 1024² and nine boxes. Weights are f16.
 """
 
 import json
@@ -16,17 +17,21 @@ import numpy as np
 import open_clip
 import timm
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import clip_reference as reference
 import golden
+import sam_reference
 
 SEED, SIDE = 1, 256
 # Relative L2 of a network's output. Two orders of summation differ by some 1e-6 after twelve blocks.
 OUTPUT_LIMIT = 5e-5
 # Maps and scores, probabilities divided by τ = 0.07.
 METHOD_LIMIT = 1e-4
+# Embeddings and mask logits of Segment Anything, relative L2; its estimate of the overlap, absolute.
+SAM_LIMIT, SAM_IOU_LIMIT = 2e-4, 1e-4
 PHOTOS = golden.GOLDEN / "methods"
 CLASS = "bottle"
 PROMPTS = ["a photo of a bottle.", "normal metal nut", "a jpeg corrupted photo of a damaged hazelnut for inspection.", "defect " * 90]
@@ -53,12 +58,12 @@ class Comparison:
         print(f"{name}: {what} {distance:.2e}{f', more than {limit}' if beyond else ''}", flush=True)
         self.failed |= beyond
 
-    def outputs(self, ours, truth):
+    def outputs(self, ours, truth, limit=OUTPUT_LIMIT):
         """Relative L2 of each output; shapes must agree."""
         for name, expected in truth.items():
             assert ours[name].shape == expected.shape, f"{name}: {tuple(ours[name].shape)}, expected {tuple(expected.shape)}"
             distance = (ours[name] - expected).norm() / expected.norm()
-            self.report(f"{name} {tuple(expected.shape)}", distance.item(), "relative L2", OUTPUT_LIMIT)
+            self.report(f"{name} {tuple(expected.shape)}", distance.item(), "relative L2", limit)
 
 
 def wide_resnet(comparison):
@@ -135,6 +140,28 @@ def winclip(comparison):
         comparison.report(f"{count} references, score", abs(record["score"] - score.item()), "difference", METHOD_LIMIT)
 
 
+def sam_boxes(side):
+    """`[1, 9, 4]` in pixels of the frame: about the cells of a 3×3 grid, from tiny to larger than a cell, between pixels."""
+    centres = torch.cartesian_prod(torch.arange(3), torch.arange(3)).flip(1) * side / 3 + side / 6
+    halves = torch.tensor([0.01, 0.03, 0.06, 0.1, 0.14, 0.18, 0.22, 0.26, 0.3])[:, None] * side * torch.tensor([1, 0.6])
+    return torch.cat([centres - halves, centres + halves], 1).clamp(0, side)[None]
+
+
+def sam_forward(comparison, name):
+    """Embeddings, mask logits and scores of Segment Anything on random pixels."""
+    model = sam_reference.redraw(transformers.SamModel(sam_reference.published_config(name)))
+    side = model.config.vision_config.image_size
+    inputs = {"pixel_values": torch.randn(1, 3, side, side), "input_boxes": sam_boxes(side)}
+    truth = sam_reference.forward(model, *inputs.values())
+    weights = comparison.folder / name
+    model.half().save_pretrained(weights)
+    ours = comparison.forward("sam", weights, inputs)
+    scores = truth.pop("iou_scores")
+    comparison.outputs(ours, truth, SAM_LIMIT)
+    assert ours["iou_scores"].shape == scores.shape, f"iou_scores: {tuple(ours['iou_scores'].shape)}, expected {tuple(scores.shape)}"
+    comparison.report("iou_scores", (ours["iou_scores"] - scores).abs().max().item(), "largest difference", SAM_IOU_LIMIT)
+
+
 def records(path):
     """The records of a JSON-lines file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -145,6 +172,8 @@ PARTS = {
     "clip": lambda comparison: clip_forward(comparison, "ViT-B-16-plus-240"),
     "clip-quick": lambda comparison: clip_forward(comparison, "ViT-B-16-quickgelu"),
     "winclip": winclip,
+    "sam": lambda comparison: sam_forward(comparison, "vit_b"),
+    "sam-huge": lambda comparison: sam_forward(comparison, "vit_h"),
 }
 
 

@@ -11,17 +11,15 @@ PUBLISHED = {
     "vit_l": (1024, 24, 16, [5, 11, 17, 23]),
     "vit_h": (1280, 32, 16, [7, 15, 23, 31]),
 }
-# `layer_norm_eps` of the decoder in the official code; transformers' own default is 1e-6.
-OFFICIAL_DECODER_EPS = 1e-5
 # Positions and tokens: they enter as they are.
 TOKENS = re.compile(r"(_tokens?|_embed(dings)?(\.\d)?)\.weight$|pos_embed$")
 
 
-def published_config(name, decoder_eps=OFFICIAL_DECODER_EPS):
+def published_config(name):
     """transformers' configuration of a published network."""
     width, blocks, heads, global_blocks = PUBLISHED[name]
     vision = {"hidden_size": width, "num_hidden_layers": blocks, "num_attention_heads": heads, "global_attn_indexes": global_blocks}
-    return transformers.SamConfig(vision_config=vision, mask_decoder_config={"layer_norm_eps": decoder_eps})
+    return transformers.SamConfig(vision_config=vision)
 
 
 def tiny_config():
