@@ -1,0 +1,115 @@
+"""Holds tools/convert.py to the official code: checkpoints with random weights, converted, loaded by transformers, run by both.
+
+    python tools/check_convert.py [tiny] [vit_b] [vit_l] [vit_h]
+
+Without names: tiny. Needs the package segment-anything. Besides boxes, points and masks are prompted, so that every tensor has a part.
+"""
+
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import segment_anything
+import torch
+import transformers
+from safetensors.torch import load_file
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+import convert
+import sam_reference
+
+SEED = 20261122
+# Relative L2 between the official program and transformers, both in f32.
+LIMIT = 2e-5
+
+
+def tiny():
+    """The official code at the sizes of `sam_reference.tiny_config`."""
+    config = sam_reference.tiny_config()
+    vision, prompt, decoder = config.vision_config, config.prompt_encoder_config, config.mask_decoder_config
+    grid, width = prompt.image_embedding_size, prompt.hidden_size
+    encoder = ImageEncoderViT(
+        img_size=vision.image_size, patch_size=vision.patch_size, embed_dim=vision.hidden_size, depth=vision.num_hidden_layers,
+        num_heads=vision.num_attention_heads, mlp_ratio=vision.mlp_ratio, out_chans=width, use_rel_pos=True, window_size=vision.window_size,
+        global_attn_indexes=vision.global_attn_indexes, norm_layer=partial(torch.nn.LayerNorm, eps=1e-6))
+    prompts = PromptEncoder(embed_dim=width, image_embedding_size=(grid, grid), input_image_size=(vision.image_size,) * 2,
+                            mask_in_chans=prompt.mask_input_channels)
+    two_way = TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=decoder.mlp_dim, num_heads=decoder.num_attention_heads)
+    masks = MaskDecoder(transformer_dim=width, transformer=two_way, iou_head_hidden_dim=decoder.iou_head_hidden_dim)
+    return Sam(encoder, prompts, masks)
+
+
+def prompts(side, mask_side):
+    """Kinds of prompt as transformers takes them, and whether three masks are asked for."""
+    boxes = torch.tensor([[[0.1, 0.2, 0.7, 0.9], [0.3, 0.35, 0.5, 0.4]]]) * side
+    points, labels = torch.tensor([[[[0.5, 0.6], [0.2, 0.8]], [[0.4, 0.4], [0.9, 0.1]]]]) * side, torch.tensor([[[1, 0], [0, 1]]])
+    return {
+        "boxes": ({"input_boxes": boxes}, False),
+        "points": ({"input_points": points, "input_labels": labels}, True),
+        "points and boxes": ({"input_points": points, "input_labels": labels, "input_boxes": boxes}, True),
+        "a box and a mask": ({"input_boxes": boxes[:, :1], "input_masks": torch.randn(1, 1, mask_side, mask_side)}, False),
+    }
+
+
+@torch.no_grad()
+def official_outputs(model, embeddings, prompt, several):
+    """Mask logits `[1, n, k, h, w]` and scores `[1, n, k]` of the official code."""
+    points = (prompt["input_points"][0], prompt["input_labels"][0]) if "input_points" in prompt else None
+    boxes = prompt["input_boxes"][0] if "input_boxes" in prompt else None
+    sparse, dense = model.prompt_encoder(points=points, boxes=boxes, masks=prompt.get("input_masks"))
+    outputs = model.mask_decoder(image_embeddings=embeddings, image_pe=model.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sparse,
+                                 dense_prompt_embeddings=dense, multimask_output=several)
+    return [output[None] for output in outputs]
+
+
+def check(name):
+    """One network: every tensor kept, under a name that transformers knows, and the same outputs."""
+    official = sam_reference.redraw(tiny() if name == "tiny" else segment_anything.sam_model_registry[name]())
+    state = official.state_dict()
+    with tempfile.TemporaryDirectory() as folder:
+        source, snapshot = Path(folder) / f"{name}.pth", Path(folder) / name
+        torch.save(state, source)
+        convert.convert(source, snapshot, official.mask_decoder.transformer.layers[0].self_attn.num_heads)
+        tensors = load_file(snapshot / "model.safetensors")
+        model, info = transformers.SamModel.from_pretrained(snapshot, output_loading_info=True)
+    assert not any(info.values()), info
+    for (ours, _), (theirs, expected) in zip(convert.renamed(state, convert.SAM_NAMES).items(), state.items(), strict=True):
+        assert torch.equal(tensors[ours], expected), f"{theirs} → {ours}"
+    alias = {"prompt_encoder.shared_embedding.positional_embedding"}
+    loaded = model.state_dict()
+    assert loaded.keys() == tensors.keys() | alias, loaded.keys() ^ tensors.keys()
+    assert all(torch.equal(loaded[key], value) for key, value in tensors.items())
+
+    side = model.config.vision_config.image_size
+    pixels = torch.randn(1, 3, side, side)
+    with torch.no_grad():
+        embeddings = official.image_encoder(pixels)
+    worst = compare("image_embeddings", model.get_image_embeddings(pixels), embeddings)
+    mask_side = 4 * model.config.prompt_encoder_config.image_embedding_size
+    for kind, (prompt, several) in prompts(side, mask_side).items():
+        with torch.no_grad():
+            ours = model(image_embeddings=embeddings, multimask_output=several, **prompt)
+        masks, scores = official_outputs(official, embeddings, prompt, several)
+        worst = max(worst, compare(f"{kind}: masks", ours.pred_masks, masks), compare(f"{kind}: scores", ours.iou_scores, scores))
+    return worst <= LIMIT
+
+
+def compare(what, ours, expected):
+    assert ours.shape == expected.shape, f"{what}: {tuple(ours.shape)}, expected {tuple(expected.shape)}"
+    distance = ((ours - expected).norm() / expected.norm()).item()
+    print(f"  {what} {tuple(expected.shape)}: relative L2 {distance:.1e}{'' if distance <= LIMIT else f', more than {LIMIT}'}")
+    return distance
+
+
+def main():
+    results = []
+    for name in sys.argv[1:] or ["tiny"]:
+        torch.manual_seed(SEED)
+        results.append(check(name))
+    sys.exit(0 if all(results) else 1)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main()
