@@ -1,10 +1,11 @@
 """Compares `zsas-gpu` with PyTorch at full size on random weights, and fails where they differ by more than rounding.
 
-    python tools/parity.py target/release/zsas-gpu [DEVICE] [wide-resnet] [clip] [clip-quick] [winclip] [sam] [sam-huge]
+    python tools/parity.py target/release/zsas-gpu [DEVICE] [wide-resnet] [clip] [clip-quick] [winclip] [sam] [sam-huge] [sam-masks]
 
 DEVICE is auto (the default), reference, …; without names: wide-resnet. `clip` is ViT-B-16-plus-240, `clip-quick` ViT-B-16 with QuickGELU,
 as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, zero-shot and with one and four references; `sam` and
-`sam-huge` are Segment Anything with ViT-B and ViT-H on one frame of 1024² and nine boxes. Weights are f16.
+`sam-huge` are Segment Anything with ViT-B and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the masks of three photos at
+their own sizes with those of the official code, whose checkpoint it converts. Weights are exact in f16.
 """
 
 import json
@@ -15,13 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
+import segment_anything
 import timm
 import torch
 import transformers
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 
 import clip_reference as reference
+import convert
 import golden
 import sam_reference
 
@@ -32,6 +35,12 @@ OUTPUT_LIMIT = 5e-5
 METHOD_LIMIT = 1e-4
 # Embeddings and mask logits of Segment Anything, relative L2; its estimate of the overlap, absolute.
 SAM_LIMIT, SAM_IOU_LIMIT = 2e-4, 1e-4
+# A mask's pixel counts where the logit, which spreads by about 4, is farther from zero than two programs may be from each other.
+SAM_UNDECIDED = 1e-3
+# Width and height of photos for masks: enlarged with odd sides, upright, and 3:1 and reduced.
+SAM_PHOTOS = {"landscape": (641, 427), "portrait": (360, 590), "strip": (1200, 400)}
+# Corners as shares of the photo.
+SAM_BOXES = torch.tensor([[0.1, 0.15, 0.55, 0.8], [0.03, 0.02, 0.97, 0.985], [0.601, 0.403, 0.73, 0.52]])
 PHOTOS = golden.GOLDEN / "methods"
 CLASS = "bottle"
 PROMPTS = ["a photo of a bottle.", "normal metal nut", "a jpeg corrupted photo of a damaged hazelnut for inspection.", "defect " * 90]
@@ -162,6 +171,48 @@ def sam_forward(comparison, name):
     comparison.report("iou_scores", (ours["iou_scores"] - scores).abs().max().item(), "largest difference", SAM_IOU_LIMIT)
 
 
+def sam_photo(size):
+    """The textile in false colours, cut to an aspect ratio and resized."""
+    textile = Image.open(PHOTOS / "textile.png").convert("L")
+    return ImageOps.fit(ImageOps.colorize(textile, (30, 0, 60), (255, 240, 150), (150, 100, 90)), size, Image.Resampling.BICUBIC)
+
+
+def sam_masks(comparison):
+    """Masks and scores of boxes on photos, from the file to PNGs at the photo's own size.
+
+    Assumes of `segment` that `results.jsonl` has one record with `masks`, in the order of the boxes: `file`, a PNG of 0 and 255 relative to
+    the output folder, and `iou`, the network's estimate.
+    """
+    official = sam_reference.redraw(segment_anything.sam_model_registry["vit_b"]())
+    weights = comparison.folder / "sam"
+    convert.write(weights, *convert.convert_state(official.state_dict()))
+    predictor = segment_anything.SamPredictor(official)
+    for name, size in SAM_PHOTOS.items():
+        photo, path, output = sam_photo(size), comparison.folder / f"{name}.png", comparison.folder / f"masks_{name}"
+        photo.save(path)
+        boxes = ((SAM_BOXES * torch.tensor(size * 2)) * 4).round() / 4   # quarters of a pixel, exact as text
+        given = [argument for box in boxes.tolist() for argument in ("--box", ",".join(map(str, box)))]
+        comparison.call("segment", path, *given, "--weights", weights, "--output", output)
+        predictor.set_image(np.array(photo))
+        frame = predictor.transform.apply_boxes_torch(boxes, photo.size[::-1])
+        logits, scores, _ = predictor.predict_torch(None, None, frame, multimask_output=False, return_logits=True)
+        record, = records(output / "results.jsonl")
+        for at, (truth, score, ours) in enumerate(zip(logits[:, 0], scores[:, 0], record["masks"], strict=True)):
+            compare_mask(comparison, f"{name} {size[0]}×{size[1]}, box {at}", truth, score.item(), output / ours["file"], ours["iou"])
+
+
+def compare_mask(comparison, name, logits, score, path, iou):
+    """Logits `[h, w]` and the score of the official code against a PNG and an estimate."""
+    mask = torch.from_numpy(np.array(Image.open(path)))
+    assert mask.shape == logits.shape, f"{name}: the mask is {tuple(mask.shape)}, expected {tuple(logits.shape)}"
+    assert set(mask.unique().tolist()) <= {0, 255}, f"{name}: values besides 0 and 255"
+    decided = logits.abs() > SAM_UNDECIDED
+    wrong = ((mask > 0) != (logits > 0)) & decided
+    print(f"{name}: {(logits > 0).double().mean():.3f} inside, {(~decided).sum()} pixels undecided")
+    comparison.report(f"{name}, mask", wrong.sum().item(), "wrong pixels", 0)
+    comparison.report(f"{name}, score", abs(iou - score), "difference", SAM_IOU_LIMIT)
+
+
 def records(path):
     """The records of a JSON-lines file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -174,6 +225,7 @@ PARTS = {
     "winclip": winclip,
     "sam": lambda comparison: sam_forward(comparison, "vit_b"),
     "sam-huge": lambda comparison: sam_forward(comparison, "vit_h"),
+    "sam-masks": sam_masks,
 }
 
 
