@@ -3,6 +3,7 @@
     python tools/convert.py CHECKPOINT.pth FOLDER
 
     sam_vit_b_01ec64.pth  sam_vit_l_0b3195.pth  sam_vit_h_4b8939.pth    Segment Anything
+    groundingdino_swint_ogc.pth                                         GroundingDINO with Swin-T
 
 FOLDER gets `model.safetensors` and `config.json`; numbers stay as they are. Needs torch and safetensors. Only tensors are unpickled.
 `tools/check_convert.py` holds the result to the official code.
@@ -64,6 +65,89 @@ SAM_DECODER_HEADS = 8
 # The official decoder's; transformers assumes 1e-6 where a configuration is silent.
 SAM_DECODER_EPS = 1e-5
 
+SWIN, SWIN_PUBLISHED = "backbone.0", "model.backbone.conv_encoder.model"
+SWIN_BLOCK, SWIN_PUBLISHED_BLOCK = f"{SWIN}.layers.#.blocks.#", f"{SWIN_PUBLISHED}.encoder.layers.#.blocks.#"
+DINO_ENCODER, DINO_DECODER = "model.encoder.layers.#", "model.decoder.layers.#"
+# As above; `?` stands for query, key and value, whose rows follow one another in the official tensor.
+DINO_NAMES = {
+    f"{SWIN}.patch_embed.proj.@": f"{SWIN_PUBLISHED}.embeddings.patch_embeddings.projection.@",
+    f"{SWIN}.patch_embed.norm.@": f"{SWIN_PUBLISHED}.embeddings.norm.@",
+    f"{SWIN_BLOCK}.norm1.@": f"{SWIN_PUBLISHED_BLOCK}.layernorm_before.@",
+    f"{SWIN_BLOCK}.attn.relative_position_bias_table": f"{SWIN_PUBLISHED_BLOCK}.attention.self.relative_position_bias_table",
+    f"{SWIN_BLOCK}.attn.relative_position_index": f"{SWIN_PUBLISHED_BLOCK}.attention.self.relative_position_index",
+    f"{SWIN_BLOCK}.attn.qkv.@": f"{SWIN_PUBLISHED_BLOCK}.attention.self.?.@",
+    f"{SWIN_BLOCK}.attn.proj.@": f"{SWIN_PUBLISHED_BLOCK}.attention.output.dense.@",
+    f"{SWIN_BLOCK}.norm2.@": f"{SWIN_PUBLISHED_BLOCK}.layernorm_after.@",
+    f"{SWIN_BLOCK}.mlp.fc1.@": f"{SWIN_PUBLISHED_BLOCK}.intermediate.dense.@",
+    f"{SWIN_BLOCK}.mlp.fc2.@": f"{SWIN_PUBLISHED_BLOCK}.output.dense.@",
+    f"{SWIN}.layers.#.downsample.@": f"{SWIN_PUBLISHED}.encoder.layers.#.downsample.@",
+    # Stages count from zero in the official code, from one in the published names.
+    f"{SWIN}.norm1.@": f"{SWIN_PUBLISHED}.hidden_states_norms.stage2.@",
+    f"{SWIN}.norm2.@": f"{SWIN_PUBLISHED}.hidden_states_norms.stage3.@",
+    f"{SWIN}.norm3.@": f"{SWIN_PUBLISHED}.hidden_states_norms.stage4.@",
+    "input_proj.#.#.@": "model.input_proj_vision.#.#.@",
+    "bert.@": "model.text_backbone.@",
+    "feat_map.@": "model.text_projection.@",
+    "transformer.encoder.layers.#.self_attn.@": f"{DINO_ENCODER}.deformable_layer.self_attn.@",
+    "transformer.encoder.layers.#.norm1.@": f"{DINO_ENCODER}.deformable_layer.self_attn_layer_norm.@",
+    "transformer.encoder.layers.#.linear#.@": f"{DINO_ENCODER}.deformable_layer.fc#.@",
+    "transformer.encoder.layers.#.norm2.@": f"{DINO_ENCODER}.deformable_layer.final_layer_norm.@",
+    "transformer.encoder.text_layers.#.self_attn.in_proj_@": f"{DINO_ENCODER}.text_enhancer_layer.self_attn.?.@",
+    "transformer.encoder.text_layers.#.self_attn.out_proj.@": f"{DINO_ENCODER}.text_enhancer_layer.self_attn.out_proj.@",
+    "transformer.encoder.text_layers.#.linear#.@": f"{DINO_ENCODER}.text_enhancer_layer.fc#.@",
+    # Both norms come after what they are said to be before and after of.
+    "transformer.encoder.text_layers.#.norm1.@": f"{DINO_ENCODER}.text_enhancer_layer.layer_norm_before.@",
+    "transformer.encoder.text_layers.#.norm2.@": f"{DINO_ENCODER}.text_enhancer_layer.layer_norm_after.@",
+    "transformer.encoder.fusion_layers.#.layer_norm_v.@": f"{DINO_ENCODER}.fusion_layer.layer_norm_vision.@",
+    "transformer.encoder.fusion_layers.#.layer_norm_l.@": f"{DINO_ENCODER}.fusion_layer.layer_norm_text.@",
+    "transformer.encoder.fusion_layers.#.gamma_v": f"{DINO_ENCODER}.fusion_layer.vision_param",
+    "transformer.encoder.fusion_layers.#.gamma_l": f"{DINO_ENCODER}.fusion_layer.text_param",
+    "transformer.encoder.fusion_layers.#.attn.v_proj.@": f"{DINO_ENCODER}.fusion_layer.attn.vision_proj.@",
+    "transformer.encoder.fusion_layers.#.attn.l_proj.@": f"{DINO_ENCODER}.fusion_layer.attn.text_proj.@",
+    "transformer.encoder.fusion_layers.#.attn.values_v_proj.@": f"{DINO_ENCODER}.fusion_layer.attn.values_vision_proj.@",
+    "transformer.encoder.fusion_layers.#.attn.values_l_proj.@": f"{DINO_ENCODER}.fusion_layer.attn.values_text_proj.@",
+    "transformer.encoder.fusion_layers.#.attn.out_v_proj.@": f"{DINO_ENCODER}.fusion_layer.attn.out_vision_proj.@",
+    "transformer.encoder.fusion_layers.#.attn.out_l_proj.@": f"{DINO_ENCODER}.fusion_layer.attn.out_text_proj.@",
+    "transformer.level_embed": "model.level_embed",
+    "transformer.tgt_embed.@": "model.query_position_embeddings.@",
+    "transformer.enc_output.@": "model.enc_output.@",
+    "transformer.enc_output_norm.@": "model.enc_output_norm.@",
+    "transformer.enc_out_bbox_embed.@": "model.encoder_output_bbox_embed.@",
+    "transformer.decoder.layers.#.self_attn.in_proj_@": f"{DINO_DECODER}.self_attn.?.@",
+    "transformer.decoder.layers.#.self_attn.out_proj.@": f"{DINO_DECODER}.self_attn.out_proj.@",
+    "transformer.decoder.layers.#.norm2.@": f"{DINO_DECODER}.self_attn_layer_norm.@",
+    "transformer.decoder.layers.#.ca_text.in_proj_@": f"{DINO_DECODER}.encoder_attn_text.?.@",
+    "transformer.decoder.layers.#.ca_text.out_proj.@": f"{DINO_DECODER}.encoder_attn_text.out_proj.@",
+    "transformer.decoder.layers.#.catext_norm.@": f"{DINO_DECODER}.encoder_attn_text_layer_norm.@",
+    "transformer.decoder.layers.#.cross_attn.@": f"{DINO_DECODER}.encoder_attn.@",
+    "transformer.decoder.layers.#.norm1.@": f"{DINO_DECODER}.encoder_attn_layer_norm.@",
+    "transformer.decoder.layers.#.linear#.@": f"{DINO_DECODER}.fc#.@",
+    "transformer.decoder.layers.#.norm3.@": f"{DINO_DECODER}.final_layer_norm.@",
+    "transformer.decoder.norm.@": "model.decoder.layer_norm.@",
+    "transformer.decoder.ref_point_head.@": "model.decoder.reference_points_head.@",
+    "bbox_embed.0.@": "bbox_embed.0.@",
+}
+# Official tensors that the network does not read, and the copies of the head that all decoder layers share.
+DINO_UNUSED = re.compile(r"label_enc\.weight|bert\.embeddings\.position_ids|bert\.pooler\..+")
+DINO_COPY = re.compile(r"(?:transformer\.decoder\.)?bbox_embed\.\d+\.(.+)")
+DINO_TENSORS = 990
+# The configuration of the one official Swin-T network.
+DINO_CONFIG = {
+    "architectures": ["GroundingDinoForObjectDetection"], "model_type": "grounding-dino", "dtype": "float32",
+    "backbone_config": {"model_type": "swin", "image_size": 224, "patch_size": 4, "num_channels": 3, "embed_dim": 96, "depths": [2, 2, 6, 2],
+                        "num_heads": [3, 6, 12, 24], "window_size": 7, "mlp_ratio": 4.0, "qkv_bias": True, "hidden_act": "gelu",
+                        "layer_norm_eps": 1e-5, "out_features": ["stage2", "stage3", "stage4"], "out_indices": [2, 3, 4]},
+    "text_config": {"model_type": "bert", "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+                    "intermediate_size": 3072, "hidden_act": "gelu", "max_position_embeddings": 512, "type_vocab_size": 2,
+                    "layer_norm_eps": 1e-12},
+    "d_model": 256, "num_queries": 900, "encoder_layers": 6, "encoder_ffn_dim": 2048, "encoder_attention_heads": 8, "encoder_n_points": 4,
+    "decoder_layers": 6, "decoder_ffn_dim": 2048, "decoder_attention_heads": 8, "decoder_n_points": 4, "num_feature_levels": 4,
+    "text_enhancer_dropout": 0.0, "fusion_dropout": 0.0, "fusion_droppath": 0.1, "activation_function": "relu", "max_text_len": 256,
+    "two_stage": True, "embedding_init_target": True, "query_dim": 4, "decoder_bbox_embed_share": True, "two_stage_bbox_embed_share": False,
+    "positional_embedding_temperature": 20, "position_embedding_type": "sine", "layer_norm_eps": 1e-5,
+}
+QKV = ["query", "key", "value"]
+
 
 class Refusal(Exception):
     """What is wrong with the input, and what to do."""
@@ -103,7 +187,8 @@ def renamed(state, names):
             raise Refusal(f"tensor `{name}` is none of the official network's", "variants (fine-tuned, distilled, HQ) have other layers and are not supported")
         (source, new), = matches
         used.add(source)
-        result[new] = value.contiguous()
+        parts = zip(QKV, value.chunk(3), strict=True) if "?" in new else [("", value)]
+        result |= {new.replace("?", letter): part.clone() for letter, part in parts}
     if missing := [source for source in names if source not in used]:
         raise Refusal(f"no tensor is named like `{missing[0]}`", "the checkpoint is incomplete; download it again")
     return result
@@ -144,6 +229,26 @@ def sam_config(tensors, decoder_heads):
             "vision_config": vision, "prompt_encoder_config": prompt, "mask_decoder_config": decoder}
 
 
+def dino_tensors(state):
+    """Published tensors of the official GroundingDINO: one copy of the head that all decoder layers share, nothing that is not read."""
+    kept = {}
+    for name, value in state.items():
+        if found := DINO_COPY.fullmatch(name):
+            first = f"bbox_embed.0.{found[1]}"
+            if first not in state or not torch.equal(value, state[first]):
+                raise Refusal(f"`{name}` differs from `{first}`", "decoder layers with heads of their own are not supported")
+            if name != first:
+                continue
+        if not DINO_UNUSED.fullmatch(name):
+            kept[name] = value
+    tensors = renamed(kept, DINO_NAMES)
+    width = tensors[f"{SWIN_PUBLISHED}.embeddings.norm.weight"].numel()
+    if len(tensors) != DINO_TENSORS or width != DINO_CONFIG["backbone_config"]["embed_dim"]:
+        raise Refusal(f"{len(tensors)} tensors and width {width}, but the Swin-T network has {DINO_TENSORS} and 96",
+                      "`groundingdino_swint_ogc.pth` is the supported checkpoint")
+    return tensors
+
+
 def count(names, pattern):
     """How many numbers stand at the group of a pattern."""
     return len({found[1] for name in names if (found := re.match(pattern, name))})
@@ -154,8 +259,10 @@ def convert_state(state, decoder_heads=SAM_DECODER_HEADS):
     if any(name.startswith("image_encoder.") for name in state):
         tensors = renamed(state, SAM_NAMES)
         return tensors, sam_config(tensors, decoder_heads)
+    if "transformer.level_embed" in state:
+        return dino_tensors(state), DINO_CONFIG
     first = ", ".join(f"`{name}`" for name in list(state)[:3]) or "none"
-    raise Refusal(f"the checkpoint is not one of Segment Anything; its first tensors: {first}", "give one of the official checkpoints that `--help` lists")
+    raise Refusal(f"the checkpoint is neither Segment Anything nor GroundingDINO; its first tensors: {first}", "give one of the official checkpoints that `--help` lists")
 
 
 def write(folder, tensors, config):
