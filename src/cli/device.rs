@@ -5,7 +5,7 @@ use zsas::kernels::Tier;
 use zsas::shader::Library;
 use zsas::{Device, DeviceOptions, DeviceWish, Precision, Result};
 
-use crate::cli::talk;
+use crate::cli::{env, talk, usage};
 
 /// The options of every verb that runs something on a device.
 #[derive(Args, Clone, Debug)]
@@ -76,7 +76,13 @@ impl TierWish {
 impl DeviceArgs {
     /// Opens the device; one line warns of a software adapter unless `is_quiet`.
     pub fn open(&self, is_quiet: bool) -> Result<Device> {
-        let options = DeviceOptions { wish: self.device.clone(), tier: self.kernels.map(TierWish::tier), library: library() };
+        let options = DeviceOptions {
+            wish: self.device.clone(),
+            tier: self.kernels.map(TierWish::tier),
+            library: library(),
+            memory: memory()?,
+            pace: None,
+        };
         let device = Device::open(&options)?;
         log::info!("device: {}", device.name());
         if let Some(adapter) = device.adapter().filter(|adapter| adapter.is_software() && !is_quiet) {
@@ -90,9 +96,20 @@ impl DeviceArgs {
     }
 }
 
+/// The bytes that `$ZSAS_GPU_MEMORY` allows, if it does.
+fn memory() -> Result<Option<u64>> {
+    let Some(text) = std::env::var_os(env::GPU_MEMORY).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let text = text.to_string_lossy();
+    let megabytes: Option<u64> = text.trim().parse().ok();
+    let bytes = megabytes.and_then(|megabytes| megabytes.checked_mul(1_000_000));
+    bytes
+        .map(Some)
+        .ok_or_else(|| usage(format!("${} is `{text}`, it is a whole number of megabytes such as `4000`", env::GPU_MEMORY)))
+}
+
 /// The shader files: those of `$ZSAS_SHADERS` while they are being edited, else the embedded ones.
 pub fn library() -> Library {
-    match std::env::var_os(super::env::SHADERS) {
+    match std::env::var_os(env::SHADERS) {
         Some(folder) if !folder.is_empty() => Library::folder(folder),
         _ => Library::embedded(),
     }

@@ -12,6 +12,8 @@ pub const WEIGHTS: &str = "ZSAS_WEIGHTS";
 pub const CACHE: &str = "ZSAS_CACHE";
 /// Where shaders are read from while they are being edited.
 pub const SHADERS: &str = "ZSAS_SHADERS";
+/// How much memory of the device may be held.
+pub const GPU_MEMORY: &str = "ZSAS_GPU_MEMORY";
 /// When to lose the device on purpose.
 pub const LOSE_DEVICE_AT: &str = "ZSAS_LOSE_DEVICE_AT";
 
@@ -41,10 +43,15 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
     Variable { name, value: None, default, meaning }
 }
 
-const VARIABLES: [Variable; 9] = [
+const VARIABLES: [Variable; 10] = [
     variable(WEIGHTS, "the weights inside the binary", "a snapshot, or a folder of snapshots named by network (`clip`, `wide-resnet`)"),
     variable(CACHE, "the user's cache folder", "where embedded prompts are kept for later runs; empty: nowhere"),
     variable(SHADERS, "the shaders inside the binary", "a folder to read WGSL files from, for editing them without rebuilding"),
+    variable(
+        GPU_MEMORY,
+        "nine tenths of what the driver offers, where it tells",
+        "most megabytes to hold on the device, for who shares it",
+    ),
     variable(
         LOSE_DEVICE_AT,
         "never",

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Tier;
 use crate::run::gpu::Gpu;
+use crate::run::progress::{Observed, Observer};
+use crate::run::schedule::Pace;
 use crate::shader::Library;
 
 /// Which device a user wants.
@@ -50,6 +52,11 @@ pub struct DeviceOptions {
     pub tier: Option<Tier>,
     /// Shader files to use instead of the embedded ones.
     pub library: Library,
+    /// How much work goes out at once; without it what suits the adapter.
+    pub pace: Option<Pace>,
+    /// Most bytes to hold on the device, for who shares it; a program that needs more is refused before anything of it runs. Without it, nine
+    /// tenths of what the driver says there is, where it says so.
+    pub memory: Option<u64>,
 }
 
 /// What is known of an adapter.
@@ -98,6 +105,7 @@ impl fmt::Display for AdapterReport {
 #[derive(Clone)]
 pub struct Device {
     pub(super) backend: Backend,
+    pub(super) observed: Observed,
 }
 
 #[derive(Clone)]
@@ -121,13 +129,13 @@ impl Device {
         let found = Gpu::adapters();
         let reports: Vec<AdapterReport> = found.iter().map(|adapter| Gpu::report(adapter, None)).collect();
         let at = choose(&options.wish, &reports)?;
-        let gpu = Gpu::open(&found[at], options.tier, options.library.clone())?;
-        Ok(Device { backend: Backend::Gpu(Arc::new(gpu)) })
+        let gpu = Gpu::open(&found[at], options)?;
+        Ok(Device { backend: Backend::Gpu(Arc::new(gpu)), observed: Observed::default() })
     }
 
     /// The CPU twins: slow, deterministic, no GPU.
     pub fn reference() -> Device {
-        Device { backend: Backend::Reference }
+        Device { backend: Backend::Reference, observed: Observed::default() }
     }
 
     /// The adapter; `None` for the reference.
@@ -149,6 +157,11 @@ impl Device {
             Backend::Gpu(gpu) => gpu.allocated_bytes(),
             Backend::Reference => 0,
         }
+    }
+
+    /// Has the observer told how far each program on this device is, after each submission of its work; `None` ends that. Clones share it.
+    pub fn observe(&self, observer: Option<Observer>) {
+        self.observed.set(observer);
     }
 
     /// What ended this device, if anything did: it runs nothing any more and must be opened anew.

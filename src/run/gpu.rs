@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
+use crate::graph::{Plan, Source, ValueId};
 use crate::kernels::{Constants, Implementation, Kernel, Operand, Tier};
-use crate::run::AdapterReport;
+use crate::run::schedule::Pace;
+use crate::run::{AdapterReport, DeviceOptions};
 use crate::shader::{Access, Library, assemble, reflect};
 use crate::tensor::DType;
 use crate::weights::Weight;
@@ -19,10 +21,14 @@ pub(super) const UNIFORM_ALIGNMENT: usize = 256;
 const GPU_TIMEOUT: Duration = Duration::from_secs(60);
 const SOFTWARE_TIMEOUT: Duration = Duration::from_secs(3600);
 
+/// Percentage of the memory that the driver has to give, above which a buffer is refused: beyond it drivers swap, or take down the desktop.
+const MOST_OF_BUDGET: u8 = 90;
+
 /// An open adapter.
 pub(super) struct Gpu {
     pub(super) adapter: AdapterReport,
     pub(super) tier: Tier,
+    pub(super) pace: Pace,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) limits: wgpu::Limits,
@@ -30,7 +36,11 @@ pub(super) struct Gpu {
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     weights: Mutex<HashMap<(u64, DType), Arc<wgpu::Buffer>>>,
     nothing: wgpu::Buffer,
+    /// Of bind group 1: the number of a dispatch's first workgroup, at an offset of its own.
+    first_group_layout: wgpu::BindGroupLayout,
     allocated: Arc<AtomicU64>,
+    /// Most bytes to hold.
+    memory: u64,
     fault: Arc<Mutex<Option<Error>>>,
 }
 
@@ -67,7 +77,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Gpu {
     /// All adapters, in the driver's order.
     pub(super) fn adapters() -> Vec<wgpu::Adapter> {
-        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+        descriptor.memory_budget_thresholds.for_resource_creation = Some(MOST_OF_BUDGET);
+        let instance = wgpu::Instance::new(descriptor);
         pollster::block_on(instance.enumerate_adapters(wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY)))
     }
 
@@ -90,8 +102,8 @@ impl Gpu {
         }
     }
 
-    pub(super) fn open(adapter: &wgpu::Adapter, tier: Option<Tier>, library: Library) -> Result<Gpu> {
-        let report = Gpu::report(adapter, tier);
+    pub(super) fn open(adapter: &wgpu::Adapter, options: &DeviceOptions) -> Result<Gpu> {
+        let report = Gpu::report(adapter, options.tier);
         let limits = adapter.limits();
         check_limits(&report, &limits)?;
         let wanted = wgpu::Features::SHADER_F16 | timestamps();
@@ -121,13 +133,21 @@ impl Gpu {
             usage: wgpu::BufferUsages::STORAGE,
             mapped_at_creation: false,
         });
+        let first_group_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some("first_group"),
+            entries: &[layout_entry(0, wgpu::BufferBindingType::Uniform, true)],
+        });
+        let is_software = report.is_software();
         Ok(Gpu {
-            tier: tier.unwrap_or(own_tier(report.is_software())),
+            tier: options.tier.unwrap_or(own_tier(is_software)),
+            pace: options.pace.unwrap_or(if is_software { Pace::SOFTWARE } else { Pace::GPU }),
+            memory: options.memory.unwrap_or(u64::MAX),
+            first_group_layout,
             adapter: report,
             device,
             queue,
             limits,
-            library,
+            library: options.library.clone(),
             pipelines: Mutex::default(),
             weights: Mutex::default(),
             nothing,
@@ -206,6 +226,30 @@ impl Gpu {
         Ok(buffer)
     }
 
+    /// Refuses a plan that needs more memory than may be held, before anything of it is allocated, naming its largest tensor.
+    pub(super) fn check_memory(&self, plan: &Plan) -> Result<()> {
+        let held = self.allocated_bytes();
+        let missing: usize = {
+            let uploaded = lock(&self.weights);
+            let is_missing = |id: &&ValueId| match &plan.values[**id].source {
+                Source::Weight(weight) => !uploaded.contains_key(&(weight.id(), plan.values[**id].dtype)),
+                _ => false,
+            };
+            plan.weights.iter().filter(is_missing).map(|&id| plan.values[id].bytes()).sum()
+        };
+        let outputs: usize = plan.outputs.iter().map(|&(id, _)| plan.values[id].bytes()).sum();
+        let inputs: usize = plan.inputs.iter().map(|(_, shape)| shape.len() * DType::F32.size()).sum();
+        let needed = (missing + plan.slot_bytes() + inputs + outputs) as u64;
+        log::debug!("memory: {held} bytes are held, {missing} of weights are to come, {} of intermediates", plan.slot_bytes());
+        if held.saturating_add(needed) <= self.memory {
+            return Ok(());
+        }
+        let largest = plan.nodes.iter().max_by_key(|node| plan.values[node.output].bytes());
+        let largest = largest.map_or_else(String::new, |node| format!("; the largest of its tensors is that of {node}"));
+        let message = format!("{needed} bytes are needed beside the {held} that are held, more than the {} allowed{largest}", self.memory);
+        Err(Error::new(Code::GpuMemory, message))
+    }
+
     /// Refuses a binding larger than the adapter allows, naming the tensor and the limit.
     pub(super) fn check_binding(&self, label: &str, bytes: u64) -> Result<()> {
         let limit = self.limits.max_storage_buffer_binding_size;
@@ -246,7 +290,7 @@ impl Gpu {
                 .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(implementation.file), entries: &entries });
             let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(implementation.file),
-                bind_group_layouts: &[Some(&layout)],
+                bind_group_layouts: &[Some(&layout), Some(&self.first_group_layout)],
                 immediate_size: 0,
             });
             let source =
@@ -289,10 +333,27 @@ impl Gpu {
             .create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &pipeline.layout, entries: &entries })
     }
 
-    /// Waits for everything submitted so far, at most as long as a healthy adapter needs.
-    pub(super) fn wait(&self) -> Result<()> {
+    /// The bind group of first workgroups: the number at position `i` is met at offset `i ·` [`UNIFORM_ALIGNMENT`]. Its buffer is returned too.
+    pub(super) fn first_groups(&self, numbers: impl ExactSizeIterator<Item = u32>) -> Result<(Counted, wgpu::BindGroup)> {
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.buffer("first workgroups", numbers.len().max(1) * UNIFORM_ALIGNMENT, usage)?;
+        let bytes: Vec<u8> = numbers.flat_map(|number| aligned(&number.to_le_bytes())).collect();
+        self.queue.write_buffer(&buffer.buffer, 0, &bytes);
+        let one = wgpu::BufferBinding { buffer: &buffer.buffer, offset: 0, size: wgpu::BufferSize::new(UNIFORM_ALIGNMENT as u64) };
+        let group = self.guarded("first workgroups", || {
+            self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("first_group"),
+                layout: &self.first_group_layout,
+                entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(one) }],
+            })
+        })?;
+        Ok((buffer, group))
+    }
+
+    /// Waits for a submission, or for all so far, at most as long as a healthy adapter needs.
+    pub(super) fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let timeout = if self.adapter.is_software() { SOFTWARE_TIMEOUT } else { GPU_TIMEOUT };
-        let waited = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(timeout) });
+        let waited = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: Some(timeout) });
         if let Err(error) = waited {
             let fault = match error {
                 wgpu::PollError::Timeout => {
@@ -333,7 +394,7 @@ impl Gpu {
         let (send, receive) = mpsc::channel();
         // Without a receiver nobody waits for the answer any more.
         slice.map_async(wgpu::MapMode::Read, move |result| drop(send.send(result)));
-        self.wait()?;
+        self.wait(None)?;
         // Another thread's wait may be the one that calls back, a moment after ours returned.
         if !matches!(receive.recv_timeout(GPU_TIMEOUT), Ok(Ok(()))) {
             self.check()?;
@@ -378,17 +439,20 @@ fn check_limits(report: &AdapterReport, limits: &wgpu::Limits) -> Result<()> {
 }
 
 fn layout_entries(operands: &[Operand]) -> Vec<wgpu::BindGroupLayoutEntry> {
-    let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-        count: None,
-    };
     let storage = operands.iter().zip(1..).map(|(operand, binding)| {
         let read_only = operand.access == Access::Read;
-        entry(binding, wgpu::BufferBindingType::Storage { read_only })
+        layout_entry(binding, wgpu::BufferBindingType::Storage { read_only }, false)
     });
-    [entry(0, wgpu::BufferBindingType::Uniform)].into_iter().chain(storage).collect()
+    [layout_entry(0, wgpu::BufferBindingType::Uniform, false)].into_iter().chain(storage).collect()
+}
+
+fn layout_entry(binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+        count: None,
+    }
 }
 
 fn translate(error: &wgpu::Error, what: &str) -> Error {
@@ -397,6 +461,13 @@ fn translate(error: &wgpu::Error, what: &str) -> Error {
             .hint("close other programs that use the GPU, or use a smaller image"),
         other => Error::new(Code::Gpu, format!("{what}: {other}")),
     }
+}
+
+/// Bytes up to the next offset at which a uniform may begin.
+fn aligned(bytes: &[u8]) -> Vec<u8> {
+    let mut block = bytes.to_vec();
+    block.resize(bytes.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
+    block
 }
 
 /// Size of the buffer for so many bytes: whole vec4, and never empty.

@@ -1,5 +1,6 @@
 //! A recording made ready for a device: compile once, run many times.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use crate::error::{Code, Error, Result};
@@ -8,13 +9,8 @@ use crate::run::device::{Backend, Device};
 use crate::run::gpu::{Counted, Gpu, UNIFORM_ALIGNMENT, decode, lock};
 use crate::run::profile::{Memory, Profile, Row};
 use crate::run::reference;
+use crate::run::schedule::{Dispatch, Schedule, Submission};
 use crate::tensor::{Array, DType};
-
-/// Work after which a submission is closed, so that none outlives a driver's watchdog: half a second at 400 GFLOP/s.
-const SUBMISSION_FLOPS: u64 = 200_000_000_000;
-
-/// Launches between two timestamps queries of one pass, within wgpu's 4,096 queries a set.
-const PROFILED_LAUNCHES: usize = 2048;
 
 /// A compiled recording with its buffers; runs allocate nothing on the device.
 pub struct Program {
@@ -28,20 +24,20 @@ struct Prepared {
     steps: Vec<Step>,
     /// Held during a run: its buffers serve one at a time.
     running: Mutex<()>,
-    /// Ranges of `steps`, one per submission.
-    submissions: Vec<std::ops::Range<usize>>,
+    schedule: Schedule,
+    /// Numbers of first workgroups, where the dispatches' offsets point.
+    first_groups: wgpu::BindGroup,
     inputs: Vec<Counted>,
     outputs: Vec<Output>,
     /// Kept for the bind groups.
     _slots: Vec<Counted>,
-    _params: Counted,
+    _uniforms: [Counted; 2],
 }
 
+/// A launch.
 struct Step {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
-    x: u32,
-    y: u32,
     file: &'static str,
 }
 
@@ -55,7 +51,8 @@ struct Output {
 impl Program {
     /// Plans buffers, builds missing pipelines, uploads weights that are not yet on the device, and writes all parameters and bind groups.
     ///
-    /// Errors: a tensor beyond the adapter's limits or memory, f16 where the adapter lacks it, unreadable or non-finite weights.
+    /// Errors, before anything is uploaded: a tensor beyond the adapter's limits, more memory than there may be, f16 where the adapter lacks
+    /// it; then: memory that the driver refuses, unreadable or non-finite weights.
     /// Panics when an output belongs to another graph or is an input or a weight.
     #[track_caller]
     pub fn compile(device: &Device, graph: &Graph, outputs: &[Tensor<'_>]) -> Result<Program> {
@@ -75,7 +72,8 @@ impl Program {
         &self.plan
     }
 
-    /// Runs with the inputs in the order they were recorded; returns the outputs in the order they were asked for.
+    /// Runs with the inputs in the order they were recorded; returns the outputs in the order they were asked for. Whoever observes the
+    /// device is told how far it is.
     ///
     /// Errors: a lost or hanging device. Panics when the inputs are not those of the recording.
     #[track_caller]
@@ -85,13 +83,22 @@ impl Program {
             (Backend::Gpu(gpu), Some(prepared)) => {
                 let _running = lock(&prepared.running);
                 prepared.upload(gpu, inputs)?;
-                for range in &prepared.submissions {
-                    prepared.submit(gpu, range.clone(), range.end == prepared.steps.len());
+                // All go out before the first is waited for, so that the device never waits.
+                let submitted: Vec<_> = prepared.schedule.submissions.iter().map(|one| (one, prepared.submit(gpu, one))).collect();
+                for (submission, index) in submitted {
+                    gpu.wait(Some(index))?;
+                    self.tell(prepared, submission);
                 }
                 prepared.download(gpu, &self.plan)
             }
-            _ => reference::run(&self.plan, inputs),
+            _ => reference::run(&self.plan, inputs, &self.device.observed),
         }
+    }
+
+    fn tell(&self, prepared: &Prepared, submission: &Submission) {
+        let steps = prepared.schedule.dispatches[submission.dispatches.clone()].iter().map(|dispatch| dispatch.step);
+        let weight = steps.rev().find_map(|step| self.plan.nodes[step].weight.as_deref());
+        self.device.observed.tell(submission.done, prepared.schedule.cost(), weight.unwrap_or_default());
     }
 
     /// Runs once with a timestamp between launches and reports each of them. The device time of launches must not be summed to compare
@@ -104,7 +111,7 @@ impl Program {
         };
         let _running = lock(&prepared.running);
         prepared.upload(gpu, inputs)?;
-        let nanoseconds = prepared.timed(gpu)?;
+        let nanoseconds = prepared.timed(gpu, |submission| self.tell(prepared, submission))?;
         let rows = self.plan.nodes.iter().zip(&prepared.steps).zip(nanoseconds);
         let rows = rows.map(|((node, step), nanoseconds)| Row::new(node, step.file, nanoseconds)).collect();
         let memory = Memory { held: self.device.allocated_bytes(), live: self.plan.needed_bytes() as u64 };
@@ -132,6 +139,7 @@ impl Prepared {
                 gpu.check_binding(&node.to_string(), plan.values[id].bytes() as u64)?;
             }
         }
+        gpu.check_memory(plan)?;
         let storage = wgpu::BufferUsages::STORAGE;
         let mut inputs = Vec::new();
         for (name, shape) in &plan.inputs {
@@ -184,14 +192,15 @@ impl Prepared {
                 size: wgpu::BufferSize::new(UNIFORM_ALIGNMENT as u64),
             };
             let bind_group = gpu.guarded(&node.to_string(), || gpu.bind(&pipeline, uniform, &operands))?;
-            steps.push(Step {
-                pipeline: pipeline.pipeline.clone(),
-                bind_group,
-                x: implementation.launch.x,
-                y: implementation.launch.y,
-                file: implementation.file,
-            });
+            steps.push(Step { pipeline: pipeline.pipeline.clone(), bind_group, file: implementation.file });
         }
+        let launches = plan
+            .nodes
+            .iter()
+            .zip(&chosen)
+            .map(|(node, implementation)| (implementation.launch, node.kernel.work()));
+        let schedule = Schedule::new(launches, gpu.pace);
+        let (starts, first_groups) = gpu.first_groups(schedule.dispatches.iter().map(|dispatch| dispatch.first_group))?;
 
         let mut outputs = Vec::new();
         for &(id, shape) in &plan.outputs {
@@ -200,8 +209,16 @@ impl Prepared {
             let readback = gpu.buffer(&format!("result {shape}"), value.bytes(), usage)?;
             outputs.push(Output { from: buffer_of(id).clone(), readback, bytes: value.bytes(), dtype: value.dtype });
         }
-        let submissions = split(plan);
-        Ok(Prepared { steps, running: Mutex::default(), submissions, inputs, outputs, _slots: slots, _params: params })
+        Ok(Prepared {
+            steps,
+            running: Mutex::default(),
+            schedule,
+            first_groups,
+            inputs,
+            outputs,
+            _slots: slots,
+            _uniforms: [params, starts],
+        })
     }
 
     fn upload(&self, gpu: &Gpu, inputs: &[&Array]) -> Result<()> {
@@ -212,27 +229,36 @@ impl Prepared {
         Ok(())
     }
 
-    fn submit(&self, gpu: &Gpu, range: std::ops::Range<usize>, last: bool) {
+    /// Sends dispatches off; the last ones with the copies of the outputs.
+    fn submit(&self, gpu: &Gpu, submission: &Submission) -> wgpu::SubmissionIndex {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             let mut bound: Option<&wgpu::ComputePipeline> = None;
-            for step in &self.steps[range] {
-                if bound != Some(&step.pipeline) {
-                    pass.set_pipeline(&step.pipeline);
-                    bound = Some(&step.pipeline);
+            for at in submission.dispatches.clone() {
+                let pipeline = &self.steps[self.schedule.dispatches[at].step].pipeline;
+                if bound != Some(pipeline) {
+                    pass.set_pipeline(pipeline);
+                    bound = Some(pipeline);
                 }
-                pass.set_bind_group(0, &step.bind_group, &[]);
-                pass.dispatch_workgroups(step.x, step.y, 1);
+                self.dispatch(&mut pass, at);
             }
         }
-        if last {
+        if submission.dispatches.end == self.schedule.dispatches.len() {
             for output in &self.outputs {
                 let bytes = output.readback.buffer.size();
                 encoder.copy_buffer_to_buffer(&output.from, 0, &output.readback.buffer, 0, bytes);
             }
         }
-        gpu.queue.submit([encoder.finish()]);
+        gpu.queue.submit([encoder.finish()])
+    }
+
+    /// Records a dispatch whose pipeline is set.
+    fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, at: usize) {
+        let Dispatch { step, groups, .. } = self.schedule.dispatches[at];
+        pass.set_bind_group(0, &self.steps[step].bind_group, &[]);
+        pass.set_bind_group(1, &self.first_groups, &[(at * UNIFORM_ALIGNMENT) as u32]);
+        pass.dispatch_workgroups(groups.x, groups.y, 1);
     }
 
     fn download(&self, gpu: &Gpu, plan: &Plan) -> Result<Vec<Array>> {
@@ -245,32 +271,43 @@ impl Prepared {
     }
 
     /// Device time of each step in nanoseconds; wall time of a submission each where the adapter has no timestamps.
-    fn timed(&self, gpu: &Gpu) -> Result<Vec<f64>> {
-        let mut nanoseconds = Vec::new();
-        if !gpu.adapter.timestamps {
-            for at in 0..self.steps.len() {
-                gpu.wait()?;
-                let start = std::time::Instant::now();
-                self.submit(gpu, at..at + 1, false);
-                gpu.wait()?;
-                nanoseconds.push(start.elapsed().as_nanos() as f64);
+    fn timed(&self, gpu: &Gpu, tell: impl Fn(&Submission)) -> Result<Vec<f64>> {
+        let mut nanoseconds = vec![0.0; self.steps.len()];
+        for submission in &self.schedule.submissions {
+            let own = submission.dispatches.clone();
+            let times = if gpu.adapter.timestamps { self.ticks(gpu, own.clone())? } else { self.wall_times(gpu, own.clone())? };
+            for (at, time) in own.zip(times) {
+                nanoseconds[self.schedule.dispatches[at].step] += time;
             }
-            return Ok(nanoseconds);
-        }
-        for from in (0..self.steps.len()).step_by(PROFILED_LAUNCHES) {
-            let steps = &self.steps[from..(from + PROFILED_LAUNCHES).min(self.steps.len())];
-            let ticks = gpu.ticks(steps.len() + 1, |pass, queries| {
-                pass.write_timestamp(queries, 0);
-                for (step, query) in steps.iter().zip(1..) {
-                    pass.set_pipeline(&step.pipeline);
-                    pass.set_bind_group(0, &step.bind_group, &[]);
-                    pass.dispatch_workgroups(step.x, step.y, 1);
-                    pass.write_timestamp(queries, query);
-                }
-            })?;
-            nanoseconds.extend(ticks.windows(2).map(|pair| pair[1] - pair[0]));
+            tell(submission);
         }
         Ok(nanoseconds)
+    }
+
+    /// Device times of some dispatches, by the timestamps around each.
+    fn ticks(&self, gpu: &Gpu, dispatches: Range<usize>) -> Result<Vec<f64>> {
+        let ticks = gpu.ticks(dispatches.len() + 1, |pass, queries| {
+            pass.write_timestamp(queries, 0);
+            for (at, query) in dispatches.zip(1..) {
+                pass.set_pipeline(&self.steps[self.schedule.dispatches[at].step].pipeline);
+                self.dispatch(pass, at);
+                pass.write_timestamp(queries, query);
+            }
+        })?;
+        Ok(ticks.windows(2).map(|pair| pair[1] - pair[0]).collect())
+    }
+
+    /// Wall times of some dispatches, each sent off alone.
+    fn wall_times(&self, gpu: &Gpu, dispatches: Range<usize>) -> Result<Vec<f64>> {
+        gpu.wait(None)?;
+        dispatches
+            .map(|at| {
+                let start = std::time::Instant::now();
+                self.submit(gpu, &Submission { dispatches: at..at + 1, done: 0 });
+                gpu.wait(None)?;
+                Ok(start.elapsed().as_nanos() as f64)
+            })
+            .collect()
     }
 }
 
@@ -291,20 +328,4 @@ fn build_pipelines(gpu: &Gpu, plan: &Plan, chosen: &[&crate::kernels::Implementa
             .into_iter()
             .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
-}
-
-/// Cuts the launches into submissions of at most [`SUBMISSION_FLOPS`], or one launch.
-fn split(plan: &Plan) -> Vec<std::ops::Range<usize>> {
-    let mut ranges = Vec::new();
-    let (mut from, mut flops) = (0, 0);
-    for (at, node) in plan.nodes.iter().enumerate() {
-        let cost = node.kernel.work().flops;
-        if at > from && flops + cost > SUBMISSION_FLOPS {
-            ranges.push(from..at);
-            (from, flops) = (at, 0);
-        }
-        flops += cost;
-    }
-    ranges.push(from..plan.nodes.len());
-    ranges
 }

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::graph::{Node, Plan, Source};
 use crate::kernels::Io;
+use crate::run::progress::Observed;
 use crate::tensor::{Array, DType};
 
 /// Values of a launch in f64, and how far correct device arithmetic may be from each.
@@ -30,11 +31,18 @@ pub(super) fn check_weights(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn run(plan: &Plan, inputs: &[&Array]) -> Result<Vec<Array>> {
+/// Runs all launches; whoever observes is told after each.
+pub(super) fn run(plan: &Plan, inputs: &[&Array], observed: &Observed) -> Result<Vec<Array>> {
     let mut host = Host::new(plan, inputs)?;
+    let cost: u64 = plan.nodes.iter().map(|node| node.kernel.work().flops).sum();
+    let mut done = 0;
     for (at, node) in plan.nodes.iter().enumerate() {
         let twin = twin(&*node.kernel, &host.operands(node));
         host.keep(node, &twin.values, at);
+        done += node.kernel.work().flops;
+        if let Some(weight) = &node.weight {
+            observed.tell(done, cost, weight);
+        }
     }
     Ok(plan.outputs.iter().map(|&(id, shape)| Array::new(shape, host.values[id].clone())).collect())
 }

@@ -114,6 +114,7 @@ fn output_dtype(kernel: &dyn Kernel, elem: DType) -> DType {
 struct Ready {
     pipeline: std::sync::Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
+    first_group: wgpu::BindGroup,
     launch: crate::kernels::Launch,
     output: Counted,
     readback: Counted,
@@ -162,13 +163,15 @@ impl Ready {
             .collect();
         bindings.push(Some(wgpu::BufferBinding { buffer: &output.buffer, offset: GUARD as u64, size: None }));
         let bind_group = gpu.guarded(kernel.name(), || gpu.bind(&pipeline, params.buffer.as_entire_buffer_binding(), &bindings))?;
+        let (start, first_group) = gpu.first_groups([0].into_iter())?;
         let mut buffers: Vec<Counted> = buffers.into_iter().flatten().collect();
-        buffers.push(params);
+        buffers.extend([params, start]);
         // All ones is a NaN in both storages.
         let poison = vec![0xff; full];
         Ok(Ready {
             pipeline,
             bind_group,
+            first_group,
             launch: implementation.launch,
             output,
             readback,
@@ -182,6 +185,7 @@ impl Ready {
     fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.set_bind_group(1, &self.first_group, &[0]);
         pass.dispatch_workgroups(self.launch.x, self.launch.y, 1);
     }
 
@@ -212,7 +216,7 @@ impl Ready {
         self.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
         let start = std::time::Instant::now();
         gpu.queue.submit([encoder.finish()]);
-        gpu.wait()?;
+        gpu.wait(None)?;
         Ok(start.elapsed().as_nanos() as f64)
     }
 }

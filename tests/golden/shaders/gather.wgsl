@@ -1,10 +1,13 @@
 alias Elem = f32;
 const VEC: u32 = 1u;
-//! index: unfolds launches that were folded into a second axis.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+
+/// Number of the first workgroup of this dispatch.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 /// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return group.y * groups.x + group.x;
+    return first_group + group.y * groups.x + group.x;
 }
 //! gather: y[r, ·] = x[rows[r], ·], zeros where rows[r] is past the last
 //!

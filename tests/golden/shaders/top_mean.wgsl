@@ -61,11 +61,14 @@ fn key_of(x: f32) -> u32 {
 fn value_of(key: u32) -> f32 {
     return bitcast<f32>(select(~key, key & ~SIGN_BIT, key >= SIGN_BIT));
 }
-//! index: unfolds launches that were folded into a second axis.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+
+/// Number of the first workgroup of this dispatch.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 /// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return group.y * groups.x + group.x;
+    return first_group + group.y * groups.x + group.x;
 }
 //! reduce: one value from all lanes of a workgroup, handed to each of them.
 //!

@@ -1,0 +1,98 @@
+//! Work that takes long: cut into parts, told while it runs, refused where memory does not suffice. On a tiny Segment Anything, whose
+//! recording has most kernels.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use common::{golden_array, golden_file};
+use zsas::kernels::Tier;
+use zsas::models::Sam;
+use zsas::run::{Pace, Progress};
+use zsas::{Array, Code, Device, DeviceOptions, Error, Graph, Precision, Program};
+
+fn sam() -> Sam {
+    Sam::load(&golden_file("sam/tiny")).unwrap()
+}
+
+fn pixels() -> Array {
+    golden_array("sam/forward.safetensors", "pixel_values")
+}
+
+fn encoder(device: &Device, sam: &Sam) -> Result<Program, Error> {
+    let graph = Graph::new(Precision::F32);
+    let embedding = sam.image_encoder.forward(graph.input("pixels", pixels().shape()));
+    Program::compile(device, &graph, &[embedding])
+}
+
+fn encode(device: &Device) -> Array {
+    encoder(device, &sam()).unwrap().run(&[&pixels()]).unwrap().remove(0)
+}
+
+fn open(pace: Option<Pace>, tier: Tier) -> Device {
+    Device::open(&DeviceOptions { pace, tier: Some(tier), ..DeviceOptions::default() }).unwrap()
+}
+
+/// The shares and weights a device tells while it encodes.
+fn told(device: &Device) -> Vec<(f64, String)> {
+    let told: Arc<Mutex<Vec<(f64, String)>>> = Arc::default();
+    let keep = Arc::clone(&told);
+    device.observe(Some(Arc::new(move |progress: Progress<'_>| keep.lock().unwrap().push((progress.share, progress.at.to_owned())))));
+    encode(device);
+    device.observe(None);
+    let found = told.lock().unwrap().clone();
+    encode(device);
+    assert_eq!(*told.lock().unwrap(), found, "nobody is told any more");
+    found
+}
+
+/// A dispatch for each workgroup or two, one or few of them in a submission: to the bit what a few long ones give.
+#[test]
+fn parts_give_what_the_whole_gives() {
+    let Some(_) = common::adapter("parts_give_what_the_whole_gives") else { return };
+    for tier in Tier::ALL {
+        let whole = open(None, tier);
+        let parts = open(Some(Pace { dispatch: 2_000, submission: 20_000 }), tier);
+        assert_eq!(encode(&whole), encode(&parts), "{tier:?}");
+        let (of_whole, of_parts) = (told(&whole).len(), told(&parts).len());
+        assert!(of_whole == 1 && of_parts > 100, "{tier:?}: {of_whole} and {of_parts} submissions");
+    }
+}
+
+#[test]
+fn whoever_waits_is_told_which_block_was_reached() {
+    let Some(_) = common::adapter("whoever_waits_is_told_which_block_was_reached") else { return };
+    let few = open(Some(Pace { dispatch: u64::MAX, submission: 200_000 }), Tier::Cpu);
+    for (what, device) in [("an adapter", few), ("the reference", Device::reference())] {
+        let told = told(&device);
+        assert!(told.is_sorted_by(|a, b| a.0 <= b.0) && told.last().unwrap().0 == 1.0, "{what}: {told:?}");
+        for block in 0..4 {
+            let name = format!("vision_encoder.layers.{block}.");
+            assert!(told.iter().any(|(_, at)| at.starts_with(&name)), "{what}: {name} in {told:?}");
+        }
+    }
+}
+
+#[test]
+fn memory_is_counted_before_anything_is_allocated() {
+    let Some(_) = common::adapter("memory_is_counted_before_anything_is_allocated") else { return };
+    let sam = sam();
+    let free = Device::open(&DeviceOptions::default()).unwrap();
+    let program = encoder(&free, &sam).unwrap();
+    // Beside the tensors there are parameters, 256 bytes for each launch and each dispatch.
+    let parameters = 2 * 256 * program.plan().nodes.len() as u64;
+    let held = free.allocated_bytes();
+
+    let allowing = |memory| Device::open(&DeviceOptions { memory: Some(memory), ..DeviceOptions::default() }).unwrap();
+    assert!(encoder(&allowing(held), &sam).is_ok());
+    let tight = allowing(held - parameters - 64 * 1024);
+    let error = encoder(&tight, &sam).err().expect("refused");
+    assert_eq!((error.code(), tight.allocated_bytes()), (Code::GpuMemory, 0), "{error}");
+    assert!(error.message().contains("the largest of its tensors is that of") && error.message().contains("image_encoder.rs"), "{error}");
+    // Weights that are already there count once.
+    let twice = allowing(held);
+    let first = encoder(&twice, &sam).unwrap();
+    assert_eq!(encoder(&twice, &sam).err().map(|error| error.code()), Some(Code::GpuMemory));
+    drop(first);
+    assert!(encoder(&twice, &sam).is_ok());
+}
