@@ -20,6 +20,28 @@ impl Mask {
         Mask { width, height, data: map.data().iter().map(|&score| score >= threshold).collect() }
     }
 
+    /// Marks the pixels of a map `[h, w]` above 0; a NaN is not.
+    #[track_caller]
+    pub fn of_positive(map: &Array) -> Mask {
+        let [height, width] = map.shape().axes();
+        Mask { width, height, data: map.data().iter().map(|&logit| logit > 0.0).collect() }
+    }
+
+    /// Number of marked pixels.
+    pub fn area(&self) -> usize {
+        self.data.iter().filter(|&&is_marked| is_marked).count()
+    }
+
+    /// Left, top, width and height of what is marked; `None` where nothing is.
+    pub fn bbox(&self) -> Option<[usize; 4]> {
+        let marked = || (0..self.data.len()).filter(|&at| self.data[at]);
+        let (top, bottom) = (marked().next()? / self.width, marked().next_back()? / self.width);
+        let (left, right) = marked()
+            .map(|at| at % self.width)
+            .fold((usize::MAX, 0), |(left, right), x| (left.min(x), right.max(x)));
+        Some([left, top, right - left + 1, bottom - top + 1])
+    }
+
     /// Pixels of a row.
     pub fn width(&self) -> usize {
         self.width
@@ -116,6 +138,15 @@ mod tests {
                 Region { bbox: [0, 0, 2, 2], area: 2, score: 0.7, centroid: [0.5, 0.5] },
             ]
         );
+    }
+
+    #[test]
+    fn a_mask_knows_its_extent() {
+        let mask = |data: &[f32]| Mask::of_positive(&Array::new([3, 4], data.to_vec()));
+        let marked = mask(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1, f32::NAN, 0.0, 9.0, -1.0, 0.0]);
+        assert_eq!((marked.area(), marked.bbox()), (2, Some([1, 1, 2, 2])));
+        assert_eq!((mask(&[0.0; 12]).area(), mask(&[0.0; 12]).bbox()), (0, None));
+        assert_eq!(mask(&[1.0; 12]).bbox(), Some([0, 0, 4, 3]));
     }
 
     #[test]

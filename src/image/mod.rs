@@ -3,17 +3,21 @@
 //! Published results depend on the libraries that prepared the photos, so every resampler here names the one it
 //! reproduces (Pillow, OpenCV, PyTorch, SciPy) and is tested against it.
 
+mod boxes;
 mod colormap;
 mod filter;
 mod mask;
+mod paint;
 mod preprocess;
 mod resample;
 mod rgb;
 mod write;
 
+pub use boxes::BoundingBox;
 pub use colormap::{colorize, overlay};
 pub use filter::gaussian_blur;
 pub use mask::{Mask, Region, regions};
+pub use paint::{distinct_color, paint_box, paint_mask};
 pub use preprocess::{Channels, Fit, Geometry, Normalization, Preprocess, Resampler};
 pub use resample::{Filter, resize_bilinear_map, resize_opencv, resize_opencv_map, resize_opencv_nearest_map, resize_pillow};
 pub use rgb::{Limits, Rgb};

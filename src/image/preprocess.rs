@@ -1,5 +1,6 @@
 //! From a photo to a network's input, and from the network's map back to the photo.
 
+use crate::image::boxes::BoundingBox;
 use crate::image::resample::{Filter, interpolate_at, resize_opencv, resize_pillow, torch_pairs};
 use crate::image::rgb::{CHANNELS, Rgb};
 use crate::tensor::Array;
@@ -162,6 +163,17 @@ impl Geometry {
         (self.frame.0.min(self.resized.0 - self.offset.0), self.frame.1.min(self.resized.1 - self.offset.1))
     }
 
+    /// The corners of a box on the photo as x0, y0, x1, y1 in pixels of the frame, which they may leave.
+    ///
+    /// Follows SAM's `ResizeLongestSide.apply_boxes_torch`: sides' ratios in f64, rounded to f32, then products in f32.
+    pub fn to_frame(&self, bounds: BoundingBox) -> [f32; 4] {
+        let along = |value: f32, from: usize, to: usize, offset: usize| value * (to as f64 / from as f64) as f32 - offset as f32;
+        let x = |value| along(value, self.original.1, self.resized.1, self.offset.1);
+        let y = |value| along(value, self.original.0, self.resized.0, self.offset.0);
+        let [x0, y0, x1, y1] = bounds.corners();
+        [x(x0), y(y0), x(x1), y(y1)]
+    }
+
     /// Puts a map of the frame `[h, w]` back onto the photo `[H, W]`.
     ///
     /// Bilinear as in PyTorch (`align_corners=False`), padding left out; photo pixels whose centre lies outside the
@@ -278,6 +290,14 @@ mod tests {
         assert_eq!(input.data(), [4.0, 7.0, 0.0, 0.0, 5.0, 8.0, 0.0, 0.0, 6.0, 9.0, 0.0, 0.0]);
         let map = Array::new([2, 2], vec![1.0, 2.0, 70.0, 80.0]);
         assert_eq!(geometry.restore(&map, 0.0), Array::new([1, 2], vec![1.0, 2.0]));
+    }
+
+    #[test]
+    fn a_box_follows_its_photo_into_the_frame() {
+        let bounds = BoundingBox::new([1.0, 0.0, 6.0, 2.0]).unwrap();
+        // 2×6 stays as it is, and the central 2×2 begins at column 2; 10×40 shrinks to a quarter.
+        assert_eq!(ROWS_OF_TWO.geometry(2, 6).to_frame(bounds), [-1.0, 0.0, 4.0, 2.0]);
+        assert_eq!(Fit::LongestSide { size: 10 }.geometry(8, 40).to_frame(bounds), [0.25, 0.0, 1.5, 0.5]);
     }
 
     #[test]

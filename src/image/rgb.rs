@@ -104,6 +104,11 @@ impl Rgb {
         &self.data
     }
 
+    /// The bytes, to draw on.
+    pub(super) fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.data
+    }
+
     /// The part of `width` × `height` pixels from (left, top) on; panics where that is empty or leaves the photo.
     #[track_caller]
     pub fn crop(&self, left: usize, top: usize, width: usize, height: usize) -> Rgb {

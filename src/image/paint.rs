@@ -1,0 +1,67 @@
+//! Masks and boxes drawn on a photo, each in a colour of its own.
+
+use crate::image::boxes::BoundingBox;
+use crate::image::mask::Mask;
+use crate::image::rgb::{CHANNELS, Rgb};
+
+/// Pixels along the photo's longer side for each pixel of a line's width.
+const PIXELS_PER_WIDTH: usize = 500;
+
+/// A colour that differs from those before it, up to ten (Tableau's).
+pub fn distinct_color(at: usize) -> [u8; CHANNELS] {
+    colorous::TABLEAU10[at % colorous::TABLEAU10.len()].as_array()
+}
+
+/// Lays a colour over the marked pixels, in proportion to `opacity` (0..1). Panics when the sizes differ.
+#[track_caller]
+pub fn paint_mask(photo: &mut Rgb, mask: &Mask, color: [u8; CHANNELS], opacity: f32) {
+    let sizes = [(photo.width(), photo.height()), (mask.width(), mask.height())];
+    assert!(sizes[0] == sizes[1], "the mask is {}×{} but the photo {}×{}", sizes[1].0, sizes[1].1, sizes[0].0, sizes[0].1);
+    for (pixel, _) in photo.data_mut().chunks_exact_mut(CHANNELS).zip(mask.data()).filter(|(_, is_marked)| **is_marked) {
+        for (value, above) in pixel.iter_mut().zip(color) {
+            let below = f32::from(*value);
+            *value = (below + (f32::from(above) - below) * opacity.clamp(0.0, 1.0)).round() as u8;
+        }
+    }
+}
+
+/// Draws the edges of a box, as far as they lie on the photo, on the inside.
+pub fn paint_box(photo: &mut Rgb, bounds: BoundingBox, color: [u8; CHANNELS]) {
+    let (width, height) = (photo.width(), photo.height());
+    let line = width.max(height).div_ceil(PIXELS_PER_WIDTH) as f32;
+    let [x0, y0, x1, y1] = bounds.corners();
+    for (at, pixel) in photo.data_mut().chunks_exact_mut(CHANNELS).enumerate() {
+        let (x, y) = ((at % width) as f32 + 0.5, (at / width) as f32 + 0.5);
+        let inside = (x - x0).min(x1 - x).min(y - y0).min(y1 - y);
+        if (0.0..line).contains(&inside) {
+            pixel.copy_from_slice(&color);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Array;
+
+    #[test]
+    fn marked_pixels_take_half_of_the_colour_and_others_stay() {
+        let mut photo = Rgb::new(2, 1, vec![10, 20, 30, 10, 20, 30]);
+        paint_mask(&mut photo, &Mask::of_positive(&Array::new([1, 2], vec![-1.0, 1.0])), [110, 20, 0], 0.5);
+        assert_eq!(photo.data(), [10, 20, 30, 60, 20, 15]);
+    }
+
+    #[test]
+    fn edges_lie_inside_the_box_and_on_the_photo() {
+        let mut photo = Rgb::new(4, 3, vec![0; 36]);
+        paint_box(&mut photo, BoundingBox::new([1.0, 0.0, 9.0, 3.0]).unwrap(), [7; 3]);
+        let painted: Vec<u8> = photo.data().iter().step_by(3).copied().collect();
+        assert_eq!(painted, [0, 7, 7, 7, 0, 7, 0, 0, 0, 7, 7, 7]);
+    }
+
+    #[test]
+    fn ten_colours_differ() {
+        let colors: std::collections::HashSet<_> = (0..10).map(distinct_color).collect();
+        assert_eq!((colors.len(), distinct_color(13)), (10, distinct_color(3)));
+    }
+}
