@@ -9,6 +9,7 @@ mod patch_token;
 mod profile;
 pub mod prompts;
 mod saliency;
+mod segment;
 mod trans_mm;
 mod utad;
 pub mod winclip;
@@ -26,6 +27,7 @@ pub use maskclip::MaskClip;
 pub use patch_token::PatchToken;
 pub use profile::Profile;
 pub use saliency::Saliency;
+pub use segment::{Encoded, Prepared, Segment, Segmenter};
 pub use trans_mm::TransMm;
 pub use utad::Utad;
 

@@ -3,9 +3,9 @@
 pub mod clip;
 mod clipseg;
 pub mod embedded;
-mod sam;
+pub mod sam;
 mod wide_resnet;
 
 pub use clipseg::ClipSeg;
-pub use sam::{Masks, Sam};
+pub use sam::Sam;
 pub use wide_resnet::WideResNet;

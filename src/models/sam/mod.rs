@@ -20,7 +20,7 @@ use prompt_encoder::PromptEncoder;
 const CONFIG: &str = "config.json";
 
 /// Boxes decoded side by side: at 1024 pixels they keep 8 · 8 MiB of features at the masks' size, half of the smallest binding there is.
-const BATCH: usize = 8;
+pub const BATCH: usize = 8;
 
 /// The network; `facebook/sam-vit-base`, `-large` and `-huge` differ in sizes only.
 pub struct Sam {
@@ -93,11 +93,16 @@ impl Sam {
         };
         checkpoint.root().load(|weights| {
             let image_encoder = ImageEncoder::load(&weights.at("vision_encoder"), &config.vision_config)?;
-            let prompt_encoder = PromptEncoder::load(weights, image_encoder.channels())?;
+            let prompt_encoder = PromptEncoder::load(weights, image_encoder.channels(), image_encoder.grid())?;
             let decoder = &weights.at("mask_decoder");
             let mask_decoder = MaskDecoder::load(decoder, image_encoder.channels(), &config.mask_decoder_config)?;
             Ok(Sam { image_encoder, prompt_encoder, mask_decoder })
         })
+    }
+
+    /// Tokens by which the decoder knows a box: its own, and two corners.
+    pub fn tokens_of_box(&self) -> usize {
+        self.mask_decoder.tokens.shape().rows() + 2
     }
 
     /// Boxes as the decoder reads them: `[n, 4]`, x0, y0, x1, y1 in pixels of the network's square frame → `[n, tokens, channels]`.
@@ -108,7 +113,7 @@ impl Sam {
         let corners = self.prompt_encoder.corners(boxes, self.image_encoder.image_size())?; // [n, 2·channels]
         let (count, dim) = (boxes.shape().rows(), own.shape().cols());
         let data = corners.data().chunks(2 * dim).flat_map(|corners| [own.data(), corners].concat());
-        Ok(Array::new([count, own.shape().rows() + 2, dim], data.collect()))
+        Ok(Array::new([count, self.tokens_of_box(), dim], data.collect()))
     }
 
     /// The mask of each box: `embedding` `[1, grid, grid, channels]` of the encoder, `tokens` of [`Sam::embed_boxes`], any number of them.
@@ -116,7 +121,7 @@ impl Sam {
         let graph = embedding.graph();
         let [boxes, of_box, dim] = tokens.shape().axes();
         let grid = self.image_encoder.grid();
-        let positions = graph.weight(&self.prompt_encoder.image_positions(grid));
+        let positions = graph.weight(&self.prompt_encoder.image_positions);
         let image = embedding.reshape([grid * grid, dim]) + graph.weight(&self.prompt_encoder.no_mask_embed);
         let tokens = tokens.cast(graph.precision().storage()).reshape([boxes * of_box, dim]);
         let of_batch = |start: usize| {

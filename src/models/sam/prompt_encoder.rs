@@ -12,13 +12,15 @@ pub(super) struct PromptEncoder {
     positional_embedding: Weight,
     /// `[2, channels]`: what tells an upper left corner from a lower right one.
     corner_embed: Weight,
+    /// Positions of the middles of the patches `[grid², channels]`.
+    pub image_positions: Weight,
     /// `[channels]`, for each place of the image where no mask is given.
     pub no_mask_embed: Weight,
 }
 
 impl PromptEncoder {
     /// Reads what boxes need; embeddings of points and masks are passed over.
-    pub fn load(weights: &Scope, channels: usize) -> Result<PromptEncoder> {
+    pub fn load(weights: &Scope, channels: usize, grid: usize) -> Result<PromptEncoder> {
         let own = weights.at("prompt_encoder");
         // One tensor under two names, of which files hold either or both.
         let names = ["shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding"];
@@ -28,20 +30,12 @@ impl PromptEncoder {
             own.ignore(unused);
         }
         let corner = |at: usize| own.at("point_embed").at(at).weight("weight", [1, channels]);
+        let positional_embedding = weights.weight(name, [2, channels / 2])?;
         Ok(PromptEncoder {
-            positional_embedding: weights.weight(name, [2, channels / 2])?,
+            image_positions: positional_embedding.map([grid * grid, channels], move |turns| Ok(image_positions(&turns, grid))),
+            positional_embedding,
             corner_embed: Weight::stacked(&[corner(2)?, corner(3)?]),
             no_mask_embed: own.weight("no_mask_embed.weight", [1, channels])?.reshaped([channels]),
-        })
-    }
-
-    /// Positions of the middles of the patches `[grid², channels]`.
-    pub fn image_positions(&self, grid: usize) -> Weight {
-        let channels = 2 * self.positional_embedding.shape().cols();
-        let middle = move |at: usize| (at as f64 + 0.5) / grid as f64;
-        self.positional_embedding.map([grid * grid, channels], move |turns| {
-            let data = (0..grid * grid).flat_map(|at| fourier(&turns, [middle(at % grid), middle(at / grid)]));
-            Ok(Array::new([grid * grid, channels], data.collect()))
         })
     }
 
@@ -56,6 +50,13 @@ impl PromptEncoder {
         };
         Ok(Array::new([boxes.shape().rows(), corner_embed.shape().len()], boxes.data().chunks(4).flat_map(of_box).collect()))
     }
+}
+
+/// Positions of the middles of the patches: `turns` `[2, features]` → `[grid², 2·features]`.
+fn image_positions(turns: &Array, grid: usize) -> Array {
+    let middle = |at: usize| (at as f64 + 0.5) / grid as f64;
+    let data = (0..grid * grid).flat_map(|at| fourier(turns, [middle(at % grid), middle(at / grid)]));
+    Array::new([grid * grid, 2 * turns.shape().cols()], data.collect())
 }
 
 /// `sin φ` for all features, then `cos φ`, with φ = 2π (2·place − 1) · turns: a place in [0, 1]² and `turns` `[2, features]` → `2·features`.

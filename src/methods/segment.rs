@@ -1,0 +1,159 @@
+//! From boxes on a photo to masks (Segment Anything, Kirillov et al. 2023): the second step of SAA+, and a tool of its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Code, Result};
+use crate::graph::Graph;
+use crate::image::{BoundingBox, Channels, Filter, Fit, Geometry, Mask, Normalization, Preprocess, Resampler, Rgb, resize_bilinear_map};
+use crate::methods::finite;
+use crate::models::{Sam, sam};
+use crate::run::{Device, Program};
+use crate::tensor::{Array, DType, Precision};
+
+/// Segment Anything on a device: a photo is encoded once and then asked about as often as wanted.
+pub struct Segmenter {
+    device: Device,
+    network: Sam,
+    precision: Precision,
+    encoder: Program,
+    decoders: Mutex<Decoders>,
+}
+
+/// Programs by the number of boxes they decode, and how many that may be.
+struct Decoders {
+    programs: BTreeMap<usize, Arc<Program>>,
+    most: usize,
+}
+
+/// A photo in the network's frame.
+pub struct Prepared {
+    /// `[1, 3, side, side]`.
+    pixels: Array,
+    geometry: Geometry,
+}
+
+/// A photo as the network knows it.
+pub struct Encoded {
+    /// `[1, grid, grid, channels]`.
+    embedding: Array,
+    geometry: Geometry,
+}
+
+/// What the network makes of a box.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Logits at the decoder's own size `[side, side]`.
+    coarse: Array,
+    geometry: Geometry,
+    /// How much of the mask is right, as the network sees it: intersection over union, not held to 0…1.
+    pub iou: f32,
+}
+
+impl Segmenter {
+    /// Prepares the image encoder; decoders are prepared when the first boxes come.
+    ///
+    /// Errors: a device that cannot hold the weights.
+    pub fn new(device: &Device, network: Sam, precision: Precision) -> Result<Segmenter> {
+        let graph = Graph::new(precision);
+        let side = network.image_encoder.image_size();
+        let embedding = network.image_encoder.forward(graph.input("pixels", [1, 3, side, side]));
+        let encoder = Program::compile(device, &graph, &[embedding.cast(DType::F32)])?;
+        let decoders = Mutex::new(Decoders { programs: BTreeMap::new(), most: sam::BATCH });
+        Ok(Segmenter { device: device.clone(), network, precision, encoder, decoders })
+    }
+
+    /// Resizes and normalises a photo, its colours in this order, for [`Segmenter::encode`].
+    pub fn prepare(&self, photo: &Rgb, channels: Channels) -> Prepared {
+        let recipe = Preprocess {
+            fit: Fit::LongestSide { size: self.network.image_encoder.image_size() },
+            resampler: Resampler::Pillow(Filter::Bilinear),
+            channels,
+            normalization: Normalization::IMAGENET_BYTES,
+        };
+        let (pixels, geometry) = recipe.apply(photo);
+        Prepared { pixels, geometry }
+    }
+
+    /// Encodes a photo: the long part.
+    ///
+    /// Errors: a device fault, or numbers that are not finite.
+    pub fn encode(&self, photo: &Prepared) -> Result<Encoded> {
+        let embedding = finite(self.encoder.run(&[&photo.pixels])?.remove(0), "the image embedding of Segment Anything")?;
+        Ok(Encoded { embedding, geometry: photo.geometry })
+    }
+
+    /// The mask of each box, any number of them, in their order.
+    ///
+    /// Errors: a device fault, too little memory for a single box, or numbers that are not finite.
+    pub fn segment(&self, photo: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
+        let mut segments = Vec::with_capacity(boxes.len());
+        while segments.len() < boxes.len() {
+            let left = &boxes[segments.len()..];
+            let (decoder, count) = self.decoder(left.len())?;
+            segments.extend(self.decode(&decoder, photo, &left[..count])?);
+        }
+        Ok(segments)
+    }
+
+    fn decode(&self, decoder: &Program, photo: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
+        let corners = boxes.iter().flat_map(|&bounds| photo.geometry.to_frame(bounds)).collect();
+        let tokens = self.network.embed_boxes(&Array::new([boxes.len(), 4], corners))?;
+        let mut found = decoder.run(&[&photo.embedding, &tokens])?.into_iter();
+        let mut next = |what| finite(found.next().expect("a decoder has two outputs"), what);
+        let (logits, scores) = (next("the masks of Segment Anything")?, next("the scores of Segment Anything")?);
+        let [_, height, width] = logits.shape().axes();
+        let masks = logits.data().chunks_exact(height * width).zip(scores.data());
+        Ok(masks
+            .map(|(mask, &iou)| Segment { coarse: Array::new([height, width], mask.to_vec()), geometry: photo.geometry, iou })
+            .collect())
+    }
+
+    /// A program for up to this many boxes, and for how many; fewer where the memory does not suffice for a batch.
+    fn decoder(&self, wanted: usize) -> Result<(Arc<Program>, usize)> {
+        let mut decoders = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let count = wanted.min(decoders.most);
+            if let Some(program) = decoders.programs.get(&count) {
+                return Ok((Arc::clone(program), count));
+            }
+            match self.compile_decoder(count) {
+                Ok(program) => {
+                    let program = Arc::new(program);
+                    decoders.programs.insert(count, Arc::clone(&program));
+                    return Ok((program, count));
+                }
+                // Programs of other counts hold memory of their own.
+                Err(error) if error.code() == Code::GpuMemory && !decoders.programs.is_empty() => decoders.programs.clear(),
+                Err(error) if error.code() == Code::GpuMemory && count > 1 => {
+                    decoders.most = count / 2;
+                    log::warn!("{error}; boxes are decoded {} at a time", decoders.most);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn compile_decoder(&self, boxes: usize) -> Result<Program> {
+        let graph = Graph::new(self.precision);
+        let embedding = graph.input("embedding", self.encoder.plan().outputs[0].1);
+        let tokens = graph.input("tokens", [boxes, self.network.tokens_of_box(), embedding.shape().cols()]);
+        let masks = self.network.decode(embedding.cast(self.precision.storage()), tokens);
+        Program::compile(&self.device, &graph, &[masks.logits.cast(DType::F32), masks.iou_scores.cast(DType::F32)])
+    }
+}
+
+impl Segment {
+    /// Logits at the photo's own size `[height, width]`; above 0 a pixel is more likely in than out.
+    ///
+    /// As the released code: enlarged to the frame, cut to the photo, then resized to it. The two resizes are not the same as one.
+    pub fn logits(&self) -> Array {
+        let (height, width) = self.geometry.frame;
+        self.geometry.restore(&resize_bilinear_map(&self.coarse, height, width), f32::NEG_INFINITY)
+    }
+
+    /// The pixels whose logit is above 0.
+    pub fn mask(&self) -> Mask {
+        Mask::of_positive(&self.logits())
+    }
+}
