@@ -40,7 +40,10 @@ pub fn run(args: &ForwardArgs) -> Result<Exit> {
     let device = args.network.device.open(false)?;
     let graph = network.graph();
     let (names, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &feed).into_iter().unzip();
-    let arrays = Program::compile(&device, &graph, &outputs)?.run(&feed.arrays())?;
+    let program = Program::compile(&device, &graph, &outputs)?;
+    let watch = talk::Watch::new(&device, false);
+    let arrays = program.run(&feed.arrays())?;
+    drop(watch);
     write_whole(&args.outputs, &to_safetensors(names.iter().map(String::as_str).zip(&arrays), &[])?)?;
     for (name, array) in names.iter().zip(&arrays) {
         talk::print_line(format_args!("{name} {}", array.shape()))?;

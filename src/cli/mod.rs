@@ -13,9 +13,12 @@ mod doctor;
 mod env;
 mod forward;
 mod infer;
+mod inputs;
 mod network;
 mod profile;
+mod results;
 mod seeded;
+mod segment;
 mod shader;
 pub mod talk;
 mod weights;
@@ -37,6 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   zsas-gpu infer photos/ --output found --report   # where are the defects? pictures, records, a page
   zsas-gpu infer part.png --output out --threshold 2.5 --fail-on anomaly
+  zsas-gpu segment part.png --box 120,80,410,300 --output masks
   zsas-gpu doctor --selftest                       # can this machine run it, and is it right?
 
 Exit codes:
@@ -61,6 +65,8 @@ pub struct Arguments {
 pub enum Command {
     /// Score photos and show where they differ.
     Infer(Box<infer::InferArgs>),
+    /// Cut out what boxes on a photo hold.
+    Segment(Box<segment::SegmentArgs>),
     /// Say what this machine can run, and check that it computes correctly.
     Doctor(doctor::DoctorArgs),
     /// Run a network on named arrays, for comparison with PyTorch.
@@ -84,6 +90,7 @@ impl Command {
     pub fn run(&self) -> Result<Exit> {
         match self {
             Command::Infer(args) => infer::run(args),
+            Command::Segment(args) => segment::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Forward(args) => forward::run(args),
             Command::Diff(args) => diff::run(args),

@@ -34,8 +34,10 @@ pub fn run(args: &ProfileArgs) -> Result<Exit> {
     let graph = network.graph();
     let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &feed).into_iter().unzip();
     let program = Program::compile(&device, &graph, &outputs)?;
+    let watch = talk::Watch::new(&device, false);
     program.profile(&feed.arrays())?;
     let profile = program.profile(&feed.arrays())?;
+    drop(watch);
     if args.json {
         talk::print_json(&profile)?
     } else {

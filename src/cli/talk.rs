@@ -2,9 +2,14 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use zsas::{Error, Result};
+use zsas::run::Progress;
+use zsas::{Device, Error, Result};
+
+/// Steps of a bar that follows a program.
+const PARTS: u64 = 1000;
 
 /// Starts the log: warnings by default, `-v` adds what was chosen, `-vv` everything of ours. `RUST_LOG` overrules.
 pub fn start(verbose: u8) {
@@ -57,9 +62,77 @@ pub fn to_json(value: &impl serde::Serialize) -> String {
 
 /// A progress bar on stderr, drawn only on a terminal.
 pub fn progress(total: u64, is_quiet: bool) -> ProgressBar {
+    bar(total, "{wide_bar} {pos}/{len}  {eta} left  {msg}", is_quiet)
+}
+
+fn bar(total: u64, template: &str, is_quiet: bool) -> ProgressBar {
     let is_seen = io::stderr().is_terminal() && !is_quiet;
     let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let template = "{wide_bar} {pos}/{len}  {eta} left  {msg}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(Some(total), target).with_style(style)
+}
+
+/// A bar that follows the programs of a device, one after the other, as long as it lives.
+pub struct Watch {
+    device: Device,
+    bar: ProgressBar,
+}
+
+impl Watch {
+    /// Begins.
+    pub fn new(device: &Device, is_quiet: bool) -> Watch {
+        let bar = bar(PARTS, "{wide_bar} {percent} %  {eta} left  {msg}", is_quiet);
+        let shown = bar.clone();
+        device.observe(Some(Arc::new(move |progress: Progress<'_>| {
+            let position = (progress.share * PARTS as f64) as u64;
+            if position < shown.position() {
+                // Another program: the pace of the last one says nothing.
+                shown.reset();
+            }
+            shown.set_message(part(progress.at).to_owned());
+            shown.set_position(position);
+        })));
+        Watch { device: device.clone(), bar }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.device.observe(None);
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Has a bar over photos say how far a device is with the one in hand.
+pub fn follow(device: &Device, bar: &ProgressBar) {
+    let bar = bar.clone();
+    device.observe(Some(Arc::new(move |progress: Progress<'_>| {
+        bar.set_message(format!("{:.0} % {}", 100.0 * progress.share, part(progress.at)));
+    })));
+}
+
+/// The block that a weight belongs to, as `vision_encoder.layers.7`; outside of blocks, the layer.
+fn part(weight: &str) -> &str {
+    let ends = weight.match_indices('.').map(|(at, _)| at).chain([weight.len()]);
+    let mut begin = 0;
+    for end in ends {
+        if weight[begin..end].parse::<u32>().is_ok() {
+            return &weight[..end];
+        }
+        begin = end + 1;
+    }
+    weight.rsplit_once('.').map_or(weight, |(layer, _)| layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_is_part_of_its_block() {
+        assert_eq!(part("vision_encoder.layers.7.attn.qkv.weight"), "vision_encoder.layers.7");
+        assert_eq!(part("blocks.11"), "blocks.11");
+        assert_eq!(part("visual.conv1.weight"), "visual.conv1");
+        assert_eq!((part("pos_embed"), part("")), ("pos_embed", ""));
+    }
 }

@@ -15,9 +15,8 @@ use zsas::models::clip::{Clip, until_end};
 use zsas::text::ClipTokenizer;
 use zsas::{Array, Checkpoint, Code, Device, Error, Precision, Result};
 
-use crate::cli::infer::inputs;
 use crate::cli::infer::method::MethodName;
-use crate::cli::{cache, talk, usage, weights};
+use crate::cli::{cache, inputs, talk, usage, weights};
 
 /// What is inspected when nobody says.
 const ANYTHING: &str = "object";

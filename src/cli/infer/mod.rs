@@ -1,13 +1,10 @@
 //! `infer`: photos in; scores, maps, pictures and a report out.
 
-mod inputs;
 mod language;
 mod method;
-mod output;
 mod pictures;
 mod record;
 mod report;
-mod runfile;
 mod score;
 mod session;
 mod signals;
@@ -17,23 +14,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use zsas::image::Limits;
 use zsas::methods::Reading;
 use zsas::{Code, Error, Result};
 
 use crate::cli::device::{DeviceArgs, TierWish};
-use crate::cli::infer::language::{Language, LanguageArgs};
+use crate::cli::infer::language::{Language, LanguageArgs, Told};
 use crate::cli::infer::method::{MethodName, MethodWish};
-use crate::cli::infer::output::{Existing, Named, Output};
 use crate::cli::infer::pictures::{Picture, Pictures};
 use crate::cli::infer::record::{Judge, Threshold};
-use crate::cli::infer::runfile::{Invocation, Parameters, RunFile};
 use crate::cli::infer::score::Scoring;
 use crate::cli::infer::session::{Recipe, Session};
 use crate::cli::infer::signals::Signals;
 use crate::cli::infer::tally::{Outcome, Shard, parse_number, parse_range};
+use crate::cli::results::{Existing, Invocation, Output, REPORT, RESULTS, RunFile, milliseconds};
 use crate::cli::weights::{Chosen, Snapshot};
-use crate::cli::{COMMIT, Exit, VERSION, talk, usage, weights};
+use crate::cli::{Exit, inputs, talk, usage, weights};
 
 const AFTER: &str = "\
 What lands in the output folder: `results.jsonl` (a line per photo), `run.json` (what ran), and
@@ -132,6 +129,36 @@ pub struct InferArgs {
 
     #[command(flatten)]
     device: DeviceArgs,
+}
+
+/// What `run.json` says of a run of `infer`.
+type InferRun = RunFile<Parameters>;
+
+/// Everything that changes a result.
+#[derive(Debug, Serialize)]
+struct Parameters {
+    /// Name of the method.
+    method: &'static str,
+    /// Which text it follows.
+    reading: &'static str,
+    /// Class, phrases, references and views; null for a method that knows no words.
+    language: Option<Told>,
+    /// `f32`, `f16`.
+    precision: &'static str,
+    /// Given by the user.
+    threshold: Option<f32>,
+    /// Cuts mask and regions.
+    level: Option<f32>,
+    /// Colours.
+    range: [f32; 2],
+    /// Files of each photo.
+    save: Vec<String>,
+    /// Whether the EXIF orientation was left alone.
+    ignore_exif: bool,
+    /// Least side.
+    min_size: u32,
+    /// Most pixels.
+    max_pixels: u64,
 }
 
 /// Which text is followed.
@@ -301,46 +328,31 @@ impl InferArgs {
         }
     }
 
-    fn run_file(&self, session: &Session, judge: &Judge, pictures: &Pictures) -> Result<RunFile> {
-        let adapter = session.device().adapter().cloned();
-        Ok(RunFile {
-            v: record::VERSION,
-            status: "running",
-            version: VERSION,
-            commit: COMMIT,
-            started: RunFile::now(),
-            device: session.device().name(),
-            driver: adapter.as_ref().map(|adapter| adapter.driver.clone()),
-            adapter,
-            weights: session.weights().identity()?,
-            parameters: Parameters {
-                method: judge.method,
-                reading: session.method().reading().as_str(),
-                language: session.language().map(Language::told),
-                precision: self.device.precision.as_str(),
-                threshold: judge.threshold.map(|threshold| threshold.value),
-                level: judge.level,
-                range: pictures.range(),
-                save: pictures.names(),
-                ignore_exif: self.ignore_exif,
-                min_size: self.min_size,
-                max_pixels: self.max_pixels,
-            },
-            invocation: Invocation {
-                shard: self.shard.map(|shard| shard.to_string()),
-                resume: self.resume,
-                report: self.report,
-                kernels: self.device.kernels.map(|tier: TierWish| tier.tier().as_str()),
-            },
-            counts: None,
-            latency_ms: None,
-            seconds: None,
-            error: None,
-        })
+    fn run_file(&self, session: &Session, judge: &Judge, pictures: &Pictures) -> Result<InferRun> {
+        let parameters = Parameters {
+            method: judge.method,
+            reading: session.method().reading().as_str(),
+            language: session.language().map(Language::told),
+            precision: self.device.precision.as_str(),
+            threshold: judge.threshold.map(|threshold| threshold.value),
+            level: judge.level,
+            range: pictures.range(),
+            save: pictures.names(),
+            ignore_exif: self.ignore_exif,
+            min_size: self.min_size,
+            max_pixels: self.max_pixels,
+        };
+        let invocation = Invocation {
+            shard: self.shard.map(|shard| shard.to_string()),
+            resume: self.resume,
+            report: self.report,
+            kernels: self.device.kernels.map(|tier: TierWish| tier.tier().as_str()),
+        };
+        Ok(RunFile::new(session.device(), session.weights().identity()?, parameters, invocation))
     }
 
     /// Writes what is written once, at the end: counts, the report, the summary. A run that failed keeps its own error.
-    fn finish(&self, output: &Output, run_file: &mut RunFile, outcome: &Outcome, device: &str) -> Result<()> {
+    fn finish(&self, output: &Output, run_file: &mut InferRun, outcome: &Outcome, device: &str) -> Result<()> {
         run_file.status = match outcome.end {
             Ok(None) => "done",
             Ok(Some(_)) => "interrupted",
@@ -349,7 +361,7 @@ impl InferArgs {
         run_file.error = outcome.end.as_ref().err().map(ToString::to_string);
         run_file.counts = Some(outcome.tally.counts);
         run_file.latency_ms = outcome.tally.latency();
-        run_file.seconds = Some(record::milliseconds(Duration::from_secs_f64(outcome.seconds)) / 1e3);
+        run_file.seconds = Some(milliseconds(Duration::from_secs_f64(outcome.seconds)) / 1e3);
         let mut written = run_file.write(output);
         if self.report && written.is_ok() {
             written = report::write(output, run_file);
@@ -387,9 +399,9 @@ impl InferArgs {
             talk::say(format_args!("  {score:>9.4}  {path}"));
         }
         let root = output.root();
-        talk::say(format_args!("records: {}", root.join(output::RESULTS).display()));
+        talk::say(format_args!("records: {}", root.join(RESULTS).display()));
         if self.report {
-            talk::say(format_args!("report: {}", root.join(output::REPORT).display()));
+            talk::say(format_args!("report: {}", root.join(REPORT).display()));
         }
     }
 }

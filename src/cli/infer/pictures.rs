@@ -8,8 +8,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use zsas::image::{Filter, Mask, Rgb, colorize, encode_mask_png, encode_rgb_png, encode_tiff, overlay, resize_pillow};
 use zsas::{Array, Code, Error, Result};
 
-use crate::cli::infer::output::Output;
-use crate::cli::infer::report;
+use crate::cli::results::{Output, thumbs};
 use crate::cli::usage;
 
 /// Cover of the photo by the hottest colour.
@@ -87,7 +86,7 @@ impl Pictures {
                 output.write(&format!("{name}.overlay.png"), &encode_rgb_png(&covered)?)?;
             }
             if self.has_thumbs {
-                for (file, picture) in report::thumbs(name).iter().zip([photo, &covered]) {
+                for (file, picture) in thumbs(name).iter().zip([photo, &covered]) {
                     output.write(file, &thumb(picture)?)?;
                 }
             }

@@ -4,10 +4,9 @@ use std::fmt::Write;
 
 use zsas::Result;
 
+use crate::cli::infer::InferRun;
 use crate::cli::infer::language::Told;
-use crate::cli::infer::output::{Output, REPORT, THUMBS};
-use crate::cli::infer::record::Earlier;
-use crate::cli::infer::runfile::RunFile;
+use crate::cli::results::{Earlier, Output, REPORT, thumbs};
 
 const TEMPLATE: &str = include_str!("report.html");
 
@@ -17,13 +16,8 @@ const MOST_EMBEDDED_BYTES: usize = 8 << 20;
 /// Bars of the histogram.
 const BARS: usize = 48;
 
-/// Names of the small pictures of a photo: the photo, and the photo with its map.
-pub fn thumbs(name: &str) -> [String; 2] {
-    ["photo", "heat"].map(|what| format!("{THUMBS}/{name}.{what}.jpg"))
-}
-
 /// Writes the page over all records of the folder.
-pub fn write(output: &Output, run: &RunFile) -> Result<()> {
+pub fn write(output: &Output, run: &InferRun) -> Result<()> {
     let (mut scored, failed): (Vec<Earlier>, Vec<Earlier>) = output.records()?.into_iter().partition(Earlier::is_ok);
     scored.sort_by(|a, b| score(b).total_cmp(&score(a)));
     let cards = cards(output, &scored, run);
@@ -35,7 +29,7 @@ fn score(earlier: &Earlier) -> f32 {
 }
 
 /// The page: the template with its `{{names}}` filled in one pass, so that a path may hold any text.
-fn page(scored: &[Earlier], failed: &[Earlier], cards: &str, run: &RunFile) -> String {
+fn page(scored: &[Earlier], failed: &[Earlier], cards: &str, run: &InferRun) -> String {
     let (low, high) = ends(scored);
     let start = run.parameters.level.unwrap_or_else(|| upper(scored)).clamp(low, high);
     let mut page = String::with_capacity(TEMPLATE.len() + cards.len());
@@ -80,7 +74,7 @@ fn upper(scored: &[Earlier]) -> f32 {
     scored.get(scored.len() / 10).map_or(0.0, score)
 }
 
-fn origin(run: &RunFile) -> &'static str {
+fn origin(run: &InferRun) -> &'static str {
     match (run.parameters.threshold, run.parameters.level) {
         (Some(_), _) => "It starts at the threshold of the run.",
         (None, Some(_)) => "It starts at the value that came with the weights.",
@@ -88,7 +82,7 @@ fn origin(run: &RunFile) -> &'static str {
     }
 }
 
-fn facts(run: &RunFile) -> String {
+fn facts(run: &InferRun) -> String {
     let commit = run.commit.map_or_else(String::new, |commit| format!(" ({commit})"));
     let rows = [
         ("Method", format!("{}, reading {}, {}", run.parameters.method, run.parameters.reading, run.parameters.precision)),
@@ -138,7 +132,7 @@ fn failures(failed: &[Earlier]) -> String {
 }
 
 /// One list item per photo.
-fn cards(output: &Output, scored: &[Earlier], run: &RunFile) -> String {
+fn cards(output: &Output, scored: &[Earlier], run: &InferRun) -> String {
     let has_overlays = run.parameters.save.iter().any(|picture| picture == "overlay");
     let sources = Sources::gather(output, scored);
     let mut html = String::new();

@@ -4,17 +4,17 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use serde::Serialize;
 use zsas::image::{Limits, Rgb};
 use zsas::methods::Scored;
 use zsas::{Error, Result};
 
-use crate::cli::infer::Named;
-use crate::cli::infer::output::Output;
 use crate::cli::infer::pictures::Pictures;
-use crate::cli::infer::record::{Judge, Milliseconds, Record, milliseconds};
+use crate::cli::infer::record::Judge;
 use crate::cli::infer::session::{Session, Trouble};
 use crate::cli::infer::signals::Signals;
 use crate::cli::infer::tally::{Outcome, Tally};
+use crate::cli::results::{FailedRecord, Milliseconds, Named, Output, milliseconds};
 use crate::cli::talk;
 
 /// Failures that are named on stderr; the rest is in the records.
@@ -56,6 +56,7 @@ impl Scoring<'_> {
         let mut tally = Tally::new(inputs.len());
         let todo = self.skip_earlier(inputs, &mut tally);
         let bar = talk::progress(todo.len() as u64, self.is_quiet);
+        self.session.follow(&bar);
         let (limits, ignores_exif) = (self.limits, self.ignores_exif);
         let end = std::thread::scope(|scope| {
             // No buffer: one photo in work and one waiting is all the memory that large photos may take.
@@ -132,10 +133,10 @@ impl Scoring<'_> {
         if !self.is_quiet && tally.counts.failed == MOST_FAILURES_NAMED + 1 {
             bar.suspend(|| talk::say("failed: further failures are in the records only"));
         }
-        self.append(&Record::failed(path, error))
+        self.append(&FailedRecord::new(path, error))
     }
 
-    fn append(&mut self, record: &Record) -> Result<()> {
+    fn append(&mut self, record: &impl Serialize) -> Result<()> {
         let line = self.output.append(record)?;
         if self.prints_records { talk::print_line(line) } else { Ok(()) }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use indicatif::ProgressBar;
 use zsas::image::Rgb;
 use zsas::methods::winclip::{WinClip, WinClipOptions};
 use zsas::methods::{ClipAc, ClipSegMethod, ImageTiling, MaskClip, Method, PatchToken, Reading, Saliency, Scored, TransMm, Utad};
@@ -13,7 +14,7 @@ use crate::cli::device::DeviceArgs;
 use crate::cli::infer::language::{Language, Run};
 use crate::cli::infer::method::MethodName;
 use crate::cli::weights::Chosen;
-use crate::cli::{env, usage};
+use crate::cli::{env, talk, usage};
 
 /// Photos in a row that lose the device, retry included, before the run gives up.
 const MOST_LOST_IN_A_ROW: usize = 3;
@@ -92,6 +93,7 @@ pub struct Session {
     recipe: Recipe,
     device: Device,
     method: Box<dyn Method>,
+    bar: Option<ProgressBar>,
     attempts: usize,
     /// Attempts before which the device is given up on purpose.
     lose_at: HashSet<usize>,
@@ -112,12 +114,18 @@ impl Session {
         let lose_at = lose_at()?;
         let device = recipe.device.open(recipe.is_quiet)?;
         let method = recipe.make(&device)?;
-        Ok(Session { recipe, device, method, attempts: 0, lose_at, lost_in_a_row: 0 })
+        Ok(Session { recipe, device, method, bar: None, attempts: 0, lose_at, lost_in_a_row: 0 })
     }
 
     /// The device in use.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Has a bar over photos say how far the one in hand is.
+    pub fn follow(&mut self, bar: &ProgressBar) {
+        talk::follow(&self.device, bar);
+        self.bar = Some(bar.clone());
     }
 
     /// The method in use.
@@ -180,6 +188,9 @@ impl Session {
         let opened = self.recipe.device.open(true).and_then(|device| {
             let method = self.recipe.make(&device)?;
             (self.device, self.method) = (device, method);
+            if let Some(bar) = &self.bar {
+                talk::follow(&self.device, bar);
+            }
             Ok(())
         });
         opened.map_err(|error| Trouble::Run(error.context("opening the device again after it was lost")))

@@ -1,48 +1,10 @@
 //! Counts, latencies and the most anomalous photos of a run.
-
-use serde::Serialize;
 use zsas::Result;
 
-use crate::cli::infer::record::{Decision, Milliseconds};
+use crate::cli::results::{Counts, Decision, Latency, Milliseconds};
 
 /// Photos that the summary names.
 const MOST_NAMED: usize = 5;
-
-/// Counts of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Inputs of this run, its shard only.
-    pub inputs: usize,
-    /// Scored by this run.
-    pub scored: usize,
-    /// Not scored.
-    pub failed: usize,
-    /// Scored by an earlier run.
-    pub skipped: usize,
-    /// Reached the threshold, now or earlier.
-    pub anomalous: usize,
-}
-
-/// Percentiles of the time a photo takes, in milliseconds. Decoding overlaps with the device's work, so a run takes less than their sum.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Latency {
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    max: f64,
-    mean: f64,
-}
-
-impl Latency {
-    /// Of some photos; `None` of none.
-    fn of(mut totals: Vec<f64>) -> Option<Latency> {
-        totals.sort_by(f64::total_cmp);
-        let rank = |share: usize| totals.get((totals.len() * share).div_ceil(100).saturating_sub(1)).copied();
-        let mean = totals.iter().sum::<f64>() / totals.len() as f64;
-        let [p50, p90, p99, max, mean] = [rank(50)?, rank(90)?, rank(99)?, rank(100)?, mean].map(|ms| (ms * 100.0).round() / 100.0);
-        Some(Latency { p50, p90, p99, max, mean })
-    }
-}
 
 /// What is counted while photos go by.
 #[derive(Debug, Default)]
@@ -168,13 +130,6 @@ mod tests {
         for wrong in ["0/2", "3/2", "1", "a/b", "1/0"] {
             assert!(Shard::parse(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn percentiles_are_nearest_ranks() {
-        let latency = Latency::of((1..=10).map(f64::from).collect()).unwrap();
-        assert_eq!(latency, Latency { p50: 5.0, p90: 9.0, p99: 10.0, max: 10.0, mean: 5.5 });
-        assert_eq!(Latency::of(vec![]), None);
     }
 
     #[test]

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use zsas::image::write_whole;
 use zsas::{Code, Error, Result};
 
-use crate::cli::infer::inputs::Input;
-use crate::cli::infer::record::{Earlier, Record};
+use serde::Serialize;
+
+use crate::cli::inputs::Input;
+use crate::cli::results::Earlier;
 use crate::cli::talk;
 use crate::cli::weights::short_hash;
 
@@ -20,7 +22,7 @@ pub const RUN: &str = "run.json";
 /// The page to look at.
 pub const REPORT: &str = "report.html";
 /// Folder of the page's small pictures.
-pub const THUMBS: &str = "report";
+const THUMBS: &str = "report";
 
 const LOCK: &str = ".zsas.lock";
 
@@ -32,6 +34,11 @@ const RESERVED_BYTES: usize = 20;
 
 /// Longest relative path, so that it fits below any sensible folder.
 const MOST_PATH_BYTES: usize = 1024;
+
+/// Names of the small pictures of a photo: the photo, and the photo with its map.
+pub fn thumbs(name: &str) -> [String; 2] {
+    ["photo", "heat"].map(|what| format!("{THUMBS}/{name}.{what}.jpg"))
+}
 
 /// Endings of the files of an input; none is the ending of another, so distinct names never share a file.
 pub const ENDINGS: [&str; 4] = [".tiff", ".mask.png", ".heatmap.png", ".overlay.png"];
@@ -137,7 +144,7 @@ impl Output {
     }
 
     /// Appends a record and hands it to the system before the next input is begun.
-    pub fn append(&mut self, record: &Record) -> Result<String> {
+    pub fn append(&mut self, record: &impl Serialize) -> Result<String> {
         let line = talk::to_json(record);
         // One write: a kill leaves the line whole, missing, or torn at the end of the file, where resuming drops it.
         let results = self.results.as_mut().expect("`begin` comes before the first record");
@@ -267,8 +274,8 @@ fn remove_leftovers(root: &Path) {
 fn remove_results(root: &Path) -> Result<()> {
     for earlier in read_results(root)?.lines().filter_map(Earlier::parse).filter(|earlier| is_inside(earlier.name())) {
         let pictures = ENDINGS.iter().map(|ending| format!("{}{ending}", earlier.name()));
-        let thumbs = super::report::thumbs(earlier.name());
-        for file in pictures.chain(thumbs) {
+        let masks = earlier.mask_files().filter(|file| is_inside(file)).map(str::to_owned);
+        for file in pictures.chain(thumbs(earlier.name())).chain(masks) {
             remove(&root.join(file))?;
         }
     }

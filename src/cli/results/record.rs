@@ -1,47 +1,11 @@
-//! A line of `results.jsonl`. Keys are only added within a version.
+//! What every line of `results.jsonl` has, and how a line is read again. Keys are only added within a version.
 
 use serde::{Deserialize, Serialize};
-use zsas::image::{Mask, Region, regions};
-use zsas::methods::{Scored, Stages};
-use zsas::{Array, Error};
+use zsas::Error;
+use zsas::methods::Stages;
 
 /// Version of the format.
 pub const VERSION: u32 = 1;
-
-/// One input, scored or not.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Record {
-    /// Scored.
-    Scored(Box<ScoredRecord>),
-    /// Not scored.
-    Failed(FailedRecord),
-}
-
-/// An input that was scored.
-#[derive(Debug, Serialize)]
-pub struct ScoredRecord {
-    v: u32,
-    path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<String>,
-    status: &'static str,
-    /// Width and height in pixels, after the EXIF orientation.
-    size: [usize; 2],
-    method: &'static str,
-    class: Option<String>,
-    /// Anomaly of the photo.
-    pub score: f32,
-    /// Whether the score reaches the threshold; null without one.
-    pub decision: Option<Decision>,
-    threshold: Option<Threshold>,
-    /// Value above which pixels count to mask and regions.
-    level: Option<f32>,
-    map: MapSummary,
-    regions: Option<Vec<Region>>,
-    ms: Milliseconds,
-    warnings: Vec<String>,
-}
 
 /// An input that was not scored.
 #[derive(Debug, Serialize)]
@@ -52,6 +16,15 @@ pub struct FailedRecord {
     error: Failure,
 }
 
+impl FailedRecord {
+    /// The record of an input that could not be scored.
+    pub fn new(path: &str, error: &Error) -> FailedRecord {
+        let error = Failure { code: error.code().as_str(), message: error.message().to_owned() };
+        FailedRecord { v: VERSION, path: path.to_owned(), status: "error", error }
+    }
+}
+
+/// What went wrong, and of which kind.
 #[derive(Debug, Serialize)]
 struct Failure {
     code: &'static str,
@@ -66,31 +39,6 @@ pub enum Decision {
     Normal,
     /// The score reaches the threshold.
     Anomalous,
-}
-
-/// What decided, and where it comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Threshold {
-    /// Scores from here on are anomalous.
-    pub value: f32,
-    /// `flag`: given on the command line; `profile`: by the profile.
-    pub source: &'static str,
-}
-
-impl Threshold {
-    /// The verdict on a score.
-    pub fn decide(&self, score: f32) -> Decision {
-        if score >= self.value { Decision::Anomalous } else { Decision::Normal }
-    }
-}
-
-/// A map in three numbers, and where it lies.
-#[derive(Debug, PartialEq, Serialize)]
-pub struct MapSummary {
-    max: f32,
-    p99: f32,
-    mean: f32,
-    file: Option<String>,
 }
 
 /// Wall-clock milliseconds of each stage.
@@ -131,78 +79,6 @@ pub fn milliseconds(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1e5).round() / 100.0
 }
 
-/// What is the same for every input of a run.
-#[derive(Clone, Debug)]
-pub struct Judge {
-    /// Name of the method.
-    pub method: &'static str,
-    /// What is inspected, where the method knows words.
-    pub class: Option<String>,
-    /// Decides on scores, where the user gave one.
-    pub threshold: Option<Threshold>,
-    /// Decides on pixels.
-    pub level: Option<f32>,
-}
-
-impl Judge {
-    /// The pixels that reach the level, and their regions; none without a level.
-    pub fn mark(&self, map: &Array) -> Option<(Mask, Vec<Region>)> {
-        self.level.map(|level| {
-            let mask = Mask::from_threshold(map, level);
-            let regions = regions(&mask, map);
-            (mask, regions)
-        })
-    }
-
-    /// The record of a scored input. `output` is the name of its files where that is not the path.
-    pub fn record(
-        &self,
-        path: &str,
-        output: Option<&str>,
-        scored: &Scored,
-        regions: Option<Vec<Region>>,
-        map_file: Option<String>,
-        ms: Milliseconds,
-    ) -> Record {
-        let [height, width] = scored.map.shape().axes();
-        Record::Scored(Box::new(ScoredRecord {
-            v: VERSION,
-            path: path.to_owned(),
-            output: output.map(str::to_owned),
-            status: "ok",
-            size: [width, height],
-            method: self.method,
-            class: self.class.clone(),
-            score: scored.score,
-            decision: self.threshold.map(|threshold| threshold.decide(scored.score)),
-            threshold: self.threshold,
-            level: self.level,
-            map: summarize(&scored.map, map_file),
-            regions,
-            ms,
-            warnings: scored.warnings.clone(),
-        }))
-    }
-}
-
-impl Record {
-    /// The record of an input that could not be scored.
-    pub fn failed(path: &str, error: &Error) -> Record {
-        let error = Failure { code: error.code().as_str(), message: error.message().to_owned() };
-        Record::Failed(FailedRecord { v: VERSION, path: path.to_owned(), status: "error", error })
-    }
-}
-
-/// Largest value, 99th percentile by nearest rank, and mean of a map.
-fn summarize(map: &Array, file: Option<String>) -> MapSummary {
-    let mut values = map.data().to_vec();
-    let rank = (values.len() * 99).div_ceil(100).saturating_sub(1);
-    let (_, &mut p99, above) = values.select_nth_unstable_by(rank, f32::total_cmp);
-    let max = above.iter().copied().fold(p99, f32::max);
-    let sum: f64 = map.data().iter().map(|&x| f64::from(x)).sum();
-    MapSummary { max, p99, mean: (sum / map.data().len() as f64) as f32, file }
-}
-
 /// What later steps need of a line: resuming, the report.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Earlier {
@@ -220,6 +96,15 @@ pub struct Earlier {
     pub size: Option<[usize; 2]>,
     /// What went wrong.
     pub error: Option<EarlierFailure>,
+    #[serde(default)]
+    masks: Vec<EarlierMask>,
+}
+
+/// The files of a mask.
+#[derive(Clone, Debug, Deserialize)]
+struct EarlierMask {
+    file: Option<String>,
+    logits: Option<String>,
 }
 
 /// What went wrong with an input.
@@ -242,44 +127,13 @@ impl Earlier {
         self.status == "ok"
     }
 
+    /// The files of its masks.
+    pub fn mask_files(&self) -> impl Iterator<Item = &str> {
+        self.masks.iter().flat_map(|mask| [&mask.file, &mask.logits]).flatten().map(String::as_str)
+    }
+
     /// Name of its files.
     pub fn name(&self) -> &str {
         self.output.as_deref().unwrap_or(&self.path)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_percentile_is_the_nearest_rank() {
-        let map = Array::new([10, 20], (0..200).map(|x| x as f32).collect());
-        // The 99th of 100 parts of 200 values ends with the 198th value, which is 197.
-        assert_eq!(summarize(&map, None), MapSummary { max: 199.0, p99: 197.0, mean: 99.5, file: None });
-        assert_eq!(summarize(&Array::new([1, 1], vec![-2.0]), None), MapSummary { max: -2.0, p99: -2.0, mean: -2.0, file: None });
-    }
-
-    #[test]
-    fn a_line_is_read_back_and_a_torn_one_is_not() {
-        let scored = Scored { map: Array::new([1, 2], vec![0.0, 1.0]), score: 1.0, warnings: vec![], stages: Stages::default() };
-        let judge = Judge {
-            method: "utad",
-            class: None,
-            threshold: Some(Threshold { value: 0.5, source: "flag" }),
-            level: Some(0.5),
-        };
-        let (_, regions) = judge.mark(&scored.map).unwrap();
-        let record = judge.record("a.png", Some("a.png~2"), &scored, Some(regions), None, Milliseconds::default());
-        let line = serde_json::to_string(&record).unwrap();
-        assert!(line.starts_with(
-            r#"{"v":1,"path":"a.png","output":"a.png~2","status":"ok","size":[2,1],"method":"utad","class":null,"score":1.0"#
-        ));
-        assert!(line.contains(r#""decision":"anomalous","threshold":{"value":0.5,"source":"flag"},"level":0.5"#));
-        let earlier = Earlier::parse(&line).unwrap();
-        assert!(earlier.is_ok());
-        assert_eq!((earlier.name(), earlier.decision), ("a.png~2", Some(Decision::Anomalous)));
-        assert!(Earlier::parse(&line[..line.len() - 1]).is_none());
-        assert!(Earlier::parse(&line.replacen("1", "2", 1)).is_none());
     }
 }

@@ -5,17 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::Value;
 use zsas::run::AdapterReport;
-use zsas::{Code, Error, Result};
+use zsas::{Code, Device, Error, Result};
 
-use crate::cli::infer::language::Told;
-use crate::cli::infer::output::{Output, RUN};
-use crate::cli::infer::tally::{Counts, Latency};
-use crate::cli::talk;
+use crate::cli::results::{Output, RUN};
 use crate::cli::weights::Identity;
+use crate::cli::{COMMIT, VERSION as PROGRAM, results, talk};
 
 /// The file. It is written at the start, so that a killed run can be resumed with the same parameters only, and again at the end.
 #[derive(Debug, Serialize)]
-pub struct RunFile {
+pub struct RunFile<P> {
     /// Version of the format.
     pub v: u32,
     /// `running`, `done`, `interrupted`, `failed`.
@@ -24,8 +22,8 @@ pub struct RunFile {
     pub version: &'static str,
     /// Commit it was built from.
     pub commit: Option<&'static str>,
-    /// Seconds since 1970.
-    pub started: u64,
+    /// When it began: seconds since 1970, 0 before.
+    started: u64,
     /// Device and driver in a line.
     pub device: String,
     /// Driver of the adapter.
@@ -34,8 +32,8 @@ pub struct RunFile {
     pub adapter: Option<AdapterReport>,
     /// Which weights.
     pub weights: Identity,
-    /// What decides about results.
-    pub parameters: Parameters,
+    /// What decides about results. Runs into one folder must agree on it.
+    pub parameters: P,
     /// What this run was asked to do with them.
     pub invocation: Invocation,
     /// How many of what.
@@ -46,33 +44,6 @@ pub struct RunFile {
     pub seconds: Option<f64>,
     /// Why the run failed.
     pub error: Option<String>,
-}
-
-/// Everything that changes a result. Runs into one folder must agree on it.
-#[derive(Debug, Serialize)]
-pub struct Parameters {
-    /// Name of the method.
-    pub method: &'static str,
-    /// Which text it follows.
-    pub reading: &'static str,
-    /// Class, phrases, references and views; null for a method that knows no words.
-    pub language: Option<Told>,
-    /// `f32`, `f16`.
-    pub precision: &'static str,
-    /// Given by the user.
-    pub threshold: Option<f32>,
-    /// Cuts mask and regions.
-    pub level: Option<f32>,
-    /// Colours.
-    pub range: [f32; 2],
-    /// Files of each photo.
-    pub save: Vec<String>,
-    /// Whether the EXIF orientation was left alone.
-    pub ignore_exif: bool,
-    /// Least side.
-    pub min_size: u32,
-    /// Most pixels.
-    pub max_pixels: u64,
 }
 
 /// Wishes that leave results alone.
@@ -88,10 +59,63 @@ pub struct Invocation {
     pub kernels: Option<&'static str>,
 }
 
-impl RunFile {
-    /// Seconds since 1970; 0 before.
-    pub fn now() -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+/// Counts of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Inputs of this run, its shard only.
+    pub inputs: usize,
+    /// Scored by this run.
+    pub scored: usize,
+    /// Not scored.
+    pub failed: usize,
+    /// Scored by an earlier run.
+    pub skipped: usize,
+    /// Reached the threshold, now or earlier.
+    pub anomalous: usize,
+}
+
+/// Percentiles of the time a photo takes, in milliseconds. Decoding overlaps with the device's work, so a run takes less than their sum.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Latency {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    max: f64,
+    mean: f64,
+}
+
+impl Latency {
+    /// Of some photos; `None` of none.
+    pub fn of(mut totals: Vec<f64>) -> Option<Latency> {
+        totals.sort_by(f64::total_cmp);
+        let rank = |share: usize| totals.get((totals.len() * share).div_ceil(100).saturating_sub(1)).copied();
+        let mean = totals.iter().sum::<f64>() / totals.len() as f64;
+        let [p50, p90, p99, max, mean] = [rank(50)?, rank(90)?, rank(99)?, rank(100)?, mean].map(|ms| (ms * 100.0).round() / 100.0);
+        Some(Latency { p50, p90, p99, max, mean })
+    }
+}
+
+impl<P: Serialize> RunFile<P> {
+    /// That of a run which begins now.
+    pub fn new(device: &Device, weights: Identity, parameters: P, invocation: Invocation) -> RunFile<P> {
+        let adapter = device.adapter().cloned();
+        RunFile {
+            v: results::VERSION,
+            status: "running",
+            version: PROGRAM,
+            commit: COMMIT,
+            started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            device: device.name(),
+            driver: adapter.as_ref().map(|adapter| adapter.driver.clone()),
+            adapter,
+            weights,
+            parameters,
+            invocation,
+            counts: None,
+            latency_ms: None,
+            seconds: None,
+            error: None,
+        }
     }
 
     /// Writes the file.
@@ -129,4 +153,16 @@ fn differing(earlier: &Value, own: &Value) -> Option<String> {
         return differing(before, value);
     }
     Some(format!("parameters: `{key}` was {}, now {value}", earlier.get(key).unwrap_or(&Value::Null)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_nearest_ranks() {
+        let latency = Latency::of((1..=10).map(f64::from).collect()).unwrap();
+        assert_eq!(latency, Latency { p50: 5.0, p90: 9.0, p99: 10.0, max: 10.0, mean: 5.5 });
+        assert_eq!(Latency::of(vec![]), None);
+    }
 }

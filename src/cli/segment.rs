@@ -1,0 +1,372 @@
+//! `segment`: boxes on a photo in, masks out (Segment Anything).
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use zsas::image::{
+    BoundingBox, Channels, Limits, Mask, Rgb, distinct_color, encode_mask_png, encode_rgb_png, encode_tiff, paint_box, paint_mask,
+};
+use zsas::methods::{Segment, Segmenter};
+use zsas::models::Sam;
+use zsas::{Device, Result};
+
+use crate::cli::device::{DeviceArgs, TierWish};
+use crate::cli::results::{Counts, Existing, Invocation, Milliseconds, Named, Output, RESULTS, RunFile, VERSION, milliseconds};
+use crate::cli::weights::{Chosen, Snapshot};
+use crate::cli::{Exit, inputs, talk, usage, weights};
+
+/// Cover of the photo by a mask's colour.
+const OPACITY: f32 = 0.5;
+
+const AFTER: &str = "\
+What lands in the output folder: for each box, in their order, a mask PHOTO.1.mask.png, PHOTO.2.mask.png …
+of 0 and 255 at the photo's own size; PHOTO.overlay.png, where each mask and box has a colour of its own;
+`results.jsonl`, a line with each mask's box, files, area, extent, and the network's own estimate of its
+intersection over union with the truth; `run.json` (what ran).
+
+Weights are those of facebook/sam-vit-base, -large or -huge; tools/convert.py makes them of the official
+.pth files. The photo is encoded once, whatever the number of boxes.
+
+Examples:
+  zsas-gpu segment part.png --box 120,80,410,300 --output masks --weights snapshots
+  zsas-gpu segment part.png --box 0,0,99.5,50 --box 200,40,260,90 -o masks --weights sam-vit-huge --json";
+
+/// Options of `segment`.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER)]
+pub struct SegmentArgs {
+    /// The photo
+    image: PathBuf,
+
+    /// What to cut out: the upper left and the lower right corner in pixels of the photo; again for each further one
+    #[arg(long = "box", value_name = "X0,Y0,X1,Y1", required = true, value_parser = parse_box, allow_hyphen_values = true)]
+    boxes: Vec<BoundingBox>,
+
+    /// Folder for everything that is written
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+
+    /// A snapshot of Segment Anything, or a folder of snapshots named by network; without it $ZSAS_WEIGHTS
+    #[arg(long, value_name = "DIR")]
+    weights: Option<PathBuf>,
+
+    /// Which files; by default masks and overlay
+    #[arg(long, value_enum, value_delimiter = ',', help_heading = "Output")]
+    save: Option<Vec<Picture>>,
+
+    /// Print the record to stdout as well
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+
+    /// Remove the results of an earlier run first
+    #[arg(long, help_heading = "Output")]
+    overwrite: bool,
+
+    /// No summary, no warnings, no progress
+    #[arg(short, long, help_heading = "Output")]
+    quiet: bool,
+
+    /// Leave the photo as it is stored, whatever its EXIF orientation
+    #[arg(long, help_heading = "Input")]
+    ignore_exif: bool,
+
+    /// Refuse a photo with a shorter side, in pixels
+    #[arg(long, value_name = "N", default_value_t = Limits::default().min_side, help_heading = "Input")]
+    min_size: u32,
+
+    /// Refuse a photo of more pixels, before it is decoded
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels, help_heading = "Input")]
+    max_pixels: u64,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// A kind of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Picture {
+    /// Each mask, 0 and 255 (PNG)
+    Mask,
+    /// Photo with all masks and boxes on it (PNG)
+    Overlay,
+    /// The logits each mask is cut from at 0 (TIFF, f32, one channel)
+    Logits,
+    /// Nothing but the record
+    None,
+}
+
+/// Everything that changes a result.
+#[derive(Debug, Serialize)]
+struct Parameters {
+    network: &'static str,
+    boxes: Vec<BoundingBox>,
+    precision: &'static str,
+    save: Vec<Picture>,
+    ignore_exif: bool,
+    min_size: u32,
+    max_pixels: u64,
+}
+
+/// The line of `results.jsonl`.
+#[derive(Debug, Serialize)]
+struct Record {
+    v: u32,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+    status: &'static str,
+    /// Width and height in pixels, after the EXIF orientation.
+    size: [usize; 2],
+    method: &'static str,
+    masks: Vec<MaskRecord>,
+    overlay: Option<String>,
+    ms: Milliseconds,
+    warnings: Vec<String>,
+}
+
+/// What came of a box.
+#[derive(Debug, Serialize)]
+struct MaskRecord {
+    #[serde(rename = "box")]
+    bounds: BoundingBox,
+    file: Option<String>,
+    logits: Option<String>,
+    /// The network's own estimate.
+    iou: f32,
+    /// Number of pixels.
+    area: usize,
+    /// Left, top, width, height; null for an empty mask.
+    bbox: Option<[usize; 4]>,
+}
+
+/// What a photo's segments come from, and how long that took.
+struct Found {
+    segments: Vec<Segment>,
+    pre: Duration,
+    device: Duration,
+}
+
+/// Reads `x0,y0,x1,y1`.
+fn parse_box(text: &str) -> std::result::Result<BoundingBox, String> {
+    let corners: Option<Vec<f32>> = text.split(',').map(|corner| corner.trim().parse().ok()).collect();
+    let corners: Option<[f32; 4]> = corners.and_then(|corners| corners.try_into().ok());
+    let corners = corners.ok_or("expected four numbers, as in `120,80,410,300`")?;
+    BoundingBox::new(corners).map_err(|_| "the second corner must lie right of and below the first".to_owned())
+}
+
+/// Segments the photo.
+pub fn run(args: &SegmentArgs) -> Result<Exit> {
+    let save = args.save()?;
+    let mut output = Output::open(&args.output, if args.overwrite { Existing::Overwrite } else { Existing::Refuse })?;
+    let input = args.input(&output)?;
+    let start = Instant::now();
+    let photo = Rgb::open(&input.file, &Limits { max_pixels: args.max_pixels, min_side: args.min_size }, args.ignore_exif)?;
+    let decode = start.elapsed();
+    let warnings = args.check_boxes(&photo)?;
+    let weights = weights::choose(Snapshot::Sam, args.weights.as_deref())?;
+    let mut device = args.device.open(args.quiet)?;
+    let found = args.find(&mut device, &weights, &photo)?;
+
+    output.begin()?;
+    let mut run_file = args.run_file(&device, &weights, save.clone())?;
+    run_file.write(&output)?;
+    let mut ms = Milliseconds {
+        decode: milliseconds(decode),
+        pre: milliseconds(found.pre),
+        device: milliseconds(found.device),
+        ..Default::default()
+    };
+    let (masks, overlay) = args.write(&output, &input.name, &photo, &found.segments, &save, &mut ms)?;
+    let record = Record {
+        v: VERSION,
+        path: input.path.clone(),
+        output: input.output().map(str::to_owned),
+        status: "ok",
+        size: [photo.width(), photo.height()],
+        method: Snapshot::Sam.folder(),
+        masks,
+        overlay,
+        ms,
+        warnings,
+    };
+    let line = output.append(&record)?;
+    run_file.status = "done";
+    run_file.counts = Some(Counts { inputs: 1, scored: 1, ..Counts::default() });
+    run_file.seconds = Some(milliseconds(start.elapsed()) / 1e3);
+    run_file.write(&output)?;
+    if !args.quiet {
+        args.summarize(&output, &record);
+    }
+    if args.json {
+        talk::print_line(line)?;
+    }
+    Ok(Exit::Done)
+}
+
+impl SegmentArgs {
+    /// The kinds of files that are wanted.
+    fn save(&self) -> Result<Vec<Picture>> {
+        let mut save = self.save.clone().unwrap_or_else(|| vec![Picture::Mask, Picture::Overlay]);
+        if save.contains(&Picture::None) && save.len() > 1 {
+            return Err(usage("`--save none` stands alone"));
+        }
+        save.retain(|&picture| picture != Picture::None);
+        Ok(save)
+    }
+
+    /// The one photo.
+    fn input(&self, output: &Output) -> Result<Named> {
+        let found = inputs::find(std::slice::from_ref(&self.image), &self.output)?;
+        let count = found.len();
+        let mut named = output.name(found);
+        match (count, named.pop()) {
+            (1, Some(input)) => Ok(input),
+            _ => Err(usage(format!("`{}` names {count} photos, and boxes belong to one", self.image.display()))),
+        }
+    }
+
+    /// Refuses boxes beside the photo; warns of those that leave it.
+    fn check_boxes(&self, photo: &Rgb) -> Result<Vec<String>> {
+        let (width, height) = (photo.width(), photo.height());
+        let mut warnings = Vec::new();
+        for bounds in &self.boxes {
+            let [x0, y0, x1, y1] = bounds.corners();
+            if !bounds.meets(width, height) {
+                return Err(usage(format!("the box {x0},{y0},{x1},{y1} lies beside the photo, which is {width}×{height}")));
+            }
+            if !bounds.is_within(width, height) {
+                warnings.push(format!("the box {x0},{y0},{x1},{y1} reaches beyond the photo, which is {width}×{height}"));
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// Encodes the photo and decodes the boxes. A device that was lost or hangs is opened anew, and everything tried once more.
+    fn find(&self, device: &mut Device, weights: &Chosen, photo: &Rgb) -> Result<Found> {
+        let found = self.attempt(device, weights, photo);
+        match found {
+            Err(error) if device.fault().is_some() => {
+                log::warn!("{error}; it is opened anew and the photo tried again");
+                *device = self.device.open(true)?;
+                self.attempt(device, weights, photo)
+            }
+            found => found,
+        }
+    }
+
+    fn attempt(&self, device: &Device, weights: &Chosen, photo: &Rgb) -> Result<Found> {
+        let network = Sam::load(&weights.checkpoint)?;
+        weights.checkpoint.finish();
+        let segmenter = Segmenter::new(device, network, self.device.precision.precision())?;
+        let _watch = talk::Watch::new(device, self.quiet);
+        let start = Instant::now();
+        let prepared = segmenter.prepare(photo, Channels::Rgb);
+        let pre = start.elapsed();
+        let encoded = segmenter.encode(&prepared)?;
+        let segments = segmenter.segment(&encoded, &self.boxes)?;
+        Ok(Found { segments, pre, device: start.elapsed() - pre })
+    }
+
+    fn run_file(&self, device: &Device, weights: &Chosen, save: Vec<Picture>) -> Result<RunFile<Parameters>> {
+        let parameters = Parameters {
+            network: Snapshot::Sam.folder(),
+            boxes: self.boxes.clone(),
+            precision: self.device.precision.as_str(),
+            save,
+            ignore_exif: self.ignore_exif,
+            min_size: self.min_size,
+            max_pixels: self.max_pixels,
+        };
+        let invocation = Invocation {
+            shard: None,
+            resume: false,
+            report: false,
+            kernels: self.device.kernels.map(|tier: TierWish| tier.tier().as_str()),
+        };
+        Ok(RunFile::new(device, weights.identity()?, parameters, invocation))
+    }
+
+    /// Writes the files of all masks, one after the other, since those of a large photo together might not fit; then the overlay.
+    fn write(
+        &self,
+        output: &Output,
+        name: &str,
+        photo: &Rgb,
+        segments: &[Segment],
+        save: &[Picture],
+        ms: &mut Milliseconds,
+    ) -> Result<(Vec<MaskRecord>, Option<String>)> {
+        let has = |picture| save.contains(&picture);
+        let (mut post, mut write) = (Duration::ZERO, Duration::ZERO);
+        let mut records = Vec::with_capacity(segments.len());
+        let mut painted = has(Picture::Overlay).then(|| photo.clone());
+        for (at, (segment, &bounds)) in segments.iter().zip(&self.boxes).enumerate() {
+            let start = Instant::now();
+            let logits = segment.logits();
+            let mask = Mask::of_positive(&logits);
+            if let Some(painted) = &mut painted {
+                paint_mask(painted, &mask, distinct_color(at), OPACITY);
+            }
+            post += start.elapsed();
+            let start = Instant::now();
+            let named = |ending: &str| format!("{name}.{}{ending}", at + 1);
+            let written = |wanted, ending: &str, encode: &dyn Fn() -> Result<Vec<u8>>| {
+                if has(wanted) { encode().and_then(|bytes| output.write(&named(ending), &bytes)).map(Some) } else { Ok(None) }
+            };
+            records.push(MaskRecord {
+                bounds,
+                file: written(Picture::Mask, ".mask.png", &|| encode_mask_png(&mask))?,
+                logits: written(Picture::Logits, ".tiff", &|| encode_tiff(&logits))?,
+                iou: segment.iou,
+                area: mask.area(),
+                bbox: mask.bbox(),
+            });
+            write += start.elapsed();
+        }
+        let start = Instant::now();
+        let overlay = painted.map(|mut painted| {
+            self.boxes
+                .iter()
+                .enumerate()
+                .for_each(|(at, &bounds)| paint_box(&mut painted, bounds, distinct_color(at)));
+            output.write(&format!("{name}.overlay.png"), &encode_rgb_png(&painted)?)
+        });
+        let overlay = overlay.transpose()?;
+        (ms.post, ms.write) = (milliseconds(post), milliseconds(write + start.elapsed()));
+        Ok((records, overlay))
+    }
+
+    fn summarize(&self, output: &Output, record: &Record) {
+        record.warnings.iter().for_each(|warning| talk::say(format_args!("warning: {warning}")));
+        let pixels = (record.size[0] * record.size[1]) as f64;
+        for (at, mask) in record.masks.iter().enumerate() {
+            let share = 100.0 * mask.area as f64 / pixels;
+            let file = mask
+                .file
+                .as_ref()
+                .map_or_else(String::new, |file| format!(", `{}`", output.root().join(file).display()));
+            talk::say(format_args!("mask {}: {share:.1} % of the photo, estimated overlap {:.2}{file}", at + 1, mask.iou));
+        }
+        if let Some(overlay) = &record.overlay {
+            talk::say(format_args!("overlay: `{}`", output.root().join(overlay).display()));
+        }
+        talk::say(format_args!("records: `{}`", output.root().join(RESULTS).display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_is_four_numbers_with_an_inside() {
+        assert_eq!(parse_box("1, 2.5,3,-0").map(BoundingBox::corners).ok(), None);
+        assert_eq!(parse_box("-1, 2.5,3,4").map(BoundingBox::corners), Ok([-1.0, 2.5, 3.0, 4.0]));
+        for wrong in ["", "1,2,3", "1,2,3,4,5", "1,2,x,4", "1,2,NaN,4", "1,2,inf,4", "3,2,1,4"] {
+            assert!(parse_box(wrong).is_err(), "{wrong}");
+        }
+    }
+}
