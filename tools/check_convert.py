@@ -7,14 +7,12 @@ Without names: tiny. Needs the package segment-anything. Besides boxes, points a
 
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import segment_anything
 import torch
 import transformers
 from safetensors.torch import load_file
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 import convert
 import sam_reference
@@ -22,22 +20,6 @@ import sam_reference
 SEED = 20261122
 # Relative L2 between the official program and transformers, both in f32.
 LIMIT = 2e-5
-
-
-def tiny():
-    """The official code at the sizes of `sam_reference.tiny_config`."""
-    config = sam_reference.tiny_config()
-    vision, prompt, decoder = config.vision_config, config.prompt_encoder_config, config.mask_decoder_config
-    grid, width = prompt.image_embedding_size, prompt.hidden_size
-    encoder = ImageEncoderViT(
-        img_size=vision.image_size, patch_size=vision.patch_size, embed_dim=vision.hidden_size, depth=vision.num_hidden_layers,
-        num_heads=vision.num_attention_heads, mlp_ratio=vision.mlp_ratio, out_chans=width, use_rel_pos=True, window_size=vision.window_size,
-        global_attn_indexes=vision.global_attn_indexes, norm_layer=partial(torch.nn.LayerNorm, eps=1e-6))
-    prompts = PromptEncoder(embed_dim=width, image_embedding_size=(grid, grid), input_image_size=(vision.image_size,) * 2,
-                            mask_in_chans=prompt.mask_input_channels)
-    two_way = TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=decoder.mlp_dim, num_heads=decoder.num_attention_heads)
-    masks = MaskDecoder(transformer_dim=width, transformer=two_way, iou_head_hidden_dim=decoder.iou_head_hidden_dim)
-    return Sam(encoder, prompts, masks)
 
 
 def prompts(side, mask_side):
@@ -52,20 +34,10 @@ def prompts(side, mask_side):
     }
 
 
-@torch.no_grad()
-def official_outputs(model, embeddings, prompt, several):
-    """Mask logits `[1, n, k, h, w]` and scores `[1, n, k]` of the official code."""
-    points = (prompt["input_points"][0], prompt["input_labels"][0]) if "input_points" in prompt else None
-    boxes = prompt["input_boxes"][0] if "input_boxes" in prompt else None
-    sparse, dense = model.prompt_encoder(points=points, boxes=boxes, masks=prompt.get("input_masks"))
-    outputs = model.mask_decoder(image_embeddings=embeddings, image_pe=model.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sparse,
-                                 dense_prompt_embeddings=dense, multimask_output=several)
-    return [output[None] for output in outputs]
-
-
 def check(name):
     """One network: every tensor kept, under a name that transformers knows, and the same outputs."""
-    official = sam_reference.redraw(tiny() if name == "tiny" else segment_anything.sam_model_registry[name]())
+    fresh = sam_reference.official(sam_reference.tiny_config()) if name == "tiny" else segment_anything.sam_model_registry[name]()
+    official = sam_reference.redraw(fresh)
     state = official.state_dict()
     with tempfile.TemporaryDirectory() as folder:
         source, snapshot = Path(folder) / f"{name}.pth", Path(folder) / name
@@ -90,7 +62,7 @@ def check(name):
     for kind, (prompt, several) in prompts(side, mask_side).items():
         with torch.no_grad():
             ours = model(image_embeddings=embeddings, multimask_output=several, **prompt)
-        masks, scores = official_outputs(official, embeddings, prompt, several)
+        masks, scores = sam_reference.official_outputs(official, embeddings, prompt, several)
         worst = max(worst, compare(f"{kind}: masks", ours.pred_masks, masks), compare(f"{kind}: scores", ours.iou_scores, scores))
     return worst <= LIMIT
 

@@ -28,7 +28,7 @@ def save(name, tensors, metadata):
     tensors = {key: (value.float() if value.is_floating_point() else value).contiguous() for key, value in tensors.items()}
     assert all(value.isfinite().all() for value in tensors.values()), name
     common = {"script": "tools/golden_clip.py", "torch": torch.__version__, "open_clip": open_clip.__version__, "seed": str(SEED)}
-    save_file(tensors, path, metadata | common)
+    save_file(tensors, path, common | metadata)
     data = path.read_bytes()
     # safetensors writes metadata in any order; sorted, a second run writes the same bytes.
     end = 8 + int.from_bytes(data[:8], "little")

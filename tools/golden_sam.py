@@ -1,13 +1,22 @@
-"""Writes tests/golden/sam/: what transformers makes of a tiny Segment Anything.
+"""Writes tests/golden/sam/: what transformers and the official code make of tiny Segment Anythings.
 
-    python tools/golden_sam.py
+    python tools/golden_sam.py [tiny] [segment]
 
-Weights are seeded and exact in f16; goldens record versions and seed. The snapshot has the names and contents of published ones, in shards.
+Weights are seeded and exact in f16; goldens record versions and seed. Snapshots have the names and contents of published ones, in shards.
 """
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
 
 import torch
 import transformers
+from PIL import Image
+from segment_anything import SamPredictor
 
+import convert
 import sam_reference as reference
 from golden import GOLDEN, SEED
 from golden_clip import report, rounding, save
@@ -16,6 +25,10 @@ from golden_clip import report, rounding, save
 SHARD = "48KB"
 # In pixels of the frame of 36×36: most of it, one between pixels, one of a single pixel, one that leaves the frame.
 BOXES = [[2, 3, 30, 33], [5.25, 10.5, 17.75, 21.125], [20, 8, 21, 9], [-3, 12, 38.5, 40]]
+# Width and height of photos to segment, all reduced: the network's frame is 72×72.
+PHOTOS = {"landscape": (97, 61), "portrait": (47, 83), "strip": (150, 50)}
+# Where a logit is closer to zero, two programs may disagree about the pixel.
+UNDECIDED = 1e-3
 METADATA = {"script": "tools/golden_sam.py", "transformers": transformers.__version__}
 
 
@@ -95,7 +108,74 @@ def tiny():
         print(f"  box {at}: {share:.2f} of the mask above zero")
 
 
+def official_snapshot(official, heads):
+    """Writes the official network as tools/convert.py names it, in shards of f16; transformers must make the same of it."""
+    folder = GOLDEN / "sam" / "official"
+    with tempfile.TemporaryDirectory() as converted:
+        convert.write(Path(converted), *convert.convert_state(official.state_dict(), heads))
+        transformers.SamModel.from_pretrained(converted, dtype=torch.float16).save_pretrained(folder, max_shard_size=SHARD)
+    for path in sorted(folder.iterdir()):
+        report(path)
+    assert json.loads((folder / "config.json").read_text())["mask_decoder_config"]["layer_norm_eps"] == convert.SAM_DECODER_EPS
+
+    model = transformers.SamModel.from_pretrained(folder, dtype=torch.float32).eval()
+    side = official.image_encoder.img_size
+    pixels, boxes = torch.randn(1, 3, side, side), reference.photo_boxes((side, side))[None]
+    found = reference.forward(model, pixels, boxes)
+    with torch.no_grad():
+        embeddings = official.image_encoder(pixels)
+    masks, scores = reference.official_outputs(official, embeddings, {"input_boxes": boxes}, False)
+    for key, exact in {"image_embeddings": embeddings, "pred_masks": masks, "iou_scores": scores}.items():
+        off = rounding(found[key], exact)
+        print(f"  {key}: transformers off by {off:.1e}")
+        assert off < 1e-5, f"the snapshot is another network: {key}"
+
+
+def segment():
+    """What the official code cuts out of photos, at their own sizes, and the network as a snapshot.
+
+    Masks have half the side of the frame: the first of the two resizes enlarges them, the second fits them to the photo.
+    """
+    config = reference.tiny_config(patch=8, blocks=2, window=5)
+    official = reference.redraw(reference.official(config))
+    official_snapshot(official, config.mask_decoder_config.num_attention_heads)
+    results = {}
+    for name, size in PHOTOS.items():
+        photo, boxes = reference.photo(size), reference.photo_boxes(size)
+        results[name] = photo, boxes, *reference.photo_masks(SamPredictor(official), photo, boxes)
+    official.double()
+    for name, (photo, boxes, logits, scores) in results.items():
+        save_masks(name, photo, logits)
+        save(f"sam/segment_{name}", {"boxes": boxes, "iou": scores, "logits": logits[:, ::5, ::5]}, METADATA)
+        # The official code casts coordinates to `torch.float`.
+        with mock.patch.multiple(torch, float=torch.float64, float32=torch.float64):
+            exact, exact_scores = reference.photo_masks(SamPredictor(official), photo, boxes)
+        describe({"logits": logits, "iou": scores})
+        print(f"  spread {logits.std():.3f}; logits off by {rounding(logits, exact):.1e}, iou by {(scores - exact_scores).abs().max():.1e}")
+
+
+def save_masks(name, photo, logits):
+    """Writes a photo and its masks: 255 inside, 0 outside, 128 where the logit does not decide."""
+    undecided = logits.abs() < UNDECIDED
+    levels = (255 * (logits > 0)).masked_fill(undecided, 128).byte()
+    pictures = {name: photo} | {f"{name}_{number}": Image.fromarray(mask.numpy()) for number, mask in enumerate(levels, 1)}
+    for stem, picture in pictures.items():
+        path = GOLDEN / "sam" / f"{stem}.png"
+        picture.save(path, optimize=True)
+        report(path)
+    for number, (mask, doubtful) in enumerate(zip(logits, undecided), 1):
+        share = (mask > 0).float().mean()
+        print(f"  box {number}: {share:.3f} of the photo inside, {doubtful.sum()} pixels undecided")
+        assert 0.02 < share < 0.98, "the mask is trivial"
+
+
+def main():
+    parts = {"tiny": tiny, "segment": segment}
+    for name in sys.argv[1:] or parts:
+        torch.manual_seed(SEED)
+        parts[name]()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    torch.manual_seed(SEED)
-    tiny()
+    main()

@@ -20,7 +20,7 @@ import segment_anything
 import timm
 import torch
 import transformers
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import clip_reference as reference
@@ -39,8 +39,6 @@ SAM_LIMIT, SAM_IOU_LIMIT = 2e-4, 1e-4
 SAM_UNDECIDED = 1e-3
 # Width and height of photos for masks: enlarged with odd sides, upright, and 3:1 and reduced.
 SAM_PHOTOS = {"landscape": (641, 427), "portrait": (360, 590), "strip": (1200, 400)}
-# Corners as shares of the photo.
-SAM_BOXES = torch.tensor([[0.1, 0.15, 0.55, 0.8], [0.03, 0.02, 0.97, 0.985], [0.601, 0.403, 0.73, 0.52]])
 PHOTOS = golden.GOLDEN / "methods"
 CLASS = "bottle"
 PROMPTS = ["a photo of a bottle.", "normal metal nut", "a jpeg corrupted photo of a damaged hazelnut for inspection.", "defect " * 90]
@@ -171,12 +169,6 @@ def sam_forward(comparison, name):
     comparison.report("iou_scores", (ours["iou_scores"] - scores).abs().max().item(), "largest difference", SAM_IOU_LIMIT)
 
 
-def sam_photo(size):
-    """The textile in false colours, cut to an aspect ratio and resized."""
-    textile = Image.open(PHOTOS / "textile.png").convert("L")
-    return ImageOps.fit(ImageOps.colorize(textile, (30, 0, 60), (255, 240, 150), (150, 100, 90)), size, Image.Resampling.BICUBIC)
-
-
 def sam_masks(comparison):
     """Masks and scores of boxes on photos, from the file to PNGs at the photo's own size.
 
@@ -188,16 +180,14 @@ def sam_masks(comparison):
     convert.write(weights, *convert.convert_state(official.state_dict()))
     predictor = segment_anything.SamPredictor(official)
     for name, size in SAM_PHOTOS.items():
-        photo, path, output = sam_photo(size), comparison.folder / f"{name}.png", comparison.folder / f"masks_{name}"
+        photo, path, output = sam_reference.photo(size), comparison.folder / f"{name}.png", comparison.folder / f"masks_{name}"
         photo.save(path)
-        boxes = ((SAM_BOXES * torch.tensor(size * 2)) * 4).round() / 4   # quarters of a pixel, exact as text
+        boxes = sam_reference.photo_boxes(size)
         given = [argument for box in boxes.tolist() for argument in ("--box", ",".join(map(str, box)))]
         comparison.call("segment", path, *given, "--weights", weights, "--output", output)
-        predictor.set_image(np.array(photo))
-        frame = predictor.transform.apply_boxes_torch(boxes, photo.size[::-1])
-        logits, scores, _ = predictor.predict_torch(None, None, frame, multimask_output=False, return_logits=True)
+        logits, scores = sam_reference.photo_masks(predictor, photo, boxes)
         record, = records(output / "results.jsonl")
-        for at, (truth, score, ours) in enumerate(zip(logits[:, 0], scores[:, 0], record["masks"], strict=True)):
+        for at, (truth, score, ours) in enumerate(zip(logits, scores, record["masks"], strict=True)):
             compare_mask(comparison, f"{name} {size[0]}×{size[1]}, box {at}", truth, score.item(), output / ours["file"], ours["iou"])
 
 

@@ -1,5 +1,7 @@
 //! Which device, which precision, which shape of kernels.
 
+use std::collections::HashSet;
+
 use clap::{Args, ValueEnum};
 use zsas::kernels::Tier;
 use zsas::shader::Library;
@@ -113,4 +115,11 @@ pub fn library() -> Library {
         Some(folder) if !folder.is_empty() => Library::folder(folder),
         _ => Library::embedded(),
     }
+}
+
+/// The attempts, counted from 1, before which `$ZSAS_LOSE_DEVICE_AT` has the device given up.
+pub fn lose_at() -> Result<HashSet<usize>> {
+    let Ok(text) = std::env::var(env::LOSE_DEVICE_AT) else { return Ok(HashSet::new()) };
+    let numbers: std::result::Result<_, _> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::parse).collect();
+    numbers.map_err(|_| usage(format!("${} is `{text}`, it lists numbers of attempts such as `2,3`", env::LOSE_DEVICE_AT)))
 }

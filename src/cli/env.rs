@@ -55,7 +55,7 @@ const VARIABLES: [Variable; 10] = [
     variable(
         LOSE_DEVICE_AT,
         "never",
-        "attempts of `infer`, counted from 1 (`2` or `2,3`), before which the device is lost, to try the recovery",
+        "attempts of `infer` and `segment`, counted from 1 (`2` or `2,3`), before which the device is lost, to try the recovery",
     ),
     variable("WGPU_BACKEND", "vulkan,metal,dx12", "the graphics interfaces that are looked at"),
     variable("VK_DRIVER_FILES", "all installed drivers", "heeded by the Vulkan loader: the drivers it offers (formerly VK_ICD_FILENAMES)"),

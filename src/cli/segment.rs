@@ -12,7 +12,7 @@ use zsas::methods::{Segment, Segmenter};
 use zsas::models::Sam;
 use zsas::{Device, Result};
 
-use crate::cli::device::{DeviceArgs, TierWish};
+use crate::cli::device::{DeviceArgs, TierWish, lose_at};
 use crate::cli::results::{Counts, Existing, Invocation, Milliseconds, Named, Output, RESULTS, RunFile, VERSION, milliseconds};
 use crate::cli::weights::{Chosen, Snapshot};
 use crate::cli::{Exit, inputs, talk, usage, weights};
@@ -246,12 +246,18 @@ impl SegmentArgs {
 
     /// Encodes the photo and decodes the boxes. A device that was lost or hangs is opened anew, and everything tried once more.
     fn find(&self, device: &mut Device, weights: &Chosen, photo: &Rgb) -> Result<Found> {
-        let found = self.attempt(device, weights, photo);
-        match found {
+        let lose_at = lose_at()?;
+        let attempt = |number, device: &Device| {
+            if lose_at.contains(&number) {
+                device.lose();
+            }
+            self.attempt(device, weights, photo)
+        };
+        match attempt(1, device) {
             Err(error) if device.fault().is_some() => {
                 log::warn!("{error}; it is opened anew and the photo tried again");
                 *device = self.device.open(true)?;
-                self.attempt(device, weights, photo)
+                attempt(2, device)
             }
             found => found,
         }

@@ -157,3 +157,30 @@ impl Segment {
         Mask::of_positive(&self.logits())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_is_enlarged_to_the_frame_cut_to_the_photo_and_resized_once_more() {
+        // A photo of 3 × 1 in a frame of 4 × 4, of which it fills 4 × 1, and a mask of 2 × 2.
+        let geometry = Fit::LongestSide { size: 4 }.geometry(1, 3);
+        assert_eq!(geometry.resized, (1, 4));
+        let segment = Segment { coarse: Array::new([2, 2], vec![0.0, 8.0, -50.0, -50.0]), geometry, iou: 0.5 };
+        // First row of the frame: 0, 2, 6, 8. Its three columns lie at 1/6, 1.5 and 2 5/6: 1/3, 4 and 7 2/3.
+        let expected = [1.0 / 3.0, 4.0, 23.0 / 3.0];
+        let found = segment.logits();
+        assert_eq!(found.shape().axes(), [1, 3]);
+        // One resize from columns 2 to 3 would give 0, 4 and 8.
+        assert!(
+            found
+                .data()
+                .iter()
+                .zip(expected)
+                .all(|(found, truth): (&f32, f64)| (f64::from(*found) - truth).abs() < 1e-5),
+            "{found:?}"
+        );
+        assert_eq!(segment.mask().area(), 3);
+    }
+}

@@ -10,11 +10,11 @@ use zsas::models::ClipSeg;
 use zsas::models::clip::Clip;
 use zsas::{Device, Error, Precision, Result};
 
-use crate::cli::device::DeviceArgs;
+use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::infer::language::{Language, Run};
 use crate::cli::infer::method::MethodName;
+use crate::cli::talk;
 use crate::cli::weights::Chosen;
-use crate::cli::{env, talk, usage};
 
 /// Photos in a row that lose the device, retry included, before the run gives up.
 const MOST_LOST_IN_A_ROW: usize = 3;
@@ -195,11 +195,4 @@ impl Session {
         });
         opened.map_err(|error| Trouble::Run(error.context("opening the device again after it was lost")))
     }
-}
-
-/// The attempts named by `$ZSAS_LOSE_DEVICE_AT`.
-fn lose_at() -> Result<HashSet<usize>> {
-    let Ok(text) = std::env::var(env::LOSE_DEVICE_AT) else { return Ok(HashSet::new()) };
-    let numbers: std::result::Result<_, _> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::parse).collect();
-    numbers.map_err(|_| usage(format!("${} is `{text}`, it lists numbers of attempts such as `2,3`", env::LOSE_DEVICE_AT)))
 }
