@@ -94,7 +94,7 @@ impl Kernel for Conv2d {
         let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(shared).collect();
         let mut all = Vec::new();
         if self.channels_in.is_multiple_of(4) && self.channels_out.is_multiple_of(4) {
-            let (own, launch) = strips(self.pixels(), self.channels_out, self.channels_in, self.padding > 0);
+            let (own, launch) = strips(self.pixels(), self.channels_out, self.padding > 0);
             all.push(Implementation::cpu("conv2d_cpu", with(&own), launch));
         }
         let (own, launch) = tiles(self.pixels(), self.channels_out);

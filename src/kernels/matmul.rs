@@ -73,7 +73,7 @@ impl Kernel for Matmul {
         let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(shared).collect();
         let mut all = Vec::new();
         if self.cols.is_multiple_of(4) && self.inner.is_multiple_of(4) {
-            let (own, launch) = strips(self.rows, self.cols, self.inner, false);
+            let (own, launch) = strips(self.rows, self.cols, false);
             all.push(Implementation::cpu("matmul_cpu", with(&own), launch));
         }
         let (own, launch) = tiles(self.rows, self.cols);
@@ -116,14 +116,11 @@ impl Kernel for Matmul {
     }
 }
 
-/// Constants and launch of `shaders/lib/strip.wgsl`: 16 lanes of 8 columns where the columns fill them, else one vector of 8 lanes;
-/// two vec4 of the inner axis per pass where it divides, and then 32 rows, which share the loads of b, where there are so many.
-pub(super) fn strips(rows: usize, cols: usize, inner: usize, masked: bool) -> ([(&'static str, u32); 4], Launch) {
-    let lanes = if cols > 64 { 16 } else { 8 };
-    let steps = if inner.is_multiple_of(8) { 2 } else { 1 };
-    let rows_of_strip = if steps == 2 && rows >= 128 { 32 } else { 16 };
-    let launch = Launch::groups(rows.div_ceil(rows_of_strip) * cols.div_ceil(8 * lanes));
-    ([("LANES", lanes as u32), ("STEPS", steps), ("MASKED", u32::from(masked)), ("ROWS", rows_of_strip as u32)], launch)
+/// Constants and launch of `shaders/lib/strip.wgsl`: 64 rows share the loads of b where there are so many, else 16.
+pub(super) fn strips(rows: usize, cols: usize, masked: bool) -> ([(&'static str, u32); 2], Launch) {
+    let rows_of_strip = if rows >= 128 { 64 } else { 16 };
+    let launch = Launch::groups(rows.div_ceil(rows_of_strip) * cols.div_ceil(64));
+    ([("MASKED", u32::from(masked)), ("ROWS", rows_of_strip as u32)], launch)
 }
 
 /// Constants and launch of `shaders/lib/tile.wgsl`: large blocks reuse more, but small problems need more workgroups than a GPU has cores.

@@ -1,6 +1,4 @@
 alias Elem = f32;
-const LANES: u32 = 8u;
-const STEPS: u32 = 1u;
 const MASKED: u32 = 0u;
 const ROWS: u32 = 16u;
 const PAIRING: u32 = 0u;
@@ -82,18 +80,22 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
     let d = b - a;
     return fma(d, d, sum);
 }
-//! strip: ROWS rows × 8·LANES columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
+//! strip: ROWS rows × 64 columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
 //! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
 //!
-//! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 4·LANES columns apart, so that the lanes load b side by side.
-//! The loads of a are the same for every lane: on a CPU one scalar load and a broadcast. STEPS vec4 of a are used per pass over the rows:
-//! two keep the sums of a row in registers longer, and use more of a cache line before rows of equal alignment evict it.
-//! No workgroup memory, no barrier. `inner` must be a multiple of STEPS.
+//! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 32 columns apart, so that the lanes load b side by side: on a CPU a
+//! load of each lane, dear, and shared by all rows. The loads of a are the same for every lane, on a CPU one scalar load and a broadcast.
+//! Rows are counted in blocks, as compilers unroll loops of 32 passes at most, and only then keep the elements of an array apart.
+//! No workgroup memory, no barrier.
 //! use: epilogue, pairing
-//! set: LANES, MASKED, ROWS, STEPS
+//! set: MASKED, ROWS
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
+
+const LANES: u32 = 8u;
+const BLOCK: u32 = min(ROWS, 32u);
+const BLOCKS: u32 = ROWS / BLOCK;
 
 /// Sums over `taps` positions of `inner` vec4 of a each, and stores. `cols` and all column and inner indices count vec4.
 ///
@@ -108,55 +110,62 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
     let b_left = min(left, cols - 1u);
     let b_right = min(right, cols - 1u);
 
-    var places: array<vec3<i32>, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        places[r] = locate(min(first + r, rows - 1u));
+    var places: array<array<vec3<i32>, BLOCK>, BLOCKS>;
+    for (var block = 0u; block < BLOCKS; block++) {
+        for (var r = 0u; r < BLOCK; r++) {
+            places[block][r] = locate(min(first + block * BLOCK + r, rows - 1u));
+        }
     }
-    var sum_left: array<vec4<f32>, ROWS>;
-    var sum_right: array<vec4<f32>, ROWS>;
+    var sum_left: array<array<vec4<f32>, BLOCK>, BLOCKS>;
+    var sum_right: array<array<vec4<f32>, BLOCK>, BLOCKS>;
     var at = 0u;
     for (var tap_y = 0u; tap_y < taps.y; tap_y++) {
         for (var tap_x = 0u; tap_x < taps.x; tap_x++) {
-            var starts: array<u32, ROWS>;
-            var inside: array<bool, ROWS>;
-            for (var r = 0u; r < ROWS; r++) {
-                let start = a_start(places[r], i32(tap_y), i32(tap_x));
-                starts[r] = u32(max(start, 0));
-                inside[r] = start >= 0;
+            var starts: array<array<u32, BLOCK>, BLOCKS>;
+            var inside: array<array<bool, BLOCK>, BLOCKS>;
+            for (var block = 0u; block < BLOCKS; block++) {
+                for (var r = 0u; r < BLOCK; r++) {
+                    let start = a_start(places[block][r], i32(tap_y), i32(tap_x));
+                    starts[block][r] = u32(max(start, 0));
+                    inside[block][r] = start >= 0;
+                }
             }
-            for (var k = 0u; k < inner; k += STEPS) {
-                var left4: array<vec4<f32>, 4u * STEPS>;
-                var right4: array<vec4<f32>, 4u * STEPS>;
-                for (var i = 0u; i < 4u * STEPS; i++) {
+            for (var k = 0u; k < inner; k++) {
+                var left4: array<vec4<f32>, 4>;
+                var right4: array<vec4<f32>, 4>;
+                for (var i = 0u; i < 4u; i++) {
                     left4[i] = load_b(at + b_left);
                     right4[i] = load_b(at + b_right);
                     at += cols;
                 }
-                for (var r = 0u; r < ROWS; r++) {
-                    for (var step = 0u; step < STEPS; step++) {
-                        var a4 = load_a(starts[r] + k + step);
+                for (var block = 0u; block < BLOCKS; block++) {
+                    for (var r = 0u; r < BLOCK; r++) {
+                        var a4 = load_a(starts[block][r] + k);
                         if MASKED == 1u {
-                            a4 = select(vec4(0.0), a4, inside[r]);
+                            a4 = select(vec4(0.0), a4, inside[block][r]);
                         }
                         for (var i = 0u; i < 4u; i++) {
-                            sum_left[r] = accumulate(a4[i], left4[4u * step + i], sum_left[r]);
-                            sum_right[r] = accumulate(a4[i], right4[4u * step + i], sum_right[r]);
+                            sum_left[block][r] = accumulate(a4[i], left4[i], sum_left[block][r]);
+                            sum_right[block][r] = accumulate(a4[i], right4[i], sum_right[block][r]);
                         }
                     }
                 }
             }
         }
     }
-    for (var r = 0u; r < ROWS; r++) {
-        if first + r < rows {
-            store(first + r, left, cols, sum_left[r]);
-            store(first + r, right, cols, sum_right[r]);
+    for (var block = 0u; block < BLOCKS; block++) {
+        for (var r = 0u; r < BLOCK; r++) {
+            let row = first + block * BLOCK + r;
+            if row < rows {
+                store(row, left, cols, sum_left[block][r]);
+                store(row, right, cols, sum_right[block][r]);
+            }
         }
     }
 }
 //! conv2d for software adapters: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
-//! One workgroup per strip of 16 output pixels × 8·LANES output channels. Needs channels_in and channels_out divisible by 4.
+//! One workgroup per strip of ROWS output pixels × 64 output channels. Needs channels_in and channels_out divisible by 4.
 //! use: index, strip
 
 struct Params {
