@@ -307,6 +307,8 @@ fn sequences() -> Vec<(String, Box<dyn Kernel>)> {
         case("attention 577², 16 heads of 64", attention(577, 16, 64)),
         case("attention 1024², 4 heads of 64", attention(1024, 4, 64)),
         case("attention 1024², 4 heads of 64, relative", on_grid(32, 4, 64)),
+        case("attention 4096², 2 heads of 64", attention(4096, 2, 64)),
+        case("attention 4096², 2 heads of 64, relative", on_grid(64, 2, 64)),
         case("attention 196², 16 heads of 80", attention(196, 16, 80)),
         case("attention 196², 16 heads of 80, relative", on_grid(14, 16, 80)),
         case("attention 576², 8 heads of 32", attention(576, 8, 32)),
