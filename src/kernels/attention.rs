@@ -45,9 +45,9 @@ impl Grid {
 /// `q` `[queries, stride]`, `k` and `v` `[keys, stride]`, `spans` `[queries, 2]` in f32 (first key, and the one after the last), `y`
 /// `[queries, heads · head_dim]`. Spans serve batches of any lengths, causal and cross attention alike; an empty one gives zeros.
 ///
-/// On a grid the keys of a span are its cells, row by row, and a query is at the cell `places` `[queries]` of its own; each score gains
-/// `rel_pos[i, h, rows + Δrow] + rel_pos[i, h, 2·rows + cols + Δcol]`, Δ being the query's less the key's (decomposed relative positions,
-/// Li et al. 2022, equation 4). `rel_pos` is `[queries, heads, 2·rows + 2·cols]`; no span is longer than the grid.
+/// On a grid the keys are its cells, row by row, and begin anew after the last; a query is at the cell `places` `[queries]` of its own. Each
+/// score gains `rel_pos[i, h, rows + Δrow] + rel_pos[i, h, 2·rows + cols + Δcol]`, Δ being the query's less the key's (decomposed relative
+/// positions, Li et al. 2022, equation 4). `rel_pos` is `[queries, heads, 2·rows + 2·cols]`.
 #[derive(Clone, Debug)]
 pub struct Attention {
     /// Rows of q and y.
@@ -158,8 +158,8 @@ impl Kernel for Attention {
                 let relative = |key: usize| {
                     let Some(grid) = self.grid else { return [0.0; 2] };
                     let own = &rel_pos[(query * self.heads + head) * grid.differences()..];
-                    let cell = |at: usize| at.min(grid.cells() - 1);
-                    grid.difference(cell(places[query] as usize), cell(key - span.start)).map(|at| f64::from(own[at]))
+                    let place = (places[query] as usize).min(grid.cells() - 1);
+                    grid.difference(place, key % grid.cells()).map(|at| f64::from(own[at]))
                 };
                 // Each score with how far its f32 sum may be off: the products, their sum, the scaling, and two sums of relative positions.
                 let scores: Vec<(f64, f64)> = span
@@ -225,6 +225,7 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         joint(67, 1, 16),
         joint(17, 2, 80),
         on_grid(own(21, 12, 2, 8), 3, 4),
+        on_grid(own(19, 75, 2, 8), 3, 8),
         on_grid(own(70, 35, 1, 5), 7, 5),
         on_grid(joint(196, 2, 16), 14, 14),
     ])

@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Spans, Tensor};
 use crate::image::{Channels, Filter, Fit, Geometry, Preprocess, Resampler, Rgb, resize_bilinear_map};
 use crate::methods::prompts::Average;
-use crate::methods::{Scored, Stages, finite, maximum};
+use crate::methods::{LEAST_NORM, Scored, Stages, finite, maximum};
 use crate::models::clip::{Block, Clip};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -18,9 +18,6 @@ pub const TEMPERATURE: f32 = 0.07;
 
 /// CLIP's learnt temperature, 1 / 100, which MaskCLIP and Trans-MM take.
 pub const LEARNT_TEMPERATURE: f32 = 0.01;
-
-/// Below this a feature is taken for zero: PyTorch's `normalize`.
-pub(super) const LEAST_NORM: f32 = 1e-12;
 
 /// Tokens of texts that run at once: the widest activations of a large tower stay within what adapters bind.
 const MOST_TOKENS: usize = 4096;

@@ -104,6 +104,9 @@ pub struct Stages {
     pub postprocess: Duration,
 }
 
+/// Below this the length of a feature is taken for zero: PyTorch's `normalize`.
+const LEAST_NORM: f32 = 1e-12;
+
 /// Refuses numbers that are not finite, naming the stage they come from.
 fn finite(array: Array, stage: &str) -> Result<Array> {
     if array.is_finite() {

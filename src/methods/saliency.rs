@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Channels, Fit, Normalization, Preprocess, Resampler, Rgb, resize_opencv_map};
 use crate::kernels::{Activation, Extreme, Interpolation};
-use crate::methods::{Method, Reading, Scale, Scored, Stages, finite, maximum};
+use crate::methods::{LEAST_NORM, Method, Reading, Scale, Scored, Stages, finite, maximum};
 use crate::models::WideResNet;
 use crate::run::{Device, Program};
 use crate::tensor::{DType, Precision};
@@ -22,9 +22,6 @@ const LOCATIONS: usize = 400;
 
 /// Layers whose features are joined.
 const LAYERS: usize = 3;
-
-/// Below this a feature is taken for zero: PyTorch's `normalize`.
-const LEAST_NORM: f32 = 1e-12;
 
 /// SAA+'s saliency on one network and device.
 pub struct Saliency {

@@ -27,8 +27,8 @@
 use crate::error::Result;
 use crate::image::Rgb;
 use crate::kernels::Activation;
-use crate::methods::language::{LEARNT_TEMPERATURE, LEAST_NORM, PhotoProgram, before_last_block, last_block};
-use crate::methods::{Method, Reading, Scale, Scored, noise};
+use crate::methods::language::{LEARNT_TEMPERATURE, PhotoProgram, before_last_block, last_block};
+use crate::methods::{LEAST_NORM, Method, Reading, Scale, Scored, noise};
 use crate::models::clip::{Block, Clip};
 use crate::nn::{LayerNorm, Linear};
 use crate::run::Device;

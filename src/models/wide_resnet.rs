@@ -3,11 +3,8 @@
 use crate::error::{Code, Error, Result};
 use crate::graph::Tensor;
 use crate::kernels::Activation;
-use crate::nn::{Conv, ConvConfig};
+use crate::nn::{Conv, ConvConfig, PIXEL_CHANNELS};
 use crate::weights::Scope;
-
-/// The three colours are padded to this many channels, so that kernels load four at a time.
-const PIXEL_CHANNELS: usize = 4;
 
 /// The convolutional part of a ResNet: stem and layers; the classifier is not read.
 ///

@@ -5,6 +5,9 @@ use crate::graph::{Epilogue, Tensor};
 use crate::kernels::Activation;
 use crate::weights::{BatchNorm, Scope, Weight};
 
+/// The three colours of a photo are padded to this many channels, so that kernels load four at a time.
+pub const PIXEL_CHANNELS: usize = 4;
+
 /// Batch norm's ε in every torchvision and timm network.
 const BATCH_NORM_EPS: f64 = 1e-5;
 

@@ -8,7 +8,7 @@ mod linear;
 mod position;
 
 pub use attention::SelfAttention;
-pub use conv::{Conv, ConvConfig};
+pub use conv::{Conv, ConvConfig, PIXEL_CHANNELS};
 pub use conv_transpose::ConvTranspose;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;

@@ -4,11 +4,8 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Spans, Tensor};
 use crate::models::clip::transformer::{EPS, Transformer};
 use crate::models::clip::{ClipConfig, Naming};
-use crate::nn::{LayerNorm, resize_positions};
+use crate::nn::{LayerNorm, PIXEL_CHANNELS, resize_positions};
 use crate::weights::{Scope, Weight};
-
-/// The three colours are padded to this many channels, so that kernels load four at a time.
-const PIXEL_CHANNELS: usize = 4;
 
 /// The image tower. Cheap to clone; clones share their weights.
 #[derive(Clone)]

@@ -5,11 +5,8 @@ use crate::graph::{Epilogue, GridSpans, Slice, Tensor};
 use crate::kernels::{Activation, Grid};
 use crate::models::clip::Heads;
 use crate::models::sam::{CONFIG, VisionConfig};
-use crate::nn::{LayerNorm, Linear, relative_positions};
+use crate::nn::{LayerNorm, Linear, PIXEL_CHANNELS, relative_positions};
 use crate::weights::{Scope, Weight};
-
-/// The three colours are padded to this many channels, so that kernels load four at a time.
-const PIXEL_CHANNELS: usize = 4;
 
 /// ε of the norms of the neck.
 const NECK_EPS: f32 = 1e-6;

@@ -64,13 +64,14 @@ fn workgroup_max(lane: u32, value: f32) -> f32 {
 //!
 //! One thread per query of a head; a workgroup shares a head and stages KEYS keys and values at a time in workgroup memory. Scores are folded
 //! into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. Any sizes.
-//! With GRID_ROWS above 0 the keys of a span are the cells of a grid, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022, equation 4).
+//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022,
+//! equation 4).
 //! use: index, reduce
 //! set: HEAD_DIM, GRID_ROWS, GRID_COLS
 
 const KEYS: u32 = 16u;
 const LOWEST: f32 = -3.4028234e38;
-const CELLS: u32 = GRID_ROWS * GRID_COLS;
+const CELLS: u32 = max(GRID_ROWS * GRID_COLS, 1u);
 const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
 
 struct Params {
@@ -168,10 +169,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 }
 
-/// What the score of a query and a key gains; any number for a key outside the span.
+/// What the score of a query and a key gains.
 fn relative_position(query: u32, head: u32, key: u32) -> f32 {
     let own = min(u32(places[query]), CELLS - 1u);
-    let other = min(key - u32(spans[query].x), CELLS - 1u);
+    let other = key % CELLS;
     let first = (query * params.heads + head) * DIFFERENCES;
     let row = first + GRID_ROWS + own / GRID_COLS - other / GRID_COLS;
     let col = first + 2u * GRID_ROWS + GRID_COLS + own % GRID_COLS - other % GRID_COLS;

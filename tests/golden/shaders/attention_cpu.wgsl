@@ -19,7 +19,8 @@ fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
 //! folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. No workgroup memory, no
 //! barrier. Loops run over the whole of each array, so that compilers unroll them and keep its elements apart. Needs head sizes, strides and
 //! offsets divisible by 4.
-//! With GRID_ROWS above 0 the keys of a span are the cells of a grid, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022, equation 4).
+//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022,
+//! equation 4); where KEYS divides the columns, the keys of a step share a row.
 //! use: index
 //! set: HEAD_DIM, ROWS, GRID_ROWS, GRID_COLS
 
@@ -28,7 +29,7 @@ const KEYS: u32 = 4u;
 const QUERIES: u32 = LANES * ROWS;
 const VECTORS: u32 = HEAD_DIM / 4u;
 const LOWEST: f32 = -3.4028234e38;
-const CELLS: u32 = GRID_ROWS * GRID_COLS;
+const CELLS: u32 = max(GRID_ROWS * GRID_COLS, 1u);
 const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
 
 /// Strides and offsets count elements.
@@ -83,10 +84,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             query[d][r] = params.scale * vec4<f32>(q[(row * params.q_stride + params.q_offset) / 4u + head * VECTORS + d]);
         }
     }
-    for (var start = walk.x; start < walk.y; start += KEYS) {
+    // From a whole step on; keys before the span are left out.
+    for (var start = walk.x / KEYS * KEYS; start < walk.y; start += KEYS) {
         var key_at: array<u32, KEYS>;
         var value_at: array<u32, KEYS>;
+        var key_row: array<u32, KEYS>;
+        var key_col: array<u32, KEYS>;
         for (var j = 0u; j < KEYS; j++) {
+            let cell = (start + j) % CELLS;
+            key_row[j] = cell / GRID_COLS;
+            key_col[j] = cell % GRID_COLS;
             let row = min(start + j, params.keys - 1u);
             key_at[j] = (row * params.k_stride + params.k_offset) / 4u + head * VECTORS;
             value_at[j] = (row * params.v_stride + params.v_offset) / 4u + head * VECTORS;
@@ -105,11 +112,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
         for (var r = 0u; r < ROWS; r++) {
             var next = largest[r];
+            var of_row = 0.0;
             for (var j = 0u; j < KEYS; j++) {
                 if GRID_ROWS > 0u {
-                    // Of a key outside the span some cell, whose score is left out.
-                    let cell = min(start + j - span[r].x, CELLS - 1u);
-                    scores[j][r] += f32(rel_pos[own_row[r] - cell / GRID_COLS]) + f32(rel_pos[own_col[r] - cell % GRID_COLS]);
+                    if j == 0u || GRID_COLS % KEYS != 0u {
+                        of_row = f32(rel_pos[own_row[r] - key_row[j]]);
+                    }
+                    scores[j][r] += of_row + f32(rel_pos[own_col[r] - key_col[j]]);
                 }
                 let inside = start + j >= span[r].x && start + j < span[r].y;
                 scores[j][r] = select(LOWEST, scores[j][r], inside);
