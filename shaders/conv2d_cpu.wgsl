@@ -1,6 +1,6 @@
 //! conv2d for software adapters: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
-//! One workgroup per strip of ROWS output pixels × 64 output channels. Needs channels_in and channels_out divisible by 4.
+//! One workgroup per strip of ROWS output pixels × 8·LANES output channels. Needs channels_in and channels_out divisible by 4.
 //! use: index, strip
 
 struct Params {

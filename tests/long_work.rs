@@ -1,15 +1,15 @@
-//! Work that takes long: cut into parts, told while it runs, refused where memory does not suffice. On a tiny Segment Anything, whose
-//! recording has most kernels.
+//! Work that takes long: cut into parts, told while it runs, refused where memory does not suffice.
 
 mod common;
 
 use std::sync::{Arc, Mutex};
 
-use common::{golden_array, golden_file};
-use zsas::kernels::Tier;
+use common::binary::{Place, finish, needs_adapter};
+use common::{Seeded, golden_array, golden_file};
+use zsas::kernels::{Tier, every_kernel};
 use zsas::models::Sam;
 use zsas::run::{Pace, Progress};
-use zsas::{Array, Code, Device, DeviceOptions, Error, Graph, Precision, Program};
+use zsas::{Array, Code, DType, Device, DeviceOptions, Error, Graph, Precision, Program};
 
 fn sam() -> Sam {
     Sam::load(&golden_file("sam/tiny")).unwrap()
@@ -59,6 +59,33 @@ fn parts_give_what_the_whole_gives() {
     }
 }
 
+/// A kernel for which the parts of a launch were not told apart would write its first elements only, or twice.
+#[test]
+fn every_kernel_can_go_out_in_parts() {
+    let Some(whole) = common::adapter("every_kernel_can_go_out_in_parts") else { return };
+    let parts =
+        Device::open(&DeviceOptions { pace: Some(Pace { dispatch: 30_000, submission: u64::MAX }), ..DeviceOptions::default() }).unwrap();
+    let mut seeded = Seeded::new(7);
+    for kernel in every_kernel() {
+        let operands = kernel.operands();
+        let inputs: Vec<Vec<f32>> = operands
+            .iter()
+            .take(operands.len() - 1)
+            .map(|operand| seeded.contents(operand, DType::F32))
+            .collect();
+        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        for implementation in kernel.implementations() {
+            let [whole, parts] = [whole, &parts].map(|device| device.launch(&*kernel, &implementation, DType::F32, &inputs).unwrap());
+            let bits = |output: &[f32]| output.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert!(
+                parts.guards_intact && bits(&whole.output) == bits(&parts.output),
+                "{kernel:?} by shaders/{}.wgsl",
+                implementation.file
+            );
+        }
+    }
+}
+
 #[test]
 fn whoever_waits_is_told_which_block_was_reached() {
     let Some(_) = common::adapter("whoever_waits_is_told_which_block_was_reached") else { return };
@@ -66,6 +93,7 @@ fn whoever_waits_is_told_which_block_was_reached() {
     for (what, device) in [("an adapter", few), ("the reference", Device::reference())] {
         let told = told(&device);
         assert!(told.is_sorted_by(|a, b| a.0 <= b.0) && told.last().unwrap().0 == 1.0, "{what}: {told:?}");
+        assert!(told.iter().all(|(_, at)| at.is_empty() || at.starts_with("vision_encoder.")), "{what}: {told:?}");
         for block in 0..4 {
             let name = format!("vision_encoder.layers.{block}.");
             assert!(told.iter().any(|(_, at)| at.starts_with(&name)), "{what}: {name} in {told:?}");
@@ -79,13 +107,15 @@ fn memory_is_counted_before_anything_is_allocated() {
     let sam = sam();
     let free = Device::open(&DeviceOptions::default()).unwrap();
     let program = encoder(&free, &sam).unwrap();
-    // Beside the tensors there are parameters, 256 bytes for each launch and each dispatch.
-    let parameters = 2 * 256 * program.plan().nodes.len() as u64;
     let held = free.allocated_bytes();
+    // Beside the tensors, buffers are rounded up to 16 bytes, and there are 256 bytes of parameters for each launch and each dispatch.
+    let plan = program.plan();
+    let buffers = plan.weights.len() + plan.slots.len() + plan.inputs.len() + plan.outputs.len();
+    let beside = (2 * 256 * plan.nodes.len() + 16 * buffers) as u64;
 
     let allowing = |memory| Device::open(&DeviceOptions { memory: Some(memory), ..DeviceOptions::default() }).unwrap();
     assert!(encoder(&allowing(held), &sam).is_ok());
-    let tight = allowing(held - parameters - 64 * 1024);
+    let tight = allowing(held - beside - 16);
     let error = encoder(&tight, &sam).err().expect("refused");
     assert_eq!((error.code(), tight.allocated_bytes()), (Code::GpuMemory, 0), "{error}");
     assert!(error.message().contains("the largest of its tensors is that of") && error.message().contains("image_encoder.rs"), "{error}");
@@ -95,4 +125,23 @@ fn memory_is_counted_before_anything_is_allocated() {
     assert_eq!(encoder(&twice, &sam).err().map(|error| error.code()), Some(Code::GpuMemory));
     drop(first);
     assert!(encoder(&twice, &sam).is_ok());
+}
+
+#[test]
+fn the_environment_says_how_much_memory_there_may_be() {
+    needs_adapter!("the_environment_says_how_much_memory_there_may_be");
+    let place = Place::with_photos(&["a.png"]);
+    let run = |memory: &str| {
+        finish(
+            place
+                .command()
+                .args(["infer", "a.png", "--output", "out", "--overwrite"])
+                .env("ZSAS_GPU_MEMORY", memory),
+        )
+    };
+    run("4000").exits(0);
+    run("1").exits(1).says("more than the 1000000 allowed").says("hint: allow more");
+    for wrong in ["abc", "-1", "1.5", "99999999999999999999"] {
+        run(wrong).exits(2).says("whole number of megabytes");
+    }
 }

@@ -1,17 +1,16 @@
-//! strip: ROWS rows × 64 columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
+//! strip: ROWS rows × 8·LANES columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
 //! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
 //!
-//! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 32 columns apart, so that the lanes load b side by side: on a CPU a
+//! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 4·LANES columns apart, so that the lanes load b side by side: on a CPU a
 //! load of each lane, dear, and shared by all rows. The loads of a are the same for every lane, on a CPU one scalar load and a broadcast.
 //! Rows are counted in blocks, as compilers unroll loops of 32 passes at most, and only then keep the elements of an array apart.
 //! No workgroup memory, no barrier.
 //! use: epilogue, pairing
-//! set: MASKED, ROWS
+//! set: LANES, MASKED, ROWS
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
 
-const LANES: u32 = 8u;
 const BLOCK: u32 = min(ROWS, 32u);
 const BLOCKS: u32 = ROWS / BLOCK;
 

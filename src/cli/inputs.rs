@@ -1,4 +1,4 @@
-//! From what the user typed to a list of files: files, folders, globs, a list on stdin. Nothing is decoded here.
+//! From what the user typed to a list of files: files, folders, globs, a list on stdin. Nothing is decoded while they are found.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -6,9 +6,13 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
+use clap::Args;
 use globset::{GlobBuilder, GlobMatcher};
+use serde::Serialize;
+use zsas::image::{Limits, Rgb};
 use zsas::{Code, Error, Result};
 
+use crate::cli::results::{RESULTS, RUN};
 use crate::cli::usage;
 
 /// File names that count as photos in a folder, case aside.
@@ -16,6 +20,29 @@ const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp
 
 /// Missing inputs that an error names.
 const MOST_NAMED: usize = 5;
+
+/// Which photos are accepted, and how they are turned.
+#[derive(Args, Clone, Copy, Debug, Serialize)]
+pub struct PhotoArgs {
+    /// Leave photos as they are stored, whatever their EXIF orientation
+    #[arg(long, help_heading = "Input")]
+    ignore_exif: bool,
+
+    /// Refuse photos with a shorter side, in pixels
+    #[arg(long, value_name = "N", default_value_t = Limits::default().min_side, help_heading = "Input")]
+    min_size: u32,
+
+    /// Refuse photos of more pixels, before they are decoded
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels, help_heading = "Input")]
+    max_pixels: u64,
+}
+
+impl PhotoArgs {
+    /// Decodes a photo.
+    pub fn open(&self, file: &Path) -> Result<Rgb> {
+        Rgb::open(file, &Limits { max_pixels: self.max_pixels, min_side: self.min_size }, self.ignore_exif)
+    }
+}
 
 /// A photo to score.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +211,7 @@ impl Finder {
 
     fn is_output(&self, folder: &Path) -> bool {
         let is_own = self.output.is_some() && folder.canonicalize().ok() == self.output;
-        is_own || (folder.join("results.jsonl").is_file() && folder.join("run.json").is_file())
+        is_own || (folder.join(RESULTS).is_file() && folder.join(RUN).is_file())
     }
 
     fn push_sorted(&mut self, mut files: Vec<PathBuf>, base: &Path) {

@@ -1,37 +1,37 @@
 //! `segment`: boxes on a photo in, masks out (Segment Anything).
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use zsas::image::{
-    BoundingBox, Channels, Limits, Mask, Rgb, distinct_color, encode_mask_png, encode_rgb_png, encode_tiff, paint_box, paint_mask,
-};
+use zsas::image::{BoundingBox, Channels, Mask, Rgb, distinct_color, encode_mask_png, encode_rgb_png, encode_tiff, paint_box, paint_mask};
 use zsas::methods::{Segment, Segmenter};
 use zsas::models::Sam;
 use zsas::{Device, Result};
 
 use crate::cli::device::{DeviceArgs, TierWish, lose_at};
-use crate::cli::results::{Counts, Existing, Invocation, Milliseconds, Named, Output, RESULTS, RunFile, VERSION, milliseconds};
+use crate::cli::inputs::{self, PhotoArgs};
+use crate::cli::results::{Counts, Existing, Milliseconds, Output, RESULTS, RunFile, VERSION, milliseconds};
 use crate::cli::weights::{Chosen, Snapshot};
-use crate::cli::{Exit, inputs, talk, usage, weights};
+use crate::cli::{Exit, talk, usage, weights};
 
 /// Cover of the photo by a mask's colour.
 const OPACITY: f32 = 0.5;
 
 const AFTER: &str = "\
-What lands in the output folder: for each box, in their order, a mask PHOTO.1.mask.png, PHOTO.2.mask.png …
-of 0 and 255 at the photo's own size; PHOTO.overlay.png, where each mask and box has a colour of its own;
-`results.jsonl`, a line with each mask's box, files, area, extent, and the network's own estimate of its
-intersection over union with the truth; `run.json` (what ran).
+What lands in the output folder: for each box, in their order, PHOTO.1.mask.png, PHOTO.2.mask.png …,
+0 outside and 255 inside, at the photo's own size; PHOTO.overlay.png, where each mask and its box
+have a colour; `results.jsonl`, a line with each mask's box, files, area, extent, and `iou`, the
+network's own estimate of its intersection over union with the truth; `run.json` (what ran).
 
-Weights are those of facebook/sam-vit-base, -large or -huge; tools/convert.py makes them of the official
-.pth files. The photo is encoded once, whatever the number of boxes.
+Weights are those of facebook/sam-vit-base, -large or -huge, or the official .pth files as
+tools/convert.py rewrites them. The photo is encoded once, whatever the number of boxes.
 
 Examples:
   zsas-gpu segment part.png --box 120,80,410,300 --output masks --weights snapshots
-  zsas-gpu segment part.png --box 0,0,99.5,50 --box 200,40,260,90 -o masks --weights sam-vit-huge --json";
+  zsas-gpu segment a.png --box 0,0,99.5,50 --box 200,40,260,90 -o out --weights sam-vit-huge --json";
 
 /// Options of `segment`.
 #[derive(Args, Debug)]
@@ -68,17 +68,8 @@ pub struct SegmentArgs {
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
 
-    /// Leave the photo as it is stored, whatever its EXIF orientation
-    #[arg(long, help_heading = "Input")]
-    ignore_exif: bool,
-
-    /// Refuse a photo with a shorter side, in pixels
-    #[arg(long, value_name = "N", default_value_t = Limits::default().min_side, help_heading = "Input")]
-    min_size: u32,
-
-    /// Refuse a photo of more pixels, before it is decoded
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels, help_heading = "Input")]
-    max_pixels: u64,
+    #[command(flatten)]
+    photos: PhotoArgs,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -105,9 +96,16 @@ struct Parameters {
     boxes: Vec<BoundingBox>,
     precision: &'static str,
     save: Vec<Picture>,
-    ignore_exif: bool,
-    min_size: u32,
-    max_pixels: u64,
+    /// How the photo is read.
+    #[serde(flatten)]
+    photos: PhotoArgs,
+}
+
+/// Wishes that leave results alone.
+#[derive(Debug, Serialize)]
+struct Invocation {
+    /// Shape of kernels that was forced.
+    kernels: Option<&'static str>,
 }
 
 /// The line of `results.jsonl`.
@@ -142,7 +140,7 @@ struct MaskRecord {
     bbox: Option<[usize; 4]>,
 }
 
-/// What a photo's segments come from, and how long that took.
+/// The masks of a photo, and how long they took.
 struct Found {
     segments: Vec<Segment>,
     pre: Duration,
@@ -154,49 +152,64 @@ fn parse_box(text: &str) -> std::result::Result<BoundingBox, String> {
     let corners: Option<Vec<f32>> = text.split(',').map(|corner| corner.trim().parse().ok()).collect();
     let corners: Option<[f32; 4]> = corners.and_then(|corners| corners.try_into().ok());
     let corners = corners.ok_or("expected four numbers, as in `120,80,410,300`")?;
-    BoundingBox::new(corners).map_err(|_| "the second corner must lie right of and below the first".to_owned())
+    BoundingBox::new(corners).map_err(|error| format!("{error:#}"))
 }
 
 /// Segments the photo.
 pub fn run(args: &SegmentArgs) -> Result<Exit> {
-    let save = args.save()?;
-    let mut output = Output::open(&args.output, if args.overwrite { Existing::Overwrite } else { Existing::Refuse })?;
-    let input = args.input(&output)?;
+    let (save, lose_at) = (args.save()?, lose_at()?);
+    // Photo and output are checked before weights are read or a device is opened.
+    let found = inputs::find(std::slice::from_ref(&args.image), &args.output)?;
+    if found.len() > 1 {
+        return Err(usage(format!("`{}` names {} photos, and boxes belong to one", args.image.display(), found.len())));
+    }
     let start = Instant::now();
-    let photo = Rgb::open(&input.file, &Limits { max_pixels: args.max_pixels, min_side: args.min_size }, args.ignore_exif)?;
+    let photo = args.photos.open(&found[0].file)?;
     let decode = start.elapsed();
     let warnings = args.check_boxes(&photo)?;
+    let mut output = Output::open(&args.output, if args.overwrite { Existing::Overwrite } else { Existing::Refuse })?;
+    let input = output.name(found).remove(0);
     let weights = weights::choose(Snapshot::Sam, args.weights.as_deref())?;
     let mut device = args.device.open(args.quiet)?;
-    let found = args.find(&mut device, &weights, &photo)?;
+    let mut run_file = args.run_file(&device, &weights, save.clone())?;
+    let found = args.find(&mut device, &weights, &photo, &lose_at)?;
 
     output.begin()?;
-    let mut run_file = args.run_file(&device, &weights, save.clone())?;
     run_file.write(&output)?;
-    let mut ms = Milliseconds {
-        decode: milliseconds(decode),
-        pre: milliseconds(found.pre),
-        device: milliseconds(found.device),
-        ..Default::default()
-    };
-    let (masks, overlay) = args.write(&output, &input.name, &photo, &found.segments, &save, &mut ms)?;
-    let record = Record {
-        v: VERSION,
-        path: input.path.clone(),
-        output: input.output().map(str::to_owned),
-        status: "ok",
-        size: [photo.width(), photo.height()],
-        method: Snapshot::Sam.folder(),
-        masks,
-        overlay,
-        ms,
-        warnings,
-    };
-    let line = output.append(&record)?;
-    run_file.status = "done";
-    run_file.counts = Some(Counts { inputs: 1, scored: 1, ..Counts::default() });
+    let written = Pictures { output: &output, name: &input.name, save }.write(&photo, &args.boxes, &found.segments);
+    let kept = written.and_then(|written| {
+        let record = Record {
+            v: VERSION,
+            path: input.path.clone(),
+            output: input.output().map(str::to_owned),
+            status: "ok",
+            size: [photo.width(), photo.height()],
+            method: Snapshot::Sam.folder(),
+            masks: written.masks,
+            overlay: written.overlay,
+            ms: Milliseconds {
+                decode: milliseconds(decode),
+                pre: milliseconds(found.pre),
+                device: milliseconds(found.device),
+                post: milliseconds(written.post),
+                write: milliseconds(written.write),
+            },
+            warnings,
+        };
+        output.append(&record).map(|line| (record, line))
+    });
+    run_file.status = if kept.is_ok() { "done" } else { "failed" };
+    run_file.error = kept.as_ref().err().map(ToString::to_string);
+    run_file.counts = Some(Counts {
+        inputs: 1,
+        scored: usize::from(kept.is_ok()),
+        failed: usize::from(kept.is_err()),
+        ..Counts::default()
+    });
     run_file.seconds = Some(milliseconds(start.elapsed()) / 1e3);
-    run_file.write(&output)?;
+    let told = run_file.write(&output);
+    let (record, line) = kept?;
+    told?;
     if !args.quiet {
         args.summarize(&output, &record);
     }
@@ -217,17 +230,6 @@ impl SegmentArgs {
         Ok(save)
     }
 
-    /// The one photo.
-    fn input(&self, output: &Output) -> Result<Named> {
-        let found = inputs::find(std::slice::from_ref(&self.image), &self.output)?;
-        let count = found.len();
-        let mut named = output.name(found);
-        match (count, named.pop()) {
-            (1, Some(input)) => Ok(input),
-            _ => Err(usage(format!("`{}` names {count} photos, and boxes belong to one", self.image.display()))),
-        }
-    }
-
     /// Refuses boxes beside the photo; warns of those that leave it.
     fn check_boxes(&self, photo: &Rgb) -> Result<Vec<String>> {
         let (width, height) = (photo.width(), photo.height());
@@ -245,8 +247,7 @@ impl SegmentArgs {
     }
 
     /// Encodes the photo and decodes the boxes. A device that was lost or hangs is opened anew, and everything tried once more.
-    fn find(&self, device: &mut Device, weights: &Chosen, photo: &Rgb) -> Result<Found> {
-        let lose_at = lose_at()?;
+    fn find(&self, device: &mut Device, weights: &Chosen, photo: &Rgb, lose_at: &HashSet<usize>) -> Result<Found> {
         let attempt = |number, device: &Device| {
             if lose_at.contains(&number) {
                 device.lose();
@@ -276,73 +277,16 @@ impl SegmentArgs {
         Ok(Found { segments, pre, device: start.elapsed() - pre })
     }
 
-    fn run_file(&self, device: &Device, weights: &Chosen, save: Vec<Picture>) -> Result<RunFile<Parameters>> {
+    fn run_file(&self, device: &Device, weights: &Chosen, save: Vec<Picture>) -> Result<RunFile<Parameters, Invocation>> {
         let parameters = Parameters {
             network: Snapshot::Sam.folder(),
             boxes: self.boxes.clone(),
             precision: self.device.precision.as_str(),
             save,
-            ignore_exif: self.ignore_exif,
-            min_size: self.min_size,
-            max_pixels: self.max_pixels,
+            photos: self.photos,
         };
-        let invocation = Invocation {
-            shard: None,
-            resume: false,
-            report: false,
-            kernels: self.device.kernels.map(|tier: TierWish| tier.tier().as_str()),
-        };
+        let invocation = Invocation { kernels: self.device.kernels.map(|tier: TierWish| tier.tier().as_str()) };
         Ok(RunFile::new(device, weights.identity()?, parameters, invocation))
-    }
-
-    /// Writes the files of all masks, one after the other, since those of a large photo together might not fit; then the overlay.
-    fn write(
-        &self,
-        output: &Output,
-        name: &str,
-        photo: &Rgb,
-        segments: &[Segment],
-        save: &[Picture],
-        ms: &mut Milliseconds,
-    ) -> Result<(Vec<MaskRecord>, Option<String>)> {
-        let has = |picture| save.contains(&picture);
-        let (mut post, mut write) = (Duration::ZERO, Duration::ZERO);
-        let mut records = Vec::with_capacity(segments.len());
-        let mut painted = has(Picture::Overlay).then(|| photo.clone());
-        for (at, (segment, &bounds)) in segments.iter().zip(&self.boxes).enumerate() {
-            let start = Instant::now();
-            let logits = segment.logits();
-            let mask = Mask::of_positive(&logits);
-            if let Some(painted) = &mut painted {
-                paint_mask(painted, &mask, distinct_color(at), OPACITY);
-            }
-            post += start.elapsed();
-            let start = Instant::now();
-            let named = |ending: &str| format!("{name}.{}{ending}", at + 1);
-            let written = |wanted, ending: &str, encode: &dyn Fn() -> Result<Vec<u8>>| {
-                if has(wanted) { encode().and_then(|bytes| output.write(&named(ending), &bytes)).map(Some) } else { Ok(None) }
-            };
-            records.push(MaskRecord {
-                bounds,
-                file: written(Picture::Mask, ".mask.png", &|| encode_mask_png(&mask))?,
-                logits: written(Picture::Logits, ".tiff", &|| encode_tiff(&logits))?,
-                iou: segment.iou,
-                area: mask.area(),
-                bbox: mask.bbox(),
-            });
-            write += start.elapsed();
-        }
-        let start = Instant::now();
-        let overlay = painted.map(|mut painted| {
-            self.boxes
-                .iter()
-                .enumerate()
-                .for_each(|(at, &bounds)| paint_box(&mut painted, bounds, distinct_color(at)));
-            output.write(&format!("{name}.overlay.png"), &encode_rgb_png(&painted)?)
-        });
-        let overlay = overlay.transpose()?;
-        (ms.post, ms.write) = (milliseconds(post), milliseconds(write + start.elapsed()));
-        Ok((records, overlay))
     }
 
     fn summarize(&self, output: &Output, record: &Record) {
@@ -360,6 +304,66 @@ impl SegmentArgs {
             talk::say(format_args!("overlay: `{}`", output.root().join(overlay).display()));
         }
         talk::say(format_args!("records: `{}`", output.root().join(RESULTS).display()));
+    }
+}
+
+/// Writes the files of a photo.
+struct Pictures<'a> {
+    output: &'a Output,
+    name: &'a str,
+    save: Vec<Picture>,
+}
+
+/// What was written, and how long drawing and writing took.
+struct Written {
+    masks: Vec<MaskRecord>,
+    overlay: Option<String>,
+    post: Duration,
+    write: Duration,
+}
+
+impl Pictures<'_> {
+    /// Mask after mask, since those of a large photo together might not fit into memory; then the overlay.
+    fn write(&self, photo: &Rgb, boxes: &[BoundingBox], segments: &[Segment]) -> Result<Written> {
+        let mut written = Written { masks: Vec::new(), overlay: None, post: Duration::ZERO, write: Duration::ZERO };
+        let mut painted = self.save.contains(&Picture::Overlay).then(|| photo.clone());
+        for (at, (segment, &bounds)) in segments.iter().zip(boxes).enumerate() {
+            let start = Instant::now();
+            let logits = segment.logits();
+            let mask = Mask::of_positive(&logits);
+            if let Some(painted) = &mut painted {
+                paint_mask(painted, &mask, distinct_color(at), OPACITY);
+            }
+            let drawn = Instant::now();
+            written.masks.push(MaskRecord {
+                bounds,
+                file: self.file(Picture::Mask, &format!(".{}.mask.png", at + 1), || encode_mask_png(&mask))?,
+                logits: self.file(Picture::Logits, &format!(".{}.tiff", at + 1), || encode_tiff(&logits))?,
+                iou: segment.iou,
+                area: mask.area(),
+                bbox: mask.bbox(),
+            });
+            written.post += drawn - start;
+            written.write += drawn.elapsed();
+        }
+        if let Some(mut painted) = painted {
+            let start = Instant::now();
+            boxes
+                .iter()
+                .enumerate()
+                .for_each(|(at, &bounds)| paint_box(&mut painted, bounds, distinct_color(at)));
+            written.overlay = self.file(Picture::Overlay, ".overlay.png", || encode_rgb_png(&painted))?;
+            written.write += start.elapsed();
+        }
+        Ok(written)
+    }
+
+    /// Writes a file of a kind, if that is wanted; returns its name.
+    fn file(&self, picture: Picture, ending: &str, encode: impl FnOnce() -> Result<Vec<u8>>) -> Result<Option<String>> {
+        if !self.save.contains(&picture) {
+            return Ok(None);
+        }
+        self.output.write(&format!("{}{ending}", self.name), &encode()?).map(Some)
     }
 }
 

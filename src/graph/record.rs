@@ -56,7 +56,7 @@ pub struct Node {
     pub elem: DType,
     /// Shape of the result.
     pub shape: Shape,
-    /// Name of the first weight read.
+    /// Name of the first tensor of a checkpoint that is read.
     pub weight: Option<String>,
     /// The model's line.
     pub location: &'static Location<'static>,
@@ -162,7 +162,9 @@ impl Graph {
             assert!(std::ptr::eq(input.graph(), self), "{kernel:?}: `{}` belongs to another graph", operand.name);
             let wanted = operand.storage.dtype(elem);
             assert!(input.dtype() == wanted, "{kernel:?}: `{}` is {}, not {wanted}", operand.name, input.dtype());
-            if let Source::Weight(source) = &recorded.values[input.id()].source {
+            if let Source::Weight(source) = &recorded.values[input.id()].source
+                && source.is_stored()
+            {
                 weight.get_or_insert_with(|| source.name().to_owned());
             }
         }

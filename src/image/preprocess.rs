@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn a_box_follows_its_photo_into_the_frame() {
         let bounds = BoundingBox::new([1.0, 0.0, 6.0, 2.0]).unwrap();
-        // 2×6 stays as it is, and the central 2×2 begins at column 2; 10×40 shrinks to a quarter.
+        // 2×6 stays as it is, and the central 2×2 begins at column 2; 8×40 shrinks to a quarter.
         assert_eq!(ROWS_OF_TWO.geometry(2, 6).to_frame(bounds), [-1.0, 0.0, 4.0, 2.0]);
         assert_eq!(Fit::LongestSide { size: 10 }.geometry(8, 40).to_frame(bounds), [0.25, 0.0, 1.5, 0.5]);
     }

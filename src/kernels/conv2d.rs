@@ -163,6 +163,7 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
     let three = Conv2d { kernel: (3, 3), padding: 1, ..plain.clone() };
     boxed([
         Conv2d { stride: 2, ..plain.clone() },
+        Conv2d { height: 13, width: 11, channels_in: 8, ..plain.clone() },
         Conv2d { height: 1, width: 1, ..three.clone() },
         Conv2d { channels_in: 3, channels_out: 5, ..three.clone() },
         Conv2d { stride: 2, batch: 2, channels_out: 68, ..three.clone() },

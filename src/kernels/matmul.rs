@@ -116,11 +116,14 @@ impl Kernel for Matmul {
     }
 }
 
+/// Lanes of a strip, each with 8 columns: as many as a vector of AVX2 holds.
+const STRIP_LANES: usize = 8;
+
 /// Constants and launch of `shaders/lib/strip.wgsl`: 64 rows share the loads of b where there are so many, else 16.
-pub(super) fn strips(rows: usize, cols: usize, masked: bool) -> ([(&'static str, u32); 2], Launch) {
+pub(super) fn strips(rows: usize, cols: usize, masked: bool) -> ([(&'static str, u32); 3], Launch) {
     let rows_of_strip = if rows >= 128 { 64 } else { 16 };
-    let launch = Launch::groups(rows.div_ceil(rows_of_strip) * cols.div_ceil(64));
-    ([("MASKED", u32::from(masked)), ("ROWS", rows_of_strip as u32)], launch)
+    let launch = Launch::groups(rows.div_ceil(rows_of_strip) * cols.div_ceil(8 * STRIP_LANES));
+    ([("LANES", STRIP_LANES as u32), ("MASKED", u32::from(masked)), ("ROWS", rows_of_strip as u32)], launch)
 }
 
 /// Constants and launch of `shaders/lib/tile.wgsl`: large blocks reuse more, but small problems need more workgroups than a GPU has cores.

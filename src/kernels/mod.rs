@@ -246,6 +246,9 @@ impl Launch {
     }
 }
 
+/// Operations in the time an element takes to be moved: 4 bytes at 80 GB/s against 400 GFLOP/s.
+const FLOPS_PER_ELEMENT: u64 = 20;
+
 /// Arithmetic and memory traffic of a launch: what it must do at least, not what it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
@@ -256,6 +259,11 @@ pub struct Work {
 }
 
 impl Work {
+    /// An estimate of what it takes, in floating-point operations: an element moved takes as long as [`FLOPS_PER_ELEMENT`] of them.
+    pub fn cost(self) -> u64 {
+        self.flops.max(self.elements * FLOPS_PER_ELEMENT)
+    }
+
     /// `flops` operations, each operand's elements moved once.
     pub fn new(flops: usize, operands: &[Operand]) -> Work {
         let elements = operands.iter().map(|operand| operand.len as u64).sum();

@@ -20,7 +20,7 @@ pub struct Segmenter {
     decoders: Mutex<Decoders>,
 }
 
-/// Programs by the number of boxes they decode, and how many that may be.
+/// Programs by the number of boxes they decode, and how many that may be at most.
 struct Decoders {
     programs: BTreeMap<usize, Arc<Program>>,
     most: usize,
@@ -109,11 +109,14 @@ impl Segmenter {
             .collect())
     }
 
-    /// A program for up to this many boxes, and for how many; fewer where the memory does not suffice for a batch.
+    /// A program for the next of so many boxes, and for how many of them: a batch, or fewer where the memory does not suffice.
     fn decoder(&self, wanted: usize) -> Result<(Arc<Program>, usize)> {
         let mut decoders = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let count = wanted.min(decoders.most);
+            // Besides full batches there is one remainder; that of the last photo may go.
+            let most = decoders.most;
+            decoders.programs.retain(|&held, _| held == count || held == most);
             if let Some(program) = decoders.programs.get(&count) {
                 return Ok((Arc::clone(program), count));
             }
@@ -123,10 +126,10 @@ impl Segmenter {
                     decoders.programs.insert(count, Arc::clone(&program));
                     return Ok((program, count));
                 }
-                // Programs of other counts hold memory of their own.
+                // The program of full batches holds memory of its own.
                 Err(error) if error.code() == Code::GpuMemory && !decoders.programs.is_empty() => decoders.programs.clear(),
                 Err(error) if error.code() == Code::GpuMemory && count > 1 => {
-                    decoders.most = count / 2;
+                    decoders.most = count.div_ceil(2);
                     log::warn!("{error}; boxes are decoded {} at a time", decoders.most);
                 }
                 Err(error) => return Err(error),

@@ -54,8 +54,8 @@ pub struct DeviceOptions {
     pub library: Library,
     /// How much work goes out at once; without it what suits the adapter.
     pub pace: Option<Pace>,
-    /// Most bytes to hold on the device, for who shares it; a program that needs more is refused before anything of it runs. Without it, nine
-    /// tenths of what the driver says there is, where it says so.
+    /// Most bytes to hold on the device, for who shares it; a program that needs more is refused before anything of it is allocated. Without
+    /// it, what the driver gives.
     pub memory: Option<u64>,
 }
 

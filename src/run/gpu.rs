@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
@@ -21,8 +21,8 @@ pub(super) const UNIFORM_ALIGNMENT: usize = 256;
 const GPU_TIMEOUT: Duration = Duration::from_secs(60);
 const SOFTWARE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Percentage of the memory that the driver has to give, above which a buffer is refused: beyond it drivers swap, or take down the desktop.
-const MOST_OF_BUDGET: u8 = 90;
+/// Bytes of weights on their way to the device: until they have arrived, wgpu holds them a second time.
+const MOST_UNDER_WAY: u64 = 64 << 20;
 
 /// An open adapter.
 pub(super) struct Gpu {
@@ -34,7 +34,10 @@ pub(super) struct Gpu {
     pub(super) limits: wgpu::Limits,
     library: Library,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
-    weights: Mutex<HashMap<(u64, DType), Arc<wgpu::Buffer>>>,
+    /// Those that a program holds.
+    weights: Mutex<HashMap<(u64, DType), Weak<Counted>>>,
+    /// Bytes of weights written since the queue was last waited for.
+    under_way: AtomicU64,
     nothing: wgpu::Buffer,
     /// Of bind group 1: the number of a dispatch's first workgroup, at an offset of its own.
     first_group_layout: wgpu::BindGroupLayout,
@@ -77,9 +80,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Gpu {
     /// All adapters, in the driver's order.
     pub(super) fn adapters() -> Vec<wgpu::Adapter> {
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-        descriptor.memory_budget_thresholds.for_resource_creation = Some(MOST_OF_BUDGET);
-        let instance = wgpu::Instance::new(descriptor);
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         pollster::block_on(instance.enumerate_adapters(wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY)))
     }
 
@@ -150,6 +151,7 @@ impl Gpu {
             library: options.library.clone(),
             pipelines: Mutex::default(),
             weights: Mutex::default(),
+            under_way: AtomicU64::default(),
             nothing,
             allocated: Arc::default(),
             fault,
@@ -205,24 +207,28 @@ impl Gpu {
         }
     }
 
-    /// The buffer of a weight at a storage type, uploaded the first time it is asked for.
-    pub(super) fn weight(&self, weight: &Weight, dtype: DType) -> Result<Arc<wgpu::Buffer>> {
+    /// The buffer of a weight at a storage type, uploaded unless a program holds it already. It goes when the last of them does.
+    pub(super) fn weight(&self, weight: &Weight, dtype: DType) -> Result<Arc<Counted>> {
         let key = (weight.id(), dtype);
-        if let Some(buffer) = lock(&self.weights).get(&key) {
-            return Ok(Arc::clone(buffer));
+        if let Some(buffer) = lock(&self.weights).get(&key).and_then(Weak::upgrade) {
+            return Ok(buffer);
         }
         let array = weight.to_array()?;
         let mut bytes = encode(array.data(), dtype);
         bytes.resize(bytes.len().next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT as usize), 0);
         let label = format!("weight `{}`", weight.name());
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let size = padded(bytes.len());
-        self.check_binding(&label, size)?;
-        let descriptor = wgpu::BufferDescriptor { label: Some(&label), size, usage, mapped_at_creation: false };
-        let buffer = Arc::new(self.guarded(&label, || self.device.create_buffer(&descriptor))?);
-        self.allocated.fetch_add(size, Ordering::Relaxed);
-        self.queue.write_buffer(&buffer, 0, &bytes);
-        lock(&self.weights).insert(key, Arc::clone(&buffer));
+        self.check_binding(&label, padded(bytes.len()))?;
+        let buffer = Arc::new(self.buffer(&label, bytes.len(), wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?);
+        self.queue.write_buffer(&buffer.buffer, 0, &bytes);
+        let under_way = self.under_way.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
+        if under_way > MOST_UNDER_WAY {
+            self.queue.submit([]);
+            self.wait(None)?;
+            self.under_way.store(0, Ordering::Relaxed);
+        }
+        let mut weights = lock(&self.weights);
+        weights.retain(|_, held| held.strong_count() > 0);
+        weights.insert(key, Arc::downgrade(&buffer));
         Ok(buffer)
     }
 
@@ -231,8 +237,9 @@ impl Gpu {
         let held = self.allocated_bytes();
         let missing: usize = {
             let uploaded = lock(&self.weights);
+            let is_there = |key| uploaded.get(&key).is_some_and(|buffer| buffer.strong_count() > 0);
             let is_missing = |id: &&ValueId| match &plan.values[**id].source {
-                Source::Weight(weight) => !uploaded.contains_key(&(weight.id(), plan.values[**id].dtype)),
+                Source::Weight(weight) => !is_there((weight.id(), plan.values[**id].dtype)),
                 _ => false,
             };
             plan.weights.iter().filter(is_missing).map(|&id| plan.values[id].bytes()).sum()
@@ -247,7 +254,7 @@ impl Gpu {
         let largest = plan.nodes.iter().max_by_key(|node| plan.values[node.output].bytes());
         let largest = largest.map_or_else(String::new, |node| format!("; the largest of its tensors is that of {node}"));
         let message = format!("{needed} bytes are needed beside the {held} that are held, more than the {} allowed{largest}", self.memory);
-        Err(Error::new(Code::GpuMemory, message))
+        Err(Error::new(Code::GpuMemory, message).hint("allow more, store in f16, or take a smaller network or photo"))
     }
 
     /// Refuses a binding larger than the adapter allows, naming the tensor and the limit.
@@ -337,7 +344,7 @@ impl Gpu {
     pub(super) fn first_groups(&self, numbers: impl ExactSizeIterator<Item = u32>) -> Result<(Counted, wgpu::BindGroup)> {
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let buffer = self.buffer("first workgroups", numbers.len().max(1) * UNIFORM_ALIGNMENT, usage)?;
-        let bytes: Vec<u8> = numbers.flat_map(|number| aligned(&number.to_le_bytes())).collect();
+        let bytes: Vec<u8> = numbers.flat_map(|number| aligned(number.to_le_bytes().to_vec())).collect();
         self.queue.write_buffer(&buffer.buffer, 0, &bytes);
         let one = wgpu::BufferBinding { buffer: &buffer.buffer, offset: 0, size: wgpu::BufferSize::new(UNIFORM_ALIGNMENT as u64) };
         let group = self.guarded("first workgroups", || {
@@ -464,10 +471,9 @@ fn translate(error: &wgpu::Error, what: &str) -> Error {
 }
 
 /// Bytes up to the next offset at which a uniform may begin.
-fn aligned(bytes: &[u8]) -> Vec<u8> {
-    let mut block = bytes.to_vec();
-    block.resize(bytes.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
-    block
+pub(super) fn aligned(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.resize(bytes.len().next_multiple_of(UNIFORM_ALIGNMENT).max(UNIFORM_ALIGNMENT), 0);
+    bytes
 }
 
 /// Size of the buffer for so many bytes: whole vec4, and never empty.

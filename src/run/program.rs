@@ -1,12 +1,12 @@
 //! A recording made ready for a device: compile once, run many times.
 
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Code, Error, Result};
 use crate::graph::{Graph, Place, Plan, Source, Tensor, ValueId};
 use crate::run::device::{Backend, Device};
-use crate::run::gpu::{Counted, Gpu, UNIFORM_ALIGNMENT, decode, lock};
+use crate::run::gpu::{Counted, Gpu, UNIFORM_ALIGNMENT, aligned, decode, lock};
 use crate::run::profile::{Memory, Profile, Row};
 use crate::run::reference;
 use crate::run::schedule::{Dispatch, Schedule, Submission};
@@ -31,6 +31,7 @@ struct Prepared {
     outputs: Vec<Output>,
     /// Kept for the bind groups.
     _slots: Vec<Counted>,
+    _weights: Vec<Arc<Counted>>,
     _uniforms: [Counted; 2],
 }
 
@@ -84,7 +85,7 @@ impl Program {
                 let _running = lock(&prepared.running);
                 prepared.upload(gpu, inputs)?;
                 // All go out before the first is waited for, so that the device never waits.
-                let submitted: Vec<_> = prepared.schedule.submissions.iter().map(|one| (one, prepared.submit(gpu, one))).collect();
+                let submitted: Vec<_> = prepared.schedule.submissions.iter().map(|one| (one, prepared.send(gpu, one))).collect();
                 for (submission, index) in submitted {
                     gpu.wait(Some(index))?;
                     self.tell(prepared, submission);
@@ -96,8 +97,8 @@ impl Program {
     }
 
     fn tell(&self, prepared: &Prepared, submission: &Submission) {
-        let steps = prepared.schedule.dispatches[submission.dispatches.clone()].iter().map(|dispatch| dispatch.step);
-        let weight = steps.rev().find_map(|step| self.plan.nodes[step].weight.as_deref());
+        let last = prepared.schedule.dispatches[submission.dispatches.end - 1].step;
+        let weight = self.plan.nodes[..=last].iter().rev().find_map(|node| node.weight.as_deref());
         self.device.observed.tell(submission.done, prepared.schedule.cost(), weight.unwrap_or_default());
     }
 
@@ -159,19 +160,14 @@ impl Prepared {
         let buffer_of = |id: ValueId| -> &wgpu::Buffer {
             match plan.places[id] {
                 Place::Input(at) => &inputs[at].buffer,
-                Place::Weight(at) => &weights[at],
+                Place::Weight(at) => &weights[at].buffer,
                 Place::Slot(at) => &slots[at].buffer,
                 Place::Unused => unreachable!("a planned launch reads and writes placed values"),
             }
         };
 
-        let params =
-            gpu.buffer("parameters", plan.nodes.len() * UNIFORM_ALIGNMENT, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)?;
-        let mut bytes = vec![0; plan.nodes.len() * UNIFORM_ALIGNMENT];
-        for (at, node) in plan.nodes.iter().enumerate() {
-            let block = node.kernel.params().bytes;
-            bytes[at * UNIFORM_ALIGNMENT..][..block.len()].copy_from_slice(&block);
-        }
+        let bytes: Vec<u8> = plan.nodes.iter().flat_map(|node| aligned(node.kernel.params().bytes)).collect();
+        let params = gpu.buffer("parameters", bytes.len(), wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)?;
         gpu.queue.write_buffer(&params.buffer, 0, &bytes);
 
         let implementations: Vec<_> = plan.nodes.iter().map(|node| node.kernel.implementations()).collect();
@@ -198,7 +194,7 @@ impl Prepared {
             .nodes
             .iter()
             .zip(&chosen)
-            .map(|(node, implementation)| (implementation.launch, node.kernel.work()));
+            .map(|(node, implementation)| (implementation.launch, node.kernel.work().cost()));
         let schedule = Schedule::new(launches, gpu.pace);
         let (starts, first_groups) = gpu.first_groups(schedule.dispatches.iter().map(|dispatch| dispatch.first_group))?;
 
@@ -217,6 +213,7 @@ impl Prepared {
             inputs,
             outputs,
             _slots: slots,
+            _weights: weights,
             _uniforms: [params, starts],
         })
     }
@@ -229,13 +226,24 @@ impl Prepared {
         Ok(())
     }
 
-    /// Sends dispatches off; the last ones with the copies of the outputs.
-    fn submit(&self, gpu: &Gpu, submission: &Submission) -> wgpu::SubmissionIndex {
+    /// Sends a submission off, the last one with the copies of the outputs.
+    fn send(&self, gpu: &Gpu, submission: &Submission) -> wgpu::SubmissionIndex {
+        let mut encoder = self.record(gpu, submission.dispatches.clone());
+        if submission.dispatches.end == self.schedule.dispatches.len() {
+            for output in &self.outputs {
+                let bytes = output.readback.buffer.size();
+                encoder.copy_buffer_to_buffer(&output.from, 0, &output.readback.buffer, 0, bytes);
+            }
+        }
+        gpu.queue.submit([encoder.finish()])
+    }
+
+    fn record(&self, gpu: &Gpu, dispatches: Range<usize>) -> wgpu::CommandEncoder {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             let mut bound: Option<&wgpu::ComputePipeline> = None;
-            for at in submission.dispatches.clone() {
+            for at in dispatches {
                 let pipeline = &self.steps[self.schedule.dispatches[at].step].pipeline;
                 if bound != Some(pipeline) {
                     pass.set_pipeline(pipeline);
@@ -244,13 +252,7 @@ impl Prepared {
                 self.dispatch(&mut pass, at);
             }
         }
-        if submission.dispatches.end == self.schedule.dispatches.len() {
-            for output in &self.outputs {
-                let bytes = output.readback.buffer.size();
-                encoder.copy_buffer_to_buffer(&output.from, 0, &output.readback.buffer, 0, bytes);
-            }
-        }
-        gpu.queue.submit([encoder.finish()])
+        encoder
     }
 
     /// Records a dispatch whose pipeline is set.
@@ -303,7 +305,7 @@ impl Prepared {
         dispatches
             .map(|at| {
                 let start = std::time::Instant::now();
-                self.submit(gpu, &Submission { dispatches: at..at + 1, done: 0 });
+                gpu.queue.submit([self.record(gpu, at..at + 1).finish()]);
                 gpu.wait(None)?;
                 Ok(start.elapsed().as_nanos() as f64)
             })

@@ -34,15 +34,14 @@ pub(super) fn check_weights(plan: &Plan) -> Result<()> {
 /// Runs all launches; whoever observes is told after each.
 pub(super) fn run(plan: &Plan, inputs: &[&Array], observed: &Observed) -> Result<Vec<Array>> {
     let mut host = Host::new(plan, inputs)?;
-    let cost: u64 = plan.nodes.iter().map(|node| node.kernel.work().flops).sum();
-    let mut done = 0;
+    let cost = plan.nodes.iter().map(|node| node.kernel.work().cost()).sum();
+    let (mut done, mut weight) = (0, "");
     for (at, node) in plan.nodes.iter().enumerate() {
         let twin = twin(&*node.kernel, &host.operands(node));
         host.keep(node, &twin.values, at);
-        done += node.kernel.work().flops;
-        if let Some(weight) = &node.weight {
-            observed.tell(done, cost, weight);
-        }
+        done += node.kernel.work().cost();
+        weight = node.weight.as_deref().unwrap_or(weight);
+        observed.tell(done, cost, weight);
     }
     Ok(plan.outputs.iter().map(|&(id, shape)| Array::new(shape, host.values[id].clone())).collect())
 }

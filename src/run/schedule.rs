@@ -2,13 +2,10 @@
 
 use std::ops::Range;
 
-use crate::kernels::{Launch, MAX_GROUPS, Work};
+use crate::kernels::{Launch, MAX_GROUPS};
 
 /// Dispatches of a submission, each of which may be timed: wgpu takes 4,096 timestamps a set.
 const MOST_DISPATCHES: usize = 2048;
-
-/// Operations in the time an element takes to be moved: 4 bytes at 80 GB/s against 400 GFLOP/s.
-const FLOPS_PER_ELEMENT: u64 = 20;
 
 /// How much work goes out at once, in floating-point operations; a dispatch has at least one workgroup, a submission one dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +20,7 @@ impl Pace {
     /// For a GPU: a tenth and half a second at 400 GFLOP/s, which small integrated ones reach. Windows resets a GPU after two seconds.
     pub const GPU: Pace = Pace { dispatch: 40_000_000_000, submission: 200_000_000_000 };
 
-    /// For a software adapter: nobody watches it; a submission is told as progress about every second, at 20 GFLOP/s.
+    /// For a software adapter: nobody watches it, and launches go out whole; progress is told after about a second at 20 GFLOP/s.
     pub const SOFTWARE: Pace = Pace { dispatch: u64::MAX, submission: 20_000_000_000 };
 }
 
@@ -54,12 +51,11 @@ pub(super) struct Submission {
 }
 
 impl Schedule {
-    /// Cuts launches, each with its work.
-    pub fn new(launches: impl IntoIterator<Item = (Launch, Work)>, pace: Pace) -> Schedule {
+    /// Cuts launches, each with its estimated cost.
+    pub fn new(launches: impl IntoIterator<Item = (Launch, u64)>, pace: Pace) -> Schedule {
         let (mut dispatches, mut submissions) = (Vec::new(), Vec::new());
         let (mut from, mut begun, mut done) = (0, 0, 0);
-        for (step, (launch, work)) in launches.into_iter().enumerate() {
-            let cost = work.flops.max(work.elements * FLOPS_PER_ELEMENT);
+        for (step, (launch, cost)) in launches.into_iter().enumerate() {
             let parts = cut(step, launch, cost.div_ceil(pace.dispatch.max(1)));
             let share = cost / parts.len() as u64;
             for dispatch in parts {
@@ -84,14 +80,14 @@ impl Schedule {
     }
 }
 
-/// A launch in about this many dispatches of about as many workgroups each.
+/// A launch in at least this many dispatches of as many workgroups each, if it has so many.
 fn cut(step: usize, launch: Launch, parts: u64) -> Vec<Dispatch> {
     let count = u64::from(launch.x) * u64::from(launch.y);
     if parts <= 1 || count <= 1 {
         return vec![Dispatch { step, first_group: 0, groups: launch }];
     }
     // Unfolded, a part has no spare workgroups, which would do the work of the next.
-    let length = count.div_ceil(parts).min(MAX_GROUPS as u64);
+    let length = (count / parts).clamp(1, MAX_GROUPS as u64);
     let starts = (0..count).step_by(length as usize);
     starts
         .map(|first| Dispatch { step, first_group: first as u32, groups: Launch { x: length.min(count - first) as u32, y: 1 } })
@@ -102,37 +98,33 @@ fn cut(step: usize, launch: Launch, parts: u64) -> Vec<Dispatch> {
 mod tests {
     use super::*;
 
-    fn work(flops: u64) -> Work {
-        Work { flops, elements: 1 }
-    }
-
     #[test]
     fn a_long_launch_goes_out_in_parts_that_cover_each_workgroup_once() {
-        // 250 operations at 100 a dispatch: three parts of 10 workgroups.
+        // 250 at 100 a dispatch: three workgroups of 25 are the most that fit a third.
         let pace = Pace { dispatch: 100, submission: 1000 };
-        let schedule = Schedule::new([(Launch { x: 5, y: 2 }, work(250))], pace);
+        let schedule = Schedule::new([(Launch { x: 5, y: 2 }, 250)], pace);
         let parts: Vec<_> = schedule.dispatches.iter().map(|part| (part.first_group, part.groups.x, part.groups.y)).collect();
-        assert_eq!(parts, [(0, 4, 1), (4, 4, 1), (8, 2, 1)]);
+        assert_eq!(parts, [(0, 3, 1), (3, 3, 1), (6, 3, 1), (9, 1, 1)]);
         // More parts than workgroups: one each.
-        assert_eq!(Schedule::new([(Launch { x: 3, y: 1 }, work(10_000))], pace).dispatches.len(), 3);
+        assert_eq!(Schedule::new([(Launch { x: 3, y: 1 }, 10_000)], pace).dispatches.len(), 3);
         // Short enough: folded as it was.
-        let short = Schedule::new([(Launch { x: 5, y: 2 }, work(100))], pace);
+        let short = Schedule::new([(Launch { x: 5, y: 2 }, 100)], pace);
         assert_eq!(short.dispatches, [Dispatch { step: 0, first_group: 0, groups: Launch { x: 5, y: 2 } }]);
     }
 
     #[test]
     fn a_submission_is_closed_before_it_grows_too_long() {
         let pace = Pace { dispatch: u64::MAX, submission: 100 };
-        let launches = [60, 40, 1, 500, 20].map(|flops| (Launch { x: 1, y: 1 }, work(flops)));
+        let launches = [60, 40, 20, 500, 20].map(|cost| (Launch { x: 1, y: 1 }, cost));
         let schedule = Schedule::new(launches, pace);
         let cut: Vec<_> = schedule.submissions.iter().map(|one| (one.dispatches.clone(), one.done)).collect();
-        assert_eq!(cut, [(0..2, 100), (2..3, 120), (3..4, 620), (4..5, 640)], "an element moved costs 20 operations");
+        assert_eq!(cut, [(0..2, 100), (2..3, 120), (3..4, 620), (4..5, 640)]);
         assert_eq!(schedule.cost(), 640);
     }
 
     #[test]
     fn a_submission_of_nothing_but_trifles_is_closed_too() {
-        let schedule = Schedule::new((0..5000).map(|_| (Launch { x: 1, y: 1 }, work(0))), Pace::GPU);
+        let schedule = Schedule::new((0..5000).map(|_| (Launch { x: 1, y: 1 }, 0)), Pace::GPU);
         let lengths: Vec<_> = schedule.submissions.iter().map(|one| one.dispatches.len()).collect();
         assert_eq!(lengths, [2048, 2048, 904]);
     }

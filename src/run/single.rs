@@ -3,8 +3,9 @@
 use crate::error::Result;
 use crate::kernels::{Implementation, Kernel, UNIT_ROUNDOFF};
 use crate::run::device::{Backend, Device};
-use crate::run::gpu::{Counted, Gpu, Pipeline, UNIFORM_ALIGNMENT, decode, encode};
+use crate::run::gpu::{Counted, Gpu, Pipeline, UNIFORM_ALIGNMENT, aligned, decode, encode};
 use crate::run::reference;
+use crate::run::schedule::{Dispatch, Schedule};
 use crate::tensor::DType;
 
 /// Bytes before and after each buffer that no kernel may touch; also the alignment of binding offsets.
@@ -114,8 +115,8 @@ fn output_dtype(kernel: &dyn Kernel, elem: DType) -> DType {
 struct Ready {
     pipeline: std::sync::Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
-    first_group: wgpu::BindGroup,
-    launch: crate::kernels::Launch,
+    first_groups: wgpu::BindGroup,
+    dispatches: Vec<Dispatch>,
     output: Counted,
     readback: Counted,
     bytes: usize,
@@ -153,9 +154,7 @@ impl Ready {
         let output = gpu.buffer(out.name, full, usage | wgpu::BufferUsages::COPY_SRC)?;
         let readback = gpu.buffer("result", full, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?;
         let params = gpu.buffer("parameters", UNIFORM_ALIGNMENT, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)?;
-        let mut block = kernel.params().bytes;
-        block.resize(UNIFORM_ALIGNMENT, 0);
-        gpu.queue.write_buffer(&params.buffer, 0, &block);
+        gpu.queue.write_buffer(&params.buffer, 0, &aligned(kernel.params().bytes));
 
         let mut bindings: Vec<Option<wgpu::BufferBinding<'_>>> = buffers
             .iter()
@@ -163,16 +162,17 @@ impl Ready {
             .collect();
         bindings.push(Some(wgpu::BufferBinding { buffer: &output.buffer, offset: GUARD as u64, size: None }));
         let bind_group = gpu.guarded(kernel.name(), || gpu.bind(&pipeline, params.buffer.as_entire_buffer_binding(), &bindings))?;
-        let (start, first_group) = gpu.first_groups([0].into_iter())?;
+        let dispatches = Schedule::new([(implementation.launch, kernel.work().cost())], gpu.pace).dispatches;
+        let (starts, first_groups) = gpu.first_groups(dispatches.iter().map(|dispatch| dispatch.first_group))?;
         let mut buffers: Vec<Counted> = buffers.into_iter().flatten().collect();
-        buffers.extend([params, start]);
+        buffers.extend([params, starts]);
         // All ones is a NaN in both storages.
         let poison = vec![0xff; full];
         Ok(Ready {
             pipeline,
             bind_group,
-            first_group,
-            launch: implementation.launch,
+            first_groups,
+            dispatches,
             output,
             readback,
             bytes,
@@ -185,8 +185,10 @@ impl Ready {
     fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
-        pass.set_bind_group(1, &self.first_group, &[0]);
-        pass.dispatch_workgroups(self.launch.x, self.launch.y, 1);
+        for (dispatch, at) in self.dispatches.iter().zip(0..) {
+            pass.set_bind_group(1, &self.first_groups, &[at * UNIFORM_ALIGNMENT as u32]);
+            pass.dispatch_workgroups(dispatch.groups.x, dispatch.groups.y, 1);
+        }
     }
 
     fn run(&self, gpu: &Gpu) -> Result<Launched> {

@@ -74,6 +74,11 @@ impl Weight {
         self.place(Error::new(Code::WeightsNonfinite, message))
     }
 
+    /// Whether it comes from a checkpoint, be it changed since, and was not made up here.
+    pub fn is_stored(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Adds the file to an error about this weight.
     pub(super) fn place(&self, error: Error) -> Error {
         match &self.file {

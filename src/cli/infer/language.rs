@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use zsas::image::{Limits, Rgb, write_whole};
+use zsas::image::{Rgb, write_whole};
 use zsas::methods::Profile;
 use zsas::methods::language::{embed_texts, prototype};
 use zsas::methods::prompts::{Class, PromptEnsemble, clipseg};
@@ -16,7 +16,8 @@ use zsas::text::ClipTokenizer;
 use zsas::{Array, Checkpoint, Code, Device, Error, Precision, Result};
 
 use crate::cli::infer::method::MethodName;
-use crate::cli::{cache, inputs, talk, usage, weights};
+use crate::cli::inputs::{self, PhotoArgs};
+use crate::cli::{cache, talk, usage, weights};
 
 /// What is inspected when nobody says.
 const ANYTHING: &str = "object";
@@ -83,7 +84,7 @@ impl LanguageArgs {
     /// Checks what was said against the method, and reads profile and references; before weights or a device are touched.
     ///
     /// Errors: an option that the method does not take, a wrong profile, references that are missing or cannot be decoded.
-    pub fn resolve(&self, method: MethodName, output: &Path, limits: &Limits, ignores_exif: bool) -> Result<Language> {
+    pub fn resolve(&self, method: MethodName, output: &Path, photos: PhotoArgs) -> Result<Language> {
         self.check(method)?;
         let (class, threshold) = match (&self.profile, &self.class) {
             (Some(file), _) => {
@@ -93,7 +94,7 @@ impl LanguageArgs {
             (None, Some(name)) => (Class::named(name)?, None),
             (None, None) => (Class::named(ANYTHING)?, None),
         };
-        let references = if self.normal.is_empty() { Vec::new() } else { find_references(&self.normal, output, *limits, ignores_exif)? };
+        let references = if self.normal.is_empty() { Vec::new() } else { find_references(&self.normal, output, photos)? };
         let memory_file = self.memory.as_deref().map(open_memory).transpose()?;
         if let Some(file) = &self.save_memory {
             check_target(file)?;
@@ -151,10 +152,10 @@ fn read_profile(file: &Path) -> Result<Profile> {
 }
 
 /// All references, each decoded once to see that it can be: one that is left out would silently change every score.
-fn find_references(paths: &[PathBuf], output: &Path, limits: Limits, ignores_exif: bool) -> Result<Vec<Reference>> {
+fn find_references(paths: &[PathBuf], output: &Path, photos: PhotoArgs) -> Result<Vec<Reference>> {
     let found = inputs::find(paths, output).map_err(|error| unusable(&error, ""))?;
     let look = |input: inputs::Input| {
-        let mut reference = Reference { path: input.path, file: input.file, limits, ignores_exif, sha256: String::new() };
+        let mut reference = Reference { path: input.path, file: input.file, photos, sha256: String::new() };
         reference.sha256 = weights::hex(&Sha256::digest(reference.photo()?.data()));
         Ok(reference)
     };
@@ -170,15 +171,14 @@ fn unusable(error: &Error, place: &str) -> Error {
 struct Reference {
     path: String,
     file: PathBuf,
-    limits: Limits,
-    ignores_exif: bool,
+    photos: PhotoArgs,
     /// Of its pixels.
     sha256: String,
 }
 
 impl Reference {
     fn photo(&self) -> Result<Rgb> {
-        Rgb::open(&self.file, &self.limits, self.ignores_exif).map_err(|error| unusable(&error, &format!(": `{}`", self.path)))
+        self.photos.open(&self.file).map_err(|error| unusable(&error, &format!(": `{}`", self.path)))
     }
 }
 

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use zsas::image::Limits;
 use zsas::methods::Reading;
 use zsas::{Code, Error, Result};
 
@@ -28,7 +27,8 @@ use crate::cli::infer::score::Scoring;
 use crate::cli::infer::session::{Recipe, Session};
 use crate::cli::infer::signals::Signals;
 use crate::cli::infer::tally::{Outcome, Shard, parse_number, parse_range};
-use crate::cli::results::{Existing, Invocation, Output, REPORT, RESULTS, RunFile, milliseconds};
+use crate::cli::inputs::PhotoArgs;
+use crate::cli::results::{Existing, Output, REPORT, RESULTS, RunFile, milliseconds};
 use crate::cli::weights::{Chosen, Snapshot};
 use crate::cli::{Exit, inputs, talk, usage, weights};
 
@@ -112,17 +112,8 @@ pub struct InferArgs {
     #[arg(long, value_name = "I/N", value_parser = Shard::parse, help_heading = "Input")]
     shard: Option<Shard>,
 
-    /// Leave photos as they are stored, whatever their EXIF orientation
-    #[arg(long, help_heading = "Input")]
-    ignore_exif: bool,
-
-    /// Refuse photos with a shorter side, in pixels
-    #[arg(long, value_name = "N", default_value_t = Limits::default().min_side, help_heading = "Input")]
-    min_size: u32,
-
-    /// Refuse photos of more pixels, before they are decoded
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels, help_heading = "Input")]
-    max_pixels: u64,
+    #[command(flatten)]
+    photos: PhotoArgs,
 
     #[command(flatten)]
     language: LanguageArgs,
@@ -132,7 +123,7 @@ pub struct InferArgs {
 }
 
 /// What `run.json` says of a run of `infer`.
-type InferRun = RunFile<Parameters>;
+type InferRun = RunFile<Parameters, Invocation>;
 
 /// Everything that changes a result.
 #[derive(Debug, Serialize)]
@@ -153,12 +144,22 @@ struct Parameters {
     range: [f32; 2],
     /// Files of each photo.
     save: Vec<String>,
-    /// Whether the EXIF orientation was left alone.
-    ignore_exif: bool,
-    /// Least side.
-    min_size: u32,
-    /// Most pixels.
-    max_pixels: u64,
+    /// How photos are read.
+    #[serde(flatten)]
+    photos: PhotoArgs,
+}
+
+/// Wishes that leave results alone.
+#[derive(Debug, Serialize)]
+struct Invocation {
+    /// Part of the inputs, `1/4`.
+    shard: Option<String>,
+    /// Whether it goes on from an earlier run.
+    resume: bool,
+    /// Whether there is a page.
+    report: bool,
+    /// Shape of kernels that was forced.
+    kernels: Option<&'static str>,
 }
 
 /// Which text is followed.
@@ -215,8 +216,7 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
         pictures: &pictures,
         output: &mut output,
         signals: &signals,
-        limits: args.limits(),
-        ignores_exif: args.ignore_exif,
+        photos: args.photos,
         prints_records: args.json,
         is_quiet: args.quiet,
     };
@@ -255,15 +255,11 @@ impl InferArgs {
         }
     }
 
-    fn limits(&self) -> Limits {
-        Limits { max_pixels: self.max_pixels, min_side: self.min_size }
-    }
-
     /// What the session is made of; says which method `auto` took and why.
     fn recipe(&self) -> Result<Recipe> {
         let method = self.choose_method()?;
         let reading = self.choose_reading(method)?;
-        let language = self.language.resolve(method, &self.output, &self.limits(), self.ignore_exif)?;
+        let language = self.language.resolve(method, &self.output, self.photos)?;
         if self.fail_on.is_some() && self.threshold.or(language.threshold).is_none() {
             return Err(no_threshold());
         }
@@ -338,9 +334,7 @@ impl InferArgs {
             level: judge.level,
             range: pictures.range(),
             save: pictures.names(),
-            ignore_exif: self.ignore_exif,
-            min_size: self.min_size,
-            max_pixels: self.max_pixels,
+            photos: self.photos,
         };
         let invocation = Invocation {
             shard: self.shard.map(|shard| shard.to_string()),

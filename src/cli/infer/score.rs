@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use serde::Serialize;
-use zsas::image::{Limits, Rgb};
+use zsas::image::Rgb;
 use zsas::methods::Scored;
 use zsas::{Error, Result};
 
@@ -14,6 +14,7 @@ use crate::cli::infer::record::Judge;
 use crate::cli::infer::session::{Session, Trouble};
 use crate::cli::infer::signals::Signals;
 use crate::cli::infer::tally::{Outcome, Tally};
+use crate::cli::inputs::PhotoArgs;
 use crate::cli::results::{FailedRecord, Milliseconds, Named, Output, milliseconds};
 use crate::cli::talk;
 
@@ -32,10 +33,8 @@ pub struct Scoring<'a> {
     pub output: &'a mut Output,
     /// Stops.
     pub signals: &'a Signals,
-    /// Which photos are accepted.
-    pub limits: Limits,
-    /// Whether the EXIF orientation is left alone.
-    pub ignores_exif: bool,
+    /// How photos are read.
+    pub photos: PhotoArgs,
     /// Records go to stdout as well.
     pub prints_records: bool,
     /// No talk.
@@ -57,12 +56,12 @@ impl Scoring<'_> {
         let todo = self.skip_earlier(inputs, &mut tally);
         let bar = talk::progress(todo.len() as u64, self.is_quiet);
         self.session.follow(&bar);
-        let (limits, ignores_exif) = (self.limits, self.ignores_exif);
+        let photos = self.photos;
         let end = std::thread::scope(|scope| {
             // No buffer: one photo in work and one waiting is all the memory that large photos may take.
             let (send, receive) = sync_channel(0);
             let todo = &todo;
-            scope.spawn(move || decode(todo, limits, ignores_exif, &send));
+            scope.spawn(move || decode(todo, photos, &send));
             self.consume(receive, &mut tally, &bar)
         });
         bar.finish_and_clear();
@@ -148,10 +147,10 @@ fn copy(error: &Error) -> Error {
 }
 
 /// Decodes photos until they are done or nobody wants them any more.
-fn decode<'a>(todo: &[&'a Named], limits: Limits, ignores_exif: bool, send: &SyncSender<Decoded<'a>>) {
+fn decode<'a>(todo: &[&'a Named], photos: PhotoArgs, send: &SyncSender<Decoded<'a>>) {
     for &input in todo {
         let start = Instant::now();
-        let photo = Rgb::open(&input.file, &limits, ignores_exif);
+        let photo = photos.open(&input.file);
         if send.send(Decoded { input, photo, took: start.elapsed() }).is_err() {
             return;
         }

@@ -1,4 +1,5 @@
 //! Counts, latencies and the most anomalous photos of a run.
+
 use zsas::Result;
 
 use crate::cli::results::{Counts, Decision, Latency, Milliseconds};

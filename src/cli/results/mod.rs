@@ -6,4 +6,4 @@ mod run_file;
 
 pub use output::{Existing, Named, Output, REPORT, RESULTS, RUN, thumbs};
 pub use record::{Decision, Earlier, FailedRecord, Milliseconds, VERSION, milliseconds};
-pub use run_file::{Counts, Invocation, Latency, RunFile};
+pub use run_file::{Counts, Latency, RunFile};

@@ -41,7 +41,7 @@ pub fn thumbs(name: &str) -> [String; 2] {
 }
 
 /// Endings of the files of an input; none is the ending of another, so distinct names never share a file.
-pub const ENDINGS: [&str; 4] = [".tiff", ".mask.png", ".heatmap.png", ".overlay.png"];
+const ENDINGS: [&str; 4] = [".tiff", ".mask.png", ".heatmap.png", ".overlay.png"];
 
 /// What to do with results that are already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Output {
         let has_results = root.join(RESULTS).exists() || root.join(RUN).exists();
         if has_results && existing == Existing::Refuse {
             return Err(Error::new(Code::Output, format!("`{}` already holds results", root.display()))
-                .hint("`--resume` scores what is missing, `--overwrite` starts anew, or choose another `--output`"));
+                .hint("`--overwrite` starts anew, `infer --resume` goes on; or choose another `--output`"));
         }
         let kept = match existing {
             Existing::Resume => scored(&read_results(root)?).0,
@@ -211,7 +211,7 @@ fn lock(root: &Path) -> Result<File> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             return Err(Error::new(Code::Locked, format!("another run is writing to `{}`", root.display()))
-                .hint("wait for it, or choose another `--output`; shards need a folder each"));
+                .hint("wait for it, or choose another `--output`; shards of `infer` need a folder each"));
         }
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
             log::warn!("this file system has no locks: do not start a second run into `{}`", root.display());
@@ -236,7 +236,7 @@ fn scored(text: &str) -> (HashMap<String, Earlier>, String) {
     for line in text.lines() {
         match Earlier::parse(line) {
             None => log::warn!("a torn line of `{RESULTS}` is dropped"),
-            Some(earlier) if earlier.is_ok() && !kept.contains_key(earlier.name()) => {
+            Some(earlier) if earlier.is_ok() && earlier.score.is_some() && !kept.contains_key(earlier.name()) => {
                 lines.push_str(line);
                 lines.push('\n');
                 kept.insert(earlier.name().to_owned(), earlier);

@@ -13,7 +13,7 @@ use crate::cli::{COMMIT, VERSION as PROGRAM, results, talk};
 
 /// The file. It is written at the start, so that a killed run can be resumed with the same parameters only, and again at the end.
 #[derive(Debug, Serialize)]
-pub struct RunFile<P> {
+pub struct RunFile<P, I> {
     /// Version of the format.
     pub v: u32,
     /// `running`, `done`, `interrupted`, `failed`.
@@ -35,7 +35,7 @@ pub struct RunFile<P> {
     /// What decides about results. Runs into one folder must agree on it.
     pub parameters: P,
     /// What this run was asked to do with them.
-    pub invocation: Invocation,
+    pub invocation: I,
     /// How many of what.
     pub counts: Option<Counts>,
     /// How long a photo takes.
@@ -44,19 +44,6 @@ pub struct RunFile<P> {
     pub seconds: Option<f64>,
     /// Why the run failed.
     pub error: Option<String>,
-}
-
-/// Wishes that leave results alone.
-#[derive(Debug, Serialize)]
-pub struct Invocation {
-    /// Part of the inputs, `1/4`.
-    pub shard: Option<String>,
-    /// Whether it goes on from an earlier run.
-    pub resume: bool,
-    /// Whether there is a page.
-    pub report: bool,
-    /// Shape of kernels that was forced.
-    pub kernels: Option<&'static str>,
 }
 
 /// Counts of a run.
@@ -95,9 +82,9 @@ impl Latency {
     }
 }
 
-impl<P: Serialize> RunFile<P> {
+impl<P: Serialize, I: Serialize> RunFile<P, I> {
     /// That of a run which begins now.
-    pub fn new(device: &Device, weights: Identity, parameters: P, invocation: Invocation) -> RunFile<P> {
+    pub fn new(device: &Device, weights: Identity, parameters: P, invocation: I) -> RunFile<P, I> {
         let adapter = device.adapter().cloned();
         RunFile {
             v: results::VERSION,

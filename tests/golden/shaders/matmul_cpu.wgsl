@@ -1,4 +1,5 @@
 alias Elem = f32;
+const LANES: u32 = 8u;
 const MASKED: u32 = 0u;
 const ROWS: u32 = 16u;
 const PAIRING: u32 = 0u;
@@ -80,20 +81,19 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
     let d = b - a;
     return fma(d, d, sum);
 }
-//! strip: ROWS rows × 64 columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
+//! strip: ROWS rows × 8·LANES columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
 //! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
 //!
-//! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 32 columns apart, so that the lanes load b side by side: on a CPU a
+//! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 4·LANES columns apart, so that the lanes load b side by side: on a CPU a
 //! load of each lane, dear, and shared by all rows. The loads of a are the same for every lane, on a CPU one scalar load and a broadcast.
 //! Rows are counted in blocks, as compilers unroll loops of 32 passes at most, and only then keep the elements of an array apart.
 //! No workgroup memory, no barrier.
 //! use: epilogue, pairing
-//! set: MASKED, ROWS
+//! set: LANES, MASKED, ROWS
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
 
-const LANES: u32 = 8u;
 const BLOCK: u32 = min(ROWS, 32u);
 const BLOCKS: u32 = ROWS / BLOCK;
 
@@ -165,7 +165,7 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
 }
 //! matmul for software adapters: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
 //!
-//! One workgroup per strip of ROWS rows × 64 columns. Needs cols and inner divisible by 4.
+//! One workgroup per strip of ROWS rows × 8·LANES columns. Needs cols and inner divisible by 4.
 //! use: index, strip
 
 struct Params { rows: u32, cols: u32, inner: u32 }
