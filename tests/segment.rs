@@ -172,6 +172,16 @@ fn a_lost_device_is_opened_anew_once() {
 }
 
 #[test]
+fn weights_of_another_network_are_named() {
+    let place = Place::with_photos(&["a.png"]);
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/clip/tiny");
+    let run = |weights: &str| place.run(&["segment", "a.png", "--box", "1,2,30,40", "--output", "out", "--weights", weights]);
+    run(clip).exits(1).says("holds weights of `clip`, not of `sam`").says("facebook/sam-vit-base");
+    place.write("sam.pth", b"PK\x03\x04\0\0");
+    run(place.path("sam.pth").to_str().unwrap()).exits(1).says("tools/convert.py");
+}
+
+#[test]
 fn wrong_wishes_are_refused_before_weights_are_read() {
     let place = Place::with_photos(&["a.png", "b.png"]);
     let run = |arguments: &[&str]| place.run(&[&["segment", "--output", "out", "--weights", "none"], arguments].concat());
@@ -204,6 +214,7 @@ fn results_are_refused_overwritten_and_told() {
     assert_eq!(record["masks"][0]["box"], serde_json::json!([1.0, 2.0, 30.5, 40.0]));
     assert_eq!((&record["size"], &record["status"]), (&serde_json::json!([96, 80]), &Value::from("ok")));
     assert_eq!(place.json("out/run.json")["status"], "done");
+    assert_eq!(place.json("out/run.json")["files"], serde_json::json!(&files[2..]));
     run(&["--box", "1,2,30,40"])
         .exits(2)
         .says("already holds results")
@@ -212,6 +223,11 @@ fn results_are_refused_overwritten_and_told() {
     assert_eq!(again.stderr, "");
     assert_eq!(serde_json::from_str::<Value>(&again.stdout).unwrap()["masks"][0]["file"], Value::Null);
     assert_eq!(place.outputs(), ["results.jsonl", "run.json", "ä b.png.1.tiff"]);
+
+    // As a run leaves it that is killed before its record.
+    std::fs::write(place.path("out/results.jsonl"), "").unwrap();
+    run(&["--box", "1,2,30,40", "--overwrite", "--save", "none"]).exits(0);
+    assert_eq!(place.outputs(), ["results.jsonl", "run.json"]);
 }
 
 /// Proportions at the end of what there is: rows of the frame that hold the photo, and of the mask, come down to one.

@@ -217,6 +217,11 @@ fn r9_and_r10_damaged_foreign_and_nonfinite_weights_are_refused() {
     fs::copy(golden, &weights).unwrap();
     infer(&place, &["a.png", "--method", "winclip"])
         .exits(1)
+        .says("holds weights of `wide-resnet`, not of `clip`");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/kernels/conv2d.safetensors");
+    fs::copy(golden, &weights).unwrap();
+    infer(&place, &["a.png", "--method", "winclip"])
+        .exits(1)
         .says("tensor `visual.conv1.weight` is missing");
     assert!(!place.path("out/results.jsonl").exists());
     // The vocabulary of the golden is too small for real prompts, and heads must share the width.

@@ -1,9 +1,9 @@
-"""Rewrites an official checkpoint under the names of the published transformers snapshot, which `zsas-gpu` reads.
+"""Rewrites an official checkpoint under the names of the published transformers snapshot.
 
     python tools/convert.py CHECKPOINT.pth FOLDER
 
     sam_vit_b_01ec64.pth  sam_vit_l_0b3195.pth  sam_vit_h_4b8939.pth    Segment Anything
-    groundingdino_swint_ogc.pth                                         GroundingDINO with Swin-T
+    groundingdino_swint_ogc.pth                                         GroundingDINO with Swin-T, which zsas-gpu does not run yet
 
 FOLDER gets `model.safetensors` and `config.json`; numbers stay as they are. Needs torch and safetensors. Only tensors are unpickled.
 `tools/check_convert.py` holds the result to the official code.
@@ -272,6 +272,7 @@ def write(folder, tensors, config):
         raise Refusal(f"`{target}` is already there", "give another folder, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors.part", {"format": "pt"})
+    os.chmod(folder / "model.safetensors.part", 0o644)  # safetensors lets nobody else read.
     (folder / "config.json.part").write_text(json.dumps(config, indent=2) + "\n")
     for name in ("config.json", "model.safetensors"):
         os.replace(folder / f"{name}.part", folder / name)
@@ -292,8 +293,8 @@ def main():
         sys.exit(0 if asked else 2)
     try:
         convert(Path(sys.argv[1]), Path(sys.argv[2]))
-    except Refusal as refusal:
-        print(refusal, file=sys.stderr)
+    except (Refusal, OSError) as error:
+        print(error if isinstance(error, Refusal) else f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 

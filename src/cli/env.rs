@@ -44,7 +44,11 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 const VARIABLES: [Variable; 10] = [
-    variable(WEIGHTS, "the weights inside the binary", "a snapshot, or a folder of snapshots named by network (`clip`, `wide-resnet`)"),
+    variable(
+        WEIGHTS,
+        "the weights inside the binary, for utad and saliency",
+        "a snapshot, or a folder of snapshots named by network (`clip`, `clipseg`, `sam`, `wide-resnet`)",
+    ),
     variable(CACHE, "the user's cache folder", "where embedded prompts are kept for later runs; empty: nowhere"),
     variable(SHADERS, "the shaders inside the binary", "a folder to read WGSL files from, for editing them without rebuilding"),
     variable(GPU_MEMORY, "what the driver gives", "most megabytes to hold on the device, for who shares it"),

@@ -17,14 +17,19 @@ use crate::cli::results::{Counts, Existing, Milliseconds, Output, RESULTS, RunFi
 use crate::cli::weights::{Chosen, Snapshot};
 use crate::cli::{Exit, talk, usage, weights};
 
+/// Ending of the overlay's name.
+const OVERLAY_ENDING: &str = ".overlay.png";
+
 /// Cover of the photo by a mask's colour.
 const OPACITY: f32 = 0.5;
 
 const AFTER: &str = "\
-What lands in the output folder: for each box, in their order, PHOTO.1.mask.png, PHOTO.2.mask.png …,
-0 outside and 255 inside, at the photo's own size; PHOTO.overlay.png, where each mask and its box
-have a colour; `results.jsonl`, a line with each mask's box, files, area, extent, and `iou`, the
-network's own estimate of its intersection over union with the truth; `run.json` (what ran).
+What lands in the output folder, under the photo's name: for each box, in their order, a mask
+PHOTO.1.mask.png, PHOTO.2.mask.png …, 0 outside and 255 inside, at the photo's own size;
+PHOTO.overlay.png, all masks with their boxes, in ten colours; PHOTO.1.tiff … if asked for;
+`results.jsonl`, a line with each mask's box (two corners), files, area, `bbox` (left, top, width,
+height), and `iou`, the network's own estimate of its overlap with the truth, which may leave 0…1;
+`run.json` (what ran).
 
 Weights are those of facebook/sam-vit-base, -large or -huge, or the official .pth files as
 tools/convert.py rewrites them. The photo is encoded once, whatever the number of boxes.
@@ -40,7 +45,7 @@ pub struct SegmentArgs {
     /// The photo
     image: PathBuf,
 
-    /// What to cut out: the upper left and the lower right corner in pixels of the photo; again for each further one
+    /// What to cut out: the upper left and the lower right corner in pixels of the upright photo; again for each further one
     #[arg(long = "box", value_name = "X0,Y0,X1,Y1", required = true, value_parser = parse_box, allow_hyphen_values = true)]
     boxes: Vec<BoundingBox>,
 
@@ -52,7 +57,7 @@ pub struct SegmentArgs {
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
 
-    /// Which files; by default masks and overlay
+    /// Which files, as `mask,logits`; by default masks and overlay
     #[arg(long, value_enum, value_delimiter = ',', help_heading = "Output")]
     save: Option<Vec<Picture>>,
 
@@ -147,6 +152,25 @@ struct Found {
     device: Duration,
 }
 
+fn mask_ending(number: usize) -> String {
+    format!(".{number}.mask.png")
+}
+
+fn logits_ending(number: usize) -> String {
+    format!(".{number}.tiff")
+}
+
+/// The files of a photo with so many masks.
+fn names(name: &str, masks: usize, save: &[Picture]) -> Vec<String> {
+    let mut endings = Vec::new();
+    for mask in 1..=masks {
+        endings.extend(save.contains(&Picture::Mask).then(|| mask_ending(mask)));
+        endings.extend(save.contains(&Picture::Logits).then(|| logits_ending(mask)));
+    }
+    endings.extend(save.contains(&Picture::Overlay).then(|| OVERLAY_ENDING.to_owned()));
+    endings.into_iter().map(|ending| format!("{name}{ending}")).collect()
+}
+
 /// Reads `x0,y0,x1,y1`.
 fn parse_box(text: &str) -> std::result::Result<BoundingBox, String> {
     let corners: Option<Vec<f32>> = text.split(',').map(|corner| corner.trim().parse().ok()).collect();
@@ -167,6 +191,9 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
     let photo = args.photos.open(&found[0].file)?;
     let decode = start.elapsed();
     let warnings = args.check_boxes(&photo)?;
+    if !args.quiet {
+        warnings.iter().for_each(|warning| talk::say(format_args!("warning: {warning}")));
+    }
     let mut output = Output::open(&args.output, if args.overwrite { Existing::Overwrite } else { Existing::Refuse })?;
     let input = output.name(found).remove(0);
     let weights = weights::choose(Snapshot::Sam, args.weights.as_deref())?;
@@ -174,6 +201,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
     let mut run_file = args.run_file(&device, &weights, save.clone())?;
     let found = args.find(&mut device, &weights, &photo, &lose_at)?;
 
+    run_file.files = names(&input.name, args.boxes.len(), &save);
     output.begin()?;
     run_file.write(&output)?;
     let written = Pictures { output: &output, name: &input.name, save }.write(&photo, &args.boxes, &found.segments);
@@ -290,20 +318,17 @@ impl SegmentArgs {
     }
 
     fn summarize(&self, output: &Output, record: &Record) {
-        record.warnings.iter().for_each(|warning| talk::say(format_args!("warning: {warning}")));
         let pixels = (record.size[0] * record.size[1]) as f64;
         for (at, mask) in record.masks.iter().enumerate() {
             let share = 100.0 * mask.area as f64 / pixels;
-            let file = mask
-                .file
-                .as_ref()
-                .map_or_else(String::new, |file| format!(", `{}`", output.root().join(file).display()));
-            talk::say(format_args!("mask {}: {share:.1} % of the photo, estimated overlap {:.2}{file}", at + 1, mask.iou));
+            let files = [&mask.file, &mask.logits].into_iter().flatten();
+            let files: String = files.map(|file| format!(", {}", output.root().join(file).display())).collect();
+            talk::say(format_args!("mask {}: {share:.1} % of the photo, estimated overlap {:.2}{files}", at + 1, mask.iou));
         }
         if let Some(overlay) = &record.overlay {
-            talk::say(format_args!("overlay: `{}`", output.root().join(overlay).display()));
+            talk::say(format_args!("overlay: {}", output.root().join(overlay).display()));
         }
-        talk::say(format_args!("records: `{}`", output.root().join(RESULTS).display()));
+        talk::say(format_args!("records: {}", output.root().join(RESULTS).display()));
     }
 }
 
@@ -337,8 +362,8 @@ impl Pictures<'_> {
             let drawn = Instant::now();
             written.masks.push(MaskRecord {
                 bounds,
-                file: self.file(Picture::Mask, &format!(".{}.mask.png", at + 1), || encode_mask_png(&mask))?,
-                logits: self.file(Picture::Logits, &format!(".{}.tiff", at + 1), || encode_tiff(&logits))?,
+                file: self.file(Picture::Mask, &mask_ending(at + 1), || encode_mask_png(&mask))?,
+                logits: self.file(Picture::Logits, &logits_ending(at + 1), || encode_tiff(&logits))?,
                 iou: segment.iou,
                 area: mask.area(),
                 bbox: mask.bbox(),
@@ -352,7 +377,7 @@ impl Pictures<'_> {
                 .iter()
                 .enumerate()
                 .for_each(|(at, &bounds)| paint_box(&mut painted, bounds, distinct_color(at)));
-            written.overlay = self.file(Picture::Overlay, ".overlay.png", || encode_rgb_png(&painted))?;
+            written.overlay = self.file(Picture::Overlay, OVERLAY_ENDING, || encode_rgb_png(&painted))?;
             written.write += start.elapsed();
         }
         Ok(written)

@@ -58,6 +58,8 @@ pub enum Snapshot {
 }
 
 impl Snapshot {
+    const ALL: [Snapshot; 4] = [Snapshot::WideResnet, Snapshot::Clip, Snapshot::Clipseg, Snapshot::Sam];
+
     /// Name of its folder in a folder of snapshots.
     pub fn folder(self) -> &'static str {
         match self {
@@ -88,6 +90,11 @@ impl Snapshot {
             Snapshot::Clipseg => &["decoder.film_mul.weight"],
             Snapshot::Sam => &["vision_encoder.pos_embed"],
         }
+    }
+
+    /// Whether these are weights of its kind.
+    fn signs(self, checkpoint: &Checkpoint) -> bool {
+        self.signature().iter().any(|name| checkpoint.contains(name))
     }
 
     /// The commands that fetch it.
@@ -134,7 +141,7 @@ pub fn is_there(snapshot: Snapshot, wish: Option<&Path>) -> bool {
 /// Whether what lies at a path is of this kind; `None` where nothing can be opened.
 fn holds(snapshot: Snapshot, path: &Path) -> Option<bool> {
     let checkpoint = Checkpoint::open(path).ok()?;
-    Some(snapshot.signature().iter().any(|name| checkpoint.contains(name)))
+    Some(snapshot.signs(&checkpoint))
 }
 
 fn from_environment() -> Option<PathBuf> {
@@ -143,7 +150,7 @@ fn from_environment() -> Option<PathBuf> {
 
 fn open_embedded(snapshot: Snapshot, origin: &'static str) -> Result<Chosen> {
     if snapshot != Snapshot::WideResnet {
-        let message = format!("there are no weights of `{}`; those inside this binary are others", snapshot.folder());
+        let message = format!("there are no weights of `{}`, nor are they inside this binary", snapshot.folder());
         let error = Error::new(Code::WeightsMissing, message);
         return Err(error
             .context(format!("looked for `--weights` and ${}", super::env::WEIGHTS))
@@ -161,6 +168,12 @@ fn open(snapshot: Snapshot, wish: &Path, origin: &'static str) -> Result<Chosen>
             .hint(format!("`--weights` takes a safetensors file, a snapshot, or a folder of snapshots; {}", snapshot.remedy())),
         _ => error,
     })?;
+    if !snapshot.signs(&checkpoint)
+        && let Some(other) = Snapshot::ALL.into_iter().find(|other| other.signs(&checkpoint))
+    {
+        let message = format!("`{}` holds weights of `{}`, not of `{}`", path.display(), other.folder(), snapshot.folder());
+        return Err(Error::new(Code::WeightsMismatch, message).hint(snapshot.remedy()));
+    }
     log::info!("weights: `{}`, {origin}", path.display());
     let files = weight_files(&path)?;
     Ok(Chosen { checkpoint, origin, files, identity: OnceCell::new() })

@@ -29,6 +29,8 @@ pub fn embed_texts(device: &Device, clip: &Clip, texts: &[Vec<u32>], precision: 
     let embed = clip.text.embed();
     let mut data = Vec::with_capacity(texts.len() * embed);
     let mut rest = texts;
+    // The program before, which keeps the weights on the device for the next.
+    let mut held = None;
     while !rest.is_empty() {
         let mut tokens = 0;
         let fitting = rest.iter().take_while(|text| {
@@ -40,11 +42,13 @@ pub fn embed_texts(device: &Device, clip: &Clip, texts: &[Vec<u32>], precision: 
         let lengths: Vec<usize> = batch.iter().map(Vec::len).collect();
         let rows = clip.text.embed_tokens(batch)?;
         let embeddings = clip.text.forward(&graph, &lengths).cast(DType::F32);
-        let embeddings = Program::compile(device, &graph, &[embeddings])?.run(&[&rows])?.remove(0);
-        data.extend_from_slice(finite(embeddings, "the embedding of a prompt")?.data());
+        let program = Program::compile(device, &graph, &[embeddings])?;
+        data.extend_from_slice(finite(program.run(&[&rows])?.remove(0), "the embedding of a prompt")?.data());
+        held = Some(program);
         rest = later;
         done(texts.len() - rest.len());
     }
+    drop(held);
     Ok(Array::new([texts.len(), embed], data))
 }
 

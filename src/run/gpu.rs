@@ -125,7 +125,8 @@ impl Gpu {
         }));
         let keep = Arc::clone(&fault);
         device.set_device_lost_callback(move |reason, message| {
-            let error = Error::new(Code::DeviceLost, format!("the device was lost ({reason:?}): {message}"));
+            let said = if message.is_empty() { String::new() } else { format!(": {message}") };
+            let error = Error::new(Code::DeviceLost, format!("the device was lost ({reason:?}){said}"));
             *lock(&keep) = Some(error);
         });
         let nothing = device.create_buffer(&wgpu::BufferDescriptor {

@@ -270,16 +270,24 @@ fn remove_leftovers(root: &Path) {
     }
 }
 
-/// Removes the files of the earlier run that its records name, so that no old picture stays beside new ones; then the records.
+/// Removes the files of the earlier run that its records and `run.json` name, so that no old picture stays beside new ones; then the records.
 fn remove_results(root: &Path) -> Result<()> {
     for earlier in read_results(root)?.lines().filter_map(Earlier::parse).filter(|earlier| is_inside(earlier.name())) {
         let pictures = ENDINGS.iter().map(|ending| format!("{}{ending}", earlier.name()));
-        let masks = earlier.mask_files().filter(|file| is_inside(file)).map(str::to_owned);
-        for file in pictures.chain(thumbs(earlier.name())).chain(masks) {
+        for file in pictures.chain(thumbs(earlier.name())) {
             remove(&root.join(file))?;
         }
     }
+    files_of_run(root).iter().try_for_each(|file| remove(&root.join(file)))?;
     [RUN, REPORT, RESULTS].iter().try_for_each(|file| remove(&root.join(file)))
+}
+
+/// The files that `run.json` names.
+fn files_of_run(root: &Path) -> Vec<String> {
+    let text = fs::read(root.join(RUN)).unwrap_or_default();
+    let run: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let names = run["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
+    names.filter(|file| is_inside(file)).map(str::to_owned).collect()
 }
 
 /// True for a relative path that stays in its folder.

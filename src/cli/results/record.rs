@@ -96,15 +96,6 @@ pub struct Earlier {
     pub size: Option<[usize; 2]>,
     /// What went wrong.
     pub error: Option<EarlierFailure>,
-    #[serde(default)]
-    masks: Vec<EarlierMask>,
-}
-
-/// The files of a mask.
-#[derive(Clone, Debug, Deserialize)]
-struct EarlierMask {
-    file: Option<String>,
-    logits: Option<String>,
 }
 
 /// What went wrong with an input.
@@ -125,11 +116,6 @@ impl Earlier {
     /// True when the input was scored.
     pub fn is_ok(&self) -> bool {
         self.status == "ok"
-    }
-
-    /// The files of its masks.
-    pub fn mask_files(&self) -> impl Iterator<Item = &str> {
-        self.masks.iter().flat_map(|mask| [&mask.file, &mask.logits]).flatten().map(String::as_str)
     }
 
     /// Name of its files.

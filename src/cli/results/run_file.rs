@@ -36,6 +36,9 @@ pub struct RunFile<P, I> {
     pub parameters: P,
     /// What this run was asked to do with them.
     pub invocation: I,
+    /// Files beside those that the records' names imply; named before they are written, so that a killed run leaves none nobody knows of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
     /// How many of what.
     pub counts: Option<Counts>,
     /// How long a photo takes.
@@ -98,6 +101,7 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
             weights,
             parameters,
             invocation,
+            files: Vec::new(),
             counts: None,
             latency_ms: None,
             seconds: None,
