@@ -1,10 +1,10 @@
 """Compares `zsas-gpu` with PyTorch at full size on random weights, and fails where they differ by more than rounding.
 
-    python tools/parity.py target/release/zsas-gpu [DEVICE] [wide-resnet] [clip] [clip-quick] [winclip] [sam] [sam-huge] [sam-masks]
+    python tools/parity.py target/release/zsas-gpu [DEVICE] [PART ...]
 
-DEVICE is auto (the default), reference, …; without names: wide-resnet. `clip` is ViT-B-16-plus-240, `clip-quick` ViT-B-16 with QuickGELU,
-as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, zero-shot and with one and four references; `sam` and
-`sam-huge` are Segment Anything with ViT-B and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the masks of three photos at
+DEVICE is auto (the default), reference, …; without parts: wide-resnet. `clip` is ViT-B-16-plus-240, `clip-quick` ViT-B-16 with QuickGELU,
+as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, zero-shot and with one and four references; `sam`,
+`sam-large` and `sam-huge` are Segment Anything with ViT-B, ViT-L and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the masks of three photos at
 their own sizes with those of the official code, whose checkpoint it converts. Weights are exact in f16.
 """
 
@@ -214,6 +214,7 @@ PARTS = {
     "clip-quick": lambda comparison: clip_forward(comparison, "ViT-B-16-quickgelu"),
     "winclip": winclip,
     "sam": lambda comparison: sam_forward(comparison, "vit_b"),
+    "sam-large": lambda comparison: sam_forward(comparison, "vit_l"),
     "sam-huge": lambda comparison: sam_forward(comparison, "vit_h"),
     "sam-masks": sam_masks,
 }
