@@ -4,8 +4,8 @@
 
 DEVICE is auto (the default), reference, …; without parts: wide-resnet. `clip` is ViT-B-16-plus-240, `clip-quick` ViT-B-16 with QuickGELU,
 as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, zero-shot and with one and four references; `sam`,
-`sam-large` and `sam-huge` are Segment Anything with ViT-B, ViT-L and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the masks of three photos at
-their own sizes with those of the official code, whose checkpoint it converts. Weights are exact in f16.
+`sam-large` and `sam-huge` are Segment Anything with ViT-B, ViT-L and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the
+masks of three photos at their own sizes with those of the official code, whose checkpoint it converts. Weights are exact in f16.
 """
 
 import json
