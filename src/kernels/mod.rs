@@ -259,7 +259,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// An estimate of what it takes, in floating-point operations: an element moved takes as long as [`FLOPS_PER_ELEMENT`] of them.
+    /// An estimate of what it takes, in floating-point operations: an element moved takes as long as 20 of them.
     pub fn cost(self) -> u64 {
         self.flops.max(self.elements * FLOPS_PER_ELEMENT)
     }
