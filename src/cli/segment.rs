@@ -13,7 +13,7 @@ use zsas::{Device, Result};
 
 use crate::cli::device::{DeviceArgs, TierWish, lose_at};
 use crate::cli::inputs::{self, PhotoArgs};
-use crate::cli::results::{Counts, Existing, Milliseconds, Output, RESULTS, RunFile, VERSION, milliseconds};
+use crate::cli::results::{Counts, Existing, Head, Milliseconds, Output, RESULTS, RunFile, milliseconds};
 use crate::cli::weights::{Chosen, Snapshot};
 use crate::cli::{Exit, talk, usage, weights};
 
@@ -116,14 +116,8 @@ struct Invocation {
 /// The line of `results.jsonl`.
 #[derive(Debug, Serialize)]
 struct Record {
-    v: u32,
-    path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<String>,
-    status: &'static str,
-    /// Width and height in pixels, after the EXIF orientation.
-    size: [usize; 2],
-    method: &'static str,
+    #[serde(flatten)]
+    head: Head,
     masks: Vec<MaskRecord>,
     overlay: Option<String>,
     ms: Milliseconds,
@@ -207,12 +201,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
     let written = Pictures { output: &output, name: &input.name, save }.write(&photo, &args.boxes, &found.segments);
     let kept = written.and_then(|written| {
         let record = Record {
-            v: VERSION,
-            path: input.path.clone(),
-            output: input.output().map(str::to_owned),
-            status: "ok",
-            size: [photo.width(), photo.height()],
-            method: Snapshot::Sam.folder(),
+            head: Head::new(&input.path, input.output(), [photo.width(), photo.height()], Snapshot::Sam.folder()),
             masks: written.masks,
             overlay: written.overlay,
             ms: Milliseconds {
@@ -318,7 +307,7 @@ impl SegmentArgs {
     }
 
     fn summarize(&self, output: &Output, record: &Record) {
-        let pixels = (record.size[0] * record.size[1]) as f64;
+        let pixels = (record.head.size[0] * record.head.size[1]) as f64;
         for (at, mask) in record.masks.iter().enumerate() {
             let share = 100.0 * mask.area as f64 / pixels;
             let files = [&mask.file, &mask.logits].into_iter().flatten();

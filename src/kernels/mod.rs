@@ -259,7 +259,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// An estimate of what it takes, in floating-point operations: an element moved takes as long as 20 of them.
+    /// An estimate of what it takes, in floating-point operations: its own, or those in the time that its elements take to be moved.
     pub fn cost(self) -> u64 {
         self.flops.max(self.elements * FLOPS_PER_ELEMENT)
     }

@@ -5,19 +5,13 @@ use zsas::Array;
 use zsas::image::{Mask, Region, regions};
 use zsas::methods::Scored;
 
-use crate::cli::results::{Decision, Milliseconds, VERSION};
+use crate::cli::results::{Decision, Head, Milliseconds};
 
 /// An input that was scored.
 #[derive(Debug, Serialize)]
 pub struct ScoredRecord {
-    v: u32,
-    path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<String>,
-    status: &'static str,
-    /// Width and height in pixels, after the EXIF orientation.
-    size: [usize; 2],
-    method: &'static str,
+    #[serde(flatten)]
+    head: Head,
     class: Option<String>,
     /// Anomaly of the photo.
     pub score: f32,
@@ -92,12 +86,7 @@ impl Judge {
     ) -> ScoredRecord {
         let [height, width] = scored.map.shape().axes();
         ScoredRecord {
-            v: VERSION,
-            path: path.to_owned(),
-            output: output.map(str::to_owned),
-            status: "ok",
-            size: [width, height],
-            method: self.method,
+            head: Head::new(path, output, [width, height], self.method),
             class: self.class.clone(),
             score: scored.score,
             decision: self.threshold.map(|threshold| threshold.decide(scored.score)),

@@ -5,5 +5,5 @@ mod record;
 mod run_file;
 
 pub use output::{Existing, Named, Output, REPORT, RESULTS, RUN, thumbs};
-pub use record::{Decision, Earlier, FailedRecord, Milliseconds, VERSION, milliseconds};
+pub use record::{Decision, Earlier, FailedRecord, Head, Milliseconds, milliseconds};
 pub use run_file::{Counts, Latency, RunFile};

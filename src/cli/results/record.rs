@@ -7,6 +7,26 @@ use zsas::methods::Stages;
 /// Version of the format.
 pub const VERSION: u32 = 1;
 
+/// What the line of an input begins with that came through.
+#[derive(Debug, Serialize)]
+pub struct Head {
+    v: u32,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+    status: &'static str,
+    /// Width and height in pixels, after the EXIF orientation.
+    pub size: [usize; 2],
+    method: &'static str,
+}
+
+impl Head {
+    /// `output` is the name of the input's files where that is not its path.
+    pub fn new(path: &str, output: Option<&str>, size: [usize; 2], method: &'static str) -> Head {
+        Head { v: VERSION, path: path.to_owned(), output: output.map(str::to_owned), status: "ok", size, method }
+    }
+}
+
 /// An input that was not scored.
 #[derive(Debug, Serialize)]
 pub struct FailedRecord {

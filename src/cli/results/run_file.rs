@@ -7,9 +7,10 @@ use serde_json::Value;
 use zsas::run::AdapterReport;
 use zsas::{Code, Device, Error, Result};
 
+use crate::cli::results::record::VERSION;
 use crate::cli::results::{Output, RUN};
 use crate::cli::weights::Identity;
-use crate::cli::{COMMIT, VERSION as PROGRAM, results, talk};
+use crate::cli::{COMMIT, VERSION as PROGRAM, talk};
 
 /// The file. It is written at the start, so that a killed run can be resumed with the same parameters only, and again at the end.
 #[derive(Debug, Serialize)]
@@ -90,7 +91,7 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
     pub fn new(device: &Device, weights: Identity, parameters: P, invocation: I) -> RunFile<P, I> {
         let adapter = device.adapter().cloned();
         RunFile {
-            v: results::VERSION,
+            v: VERSION,
             status: "running",
             version: PROGRAM,
             commit: COMMIT,
