@@ -1,5 +1,6 @@
-//! The one error of the library: what kind it is, what went wrong, where, and what to do about it.
+//! The error type of the library: its kind, the message, where it happened, and a remedy.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Result of everything that can fail because of a file, a device or a user's wish.
@@ -89,22 +90,89 @@ impl Code {
     }
 }
 
-/// What went wrong, where it happened (innermost first), and a hint where one is known.
+/// What a user can do about an error.
 ///
-/// `{}` prints the message alone, `{:#}` the whole: message, context lines, hint.
+/// The library names no option of a command line: a front end words each variant with the names its users know (flags, keyword arguments).
+/// `Display` is the wording of this library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Advice that reads the same in every front end.
+    Advice(String),
+    /// The image has more pixels than [`crate::image::Limits::max_pixels`].
+    RaisePixelLimit,
+    /// The file has more bytes than [`crate::image::Limits::max_bytes`].
+    RaiseFileLimit,
+    /// A side is shorter than [`crate::image::Limits::min_side`].
+    LowerSideLimit,
+    /// The memory limit of the device is too low for this program.
+    RaiseMemoryLimit,
+    /// The adapter cannot store f16.
+    UseF32,
+    /// NaN or infinity came out of a network.
+    CheckNumerics,
+    /// This adapter cannot run the kernels; another one, or the reference, may.
+    UseAnotherDevice,
+    /// The CPU reference cannot do this; an adapter can.
+    UseAnAdapter,
+    /// The image is too small for the chosen views.
+    UseOtherViews,
+    /// A memory of reference images is of other weights, or damaged.
+    MakeMemoryAgain,
+    /// A kernel file of this name does not exist.
+    ListShaders,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Remedy::Advice(text) => text,
+            Remedy::RaisePixelLimit => "scale the image down, or raise `max_pixels`",
+            Remedy::RaiseFileLimit => "check that it is an image, or raise `max_bytes`",
+            Remedy::LowerSideLimit => "leave it out, or lower `min_side`",
+            Remedy::RaiseMemoryLimit => "raise the memory limit of the device, store in f16, or use a smaller network or image",
+            Remedy::UseF32 => "use `Precision::F32`",
+            Remedy::CheckNumerics => "`run::diff` finds the first launch that goes wrong; `Precision::F32` rules out overflow",
+            Remedy::UseAnotherDevice => "use another adapter; the reference device needs none",
+            Remedy::UseAnAdapter => "open a device with an adapter",
+            Remedy::UseOtherViews => "use other views",
+            Remedy::MakeMemoryAgain => "make the memory again from the reference images",
+            Remedy::ListShaders => "`shader::Library` lists the names",
+        })
+    }
+}
+
+impl From<&str> for Remedy {
+    fn from(advice: &str) -> Remedy {
+        Remedy::Advice(advice.to_owned())
+    }
+}
+
+impl From<String> for Remedy {
+    fn from(advice: String) -> Remedy {
+        Remedy::Advice(advice)
+    }
+}
+
+/// What went wrong, where it happened (innermost first), and a remedy where one is known.
+///
+/// `{}` prints the message alone, `{:#}` the whole: message, context lines, remedy.
 pub struct Error(Box<Inner>);
 
 struct Inner {
     code: Code,
     message: String,
     context: Vec<String>,
-    hint: Option<String>,
+    remedy: Option<Remedy>,
 }
 
 impl Error {
     /// An error of a kind with its message: lower case, no full stop, literals in backticks.
+    ///
+    /// Control and bidirectional characters, which names of files and tensors may hold, are escaped: see [`printable`].
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error(Box::new(Inner { code, message: message.into(), context: Vec::new(), hint: None }))
+        let message = printable(&message.into()).into_owned();
+        Error(Box::new(Inner { code, message, context: Vec::new(), remedy: None }))
     }
 
     /// A failed read or write, naming what was being done.
@@ -114,14 +182,31 @@ impl Error {
 
     /// Adds where it happened; the caller's line comes after the callee's.
     pub fn context(mut self, line: impl Into<String>) -> Error {
-        self.0.context.push(line.into());
+        self.0.context.push(printable(&line.into()).into_owned());
         self
     }
 
-    /// Says what to do; the innermost hint wins, since it knows most.
-    pub fn hint(mut self, hint: impl Into<String>) -> Error {
-        self.0.hint.get_or_insert_with(|| hint.into());
+    /// Adds what to do about it; the innermost remedy wins, since it knows most.
+    pub fn hint(mut self, remedy: impl Into<Remedy>) -> Error {
+        self.0.remedy.get_or_insert_with(|| remedy.into());
         self
+    }
+
+    /// What to do about it, where that is known.
+    pub fn remedy(&self) -> Option<&Remedy> {
+        self.0.remedy.as_ref()
+    }
+
+    /// Message, context and remedy, the remedy as a front end words it.
+    pub fn worded<'a>(&'a self, word: impl Fn(&'a Remedy) -> Cow<'a, str>) -> String {
+        let mut text = self.0.message.clone();
+        for line in &self.0.context {
+            text = text + "\n  " + line;
+        }
+        match &self.0.remedy {
+            Some(remedy) => text + "\n\nhint: " + &word(remedy),
+            None => text,
+        }
     }
 
     /// The kind.
@@ -160,16 +245,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
         if f.alternate() {
-            for line in &self.0.context {
-                write!(f, "\n  {line}")?;
-            }
-            if let Some(hint) = &self.0.hint {
-                write!(f, "\n\nhint: {hint}")?;
-            }
+            return f.write_str(&self.worded(|remedy| Cow::Owned(remedy.to_string())));
         }
-        Ok(())
+        f.write_str(&self.0.message)
     }
 }
 
@@ -193,6 +272,26 @@ impl<T> Context<T> for Result<T> {
     }
 }
 
+/// A text that is safe to print on one line of a terminal: control characters, line breaks among them, and characters that change the
+/// direction of writing are escaped as in Rust, `\u{1b}`.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_unsafe = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().fold(String::new(), |mut out, c| {
+        if is_unsafe(c) {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
+        out
+    }))
+}
+
 /// The known name that an unknown one was probably meant to be, if any is near enough to ask.
 pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |name: &&str| strsim::damerau_levenshtein(unknown, name);
@@ -211,6 +310,20 @@ mod tests {
             .hint("a later hint is dropped");
         assert_eq!(format!("{error}"), "not a PNG");
         assert_eq!(format!("{error:#}"), "not a PNG\n  in `a.png`\n\nhint: convert it");
+    }
+
+    #[test]
+    fn a_name_cannot_steer_a_terminal() {
+        let error = Error::new(Code::Decode, "not a PNG: `\u{1b}[31ma\nb\u{202e}`").context("in `\u{7}ü`");
+        assert_eq!(format!("{error:#}"), "not a PNG: `\\u{1b}[31ma\\nb\\u{202e}`\n  in `\\u{7}ü`");
+        assert!(matches!(printable("größe 零"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_front_end_words_the_remedy() {
+        let error = Error::new(Code::TooSmall, "8×8").hint(Remedy::LowerSideLimit);
+        assert_eq!(format!("{error:#}"), "8×8\n\nhint: leave it out, or lower `min_side`");
+        assert_eq!(error.worded(|_| Cow::Borrowed("press 7")), "8×8\n\nhint: press 7");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Layers, each using only those above it:
 //!
-//! - [`error`], [`tensor`]: the one error; shapes and arrays on the host
+//! - [`error`], [`files`], [`uninspected`], [`tensor`]: the error type; files written whole; what was not inspected; arrays on the host
 //! - [`weights`]: memory-mapped safetensors; [`image`]: photos, exact resizing, maps; [`shader`]: WGSL text and reflection
 //! - [`kernels`]: what each kernel computes, with its f64 twin
 //! - [`graph`]: the recording a model writes
@@ -12,6 +12,7 @@
 //! - [`methods`]: published ways to turn features into anomaly maps
 
 pub mod error;
+pub mod files;
 pub mod graph;
 pub mod image;
 pub mod kernels;
@@ -22,9 +23,10 @@ pub mod run;
 pub mod shader;
 pub mod tensor;
 pub mod text;
+pub mod uninspected;
 pub mod weights;
 
-pub use error::{Code, Error, Result};
+pub use error::{Code, Error, Remedy, Result};
 pub use graph::{Graph, Tensor};
 pub use run::{Device, DeviceOptions, DeviceWish, Program};
 pub use tensor::{Array, DType, Precision, Shape};

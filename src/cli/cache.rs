@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
-use zsas::image::write_whole;
+use zsas::files::{sha256, write_whole};
 use zsas::weights::to_safetensors;
 use zsas::{Array, Checkpoint, Code, Error, Result};
 
-use crate::cli::{COMMIT, VERSION, env, talk, weights};
+use crate::cli::{COMMIT, VERSION, env, talk};
 
 /// Name of the array in a file.
 const ARRAY: &str = "array";
@@ -23,7 +22,7 @@ impl Key {
     /// The key of everything that decides about an array of this kind. The version and commit of this program are part of it.
     pub fn new(kind: &'static str, content: &impl Serialize) -> Key {
         let text = talk::to_json(&(VERSION, COMMIT, kind, content));
-        Key { kind, hash: weights::hex(&Sha256::digest(text)) }
+        Key { kind, hash: sha256(text.as_bytes()) }
     }
 
     /// `$ZSAS_CACHE`, else the user's own cache folder; none where `$ZSAS_CACHE` is empty.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use zsas::image::write_whole;
+use zsas::files::write_whole;
 use zsas::weights::to_safetensors;
 use zsas::{Program, Result};
 

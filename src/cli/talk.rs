@@ -1,12 +1,14 @@
 //! stdout is data, stderr is talk; neither may end the program by being closed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use zsas::error::printable;
 use zsas::run::Progress;
-use zsas::{Device, Error, Result};
+use zsas::{Device, Error, Remedy, Result};
 
 /// Steps of a bar that follows a program.
 const PARTS: u64 = 1000;
@@ -18,7 +20,7 @@ pub fn start(verbose: u8) {
     let filter = format!("error,zsas={level},zsas_gpu={level}");
     let line = |buffer: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
         let level = if record.level() == log::Level::Warn { "warning".to_owned() } else { record.level().to_string().to_lowercase() };
-        writeln!(buffer, "{level}: {}", record.args())
+        writeln!(buffer, "{level}: {}", printable(&record.args().to_string()))
     };
     // A second logger cannot exist yet; where it does, it stays.
     let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter))
@@ -26,14 +28,35 @@ pub fn start(verbose: u8) {
         .try_init();
 }
 
-/// Prints an error with its context and hint.
+/// Prints an error with its context and remedy.
 pub fn error(error: &Error) {
-    say(format_args!("error: {error:#}"));
+    say(format_args!("error: {}", error.worded(word)));
 }
 
-/// A line to stderr; where it is closed, nobody listens.
-pub fn say(line: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// A remedy in the words of the command line.
+fn word(remedy: &Remedy) -> Cow<'_, str> {
+    Cow::Borrowed(match remedy {
+        Remedy::Advice(text) => text,
+        Remedy::RaisePixelLimit => "scale it down, or raise the limit (`--max-pixels`)",
+        Remedy::RaiseFileLimit => "check that it is an image, or raise the limit (`--max-bytes`)",
+        Remedy::LowerSideLimit => "leave it out, or lower the least side (`--min-size`)",
+        Remedy::RaiseMemoryLimit => "raise $ZSAS_GPU_MEMORY, store in f16 (`--precision f16`), or use a smaller network or image",
+        Remedy::UseF32 => "use `--precision f32`",
+        Remedy::CheckNumerics => "`zsas-gpu diff` names the first launch that goes wrong; `--precision f32` rules out overflow",
+        Remedy::UseAnotherDevice => "`zsas-gpu doctor` lists other adapters; `--device reference` needs none",
+        Remedy::UseAnAdapter => "choose an adapter with `--device`",
+        Remedy::UseOtherViews => "use another `--multi-crop`",
+        Remedy::MakeMemoryAgain => "make it anew with `--normal PHOTOS --save-memory FILE`",
+        Remedy::ListShaders => "`zsas-gpu shader --list` names them all",
+        other => return Cow::Owned(other.to_string()),
+    })
+}
+
+/// Lines to stderr, what steers a terminal escaped; where it is closed, nobody listens.
+pub fn say(text: impl fmt::Display) {
+    for line in text.to_string().lines() {
+        let _ = writeln!(io::stderr(), "{}", printable(line));
+    }
 }
 
 /// Data to stdout. A reader that went away, as `head` does, has what it wanted: no error.

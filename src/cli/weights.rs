@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use zsas::files::{hex, sha256};
 use zsas::models::embedded;
 use zsas::{Checkpoint, Code, Error, Result};
 
@@ -233,7 +234,7 @@ impl Chosen {
     fn hash(&self) -> Result<Identity> {
         let mut files = Vec::new();
         if self.files.is_empty() {
-            files.push(FileHash { file: "textures.safetensors".to_owned(), sha256: hex(&Sha256::digest(embedded::TEXTURES)) });
+            files.push(FileHash { file: "textures.safetensors".to_owned(), sha256: sha256(embedded::TEXTURES) });
         }
         for path in &self.files {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -254,14 +255,4 @@ fn sha256_of(path: &Path) -> Result<String> {
             len => hash.update(&block[..len]),
         }
     }
-}
-
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// SHA-256 of a text, shortened to what tells a folder's names apart.
-pub fn short_hash(text: &str) -> String {
-    hex(&Sha256::digest(text)[..6])
 }

@@ -21,7 +21,7 @@ pub use paint::{distinct_color, paint_box, paint_mask};
 pub use preprocess::{Channels, Fit, Geometry, Normalization, Preprocess, Resampler};
 pub use resample::{Filter, resize_bilinear_map, resize_opencv, resize_opencv_map, resize_opencv_nearest_map, resize_pillow};
 pub use rgb::{Limits, Rgb};
-pub use write::{encode_gray8_png, encode_gray16_png, encode_mask_png, encode_rgb_png, encode_tiff, write_whole};
+pub use write::{encode_gray8_png, encode_gray16_png, encode_mask_png, encode_rgb_png, encode_tiff};
 
 #[cfg(test)]
 mod golden;

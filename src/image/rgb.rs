@@ -8,7 +8,7 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 
 /// Channels of a photo.
 pub(super) const CHANNELS: usize = 3;
@@ -37,10 +37,10 @@ impl Limits {
         let least = self.min_side.max(1);
         if u64::from(width) * u64::from(height) > self.max_pixels {
             let message = format!("the image is {width}×{height}, over the limit of {} pixels", self.max_pixels);
-            Err(Error::new(Code::TooLarge, message).hint("scale it down, or raise the limit (`--max-pixels`)"))
+            Err(Error::new(Code::TooLarge, message).hint(Remedy::RaisePixelLimit))
         } else if width.min(height) < least {
             let message = format!("the image is {width}×{height}, but each side needs at least {least} pixels");
-            Err(Error::new(Code::TooSmall, message).hint("leave it out, or lower the least side (`--min-size`)"))
+            Err(Error::new(Code::TooSmall, message).hint(Remedy::LowerSideLimit))
         } else {
             Ok(())
         }

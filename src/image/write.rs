@@ -1,13 +1,11 @@
-//! Image files as bytes, and files that appear whole or not at all.
+//! Image files as bytes: PNG and TIFF.
 
 use std::fmt::Display;
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::ops::RangeInclusive;
-use std::path::Path;
 
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use tempfile::Builder;
 use tiff::encoder::colortype::Gray32Float;
 use tiff::encoder::compression::DeflateLevel;
 use tiff::encoder::{Compression, TiffEncoder};
@@ -75,33 +73,8 @@ fn unencodable(format: &str, error: impl Display) -> Error {
     Error::new(Code::Io, format!("cannot encode a {format}: {error}"))
 }
 
-/// Writes a file so that a reader finds it whole, or as it was before: written beside, synced, renamed.
-///
-/// The folder has to exist. Fails with [`Code::Io`]; what was written beside is removed again.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let write = || {
-        // Not named after the target, whose name may already be as long as the file system allows.
-        let mut builder = Builder::new();
-        builder.prefix(".zsas-").suffix(".tmp");
-        // Temporary files are private by default; this one is to end like any other, under the user's umask.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map(drop).map_err(|error| error.error)
-    };
-    write().map_err(|error| Error::io(format!("writing `{}`", path.display()), &error))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::image::Limits;
 
@@ -134,25 +107,5 @@ mod tests {
         assert_eq!(decoder.dimensions().unwrap(), (3, 2));
         let tiff::decoder::DecodingResult::F32(values) = decoder.read_image().unwrap() else { panic!("not f32") };
         assert_eq!(values, map.data());
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole_and_nothing_stays_beside_it() {
-        let folder = tempfile::tempdir().unwrap();
-        // As long as a name may be.
-        let path = folder.path().join("ü".repeat(127));
-        write_whole(&path, b"old").unwrap();
-        write_whole(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_missing_folder_and_a_folder_in_the_way_are_io_errors() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(write_whole(&folder.path().join("no/file"), b"").unwrap_err().code(), Code::Io);
-        fs::create_dir(folder.path().join("taken")).unwrap();
-        assert_eq!(write_whole(&folder.path().join("taken"), b"").unwrap_err().code(), Code::Io);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

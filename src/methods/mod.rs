@@ -16,7 +16,7 @@ pub mod winclip;
 
 use std::time::Duration;
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;
 use crate::tensor::Array;
 
@@ -113,7 +113,7 @@ fn finite(array: Array, stage: &str) -> Result<Array> {
         return Ok(array);
     }
     let error = Error::new(Code::Nonfinite, format!("{stage} holds NaN or infinity"));
-    Err(error.hint("`zsas-gpu diff` names the first launch that goes wrong; `--precision f32` rules out overflow"))
+    Err(error.hint(Remedy::CheckNumerics))
 }
 
 /// A square photo of uniform noise, the same each time (Lehmer's generator, Park & Miller 1988): what a method is shown whose numbers have no

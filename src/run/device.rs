@@ -188,7 +188,7 @@ fn choose(wish: &DeviceWish, reports: &[AdapterReport]) -> Result<usize> {
     if reports.is_empty() {
         return Err(Error::new(Code::NoAdapter, "no Vulkan, Metal or DX12 adapter was found").hint(
             "install the vendor's driver, or `mesa-vulkan-drivers` and `libvulkan1` for a software one; in a container set \
-             NVIDIA_DRIVER_CAPABILITIES=graphics; under WSL use `mesa-vulkan-drivers`; `--device reference` needs no adapter and is slow",
+             NVIDIA_DRIVER_CAPABILITIES=graphics; under WSL use `mesa-vulkan-drivers`; the reference device needs no adapter and is slow",
         ));
     }
     let none = |what: String| Error::new(Code::NoAdapter, format!("no adapter {what}")).hint(listing());

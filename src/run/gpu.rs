@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::graph::{Plan, Source, ValueId};
 use crate::kernels::{Constants, Implementation, Kernel, Operand, Tier};
 use crate::run::schedule::Pace;
@@ -255,7 +255,7 @@ impl Gpu {
         let largest = plan.nodes.iter().max_by_key(|node| plan.values[node.output].bytes());
         let largest = largest.map_or_else(String::new, |node| format!("; the largest of its tensors is that of {node}"));
         let message = format!("{needed} bytes are needed beside the {held} that are held, more than the {} allowed{largest}", self.memory);
-        Err(Error::new(Code::GpuMemory, message).hint("allow more, store in f16, or take a smaller network or photo"))
+        Err(Error::new(Code::GpuMemory, message).hint(Remedy::RaiseMemoryLimit))
     }
 
     /// Refuses a binding larger than the adapter allows, naming the tensor and the limit.
@@ -438,9 +438,7 @@ fn check_limits(report: &AdapterReport, limits: &wgpu::Limits) -> Result<()> {
     for (what, needed, offered) in needs {
         if offered < needed {
             let message = format!("{report} offers {offered} {what}, the kernels need {needed}");
-            return Err(
-                Error::new(Code::NoAdapter, message).hint("`zsas-gpu doctor` lists other adapters; `--device reference` needs none")
-            );
+            return Err(Error::new(Code::NoAdapter, message).hint(Remedy::UseAnotherDevice));
         }
     }
     Ok(())

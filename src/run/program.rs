@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::graph::{Graph, Place, Plan, Source, Tensor, ValueId};
 use crate::run::device::{Backend, Device};
 use crate::run::gpu::{Counted, Gpu, UNIFORM_ALIGNMENT, aligned, decode, lock};
@@ -118,7 +118,7 @@ impl Program {
     pub fn profile(&self, inputs: &[&Array]) -> Result<Profile> {
         self.check_inputs(inputs);
         let (Backend::Gpu(gpu), Some(prepared)) = (&self.device.backend, &self.gpu) else {
-            return Err(Error::new(Code::Usage, "the reference has no device time to profile").hint("choose an adapter with `--device`"));
+            return Err(Error::new(Code::Usage, "the reference has no device time to profile").hint(Remedy::UseAnAdapter));
         };
         let _running = lock(&prepared.running);
         prepared.upload(gpu, inputs)?;
@@ -143,7 +143,7 @@ impl Prepared {
     fn new(gpu: &Gpu, plan: &Plan) -> Result<Prepared> {
         gpu.check()?;
         if plan.values.iter().any(|value| value.dtype == DType::F16) && !gpu.adapter.f16 {
-            return Err(Error::new(Code::NoAdapter, format!("{} cannot store f16", gpu.adapter.name)).hint("use `--precision f32`"));
+            return Err(Error::new(Code::NoAdapter, format!("{} cannot store f16", gpu.adapter.name)).hint(Remedy::UseF32));
         }
         for node in &plan.nodes {
             for &id in node.inputs.iter().flatten().chain([&node.output]) {

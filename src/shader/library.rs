@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use include_dir::{Dir, include_dir};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
@@ -54,8 +54,10 @@ impl Library {
                 .map(Cow::Owned)
                 .map_err(|error| Error::io(format!("reading `{}`", path.display()), &error));
         }
-        EMBEDDED.get_file(&file).and_then(|file| file.contents_utf8()).map(Cow::Borrowed).ok_or_else(|| {
-            Error::new(Code::Shader, format!("there is no shader file `shaders/{file}`")).hint("`zsas-gpu shader --list` names them all")
-        })
+        EMBEDDED
+            .get_file(&file)
+            .and_then(|file| file.contents_utf8())
+            .map(Cow::Borrowed)
+            .ok_or_else(|| Error::new(Code::Shader, format!("there is no shader file `shaders/{file}`")).hint(Remedy::ListShaders))
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
-use zsas::image::{Rgb, write_whole};
+use zsas::files::{sha256, write_whole};
+use zsas::image::Rgb;
 use zsas::methods::Profile;
 use zsas::methods::language::{embed_texts, prototype};
 use zsas::methods::prompts::{Class, PromptEnsemble, clipseg};
@@ -17,7 +17,7 @@ use zsas::{Array, Checkpoint, Code, Device, Error, Precision, Result};
 
 use crate::cli::infer::method::MethodName;
 use crate::cli::inputs::{self, PhotoArgs};
-use crate::cli::{cache, talk, usage, weights};
+use crate::cli::{cache, talk, usage};
 
 /// What is inspected when nobody says.
 const ANYTHING: &str = "object";
@@ -156,7 +156,7 @@ fn find_references(paths: &[PathBuf], output: &Path, photos: PhotoArgs) -> Resul
     let found = inputs::find(paths, output).map_err(|error| unusable(&error, ""))?;
     let look = |input: inputs::Input| {
         let mut reference = Reference { path: input.path, file: input.file, photos, sha256: String::new() };
-        reference.sha256 = weights::hex(&Sha256::digest(reference.photo()?.data()));
+        reference.sha256 = sha256(reference.photo()?.data());
         Ok(reference)
     };
     found.into_iter().map(look).collect()
@@ -193,7 +193,7 @@ fn open_memory(file: &Path) -> Result<MemoryFile> {
     let path = file.display().to_string();
     let refused = |error: Error| Error::new(Code::Reference, error.message()).context(format!("as a memory of good photos, `{path}`"));
     let bytes = std::fs::read(file).map_err(|error| refused(Error::io("it cannot be read", &error)))?;
-    let sha256 = weights::hex(&Sha256::digest(&bytes));
+    let sha256 = sha256(&bytes);
     let checkpoint = Checkpoint::from_bytes(&path, bytes).map_err(refused)?;
     Ok(MemoryFile { path, checkpoint, sha256 })
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use zsas::image::write_whole;
+use zsas::files::{short_hash, write_whole};
 use zsas::{Code, Error, Result};
 
 use serde::Serialize;
@@ -13,7 +13,6 @@ use serde::Serialize;
 use crate::cli::inputs::Input;
 use crate::cli::results::Earlier;
 use crate::cli::talk;
-use crate::cli::weights::short_hash;
 
 /// File of records.
 pub const RESULTS: &str = "results.jsonl";

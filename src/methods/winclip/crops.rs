@@ -1,6 +1,6 @@
 //! Several views of a photo whose probabilities are averaged (WinCLIP, Jeong et al. 2023, "multi-crop"; the paper does not say which).
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;
 
 /// Share of each side that a crop of [`MultiCrop::Five`] keeps: 224 of 256, as AlexNet cut its photos (Krizhevsky et al. 2012).
@@ -78,7 +78,7 @@ fn tiles(width: usize, height: usize) -> Result<Vec<View>> {
     let starts = tile_starts(height.max(width), side);
     if starts.len() > MOST_VIEWS {
         let message = format!("a photo of {width}×{height} would be cut into {} tiles, more than {MOST_VIEWS}", starts.len());
-        return Err(Error::new(Code::TooSmall, message).hint("use another `--multi-crop`"));
+        return Err(Error::new(Code::TooSmall, message).hint(Remedy::UseOtherViews));
     }
     let tile = |start| if width >= height { (start, 0) } else { (0, start) };
     let view = |(left, top)| View { left, top, width: side, height: side, is_mirrored: false };

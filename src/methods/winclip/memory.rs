@@ -1,6 +1,6 @@
 //! What good photos look like: the features of all their places, to which those of a photo are compared.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::tensor::Array;
 use crate::weights::{Checkpoint, to_safetensors};
 
@@ -43,7 +43,7 @@ impl Memory {
     ///
     /// Errors with [`Code::Reference`] when the file is no memory, or holds features of other weights or another precision.
     pub fn from_checkpoint(file: &Checkpoint, identity: &str) -> Result<Memory> {
-        let refused = |message: String| Error::new(Code::Reference, message).hint("make it anew with `--normal PHOTOS --save-memory FILE`");
+        let refused = |message: String| Error::new(Code::Reference, message).hint(Remedy::MakeMemoryAgain);
         let metadata = file.metadata();
         if !Memory::is_memory(file) {
             return Err(refused(format!("`{}` is no memory of reference photos", file.name())));

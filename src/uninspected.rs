@@ -1,0 +1,73 @@
+//! What was given to a run and not inspected, by reason: files left out of a folder, pages, parts of an image outside a crop.
+
+use serde::Serialize;
+
+/// Why something was not inspected, as records and `run.json` spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A symbolic link in a searched folder.
+    Link,
+    /// A pipe, socket or device in a searched folder.
+    Special,
+    /// A file in a searched folder whose ending says image, but of a format that is not read.
+    Format,
+    /// A thumbnail that a file manager or storage box made.
+    Thumbnail,
+    /// A folder that could not be read.
+    UnreadableFolder,
+    /// A further page or frame of an image file.
+    Page,
+    /// Pixels outside the part of the image that the method looks at.
+    OutsideCrop,
+}
+
+impl Reason {
+    /// The name as records spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Link => "link",
+            Reason::Special => "special",
+            Reason::Format => "format",
+            Reason::Thumbnail => "thumbnail",
+            Reason::UnreadableFolder => "unreadable_folder",
+            Reason::Page => "page",
+            Reason::OutsideCrop => "outside_crop",
+        }
+    }
+}
+
+/// A part of an image that was not inspected.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Uninspected {
+    /// Why.
+    pub reason: Reason,
+    /// Pages, or 1.
+    pub count: usize,
+    /// Share of the image's pixels, 0 to 1, where that is known.
+    pub share: Option<f64>,
+}
+
+impl Uninspected {
+    /// Further pages of a file.
+    pub fn pages(count: usize) -> Uninspected {
+        Uninspected { reason: Reason::Page, count, share: None }
+    }
+
+    /// This share of the pixels, outside the part that the method looks at.
+    pub fn outside_crop(share: f64) -> Uninspected {
+        Uninspected { reason: Reason::OutsideCrop, count: 1, share: Some(share) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_spelt_the_same_in_json_and_in_text() {
+        for reason in [Reason::Link, Reason::UnreadableFolder, Reason::Page, Reason::OutsideCrop] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+}
