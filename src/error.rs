@@ -121,6 +121,18 @@ pub enum Remedy {
     MakeMemoryAgain,
     /// A kernel file of this name does not exist.
     ListShaders,
+    /// The device fails again and again.
+    TestDevice,
+    /// Options that only a method on CLIP understands were given, and no weights of CLIP were found. The text says how to fetch them.
+    GetTextWeights(String),
+    /// The method needs reference images, and none are given.
+    GiveReferences,
+    /// The method takes no reference images.
+    UseMethodWithReferences,
+    /// The method takes no text.
+    UseMethodWithText,
+    /// The method takes no views.
+    UseMethodWithViews,
 }
 
 impl fmt::Display for Remedy {
@@ -138,6 +150,12 @@ impl fmt::Display for Remedy {
             Remedy::UseOtherViews => "use other views",
             Remedy::MakeMemoryAgain => "make the memory again from the reference images",
             Remedy::ListShaders => "`shader::Library` lists the names",
+            Remedy::TestDevice => "test the device with the kernels' own tests",
+            Remedy::GetTextWeights(fetch) => return write!(f, "{fetch}\nthe method `utad` finds faults of textures without them"),
+            Remedy::GiveReferences => "give reference images, or use the method `winclip`, which needs none",
+            Remedy::UseMethodWithReferences => "the method `winclip+` takes reference images",
+            Remedy::UseMethodWithText => "a class and a profile are for `winclip` and the other methods on CLIP",
+            Remedy::UseMethodWithViews => "views are for `winclip` and `winclip+`",
         })
     }
 }
@@ -157,8 +175,10 @@ impl From<String> for Remedy {
 /// What went wrong, where it happened (innermost first), and a remedy where one is known.
 ///
 /// `{}` prints the message alone, `{:#}` the whole: message, context lines, remedy.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     code: Code,
     message: String,

@@ -48,6 +48,12 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::UseOtherViews => "use another `--multi-crop`",
         Remedy::MakeMemoryAgain => "make it anew with `--normal PHOTOS --save-memory FILE`",
         Remedy::ListShaders => "`zsas-gpu shader --list` names them all",
+        Remedy::TestDevice => "`zsas-gpu doctor --selftest` tests the device; `--resume` continues from here",
+        Remedy::GetTextWeights(fetch) => return Cow::Owned(format!("{fetch}\n`--method utad` finds faults of textures without them")),
+        Remedy::GiveReferences => "add `--normal PHOTO_OR_FOLDER`, or take `--method winclip`, which needs none",
+        Remedy::UseMethodWithReferences => "`--method winclip+` takes reference images",
+        Remedy::UseMethodWithText => "drop `--class` and `--profile`, or use `--method winclip` or another method on CLIP",
+        Remedy::UseMethodWithViews => "`--multi-crop` is for winclip and winclip+",
         other => return Cow::Owned(other.to_string()),
     })
 }

@@ -1,0 +1,10 @@
+//! The front door: a [`Detector`] finds defects in one image, a [`Job`] in many, with records, pictures and a report.
+
+mod builder;
+mod detector;
+mod pipeline;
+mod recovery;
+
+pub use builder::{DetectorBuilder, Plan};
+pub use detector::{Detector, Finding};
+pub use recovery::{DeviceRequest, Recoverable};
