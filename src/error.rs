@@ -121,11 +121,28 @@ pub enum Remedy {
     MakeMemoryAgain,
     /// A kernel file of this name does not exist.
     ListShaders,
+    /// A PyTorch checkpoint: `tools/convert.py` makes safetensors of it.
+    ConvertWeights,
+    /// Weights are published, and have to be fetched.
+    FetchWeights {
+        /// Folder of the network in a folder of snapshots.
+        network: &'static str,
+        /// Repository on the hub.
+        repository: &'static str,
+        /// The files that are needed.
+        files: &'static [&'static str],
+    },
+    /// There are weights inside the library.
+    UseEmbeddedWeights,
 }
 
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Remedy::FetchWeights { network, repository, files } => {
+                let files = files.join("`, `");
+                return write!(f, "fetch `{files}` of `{repository}` from the hub into a folder `{network}`");
+            }
             Remedy::Advice(text) => text,
             Remedy::RaisePixelLimit => "scale the image down, or raise `max_pixels`",
             Remedy::RaiseFileLimit => "check that it is an image, or raise `max_bytes`",
@@ -138,6 +155,8 @@ impl fmt::Display for Remedy {
             Remedy::UseOtherViews => "use other views",
             Remedy::MakeMemoryAgain => "make the memory again from the reference images",
             Remedy::ListShaders => "`shader::Library` lists the names",
+            Remedy::ConvertWeights => "only safetensors are read: convert it with `python tools/convert.py CHECKPOINT FOLDER`",
+            Remedy::UseEmbeddedWeights => "the weights inside the library need no file",
         })
     }
 }

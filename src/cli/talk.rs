@@ -48,8 +48,18 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::UseOtherViews => "use another `--multi-crop`",
         Remedy::MakeMemoryAgain => "make it anew with `--normal PHOTOS --save-memory FILE`",
         Remedy::ListShaders => "`zsas-gpu shader --list` names them all",
+        Remedy::UseEmbeddedWeights => "`--weights embedded` needs no file",
+        Remedy::FetchWeights { network, repository, files } => return Cow::Owned(fetch(network, repository, files)),
         other => return Cow::Owned(other.to_string()),
     })
+}
+
+/// The commands that fetch weights from the hub.
+fn fetch(network: &str, repository: &str, files: &[&str]) -> String {
+    let command = |file: &&str| {
+        format!("\n  curl -fL --create-dirs -o snapshots/{network}/{file} https://huggingface.co/{repository}/resolve/main/{file}")
+    };
+    format!("fetch them, then pass `--weights snapshots`:{}", files.iter().map(command).collect::<String>())
 }
 
 /// Lines to stderr, what steers a terminal escaped; where it is closed, nobody listens.

@@ -17,9 +17,10 @@ use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
 use crate::weights::Weight;
 
+pub use crate::models::clip::{SIDES, windows};
 pub use crops::MultiCrop;
 pub use memory::{KINDS, Memory};
-pub use windows::{SIDES, harmonic_map, harmonic_mean, windows};
+pub use windows::{harmonic_map, harmonic_mean};
 
 /// Rows of a memory that are compared at once: more would only make the similarities larger that are held until their maxima are known.
 const MEMORY_ROWS: usize = 4096;
