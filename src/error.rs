@@ -123,8 +123,6 @@ pub enum Remedy {
     ListShaders,
     /// The device fails again and again.
     TestDevice,
-    /// Options that only a method on CLIP understands were given, and no weights of CLIP were found. The text says how to fetch them.
-    GetTextWeights(String),
     /// The method needs reference images, and none are given.
     GiveReferences,
     /// The method takes no reference images.
@@ -133,11 +131,28 @@ pub enum Remedy {
     UseMethodWithText,
     /// The method takes no views.
     UseMethodWithViews,
+    /// A PyTorch checkpoint: `tools/convert.py` makes safetensors of it.
+    ConvertWeights,
+    /// Weights are published, and have to be fetched.
+    FetchWeights {
+        /// Folder of the network in a folder of snapshots.
+        network: &'static str,
+        /// Repository on the hub.
+        repository: &'static str,
+        /// The files that are needed.
+        files: &'static [&'static str],
+    },
+    /// There are weights inside the library.
+    UseEmbeddedWeights,
 }
 
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Remedy::FetchWeights { network, repository, files } => {
+                let files = files.join("`, `");
+                return write!(f, "fetch `{files}` of `{repository}` from the hub into a folder `{network}`");
+            }
             Remedy::Advice(text) => text,
             Remedy::RaisePixelLimit => "scale the image down, or raise `max_pixels`",
             Remedy::RaiseFileLimit => "check that it is an image, or raise `max_bytes`",
@@ -151,11 +166,12 @@ impl fmt::Display for Remedy {
             Remedy::MakeMemoryAgain => "make the memory again from the reference images",
             Remedy::ListShaders => "`shader::Library` lists the names",
             Remedy::TestDevice => "test the device with the kernels' own tests",
-            Remedy::GetTextWeights(fetch) => return write!(f, "{fetch}\nthe method `utad` finds faults of textures without them"),
             Remedy::GiveReferences => "give reference images, or use the method `winclip`, which needs none",
             Remedy::UseMethodWithReferences => "the method `winclip+` takes reference images",
             Remedy::UseMethodWithText => "a class and a profile are for `winclip` and the other methods on CLIP",
             Remedy::UseMethodWithViews => "views are for `winclip` and `winclip+`",
+            Remedy::ConvertWeights => "only safetensors are read: convert it with `python tools/convert.py CHECKPOINT FOLDER`",
+            Remedy::UseEmbeddedWeights => "the weights inside the library need no file",
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Layers, each using only those above it:
 //!
 //! - [`error`], [`files`], [`uninspected`], [`tensor`]: the error type; files written whole; what was not inspected; arrays on the host
-//! - [`weights`]: memory-mapped safetensors; [`image`]: photos, exact resizing, maps; [`shader`]: WGSL text and reflection
+//! - [`weights`]: safetensors files; [`image`]: photos, exact resizing, maps; [`shader`]: WGSL text and reflection
 //! - [`kernels`]: what each kernel computes, with its f64 twin
 //! - [`graph`]: the recording a model writes
 //! - [`run`]: devices and programs; the only place that knows `wgpu`

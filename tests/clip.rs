@@ -43,7 +43,13 @@ impl Tiny {
     }
 
     fn texts(&self) -> Vec<Vec<u32>> {
-        let ids: Vec<u32> = golden_file(&self.truth).integers("input_ids").unwrap().into_iter().map(|id| id as u32).collect();
+        let ids: Vec<u32> = golden_file(&self.truth)
+            .integers("input_ids")
+            .unwrap()
+            .unwrap()
+            .into_iter()
+            .map(|id| id as u32)
+            .collect();
         ids.chunks(self.clip.text.context()).map(until_end).collect()
     }
 

@@ -172,7 +172,7 @@ fn unit(row: &[f32]) -> Vec<f32> {
 fn texts_under_transformers_names_are_embedded_as_by_transformers() {
     let text = network(golden("clip/clipseg_tiny")).clip.text;
     let checkpoint = open(golden("clip/clipseg_forward.safetensors"));
-    let ids: Vec<u32> = checkpoint.integers("input_ids").unwrap().iter().map(|&id| id as u32).collect();
+    let ids: Vec<u32> = checkpoint.integers("input_ids").unwrap().unwrap().iter().map(|&id| id as u32).collect();
     let texts: Vec<Vec<u32>> = ids.chunks(text.context()).map(until_end).collect();
     let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
     assert_eq!(lengths, [4, 9, 16]);

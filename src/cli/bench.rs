@@ -12,8 +12,8 @@ use zsas::kernels::{
 use zsas::{Code, DType, Device, Error, Result};
 
 use crate::cli::device::DeviceArgs;
-use crate::cli::seeded::Seeded;
 use crate::cli::{COMMIT, Exit, did_you_mean, talk, usage};
+use zsas::tensor::Seeded;
 
 /// A case slower than its baseline by more than this fails `--baseline`.
 const TOLERATED_SLOWDOWN: f64 = 1.2;

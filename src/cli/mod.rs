@@ -17,11 +17,9 @@ mod inputs;
 mod network;
 mod profile;
 mod results;
-mod seeded;
 mod segment;
 mod shader;
 pub mod talk;
-mod weights;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;

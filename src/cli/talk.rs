@@ -49,13 +49,22 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::MakeMemoryAgain => "make it anew with `--normal PHOTOS --save-memory FILE`",
         Remedy::ListShaders => "`zsas-gpu shader --list` names them all",
         Remedy::TestDevice => "`zsas-gpu doctor --selftest` tests the device; `--resume` continues from here",
-        Remedy::GetTextWeights(fetch) => return Cow::Owned(format!("{fetch}\n`--method utad` finds faults of textures without them")),
         Remedy::GiveReferences => "add `--normal PHOTO_OR_FOLDER`, or take `--method winclip`, which needs none",
         Remedy::UseMethodWithReferences => "`--method winclip+` takes reference images",
         Remedy::UseMethodWithText => "drop `--class` and `--profile`, or use `--method winclip` or another method on CLIP",
         Remedy::UseMethodWithViews => "`--multi-crop` is for winclip and winclip+",
+        Remedy::UseEmbeddedWeights => "`--weights embedded` needs no file",
+        Remedy::FetchWeights { network, repository, files } => return Cow::Owned(fetch(network, repository, files)),
         other => return Cow::Owned(other.to_string()),
     })
+}
+
+/// The commands that fetch weights from the hub.
+fn fetch(network: &str, repository: &str, files: &[&str]) -> String {
+    let command = |file: &&str| {
+        format!("\n  curl -fL --create-dirs -o snapshots/{network}/{file} https://huggingface.co/{repository}/resolve/main/{file}")
+    };
+    format!("fetch them, then pass `--weights snapshots`:{}", files.iter().map(command).collect::<String>())
 }
 
 /// Lines to stderr, what steers a terminal escaped; where it is closed, nobody listens.

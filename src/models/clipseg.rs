@@ -5,9 +5,18 @@ use serde::Deserialize;
 use crate::error::{Code, Context, Error, Result};
 use crate::graph::{Spans, Tensor};
 use crate::kernels::Activation;
+use crate::models::catalog::{Layout, NetworkInfo, Published};
 use crate::models::clip::{Clip, ClipConfig, Heads, ImageTower, separate_projections};
 use crate::nn::{Conv, ConvConfig, ConvTranspose, LayerNorm, Linear, SelfAttention};
 use crate::weights::{Checkpoint, Scope};
+
+/// Its entry in the table of networks.
+pub static NETWORK: NetworkInfo = NetworkInfo {
+    name: "clipseg",
+    layouts: &[Layout { signature: &["decoder.film_mul.weight"], configuration: Some(CONFIG) }],
+    published: Some(Published { repository: "CIDAS/clipseg-rd64-refined", files: &["model.safetensors", CONFIG] }),
+    raw: &[],
+};
 
 /// ε of every layer norm of the decoder.
 const EPS: f32 = 1e-5;

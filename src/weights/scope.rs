@@ -125,7 +125,7 @@ impl Scope {
         let contents = Arc::clone(&self.contents);
         let file = self.contents.file_of(&self.contents.tensors[&path]).to_string();
         let key = path.clone();
-        Weight::lazy(path, shape, Some(file.into()), move || Ok(contents.to_array(&contents.tensors[&key], shape)))
+        Weight::lazy(path, shape, Some(file.into()), move || contents.to_array(&contents.tensors[&key], shape))
     }
 
     /// Under [`Scope::load`], records the misfit and gives a weight that cannot be read; else fails at once.

@@ -6,8 +6,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use zsas::methods::Reading;
 use zsas::methods::prompts::{Class, PromptEnsemble};
-
-use crate::cli::weights::Snapshot;
+use zsas::models::{NetworkInfo, clip, clipseg, wide_resnet};
 
 /// The methods of this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -59,17 +58,17 @@ impl MethodName {
     }
 
     /// The weights it runs on.
-    pub fn snapshot(self) -> Snapshot {
+    pub fn network(self) -> &'static NetworkInfo {
         match self {
-            MethodName::Utad | MethodName::Saliency => Snapshot::WideResnet,
-            MethodName::ClipSeg => Snapshot::Clipseg,
-            _ => Snapshot::Clip,
+            MethodName::Utad | MethodName::Saliency => &wide_resnet::NETWORK,
+            MethodName::ClipSeg => &clipseg::NETWORK,
+            _ => &clip::NETWORK,
         }
     }
 
     /// Whether it is told in words what is inspected.
     pub fn is_in_words(self) -> bool {
-        self.snapshot() != Snapshot::WideResnet
+        self.network() != &wide_resnet::NETWORK
     }
 
     /// Whether it takes several views of a photo.

@@ -16,6 +16,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use zsas::methods::Reading;
+use zsas::models::clip;
+use zsas::models::store::{self, FoundWeights};
 use zsas::{Code, Error, Result};
 
 use crate::cli::device::{DeviceArgs, TierWish};
@@ -29,8 +31,7 @@ use crate::cli::infer::signals::Signals;
 use crate::cli::infer::tally::{Outcome, Shard, parse_number, parse_range};
 use crate::cli::inputs::PhotoArgs;
 use crate::cli::results::{Existing, Output, REPORT, RESULTS, RunFile, milliseconds};
-use crate::cli::weights::{Chosen, Snapshot};
-use crate::cli::{Exit, inputs, talk, usage, weights};
+use crate::cli::{Exit, inputs, talk, usage};
 
 const AFTER: &str = "\
 What lands in the output folder: `results.jsonl` (a line per photo), `run.json` (what ran), and
@@ -263,7 +264,7 @@ impl InferArgs {
         if self.fail_on.is_some() && self.threshold.or(language.threshold).is_none() {
             return Err(no_threshold());
         }
-        let weights = weights::choose(method.snapshot(), self.weights.as_deref())?;
+        let weights = store::find(method.network(), self.weights.as_deref())?;
         if self.method == MethodWish::Auto && !self.quiet {
             self.say_choice(method, &weights);
         }
@@ -276,17 +277,22 @@ impl InferArgs {
     fn choose_method(&self) -> Result<MethodName> {
         match self.method {
             MethodWish::Of(name) => Ok(name),
-            MethodWish::Auto if !weights::is_there(Snapshot::Clip, self.weights.as_deref()) => {
+            MethodWish::Auto if !self.has_clip()? => {
                 if self.language.is_used() {
                     let message = "class, profile, good photos and views need weights of CLIP, and none are here";
-                    let hint = format!("{}\n`--method utad` finds faults of textures without them", Snapshot::Clip.remedy());
-                    return Err(Error::new(Code::WeightsMissing, message).hint(hint));
+                    let error = Error::new(Code::WeightsMissing, message).context("`--method utad` finds faults of textures without them");
+                    return Err(error.hint(clip::NETWORK.fetch()));
                 }
                 Ok(MethodName::Utad)
             }
             MethodWish::Auto if self.language.has_references() => Ok(MethodName::WinClipPlus),
             MethodWish::Auto => Ok(MethodName::WinClip),
         }
+    }
+
+    /// Whether there are weights of CLIP; an error where there is something that may be meant for them and cannot be used.
+    fn has_clip(&self) -> Result<bool> {
+        Ok(store::find_if_there(&clip::NETWORK, self.weights.as_deref())?.is_some())
     }
 
     /// The reading asked for, if the method has it, else the method's own choice.
@@ -302,7 +308,7 @@ impl InferArgs {
         }
     }
 
-    fn say_choice(&self, method: MethodName, weights: &Chosen) {
+    fn say_choice(&self, method: MethodName, weights: &FoundWeights) {
         let why = match method {
             MethodName::WinClipPlus => "the strongest here with good photos",
             MethodName::WinClip => "the strongest here without good photos; `--normal PHOTOS` makes it winclip+",

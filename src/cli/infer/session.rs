@@ -8,13 +8,13 @@ use zsas::methods::winclip::{WinClip, WinClipOptions};
 use zsas::methods::{ClipAc, ClipSegMethod, ImageTiling, MaskClip, Method, PatchToken, Reading, Saliency, Scored, TransMm, Utad};
 use zsas::models::ClipSeg;
 use zsas::models::clip::Clip;
+use zsas::models::store::FoundWeights;
 use zsas::{Device, Error, Precision, Result};
 
 use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::infer::language::{Language, Run};
 use crate::cli::infer::method::MethodName;
 use crate::cli::talk;
-use crate::cli::weights::Chosen;
 
 /// Photos in a row that lose the device, retry included, before the run gives up.
 const MOST_LOST_IN_A_ROW: usize = 3;
@@ -30,7 +30,7 @@ pub struct Recipe {
     /// Where it runs.
     pub device: DeviceArgs,
     /// Its weights.
-    pub weights: Chosen,
+    pub weights: FoundWeights,
     /// What it is told in words.
     pub language: Language,
     /// No talk.
@@ -134,7 +134,7 @@ impl Session {
     }
 
     /// The weights in use.
-    pub fn weights(&self) -> &Chosen {
+    pub fn weights(&self) -> &FoundWeights {
         &self.recipe.weights
     }
 

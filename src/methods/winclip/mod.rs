@@ -15,8 +15,9 @@ use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
 use crate::weights::Weight;
 
+pub use crate::models::clip::{SIDES, windows};
 pub use memory::{KINDS, Memory};
-pub use windows::{SIDES, harmonic_map, harmonic_mean, windows};
+pub use windows::{harmonic_map, harmonic_mean};
 
 /// The entry of the table of methods.
 pub(super) static WINCLIP: MethodInfo = MethodInfo {
@@ -26,7 +27,7 @@ pub(super) static WINCLIP: MethodInfo = MethodInfo {
     takes: Takes { views: &MultiCrop::ALL, ..Takes::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
-    build: build,
+    build,
 };
 
 /// The entry of the table of methods.
@@ -37,7 +38,7 @@ pub(super) static WINCLIP_PLUS: MethodInfo = MethodInfo {
     takes: Takes { views: &MultiCrop::ALL, references: References::Required, ..Takes::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
-    build: build,
+    build,
 };
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Method>> {

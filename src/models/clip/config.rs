@@ -8,10 +8,10 @@ use crate::kernels::Activation;
 use crate::weights::Checkpoint;
 
 /// The file of an open_clip snapshot.
-const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
+pub(super) const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 
 /// The file of a transformers snapshot.
-const TRANSFORMERS_CONFIG: &str = "config.json";
+pub(super) const TRANSFORMERS_CONFIG: &str = "config.json";
 
 /// Width of a head where open_clip's configuration names none.
 const OPEN_CLIP_HEAD_WIDTH: usize = 64;

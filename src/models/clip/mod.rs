@@ -2,10 +2,13 @@
 
 mod config;
 mod image;
+mod raw;
 mod text;
 mod transformer;
+mod windows;
 
 use crate::error::{Code, Error, Result};
+use crate::models::catalog::{Layout, NetworkInfo, Published};
 use crate::weights::{Checkpoint, Scope};
 
 pub use config::{ClipConfig, Heads, Naming};
@@ -13,6 +16,24 @@ pub use image::{Embedded, ImageTower};
 pub use text::{TextTower, until_end};
 pub(crate) use transformer::separate_projections;
 pub use transformer::{Block, Transformer};
+pub use windows::{SIDES, windows};
+
+/// Its entry in the table of networks.
+pub static NETWORK: NetworkInfo = NetworkInfo {
+    name: "clip",
+    layouts: &[
+        Layout { signature: &["visual.conv1.weight"], configuration: Some(config::OPEN_CLIP_CONFIG) },
+        Layout {
+            signature: &["vision_model.embeddings.class_embedding"],
+            configuration: Some(config::TRANSFORMERS_CONFIG),
+        },
+    ],
+    published: Some(Published {
+        repository: "timm/vit_base_patch16_plus_clip_240.laion400m_e31",
+        files: &["open_clip_model.safetensors", config::OPEN_CLIP_CONFIG],
+    }),
+    raw: &[raw::CLIP_IMAGE, raw::CLIP_WINDOWS, raw::CLIP_TEXT],
+};
 
 /// Both towers, and what their snapshot says about them.
 pub struct Clip {

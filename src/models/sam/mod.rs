@@ -3,12 +3,14 @@
 mod image_encoder;
 mod mask_decoder;
 mod prompt_encoder;
+mod raw;
 mod two_way;
 
 use serde::Deserialize;
 
 use crate::error::{Code, Error, Result};
 use crate::graph::Tensor;
+use crate::models::catalog::{Layout, NetworkInfo, Published};
 use crate::tensor::Array;
 use crate::weights::Checkpoint;
 
@@ -18,6 +20,14 @@ use prompt_encoder::PromptEncoder;
 
 /// The file of a transformers snapshot.
 const CONFIG: &str = "config.json";
+
+/// Its entry in the table of networks.
+pub static NETWORK: NetworkInfo = NetworkInfo {
+    name: "sam",
+    layouts: &[Layout { signature: &["vision_encoder.pos_embed"], configuration: Some(CONFIG) }],
+    published: Some(Published { repository: "facebook/sam-vit-base", files: &["model.safetensors", CONFIG] }),
+    raw: &[raw::SAM],
+};
 
 /// Boxes decoded side by side: at 1024 pixels they keep 8 · 8 MiB of features at the masks' size, half of the smallest binding there is.
 pub const BATCH: usize = 8;
