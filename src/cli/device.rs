@@ -83,7 +83,7 @@ impl DeviceArgs {
             tier: self.kernels.map(TierWish::tier),
             library: library(),
             memory: memory()?,
-            pace: None,
+            ..DeviceOptions::default()
         };
         let device = Device::open(&options)?;
         log::info!("device: {}", device.name());

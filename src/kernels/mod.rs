@@ -218,6 +218,12 @@ impl Tier {
     }
 }
 
+/// Invocations of a workgroup: every kernel has as many.
+pub const WORKGROUP_SIZE: u32 = 256;
+
+/// Most bytes of workgroup memory that a kernel uses: what WebGPU guarantees.
+pub const MAX_WORKGROUP_BYTES: u32 = 16_896;
+
 /// Most workgroups along one axis that every adapter accepts.
 pub const MAX_GROUPS: usize = 65_535;
 
