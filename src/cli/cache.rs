@@ -25,14 +25,17 @@ impl Key {
         Key { kind, hash: sha256(text.as_bytes()) }
     }
 
-    /// `$ZSAS_CACHE`, else the user's own cache folder; none where `$ZSAS_CACHE` is empty.
     fn file(&self) -> Option<PathBuf> {
-        let root = match std::env::var_os(env::CACHE) {
-            Some(folder) if folder.is_empty() => return None,
-            Some(folder) => PathBuf::from(folder),
-            None => dirs::cache_dir()?.join("zsas-gpu"),
-        };
-        Some(root.join(self.kind).join(format!("{}.safetensors", self.hash)))
+        Some(folder()?.join(self.kind).join(format!("{}.safetensors", self.hash)))
+    }
+}
+
+/// The cache folder: `$ZSAS_CACHE`, else the user's own; none where `$ZSAS_CACHE` is empty.
+pub fn folder() -> Option<PathBuf> {
+    match std::env::var_os(env::CACHE) {
+        Some(folder) if folder.is_empty() => None,
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => Some(dirs::cache_dir()?.join("zsas-gpu")),
     }
 }
 

@@ -1,8 +1,7 @@
 //! Options whose values are those of a table or an enumeration of the library.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use zsas::methods::winclip::MultiCrop;
-use zsas::methods::{METHODS, Reading};
+use zsas::methods::{METHODS, MultiCrop, Reading};
 use zsas::{Precision, Tier};
 
 /// A parser of one of the values of `all`, which `describe` names and explains.
@@ -14,7 +13,8 @@ pub fn one_of<T: Copy + Send + Sync + 'static>(
         let (name, about) = describe(value);
         PossibleValue::new(name).help(about)
     });
-    PossibleValuesParser::new(values).try_map(move |text| all.iter().copied().find(|&value| describe(value).0 == text).ok_or("unknown value"))
+    PossibleValuesParser::new(values)
+        .try_map(move |text| all.iter().copied().find(|&value| describe(value).0 == text).ok_or("unknown value"))
 }
 
 /// A parser of the name of a method, or `auto`.

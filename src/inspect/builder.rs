@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::files::{read_limited, sha256};
-use crate::image::{ReadOptions, Rgb};
-use crate::inputs::Input;
-use crate::inspect::{Detector, DeviceRequest};
+use crate::image::Rgb;
+use crate::inspect::{Detector, DeviceRequest, NamedHash, PromptParameters};
 use crate::methods::prompts::Class;
 use crate::methods::winclip::Memory;
 use crate::methods::{self, BuildObserver, Kept, MethodInfo, MultiCrop, Profile, Reading, Recipe, Reference, References};
-use crate::models::{FoundWeights, NetworkInfo, clip, store};
+use crate::models::store::{self, FoundWeights};
+use crate::models::{NetworkInfo, clip};
 use crate::run::{DeviceOptions, Observer};
 use crate::tensor::Precision;
 use crate::weights::Checkpoint;
@@ -55,6 +55,7 @@ pub struct Plan {
     recipe: Recipe,
     weights: Vec<FoundWeights>,
     threshold: Option<f32>,
+    prompt: Option<PromptParameters>,
     is_automatic: bool,
     device: DeviceRequest,
 }
@@ -175,8 +176,12 @@ impl DetectorBuilder {
             Some(Subject::Named(name)) => (Class::named(name)?, None),
             None => (Class::named(ANYTHING)?, None),
         };
-        let memory_file = self.memory.as_deref().map(open_memory).transpose()?;
-        let weights = method.networks.iter().map(|network| store::find(network, self.weights.as_deref())).collect::<Result<Vec<_>>>()?;
+        let (memory_file, memory) = self.memory.as_deref().map(open_memory).transpose()?.unzip();
+        let weights = method
+            .networks
+            .iter()
+            .map(|network| store::find(network, self.weights.as_deref()))
+            .collect::<Result<Vec<_>>>()?;
         let fingerprints: Vec<String> = weights.iter().map(FoundWeights::fingerprint).collect::<Result<_>>()?;
         let recipe = Recipe {
             method,
@@ -192,7 +197,8 @@ impl DetectorBuilder {
             observer: self.build_observer,
             kept: Kept::default(),
         };
-        Ok(Plan { recipe, weights, threshold, is_automatic: self.method.is_none(), device: self.device })
+        let prompt = PromptParameters::of(&recipe, memory);
+        Ok(Plan { recipe, weights, threshold, prompt, is_automatic: self.method.is_none(), device: self.device })
     }
 
     /// The method asked for, else the strongest whose weights are there.
@@ -215,7 +221,8 @@ impl DetectorBuilder {
     /// The error for text without weights of CLIP: why what is there was not taken, or how to fetch them.
     fn no_text_weights(&self) -> Error {
         let why = store::find(&clip::NETWORK, self.weights.as_deref()).err();
-        let missing = || Error::new(Code::WeightsMissing, "class, profile, reference images and views need weights of CLIP; none were found");
+        let missing =
+            || Error::new(Code::WeightsMissing, "class, profile, reference images and views need weights of CLIP; none were found");
         let error = why.unwrap_or_else(missing);
         error.context("needed by the class, profile, reference images or views that were given")
     }
@@ -264,6 +271,11 @@ impl Plan {
         &self.weights
     }
 
+    /// Whether there are reference images, or a memory of them.
+    pub fn has_references(&self) -> bool {
+        !self.recipe.references.is_empty() || self.recipe.memory_file.is_some()
+    }
+
     /// The threshold of the profile.
     pub fn threshold(&self) -> Option<f32> {
         self.threshold
@@ -273,7 +285,7 @@ impl Plan {
     ///
     /// Errors: no usable device, a device that cannot hold the weights, references or a memory that cannot be used.
     pub fn open(self) -> Result<Detector> {
-        Detector::open(self.recipe, self.weights, self.threshold, self.device)
+        Detector::open(self.recipe, self.weights, self.threshold, self.prompt, self.device)
     }
 }
 
@@ -284,21 +296,21 @@ impl Reference {
         Reference { name: name.into(), sha256, open: Arc::new(move || Ok(image.clone())) }
     }
 
-    /// A reference image in a file: decoded once now, to see that it can be, and again when it is needed.
+    /// A reference image that `open` decodes: once now, to see that it can be, and again when it is needed.
     ///
     /// Errors with [`Code::Reference`] where it cannot be decoded: a reference that is left out would change every score in silence.
-    pub fn file(input: &Input, options: ReadOptions) -> Result<Reference> {
-        let (name, file) = (input.path.clone(), input.file.clone());
+    pub fn lazy(name: impl Into<String>, open: impl Fn() -> Result<Rgb> + Send + Sync + 'static) -> Result<Reference> {
+        let name = name.into();
         let open = {
             let name = name.clone();
-            move || options.open(&file).map(|decoded| decoded.image).map_err(|error| Reference::unusable(&error).context(format!("reading `{name}`")))
+            move || open().map_err(|error| Reference::unusable(&name, &error))
         };
         Ok(Reference { name, sha256: sha256(open()?.data()), open: Arc::new(open) })
     }
 
-    /// An error about a reference image, from one about an image.
-    pub fn unusable(error: &Error) -> Error {
-        let error = Error::new(Code::Reference, format!("a reference image cannot be used: {}", error.message()));
+    /// The error for a reference image that cannot be used.
+    fn unusable(name: &str, error: &Error) -> Error {
+        let error = Error::new(Code::Reference, error.message()).context(format!("as a reference image: `{name}`"));
         error.hint("every reference counts in every score: mend it, or leave it out")
     }
 }
@@ -310,13 +322,14 @@ fn read_profile(file: &Path) -> Result<Profile> {
     Profile::parse(&text, &name)
 }
 
-fn open_memory(file: &Path) -> Result<Checkpoint> {
+fn open_memory(file: &Path) -> Result<(Checkpoint, NamedHash)> {
     let name = file.display().to_string();
     let refused = |error: Error| Error::new(Code::Reference, error.message()).context(format!("as a memory of reference images, `{name}`"));
     let bytes = read_limited(file, MAX_MEMORY_BYTES, Code::Reference).map_err(refused)?;
+    let sha256 = sha256(&bytes);
     let checkpoint = Checkpoint::from_bytes(&name, bytes).map_err(refused)?;
     if !Memory::is_memory(&checkpoint) {
         return Err(refused(Error::new(Code::Reference, "the file is no memory of reference images")).hint(Remedy::MakeMemoryAgain));
     }
-    Ok(checkpoint)
+    Ok((checkpoint, NamedHash { path: name, sha256 }))
 }

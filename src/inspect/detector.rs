@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::image::{Mask, Region, Rgb, regions};
-use crate::inspect::{DetectorBuilder, DeviceRequest, Recoverable};
+use crate::inspect::{DetectorBuilder, DeviceRequest, PromptParameters, Recoverable};
 use crate::methods::{Clock, Method, MethodInfo, Reading, Recipe, Scale, Scored, Stages};
-use crate::models::FoundWeights;
+use crate::models::store::FoundWeights;
 use crate::run::Device;
 use crate::tensor::Array;
 use crate::uninspected::Uninspected;
@@ -56,8 +56,9 @@ impl Finding {
 /// ```
 pub struct Detector {
     recipe: Arc<Recipe>,
-    weights: Arc<[FoundWeights]>,
+    weights: Vec<FoundWeights>,
     threshold: Option<f32>,
+    prompt: Option<PromptParameters>,
     method: Recoverable<Box<dyn Method>>,
 }
 
@@ -67,16 +68,19 @@ impl Detector {
         DetectorBuilder::default()
     }
 
-    pub(super) fn open(recipe: Recipe, weights: Vec<FoundWeights>, threshold: Option<f32>, request: DeviceRequest) -> Result<Detector> {
-        let (recipe, weights): (Arc<Recipe>, Arc<[FoundWeights]>) = (Arc::new(recipe), weights.into());
+    pub(super) fn open(
+        recipe: Recipe,
+        weights: Vec<FoundWeights>,
+        threshold: Option<f32>,
+        prompt: Option<PromptParameters>,
+        request: DeviceRequest,
+    ) -> Result<Detector> {
+        let recipe = Arc::new(recipe);
         let method = {
-            let (recipe, weights) = (Arc::clone(&recipe), Arc::clone(&weights));
-            Recoverable::open(request, move |device| {
-                weights.iter().try_for_each(FoundWeights::check_unchanged)?;
-                recipe.build(device)
-            })?
+            let recipe = Arc::clone(&recipe);
+            Recoverable::open(request, move |device| recipe.build(device))?
         };
-        Ok(Detector { recipe, weights, threshold, method })
+        Ok(Detector { recipe, weights, threshold, prompt, method })
     }
 
     /// Scores an image. A device that is lost or hangs is opened again and the image tried once more.
@@ -118,6 +122,16 @@ impl Detector {
     /// The weights of each of the method's networks.
     pub fn weights(&self) -> &[FoundWeights] {
         &self.weights
+    }
+
+    /// Class, phrases, views and references; `None` for a method that takes no text.
+    pub fn prompt(&self) -> Option<&PromptParameters> {
+        self.prompt.as_ref()
+    }
+
+    /// The memory of the reference images as a file, for [`DetectorBuilder::memory`]; `None` for a method without.
+    pub fn memory_file(&self) -> Result<Option<Vec<u8>>> {
+        self.recipe.memory().map(|memory| memory.to_bytes(&self.recipe.memory_identity())).transpose()
     }
 
     /// The threshold of the profile: scores from here on are anomalous.

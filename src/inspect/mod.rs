@@ -3,8 +3,10 @@
 mod builder;
 mod detector;
 mod pipeline;
+mod prompt;
 mod recovery;
 
 pub use builder::{DetectorBuilder, Plan};
 pub use detector::{Detector, Finding};
+pub use prompt::{NamedHash, PromptParameters};
 pub use recovery::{DeviceRequest, Recoverable};

@@ -130,10 +130,16 @@ mod tests {
             }
             at * at
         };
-        let outcome: ControlFlow<()> = in_order(50, 3, || false, work, |at, square| {
-            seen.push((at, square));
-            ControlFlow::Continue(())
-        });
+        let outcome: ControlFlow<()> = in_order(
+            50,
+            3,
+            || false,
+            work,
+            |at, square| {
+                seen.push((at, square));
+                ControlFlow::Continue(())
+            },
+        );
         assert!(outcome.is_continue());
         assert_eq!(seen, (0..50).map(|at| (at, at * at)).collect::<Vec<_>>());
     }
@@ -145,10 +151,16 @@ mod tests {
             let under_way = begun.fetch_add(1, Ordering::SeqCst) + 1 - committed.load(Ordering::SeqCst);
             most.fetch_max(under_way, Ordering::SeqCst);
         };
-        let _: ControlFlow<()> = in_order(500, 4, || false, work, |_, ()| {
-            committed.fetch_add(1, Ordering::SeqCst);
-            ControlFlow::Continue(())
-        });
+        let _: ControlFlow<()> = in_order(
+            500,
+            4,
+            || false,
+            work,
+            |_, ()| {
+                committed.fetch_add(1, Ordering::SeqCst);
+                ControlFlow::Continue(())
+            },
+        );
         assert!(most.load(Ordering::SeqCst) <= 4 * WINDOW_PER_THREAD, "{most:?}");
     }
 
@@ -160,10 +172,16 @@ mod tests {
             begun.fetch_add(1, Ordering::SeqCst);
             at
         };
-        let outcome: ControlFlow<()> = in_order(1000, 3, || begun.load(Ordering::SeqCst) >= 10, work, |at, _| {
-            seen.push(at);
-            ControlFlow::Continue(())
-        });
+        let outcome: ControlFlow<()> = in_order(
+            1000,
+            3,
+            || begun.load(Ordering::SeqCst) >= 10,
+            work,
+            |at, _| {
+                seen.push(at);
+                ControlFlow::Continue(())
+            },
+        );
         assert!(outcome.is_continue());
         assert_eq!(seen, (0..begun.load(Ordering::SeqCst)).collect::<Vec<_>>());
         assert!((10..13).contains(&seen.len()), "{}", seen.len());
@@ -172,10 +190,16 @@ mod tests {
     #[test]
     fn a_break_commits_nothing_more() {
         let mut seen = Vec::new();
-        let outcome = in_order(1000, 3, || false, |at| at, |at, _| {
-            seen.push(at);
-            if at == 20 { ControlFlow::Break("full disk") } else { ControlFlow::Continue(()) }
-        });
+        let outcome = in_order(
+            1000,
+            3,
+            || false,
+            |at| at,
+            |at, _| {
+                seen.push(at);
+                if at == 20 { ControlFlow::Break("full disk") } else { ControlFlow::Continue(()) }
+            },
+        );
         assert_eq!(outcome, ControlFlow::Break("full disk"));
         assert_eq!(seen, (0..=20).collect::<Vec<_>>());
         assert!(in_order(0, 3, || false, |at| at, |_, _| ControlFlow::<()>::Continue(())).is_continue());

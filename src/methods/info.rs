@@ -2,7 +2,8 @@
 
 use crate::error::{Code, Error, Result, nearest};
 use crate::methods::{
-    Method, MultiCrop, Reading, build::BuildContext, clip_ac, clipseg, image_tiling, maskclip, patch_token, saliency, trans_mm, utad, winclip,
+    Method, MultiCrop, Reading, build::BuildContext, clip_ac, clipseg, image_tiling, maskclip, patch_token, saliency, trans_mm, utad,
+    winclip,
 };
 use crate::models::NetworkInfo;
 
@@ -127,7 +128,8 @@ mod tests {
 
     #[test]
     fn the_strongest_method_is_the_one_whose_weights_and_references_are_there() {
-        let chosen = |has_references, there: &[&str]| strongest(has_references, |network| there.contains(&network.name)).map(|info| info.name);
+        let chosen =
+            |has_references, there: &[&str]| strongest(has_references, |network| there.contains(&network.name)).map(|info| info.name);
         assert_eq!(chosen(true, &["clip", "wide-resnet"]), Some("winclip+"));
         assert_eq!(chosen(false, &["clip", "wide-resnet"]), Some("winclip"));
         assert_eq!(chosen(true, &["wide-resnet"]), Some("utad"));

@@ -135,7 +135,10 @@ impl Utad {
             let (left, top) = tile.origin();
             for (row, values) in map.data().chunks_exact(width).enumerate() {
                 let start = (top + row) * image.width() + left;
-                whole[start..start + width].iter_mut().zip(values).for_each(|(most, &value)| *most = most.max(value));
+                whole[start..start + width]
+                    .iter_mut()
+                    .zip(values)
+                    .for_each(|(most, &value)| *most = most.max(value));
             }
             score = score.max(score_of_tile);
             clock.postprocessed();
