@@ -12,7 +12,6 @@ use zsas::methods::language::{embed_texts, prototype};
 use zsas::methods::prompts::{Class, PromptEnsemble, clipseg};
 use zsas::methods::winclip::{Memory, MultiCrop};
 use zsas::models::clip::{Clip, until_end};
-use zsas::text::ClipTokenizer;
 use zsas::{Array, Checkpoint, Code, Device, Error, Precision, Result};
 
 use crate::cli::infer::method::MethodName;
@@ -276,7 +275,7 @@ impl Language {
     pub fn prototypes(&self, run: &Run<'_>, ensemble: &PromptEnsemble) -> Result<Array> {
         self.once(&self.embedded, || {
             let prompts: Vec<&str> = ensemble.normal.iter().chain(&ensemble.anomalous).map(String::as_str).collect();
-            let ids = run.tokenize(&prompts);
+            let ids = run.tokenize(&prompts)?;
             cache::array(&run.key("prototypes", &(&ids, ensemble.content())), || {
                 let count = ensemble.normal.len();
                 let embeddings = run.embed(&ids)?;
@@ -292,7 +291,7 @@ impl Language {
     pub fn conditionals(&self, run: &Run<'_>) -> Result<Array> {
         self.once(&self.embedded, || {
             let texts = clipseg(&self.class);
-            let ids = run.tokenize(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+            let ids = run.tokenize(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
             cache::array(&run.key("conditionals", &ids), || run.embed(&ids))
         })
     }
@@ -361,15 +360,15 @@ impl Run<'_> {
     }
 
     /// Token ids of texts, each up to its end. Those that are too long are cut, with a warning.
-    fn tokenize(&self, texts: &[&str]) -> Vec<Vec<u32>> {
-        let tokenizer = ClipTokenizer::new();
+    fn tokenize(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
+        let tokenizer = self.clip.tokenizer()?;
         let context = self.clip.text.context();
         let tokens: Vec<_> = texts.iter().map(|text| tokenizer.encode(text, context)).collect();
         let cut = tokens.iter().filter(|tokens| tokens.is_truncated).count();
         if cut > 0 {
             log::warn!("{cut} of {} prompts are longer than the text tower's {context} tokens and are cut", texts.len());
         }
-        tokens.iter().map(|tokens| until_end(&tokens.ids)).collect()
+        Ok(tokens.iter().map(|tokens| until_end(&tokens.ids)).collect())
     }
 
     /// Embeddings of texts given as ids `[texts, embed]`, projected and not normalised.
