@@ -1,5 +1,6 @@
 //! Published ways to turn a photo into an anomaly map; one file per paper, one function per equation.
 
+pub mod cache;
 mod clip_ac;
 mod clipseg;
 mod image_tiling;

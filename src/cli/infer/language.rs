@@ -8,6 +8,7 @@ use serde::Serialize;
 use zsas::files::{sha256, write_whole};
 use zsas::image::Rgb;
 use zsas::methods::Profile;
+use zsas::methods::cache::Key;
 use zsas::methods::language::{embed_texts, prototype};
 use zsas::methods::prompts::{Class, PromptEnsemble, clipseg};
 use zsas::methods::winclip::{Memory, MultiCrop};
@@ -87,7 +88,7 @@ impl LanguageArgs {
         self.check(method)?;
         let (class, threshold) = match (&self.profile, &self.class) {
             (Some(file), _) => {
-                let profile = read_profile(file)?;
+                let profile = Profile::read(file)?;
                 (profile.class, profile.threshold)
             }
             (None, Some(name)) => (Class::named(name)?, None),
@@ -138,16 +139,6 @@ impl LanguageArgs {
         }
         Ok(())
     }
-}
-
-fn read_profile(file: &Path) -> Result<Profile> {
-    let name = file.display().to_string();
-    let text = std::fs::read(file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::new(Code::NotFound, format!("there is no profile `{name}`")),
-        _ => Error::io(format!("reading the profile `{name}`"), &error),
-    })?;
-    let text = String::from_utf8(text).map_err(|_| Error::new(Code::Config, "not UTF-8").context(format!("in `{name}`")))?;
-    Profile::parse(&text, &name)
 }
 
 /// All references, each decoded once to see that it can be: one that is left out would silently change every score.
@@ -276,7 +267,7 @@ impl Language {
         self.once(&self.embedded, || {
             let prompts: Vec<&str> = ensemble.normal.iter().chain(&ensemble.anomalous).map(String::as_str).collect();
             let ids = run.tokenize(&prompts)?;
-            cache::array(&run.key("prototypes", &(&ids, ensemble.content())), || {
+            cache::array(&run.key("prototypes", &(&ids, ensemble.content())), [2, run.clip.text.embed()], || {
                 let count = ensemble.normal.len();
                 let embeddings = run.embed(&ids)?;
                 let embed = embeddings.shape().cols();
@@ -292,7 +283,7 @@ impl Language {
         self.once(&self.embedded, || {
             let texts = clipseg(&self.class);
             let ids = run.tokenize(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
-            cache::array(&run.key("conditionals", &ids), || run.embed(&ids))
+            cache::array(&run.key("conditionals", &ids), [ids.len(), run.clip.text.embed()], || run.embed(&ids))
         })
     }
 
@@ -355,8 +346,8 @@ impl Run<'_> {
     }
 
     /// The key of numbers that follow from texts, this tower and this device, to the last bit.
-    fn key(&self, kind: &'static str, content: &impl Serialize) -> cache::Key {
-        cache::Key::new(kind, &(&self.weights, self.precision_name(), self.device.name(), content))
+    fn key(&self, kind: &'static str, content: &impl Serialize) -> Key {
+        Key::new(kind, &(&self.weights, self.precision_name(), self.device.name(), content))
     }
 
     /// Token ids of texts, each up to its end. Those that are too long are cut, with a warning.
