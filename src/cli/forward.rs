@@ -58,12 +58,16 @@ impl ForwardArgs {
     /// Refuses to write over what is no regular file, or is one that the run reads.
     fn check_target(&self, network: &Network) -> Result<()> {
         let target = &self.outputs;
-        let Ok(existing) = fs::canonicalize(target) else { return Ok(()) };
-        if !existing.is_file() {
+        let Ok(found) = fs::symlink_metadata(target) else { return Ok(()) };
+        if !found.is_file() {
             return Err(usage(format!("`--outputs {}` is there already and is no regular file", target.display())));
         }
-        let read = network.checkpoint.files().chain([self.inputs.as_path()]);
-        match read.into_iter().find(|file| fs::canonicalize(file).is_ok_and(|file| file == existing)) {
+        let is_target = |file: &PathBuf| {
+            fs::canonicalize(file)
+                .ok()
+                .is_some_and(|file| fs::canonicalize(target).is_ok_and(|target| file == target))
+        };
+        match network.checkpoint.files().into_iter().chain([self.inputs.clone()]).find(is_target) {
             Some(file) => Err(usage(format!("`--outputs {}` would overwrite `{}`, which is read", target.display(), file.display()))),
             None => Ok(()),
         }

@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::files::{read_limited, sha256};
 use crate::image::Rgb;
 use crate::inspect::{Detector, DeviceRequest, NamedHash, PromptParameters};
+use crate::methods::cache::Cache;
 use crate::methods::prompts::Class;
 use crate::methods::winclip::Memory;
 use crate::methods::{self, BuildObserver, Kept, MethodInfo, MultiCrop, Profile, Reading, Recipe, Reference, References};
@@ -19,9 +20,6 @@ use crate::weights::Checkpoint;
 
 /// What is inspected where nobody says.
 const ANYTHING: &str = "object";
-
-/// Most bytes of a profile.
-const MAX_PROFILE_BYTES: u64 = 1 << 20;
 
 /// Most bytes of a memory of reference images.
 const MAX_MEMORY_BYTES: u64 = 1 << 36;
@@ -39,7 +37,7 @@ pub struct DetectorBuilder {
     weights: Option<PathBuf>,
     precision: Precision,
     device: DeviceRequest,
-    cache: Option<PathBuf>,
+    cache: Cache,
     build_observer: Option<BuildObserver>,
 }
 
@@ -130,7 +128,7 @@ impl DetectorBuilder {
 
     /// A folder in which prompt embeddings are kept for later; none by default.
     pub fn cache(mut self, folder: Option<PathBuf>) -> Self {
-        self.cache = folder;
+        self.cache = Cache::at(folder);
         self
     }
 
@@ -169,7 +167,7 @@ impl DetectorBuilder {
         let reading = method.reading(self.reading)?;
         let (class, threshold) = match &self.subject {
             Some(Subject::Profile(file)) => {
-                let profile = read_profile(file)?;
+                let profile = Profile::read(file)?;
                 (profile.class, profile.threshold)
             }
             Some(Subject::Class(class)) => (class.clone(), None),
@@ -313,13 +311,6 @@ impl Reference {
         let error = Error::new(Code::Reference, error.message()).context(format!("as a reference image: `{name}`"));
         error.hint("every reference counts in every score: mend it, or leave it out")
     }
-}
-
-fn read_profile(file: &Path) -> Result<Profile> {
-    let name = file.display().to_string();
-    let bytes = read_limited(file, MAX_PROFILE_BYTES, Code::Config)?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::new(Code::Config, "not UTF-8").context(format!("in `{name}`")))?;
-    Profile::parse(&text, &name)
 }
 
 fn open_memory(file: &Path) -> Result<(Checkpoint, NamedHash)> {

@@ -1,11 +1,13 @@
 //! Building a method: from a class to prototypes, from reference images to a memory, from weights to networks.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+
+use serde::Serialize;
 
 use crate::error::Result;
 use crate::image::Rgb;
+use crate::methods::cache::{Cache, Key};
 use crate::methods::language::{embed_texts, prototype};
 use crate::methods::prompts::{Class, PromptEnsemble};
 use crate::methods::winclip::Memory;
@@ -13,7 +15,6 @@ use crate::methods::{Method, MethodInfo, MultiCrop, Reading};
 use crate::models::clip::{Clip, until_end};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
-use crate::text::ClipTokenizer;
 use crate::weights::Checkpoint;
 
 /// A reference image of a good one, decoded when it is needed: many large ones need not be in memory together.
@@ -65,8 +66,8 @@ pub struct Recipe {
     pub references: Vec<Reference>,
     /// A file of an earlier run's memory, in place of reference images.
     pub memory_file: Option<Checkpoint>,
-    /// Folder of the cache of prompt embeddings.
-    pub cache: Option<PathBuf>,
+    /// Cache of prompt embeddings.
+    pub cache: Cache,
     /// Told how far building has come.
     pub observer: Option<BuildObserver>,
     /// What was computed on the first device.
@@ -129,20 +130,21 @@ impl BuildContext<'_> {
     /// The prototypes of the normal and the anomalous state `[2, embed]`, rows of unit length.
     pub fn prototypes(&self, clip: &Clip, ensemble: &PromptEnsemble) -> Result<Array> {
         let prompts: Vec<&str> = ensemble.normal.iter().chain(&ensemble.anomalous).map(String::as_str).collect();
-        let ids = token_ids(&prompts, clip);
-        self.once(|| {
+        let ids = token_ids(&prompts, clip)?;
+        let shape = [2, clip.text.embed()];
+        self.once(self.key("prototypes", &(&ids, ensemble.content())), shape, || {
             let embeddings = self.embed(clip, &ids)?;
             let embed = embeddings.shape().cols();
             let (normal, anomalous) = embeddings.data().split_at(ensemble.normal.len() * embed);
             let state = |rows: &[f32]| prototype(&Array::new([rows.len() / embed, embed], rows.to_vec()), ensemble.average);
-            Ok(Array::new([2, embed], [state(normal), state(anomalous)].concat()))
+            Ok(Array::new(shape, [state(normal), state(anomalous)].concat()))
         })
     }
 
     /// Embeddings of texts `[texts, embed]`, projected and not normalised.
     pub fn text_embeddings(&self, clip: &Clip, texts: &[String]) -> Result<Array> {
-        let ids = token_ids(&texts.iter().map(String::as_str).collect::<Vec<_>>(), clip);
-        self.once(|| self.embed(clip, &ids))
+        let ids = token_ids(&texts.iter().map(String::as_str).collect::<Vec<_>>(), clip)?;
+        self.once(self.key("conditionals", &ids), [ids.len(), clip.text.embed()], || self.embed(clip, &ids))
     }
 
     /// The memory of the reference images, or the one in the memory file; `None` where there are neither.
@@ -163,12 +165,18 @@ impl BuildContext<'_> {
         Ok(Some(recipe.kept.memory.get_or_init(|| memory)))
     }
 
-    fn once(&self, make: impl FnOnce() -> Result<Array>) -> Result<Array> {
+    /// The key of numbers that follow from texts, this network and this device, to the last bit.
+    fn key(&self, kind: &'static str, content: &impl Serialize) -> Key {
+        Key::new(kind, &(&self.recipe.fingerprint, self.recipe.precision.as_str(), self.device.name(), content))
+    }
+
+    /// Embeddings of this recipe: those kept from the device before, those of the cache, else computed.
+    fn once(&self, key: Key, shape: [usize; 2], compute: impl FnOnce() -> Result<Array>) -> Result<Array> {
         let cell = &self.recipe.kept.embeddings;
         if let Some(array) = cell.get() {
             return Ok(array.clone());
         }
-        let array = make()?;
+        let array = self.recipe.cache.array(&key, shape, compute)?;
         Ok(cell.get_or_init(|| array).clone())
     }
 
@@ -180,13 +188,15 @@ impl BuildContext<'_> {
 }
 
 /// Token ids of texts, each up to its end. Those that are too long are cut, with a warning.
-fn token_ids(texts: &[&str], clip: &Clip) -> Vec<Vec<u32>> {
-    let tokenizer = ClipTokenizer::new();
+///
+/// Errors: weights that were trained with another tokenizer.
+fn token_ids(texts: &[&str], clip: &Clip) -> Result<Vec<Vec<u32>>> {
+    let tokenizer = clip.tokenizer()?;
     let context = clip.text.context();
     let tokens: Vec<_> = texts.iter().map(|text| tokenizer.encode(text, context)).collect();
     let cut = tokens.iter().filter(|tokens| tokens.is_truncated).count();
     if cut > 0 {
         log::warn!("{cut} of {} prompts are longer than the text tower's {context} tokens and are cut", texts.len());
     }
-    tokens.iter().map(|tokens| until_end(&tokens.ids)).collect()
+    Ok(tokens.iter().map(|tokens| until_end(&tokens.ids)).collect())
 }

@@ -1,6 +1,7 @@
 //! Published methods that turn an image into an anomaly map: one file per paper, one function per equation, one table of all.
 
 mod build;
+pub mod cache;
 mod clip_ac;
 mod clipseg;
 mod clock;

@@ -6,6 +6,7 @@ pub mod clipseg;
 pub mod embedded;
 pub mod raw;
 pub mod sam;
+mod settings;
 pub mod store;
 pub mod wide_resnet;
 

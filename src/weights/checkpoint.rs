@@ -93,9 +93,13 @@ impl Checkpoint {
         self.contents.folder.as_deref()
     }
 
-    /// The files of tensors, by name; for weights from bytes the name that stands for them.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.contents.files.iter().map(|(name, _)| Path::new(name))
+    /// The files that were read so far: those of tensors, the index of shards, and companions. None for weights from bytes.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Some(folder) = self.folder() else { return Vec::new() };
+        let companions = self.contents.companions.lock().unwrap_or_else(PoisonError::into_inner);
+        let beside = self.contents.index.iter().map(|index| &index.file).chain(companions.keys());
+        let tensors = self.contents.files.iter().map(|(name, _)| PathBuf::from(name));
+        tensors.chain(beside.map(|name| folder.join(name))).collect()
     }
 
     /// The `__metadata__` of the file; of shards that disagree the first counts.

@@ -21,7 +21,16 @@ const BOXES: &str = "input_boxes";
 /// Boxes of a random input.
 const SAMPLE_BOXES: usize = 4;
 
+/// Bytes of one output that every adapter binds (WebGPU, `maxStorageBufferBindingSize`).
+const BINDING_BYTES: usize = 128 << 20;
+
 impl Sam {
+    /// Most boxes whose masks are one output.
+    fn max_boxes(&self) -> usize {
+        let side = self.mask_decoder.enlargement() * self.image_encoder.grid();
+        BINDING_BYTES / (size_of::<f32>() * side * side)
+    }
+
     fn frame(&self) -> (usize, usize) {
         (self.image_encoder.image_size(), self.image_encoder.image_size())
     }
@@ -51,6 +60,10 @@ impl RawNetwork for Sam {
             return Err(refused(format!("`{PIXELS}` holds {images} images, SAM takes one")));
         }
         let boxes = match *input_shape(arrays, BOXES)?.sizes() {
+            [1, count, 4] if count > self.max_boxes() => {
+                let message = format!("`{BOXES}` in `{}` holds {count} boxes, more than {} at a time", arrays.name(), self.max_boxes());
+                return Err(refused(message).hint("spread them over several files"));
+            }
             [1, count, 4] if count > 0 => input_array(arrays, BOXES)?.reshape([count, 4]),
             _ => return Err(refused(format!("`{BOXES}` in `{}` must be [1, boxes, 4]", arrays.name()))),
         };
