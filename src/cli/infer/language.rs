@@ -178,7 +178,10 @@ struct Reference {
 
 impl Reference {
     fn photo(&self) -> Result<Rgb> {
-        self.photos.open(&self.file).map_err(|error| unusable(&error, &format!(": `{}`", self.path)))
+        let decoded = self.photos.open(&self.file);
+        decoded
+            .map(|decoded| decoded.image)
+            .map_err(|error| unusable(&error, &format!(": `{}`", self.path)))
     }
 }
 

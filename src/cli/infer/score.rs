@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use serde::Serialize;
-use zsas::image::Rgb;
+use zsas::image::{self, Rgb};
 use zsas::methods::Scored;
 use zsas::{Error, Result};
 
@@ -44,7 +44,7 @@ pub struct Scoring<'a> {
 /// A photo as the decoding thread hands it over.
 struct Decoded<'a> {
     input: &'a Named,
-    photo: Result<Rgb>,
+    photo: Result<image::Decoded>,
     took: Duration,
 }
 
@@ -104,8 +104,9 @@ impl Scoring<'_> {
     /// Scores one photo and writes its files and its record. Trouble with writing is the run's.
     fn one(&mut self, decoded: &Decoded<'_>, tally: &mut Tally) -> std::result::Result<(), Trouble> {
         let photo = decoded.photo.as_ref().map_err(|error| Trouble::Photo(copy(error)))?;
-        let scored = self.session.score(photo)?;
-        self.keep(decoded, photo, &scored, tally).map_err(Trouble::Run)
+        let mut scored = self.session.score(&photo.image)?;
+        scored.warnings.splice(..0, photo.warnings.iter().map(ToString::to_string));
+        self.keep(decoded, &photo.image, &scored, tally).map_err(Trouble::Run)
     }
 
     fn keep(&mut self, decoded: &Decoded<'_>, photo: &Rgb, scored: &Scored, tally: &mut Tally) -> Result<()> {
