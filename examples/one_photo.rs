@@ -1,6 +1,6 @@
 //! Scores one photo: `cargo run --release --example one_photo -- part.png [snapshots CLASS]`, by texture, or by language where weights of CLIP are.
 
-use zsas::image::{Limits, Rgb};
+use zsas::image::Rgb;
 use zsas::inspect::Detector;
 
 fn main() -> zsas::Result<()> {
@@ -15,7 +15,7 @@ fn main() -> zsas::Result<()> {
 /// UTAD, on the weights inside the library.
 fn by_texture(photo: &str) -> zsas::Result<()> {
     let detector = Detector::builder().method("utad").open()?;
-    let found = detector.inspect(&Rgb::open(photo.as_ref(), &Limits::default(), false)?)?;
+    let found = detector.inspect(&Rgb::open(photo.as_ref())?)?;
     println!("{} {:?}", found.score, found.regions(2.4));
     Ok(())
 }
@@ -23,7 +23,7 @@ fn by_texture(photo: &str) -> zsas::Result<()> {
 /// WinCLIP, on a snapshot of CLIP, or a folder with a snapshot `clip`.
 fn by_language(photo: &str, weights: &str, class: &str) -> zsas::Result<()> {
     let detector = Detector::builder().method("winclip").class(class).weights(weights).open()?;
-    let found = detector.inspect(&Rgb::open(photo.as_ref(), &Limits::default(), false)?)?;
+    let found = detector.inspect(&Rgb::open(photo.as_ref())?)?;
     println!("{} {:?}", found.score, found.regions(0.5));
     Ok(())
 }

@@ -103,6 +103,8 @@ pub enum Remedy {
     RaisePixelLimit,
     /// The file has more bytes than [`crate::image::Limits::max_bytes`].
     RaiseFileLimit,
+    /// A side is longer than [`crate::image::Limits::max_side`].
+    RaiseSideLimit,
     /// A side is shorter than [`crate::image::Limits::min_side`].
     LowerSideLimit,
     /// The memory limit of the device is too low for this program.
@@ -156,6 +158,7 @@ impl fmt::Display for Remedy {
             Remedy::Advice(text) => text,
             Remedy::RaisePixelLimit => "scale the image down, or raise `max_pixels`",
             Remedy::RaiseFileLimit => "check that it is an image, or raise `max_bytes`",
+            Remedy::RaiseSideLimit => "cut it into parts, or raise `max_side`",
             Remedy::LowerSideLimit => "leave it out, or lower `min_side`",
             Remedy::RaiseMemoryLimit => "raise the memory limit of the device, store in f16, or use a smaller network or image",
             Remedy::UseF32 => "use `Precision::F32`",

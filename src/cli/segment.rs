@@ -182,9 +182,11 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
         return Err(usage(format!("`{}` names {} photos, and boxes belong to one", args.image.display(), found.len())));
     }
     let start = Instant::now();
-    let photo = args.photos.open(&found[0].file)?;
+    let decoded = args.photos.open(&found[0].file)?;
+    let photo = decoded.image;
     let decode = start.elapsed();
-    let warnings = args.check_boxes(&photo)?;
+    let mut warnings: Vec<String> = decoded.warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(args.check_boxes(&photo)?);
     if !args.quiet {
         warnings.iter().for_each(|warning| talk::say(format_args!("warning: {warning}")));
     }

@@ -39,6 +39,7 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::Advice(text) => text,
         Remedy::RaisePixelLimit => "scale it down, or raise the limit (`--max-pixels`)",
         Remedy::RaiseFileLimit => "check that it is an image, or raise the limit (`--max-bytes`)",
+        Remedy::RaiseSideLimit => "cut it into parts, or raise the limit (`--max-side`)",
         Remedy::LowerSideLimit => "leave it out, or lower the least side (`--min-size`)",
         Remedy::RaiseMemoryLimit => "raise $ZSAS_GPU_MEMORY, store in f16 (`--precision f16`), or use a smaller network or image",
         Remedy::UseF32 => "use `--precision f32`",

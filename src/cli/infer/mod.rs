@@ -364,7 +364,7 @@ impl InferArgs {
         inputs::find(&self.normal, &self.output)
             .map_err(unusable)?
             .into_iter()
-            .map(|input| Reference::lazy(input.path, move || photos.open(&input.file)))
+            .map(|input| Reference::lazy(input.path, move || Ok(photos.open(&input.file)?.image)))
             .collect()
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use serde::Serialize;
-use zsas::image::Rgb;
+use zsas::image::{self, Rgb};
 use zsas::inspect::{Detector, Finding};
 use zsas::{Error, Result};
 
@@ -43,7 +43,7 @@ pub struct Scoring<'a> {
 /// A photo as the decoding thread hands it over.
 struct Decoded<'a> {
     input: &'a Named,
-    photo: Result<Rgb>,
+    photo: Result<image::Decoded>,
     took: Duration,
 }
 
@@ -85,8 +85,11 @@ impl Scoring<'_> {
             if let Some(signal) = self.signals.received() {
                 return Ok(Some(signal));
             }
-            match decoded.photo.as_ref().map_err(copy).and_then(|photo| Ok((photo, self.detector.inspect(photo)?))) {
-                Ok((photo, found)) => self.keep(&decoded, photo, &found, tally)?,
+            match decoded.photo.as_ref().map_err(copy).and_then(|photo| Ok((photo, self.detector.inspect(&photo.image)?))) {
+                Ok((photo, mut found)) => {
+                    found.warnings.splice(..0, photo.warnings.iter().map(ToString::to_string));
+                    self.keep(&decoded, &photo.image, &found, tally)?;
+                }
                 Err(error) => self.fail(&decoded, &error, tally, bar)?,
             }
             if let Some(fault) = self.detector.fault() {
