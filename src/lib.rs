@@ -15,17 +15,25 @@ pub mod error;
 pub mod files;
 pub mod graph;
 pub mod image;
+pub mod inputs;
 pub mod inspect;
 pub mod kernels;
 pub mod methods;
 pub mod models;
 pub mod nn;
+pub mod results;
 pub mod run;
 pub mod shader;
 pub mod tensor;
 pub mod text;
 pub mod uninspected;
 pub mod weights;
+
+/// Version of this library.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Commit it was built from, where git knew.
+pub const COMMIT: Option<&str> = option_env!("ZSAS_COMMIT");
 
 pub use error::{Code, Error, Remedy, Result};
 pub use graph::{Graph, Tensor};
