@@ -15,6 +15,7 @@ pub mod error;
 pub mod files;
 pub mod graph;
 pub mod image;
+pub mod inspect;
 pub mod kernels;
 pub mod methods;
 pub mod models;
@@ -28,6 +29,7 @@ pub mod weights;
 
 pub use error::{Code, Error, Remedy, Result};
 pub use graph::{Graph, Tensor};
+pub use kernels::Tier;
 pub use run::{Device, DeviceOptions, DeviceWish, Program};
 pub use tensor::{Array, DType, Precision, Shape};
 pub use weights::Checkpoint;

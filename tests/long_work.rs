@@ -140,7 +140,7 @@ fn the_environment_says_how_much_memory_there_may_be() {
         )
     };
     run("4000").exits(0);
-    run("1").exits(1).says("more than the 1000000 allowed").says("hint: allow more");
+    run("1").exits(1).says("more than the 1000000 allowed").says("hint: raise $ZSAS_GPU_MEMORY");
     for wrong in ["abc", "-1", "1.5", "99999999999999999999"] {
         run(wrong).exits(2).says("whole number of megabytes");
     }

@@ -125,7 +125,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(device: &'a Device, args: &KernelsArgs) -> Result<Bench<'a>> {
-        let elem = args.device.precision.precision().storage();
+        let elem = args.device.precision.storage();
         let Some(adapter) = device.adapter() else {
             return Err(usage("the reference is not made to be fast").hint("choose an adapter with `--device`"));
         };

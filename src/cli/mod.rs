@@ -6,6 +6,7 @@
 mod bench;
 pub mod bugs;
 mod cache;
+mod choice;
 mod completions;
 mod device;
 mod diff;

@@ -10,9 +10,9 @@ use zsas::image::{BoundingBox, Channels, Mask, Rgb, distinct_color, encode_mask_
 use zsas::methods::{Segment, Segmenter};
 use zsas::models::store::{self, FoundWeights};
 use zsas::models::{Sam, sam};
-use zsas::{Device, Result};
+use zsas::{Device, Result, Tier};
 
-use crate::cli::device::{DeviceArgs, TierWish, lose_at};
+use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::inputs::{self, PhotoArgs};
 use crate::cli::results::{Counts, Existing, Head, Milliseconds, Output, RESULTS, RunFile, milliseconds};
 use crate::cli::{Exit, talk, usage};
@@ -182,9 +182,11 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
         return Err(usage(format!("`{}` names {} photos, and boxes belong to one", args.image.display(), found.len())));
     }
     let start = Instant::now();
-    let photo = args.photos.open(&found[0].file)?;
+    let decoded = args.photos.open(&found[0].file)?;
+    let photo = decoded.image;
     let decode = start.elapsed();
-    let warnings = args.check_boxes(&photo)?;
+    let mut warnings: Vec<String> = decoded.warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(args.check_boxes(&photo)?);
     if !args.quiet {
         warnings.iter().for_each(|warning| talk::say(format_args!("warning: {warning}")));
     }
@@ -284,7 +286,7 @@ impl SegmentArgs {
     fn attempt(&self, device: &Device, weights: &FoundWeights, photo: &Rgb) -> Result<Found> {
         let network = Sam::load(&weights.checkpoint)?;
         weights.checkpoint.finish();
-        let segmenter = Segmenter::new(device, network, self.device.precision.precision())?;
+        let segmenter = Segmenter::new(device, network, self.device.precision)?;
         let _watch = talk::Watch::new(device, self.quiet);
         let start = Instant::now();
         let prepared = segmenter.prepare(photo, Channels::Rgb);
@@ -302,7 +304,7 @@ impl SegmentArgs {
             save,
             photos: self.photos,
         };
-        let invocation = Invocation { kernels: self.device.kernels.map(|tier: TierWish| tier.tier().as_str()) };
+        let invocation = Invocation { kernels: self.device.kernels.map(Tier::as_str) };
         Ok(RunFile::new(device, weights.identity()?, parameters, invocation))
     }
 

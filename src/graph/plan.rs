@@ -96,6 +96,11 @@ impl Plan {
         weights + inputs + self.live_bytes()
     }
 
+    /// Name of the last tensor of a checkpoint that is read up to this launch; empty where none is.
+    pub fn weight_before(&self, launch: usize) -> &str {
+        self.nodes[..=launch].iter().rev().find_map(|node| node.weight.as_deref()).unwrap_or_default()
+    }
+
     fn output_ids(&self) -> Vec<ValueId> {
         self.outputs.iter().map(|(id, _)| *id).collect()
     }

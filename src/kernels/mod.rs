@@ -209,6 +209,14 @@ impl Tier {
             .expect("a kernel has a plain implementation; `every_kernel` tests hold that")
     }
 
+    /// What it is for, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Tier::Plain => "Kernels for GPUs",
+            Tier::Cpu => "Kernels for software adapters",
+        }
+    }
+
     /// The name users see.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -217,6 +225,12 @@ impl Tier {
         }
     }
 }
+
+/// Invocations of a workgroup: every kernel has as many.
+pub const WORKGROUP_SIZE: u32 = 256;
+
+/// Most bytes of workgroup memory that a kernel uses: what WebGPU guarantees.
+pub const MAX_WORKGROUP_BYTES: u32 = 16_896;
 
 /// Most workgroups along one axis that every adapter accepts.
 pub const MAX_GROUPS: usize = 65_535;

@@ -19,7 +19,7 @@ const ARRAY: &str = "array";
 const HASH: &str = "sha256";
 
 /// A folder of kept arrays, or none.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Cache {
     root: Option<PathBuf>,
 }

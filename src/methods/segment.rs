@@ -8,7 +8,7 @@ use crate::graph::Graph;
 use crate::image::{BoundingBox, Channels, Filter, Fit, Geometry, Mask, Normalization, Preprocess, Resampler, Rgb, resize_bilinear_map};
 use crate::methods::finite;
 use crate::models::{Sam, sam};
-use crate::run::{Device, Program};
+use crate::run::{Device, Input, Program, Value};
 use crate::tensor::{Array, DType, Precision};
 
 /// Segment Anything on a device: a photo is encoded once and then asked about as often as wanted.
@@ -33,10 +33,10 @@ pub struct Prepared {
     geometry: Geometry,
 }
 
-/// A photo as the network knows it.
+/// A photo as the network knows it, on the device.
 pub struct Encoded {
-    /// `[1, grid, grid, channels]`.
-    embedding: Array,
+    /// `[1, grid, grid, channels]`; it stays where it was computed.
+    embedding: Value,
     geometry: Geometry,
 }
 
@@ -77,9 +77,9 @@ impl Segmenter {
 
     /// Encodes a photo: the long part.
     ///
-    /// Errors: a device fault, or numbers that are not finite.
+    /// Errors: a device fault, or too little memory for the embedding. Numbers that are not finite are found where masks are made of them.
     pub fn encode(&self, photo: &Prepared) -> Result<Encoded> {
-        let embedding = finite(self.encoder.run(&[&photo.pixels])?.remove(0), "the image embedding of Segment Anything")?;
+        let embedding = self.encoder.run_resident(&[Input::from(&photo.pixels)])?.remove(0);
         Ok(Encoded { embedding, geometry: photo.geometry })
     }
 
@@ -99,7 +99,7 @@ impl Segmenter {
     fn decode(&self, decoder: &Program, photo: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
         let corners = boxes.iter().flat_map(|&bounds| photo.geometry.to_frame(bounds)).collect();
         let tokens = self.network.embed_boxes(&Array::new([boxes.len(), 4], corners))?;
-        let mut found = decoder.run(&[&photo.embedding, &tokens])?.into_iter();
+        let mut found = decoder.submit(&[Input::from(&photo.embedding), Input::from(&tokens)])?.wait()?.into_iter();
         let mut next = |what| finite(found.next().expect("a decoder has two outputs"), what);
         let (logits, scores) = (next("the masks of Segment Anything")?, next("the scores of Segment Anything")?);
         let [_, height, width] = logits.shape().axes();

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::kernels::{Activation, Unary};
-use crate::run::Device;
+use crate::run::device::Device;
 use crate::tensor::DType;
 
 /// Bytes per second of copying `len` f32 with the element-wise kernel, reads and writes counted, the median of `repetitions`.

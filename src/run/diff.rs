@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Plan, Tensor};
 use crate::run::device::Device;
 use crate::run::reference::Host;
-use crate::run::single::expected;
+use crate::run::trial::expected;
 use crate::tensor::Array;
 
 /// A launch whose output is outside its bound.

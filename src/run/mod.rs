@@ -1,21 +1,36 @@
 //! Runs recordings: on a GPU through wgpu, or on the CPU twins. The only folder that says `wgpu::`.
 
+mod adapter;
 mod bandwidth;
+mod codec;
 mod device;
 mod diff;
+mod faults;
 mod gpu;
+mod launch;
+mod memory;
+mod options;
+mod pending;
+mod pipelines;
 mod profile;
 mod program;
 mod progress;
+mod readback;
 mod reference;
 mod schedule;
-mod single;
+mod seat;
+mod trial;
+mod value;
 
+pub use adapter::{AdapterReport, DeviceWish, adapters};
 pub use bandwidth::copy_bandwidth;
-pub use device::{AdapterReport, Device, DeviceOptions, DeviceWish, adapters};
+pub use device::Device;
 pub use diff::{Divergence, diff, worst};
+pub use options::DeviceOptions;
+pub use pending::Pending;
 pub use profile::{Memory, Profile, Row};
 pub use program::Program;
 pub use progress::{Observer, Progress};
 pub use schedule::Pace;
-pub use single::{Launched, Timing, expected};
+pub use trial::{Launched, Timing, expected};
+pub use value::{Input, Value};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::run::gpu::lock;
+use crate::run::faults::lock;
 
 /// A point that a run has reached.
 #[derive(Clone, Copy, Debug, PartialEq)]

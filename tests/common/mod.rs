@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use zsas::image::{Limits, Rgb};
+use zsas::image::Rgb;
 use zsas::kernels::{Implementation, Kernel, Operand};
 use zsas::models::clip::Clip;
 use zsas::run::{expected, worst};
@@ -70,7 +70,7 @@ pub fn golden_array(file: &str, name: &str) -> Array {
 /// A photo that methods are held to: `textile`, `wide`, or `reference_1` to `reference_4`.
 pub fn photo(name: &str) -> Rgb {
     let path = format!("{}/tests/golden/methods/{name}.png", env!("CARGO_MANIFEST_DIR"));
-    Rgb::open(path.as_ref(), &Limits::default(), false).unwrap()
+    Rgb::open(path.as_ref()).unwrap()
 }
 
 /// Every fifth pixel of every fifth row, as goldens keep maps.

@@ -2,10 +2,14 @@
 
 use crate::error::Result;
 use crate::kernels::{Implementation, Kernel, UNIT_ROUNDOFF};
+use crate::run::codec::{decode, encode};
 use crate::run::device::{Backend, Device};
-use crate::run::gpu::{Counted, Gpu, Pipeline, UNIFORM_ALIGNMENT, aligned, decode, encode};
+use crate::run::gpu::Gpu;
+use crate::run::launch::{Launches, schedule};
+use crate::run::memory::TrackedBuffer;
+use crate::run::pipelines::Wanted;
+use crate::run::readback::read;
 use crate::run::reference;
-use crate::run::schedule::{Dispatch, Schedule};
 use crate::tensor::DType;
 
 /// Bytes before and after each buffer that no kernel may touch; also the alignment of binding offsets.
@@ -112,17 +116,16 @@ fn output_dtype(kernel: &dyn Kernel, elem: DType) -> DType {
     kernel.operands().last().map_or(elem, |output| output.storage.dtype(elem))
 }
 
+/// One launch on buffers of its own, made ready as those of a program are.
 struct Ready {
-    pipeline: std::sync::Arc<Pipeline>,
-    bind_group: wgpu::BindGroup,
-    first_groups: wgpu::BindGroup,
-    dispatches: Vec<Dispatch>,
-    output: Counted,
-    readback: Counted,
+    launches: Launches,
+    bound: [wgpu::BindGroup; 1],
+    output: TrackedBuffer,
+    readback: TrackedBuffer,
     bytes: usize,
     poison: Vec<u8>,
     dtype: DType,
-    _buffers: Vec<Counted>,
+    _inputs: Vec<Option<TrackedBuffer>>,
 }
 
 impl Ready {
@@ -130,74 +133,42 @@ impl Ready {
         let operands = kernel.operands();
         let (out, read) = operands.split_last().expect("a kernel has an output");
         assert!(read.len() == inputs.len(), "{kernel:?} reads {} buffers, not {}", read.len(), inputs.len());
-        let pipeline = gpu.pipeline(kernel, implementation, elem)?;
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let wanted = [Wanted { kernel, implementation, elem }];
+        let launches = Launches::new(gpu, &wanted, schedule(gpu, &wanted))?;
         let mut buffers = Vec::new();
         for (operand, input) in read.iter().zip(inputs) {
             assert!(operand.len == input.len(), "{kernel:?}: `{}` holds {} elements, not {}", operand.name, operand.len, input.len());
-            if operand.len == 0 {
-                buffers.push(None);
-                continue;
-            }
             let dtype = operand.storage.dtype(elem);
-            let mut bytes = encode(input, dtype);
-            bytes.extend(encode(&[f32::NAN; GUARD / 2], dtype));
-            gpu.check_binding(&format!("{} `{}`", kernel.name(), operand.name), bytes.len() as u64)?;
-            let buffer = gpu.buffer(operand.name, bytes.len(), usage)?;
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-            gpu.queue.write_buffer(&buffer.buffer, 0, &bytes);
-            buffers.push(Some(buffer));
+            buffers.push(if operand.len == 0 { None } else { Some(guarded_input(gpu, operand.name, input, dtype)?) });
         }
         let dtype = out.storage.dtype(elem);
         let bytes = out.len * dtype.size();
         let full = GUARD + bytes.next_multiple_of(4) + GUARD;
-        let output = gpu.buffer(out.name, full, usage | wgpu::BufferUsages::COPY_SRC)?;
-        let readback = gpu.buffer("result", full, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?;
-        let params = gpu.buffer("parameters", UNIFORM_ALIGNMENT, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)?;
-        gpu.queue.write_buffer(&params.buffer, 0, &aligned(kernel.params().bytes));
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let output = gpu.memory.buffer(out.name, full, usage)?;
+        let readback = gpu.memory.buffer("result", full, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?;
 
         let mut bindings: Vec<Option<wgpu::BufferBinding<'_>>> = buffers
             .iter()
             .map(|buffer| buffer.as_ref().map(|buffer| buffer.buffer.as_entire_buffer_binding()))
             .collect();
         bindings.push(Some(wgpu::BufferBinding { buffer: &output.buffer, offset: GUARD as u64, size: None }));
-        let bind_group = gpu.guarded(kernel.name(), || gpu.bind(&pipeline, params.buffer.as_entire_buffer_binding(), &bindings))?;
-        let dispatches = Schedule::new([(implementation.launch, kernel.work().cost())], gpu.pace).dispatches;
-        let (starts, first_groups) = gpu.first_groups(dispatches.iter().map(|dispatch| dispatch.first_group))?;
-        let mut buffers: Vec<Counted> = buffers.into_iter().flatten().collect();
-        buffers.extend([params, starts]);
+        let bound = [launches.bind(gpu, 0, kernel.name(), &bindings)?];
         // All ones is a NaN in both storages.
         let poison = vec![0xff; full];
-        Ok(Ready {
-            pipeline,
-            bind_group,
-            first_groups,
-            dispatches,
-            output,
-            readback,
-            bytes,
-            poison,
-            dtype,
-            _buffers: buffers,
-        })
-    }
-
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
-        pass.set_pipeline(&self.pipeline.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[]);
-        for (dispatch, at) in self.dispatches.iter().zip(0..) {
-            pass.set_bind_group(1, &self.first_groups, &[at * UNIFORM_ALIGNMENT as u32]);
-            pass.dispatch_workgroups(dispatch.groups.x, dispatch.groups.y, 1);
-        }
+        Ok(Ready { launches, bound, output, readback, bytes, poison, dtype, _inputs: buffers })
     }
 
     fn run(&self, gpu: &Gpu) -> Result<Launched> {
         gpu.queue.write_buffer(&self.output.buffer, 0, &self.poison);
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            self.launches.record(&mut pass, &self.bound, 0..self.launches.schedule.dispatches.len());
+        }
         encoder.copy_buffer_to_buffer(&self.output.buffer, 0, &self.readback.buffer, 0, self.poison.len() as u64);
-        gpu.queue.submit([encoder.finish()]);
-        gpu.read(&self.readback.buffer, self.poison.len(), |bytes| {
+        let index = gpu.queue.submit([encoder.finish()]);
+        read(gpu, &self.readback.buffer, self.poison.len(), index, |bytes| {
             let (before, rest) = bytes.split_at(GUARD);
             let (output, after) = rest.split_at(self.bytes);
             let guards_intact = before.iter().chain(after).all(|&byte| byte == 0xff);
@@ -206,19 +177,18 @@ impl Ready {
     }
 
     fn time(&self, gpu: &Gpu) -> Result<f64> {
-        if gpu.adapter.timestamps {
-            let ticks = gpu.ticks(2, |pass, queries| {
-                pass.write_timestamp(queries, 0);
-                self.record(pass);
-                pass.write_timestamp(queries, 1);
-            })?;
-            return Ok(ticks[1] - ticks[0]);
-        }
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
-        let start = std::time::Instant::now();
-        gpu.queue.submit([encoder.finish()]);
-        gpu.wait(None)?;
-        Ok(start.elapsed().as_nanos() as f64)
+        let all = 0..self.launches.schedule.dispatches.len();
+        Ok(self.launches.times(gpu, &self.bound, all)?.iter().sum())
     }
+}
+
+/// A buffer of numbers that are followed by NaN.
+fn guarded_input(gpu: &Gpu, name: &str, input: &[f32], dtype: DType) -> Result<TrackedBuffer> {
+    let mut bytes = encode(input, dtype);
+    bytes.extend(encode(&[f32::NAN; GUARD / 2], dtype));
+    gpu.memory.check_binding(&format!("`{name}`"), bytes.len() as u64)?;
+    let buffer = gpu.memory.buffer(name, bytes.len(), wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?;
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    gpu.queue.write_buffer(&buffer.buffer, 0, &bytes);
+    Ok(buffer)
 }

@@ -1,0 +1,224 @@
+//! Adapters of this machine: what is there, which one a user wants, and whether the kernels can run on it.
+
+use std::fmt;
+
+use crate::error::{Code, Error, Remedy, Result};
+use crate::kernels::{MAX_GROUPS, MAX_WORKGROUP_BYTES, Tier, WORKGROUP_SIZE};
+
+/// Which device a user wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DeviceWish {
+    /// A discrete GPU, else an integrated one, else a software adapter.
+    #[default]
+    Auto,
+    /// The f64 CPU twins.
+    Reference,
+    /// The adapter with this position in [`adapters`].
+    Index(usize),
+    /// The adapter at this PCI address.
+    Pci(String),
+    /// The only adapter whose name contains this, case aside.
+    Name(String),
+}
+
+impl std::str::FromStr for DeviceWish {
+    type Err = std::convert::Infallible;
+
+    /// `auto`, `reference`, an index, `pci:0000:41:00.0`, else part of a name.
+    fn from_str(text: &str) -> std::result::Result<DeviceWish, Self::Err> {
+        Ok(match text {
+            "auto" => DeviceWish::Auto,
+            "reference" => DeviceWish::Reference,
+            _ => match (text.strip_prefix("pci:"), text.parse()) {
+                (Some(address), _) => DeviceWish::Pci(address.to_ascii_lowercase()),
+                (None, Ok(index)) => DeviceWish::Index(index),
+                (None, Err(_)) => DeviceWish::Name(text.to_owned()),
+            },
+        })
+    }
+}
+
+/// What is known of an adapter.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct AdapterReport {
+    /// Product name.
+    pub name: String,
+    /// `Vulkan`, `Metal`, `Dx12`.
+    pub backend: String,
+    /// Driver name and version.
+    pub driver: String,
+    /// `DiscreteGpu`, `IntegratedGpu`, `Cpu` …
+    pub kind: String,
+    /// PCI address where known.
+    pub pci: String,
+    /// The shape of kernels chosen for it.
+    pub tier: String,
+    /// Whether kernels may store f16.
+    pub f16: bool,
+    /// Whether timestamps can be written between launches.
+    pub timestamps: bool,
+    /// Largest storage binding in bytes.
+    pub max_binding_bytes: u64,
+    /// Largest buffer in bytes.
+    pub max_buffer_bytes: u64,
+    /// Bytes of workgroup memory.
+    pub max_workgroup_bytes: u32,
+    /// Invocations per workgroup.
+    pub max_invocations: u32,
+}
+
+impl AdapterReport {
+    /// True for lavapipe, SwiftShader, WARP.
+    pub fn is_software(&self) -> bool {
+        self.kind == "Cpu"
+    }
+}
+
+impl fmt::Display for AdapterReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {})", self.name, self.backend, self.driver)
+    }
+}
+
+/// All adapters of this machine, in the order in which [`DeviceWish::Index`] counts them.
+pub fn adapters() -> Vec<AdapterReport> {
+    found().iter().map(|adapter| report(adapter, None)).collect()
+}
+
+/// All adapters, in the driver's order.
+pub(super) fn found() -> Vec<wgpu::Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    pollster::block_on(instance.enumerate_adapters(wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY)))
+}
+
+/// What is known of an adapter, with a tier to use instead of its own.
+pub(super) fn report(adapter: &wgpu::Adapter, tier: Option<Tier>) -> AdapterReport {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let is_software = info.device_type == wgpu::DeviceType::Cpu;
+    AdapterReport {
+        name: info.name,
+        backend: format!("{:?}", info.backend),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        kind: format!("{:?}", info.device_type),
+        pci: info.device_pci_bus_id,
+        tier: tier.unwrap_or(own_tier(is_software)).as_str().to_owned(),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(timestamps()),
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_buffer_bytes: limits.max_buffer_size,
+        max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+    }
+}
+
+/// The shape of kernels an adapter wants.
+pub(super) fn own_tier(is_software: bool) -> Tier {
+    if is_software { Tier::Cpu } else { Tier::Plain }
+}
+
+/// What is used of an adapter where it has it.
+pub(super) fn wanted_features() -> wgpu::Features {
+    wgpu::Features::SHADER_F16 | timestamps() | wgpu::Features::PIPELINE_CACHE
+}
+
+fn timestamps() -> wgpu::Features {
+    wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+}
+
+/// What the kernels take for granted.
+pub(super) fn check_limits(report: &AdapterReport, limits: &wgpu::Limits) -> Result<()> {
+    let needs = [
+        ("invocations per workgroup", u64::from(WORKGROUP_SIZE), u64::from(limits.max_compute_invocations_per_workgroup)),
+        ("bytes of workgroup memory", u64::from(MAX_WORKGROUP_BYTES), u64::from(limits.max_compute_workgroup_storage_size)),
+        ("storage buffers per stage", 8, u64::from(limits.max_storage_buffers_per_shader_stage)),
+        ("workgroups along an axis", MAX_GROUPS as u64, u64::from(limits.max_compute_workgroups_per_dimension)),
+    ];
+    for (what, needed, offered) in needs {
+        if offered < needed {
+            let message = format!("{report} offers {offered} {what}, the kernels need {needed}");
+            return Err(Error::new(Code::NoAdapter, message).hint(Remedy::UseAnotherDevice));
+        }
+    }
+    Ok(())
+}
+
+/// The position of the adapter that a wish means.
+pub(super) fn choose(wish: &DeviceWish, reports: &[AdapterReport]) -> Result<usize> {
+    let listing = || {
+        let lines: Vec<String> = reports.iter().enumerate().map(|(at, one)| format!("{at}: {one}")).collect();
+        format!("the adapters are\n  {}", lines.join("\n  "))
+    };
+    if reports.is_empty() {
+        return Err(Error::new(Code::NoAdapter, "no Vulkan, Metal or DX12 adapter was found").hint(
+            "install the vendor's driver, or `mesa-vulkan-drivers` and `libvulkan1` for a software one; in a container set \
+             NVIDIA_DRIVER_CAPABILITIES=graphics; under WSL use `mesa-vulkan-drivers`; the reference device needs no adapter and is slow",
+        ));
+    }
+    let none = |what: String| Error::new(Code::NoAdapter, format!("no adapter {what}")).hint(listing());
+    match wish {
+        DeviceWish::Auto | DeviceWish::Reference => {
+            let rank = |report: &AdapterReport| match report.kind.as_str() {
+                "DiscreteGpu" => 0,
+                "IntegratedGpu" => 1,
+                "VirtualGpu" => 2,
+                "Other" => 3,
+                _ => 4,
+            };
+            // The first of equals: the driver's own order.
+            let best = (0..reports.len()).min_by_key(|&at| rank(&reports[at]));
+            best.ok_or_else(|| none("was found".to_owned()))
+        }
+        DeviceWish::Index(at) if *at < reports.len() => Ok(*at),
+        DeviceWish::Index(at) => Err(none(format!("has the index {at}"))),
+        DeviceWish::Pci(address) => {
+            let matches = |report: &AdapterReport| !report.pci.is_empty() && report.pci.eq_ignore_ascii_case(address);
+            reports.iter().position(matches).ok_or_else(|| none(format!("is at PCI address {address}")))
+        }
+        DeviceWish::Name(name) => {
+            let wanted = name.to_lowercase();
+            let hits: Vec<usize> = (0..reports.len()).filter(|&at| reports[at].name.to_lowercase().contains(&wanted)).collect();
+            match hits[..] {
+                [at] => Ok(at),
+                [] => Err(none(format!("has `{name}` in its name"))),
+                _ => Err(Error::new(Code::Usage, format!("{} adapters have `{name}` in their name", hits.len())).hint(listing())),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(name: &str, kind: &str) -> AdapterReport {
+        AdapterReport {
+            name: name.to_owned(),
+            backend: "Vulkan".to_owned(),
+            driver: "test".to_owned(),
+            kind: kind.to_owned(),
+            pci: format!("0000:{name}:00.0"),
+            tier: "plain".to_owned(),
+            f16: true,
+            timestamps: true,
+            max_binding_bytes: 1,
+            max_buffer_bytes: 1,
+            max_workgroup_bytes: 1,
+            max_invocations: 1,
+        }
+    }
+
+    #[test]
+    fn a_wish_picks_one_adapter_or_says_why_not() {
+        let all =
+            [report("llvmpipe", "Cpu"), report("Arc A", "IntegratedGpu"), report("RTX B", "DiscreteGpu"), report("RTX C", "DiscreteGpu")];
+        let pick = |wish: &str| choose(&wish.parse().unwrap_or_default(), &all);
+        assert_eq!(pick("auto").unwrap(), 2);
+        assert_eq!(pick("1").unwrap(), 1);
+        assert_eq!(pick("arc").unwrap(), 1);
+        assert_eq!(pick("pci:0000:RTX C:00.0").unwrap(), 3);
+        assert_eq!(pick("rtx").unwrap_err().code(), Code::Usage);
+        assert_eq!(pick("9").unwrap_err().code(), Code::NoAdapter);
+        assert_eq!(pick("quadro").unwrap_err().code(), Code::NoAdapter);
+        assert_eq!(choose(&DeviceWish::Auto, &[]).unwrap_err().code(), Code::NoAdapter);
+    }
+}

@@ -1,0 +1,22 @@
+//! Numbers as the bytes of a storage type, and back.
+
+use crate::tensor::DType;
+
+/// Bytes of numbers in a storage type.
+pub(super) fn encode(values: &[f32], dtype: DType) -> Vec<u8> {
+    match dtype {
+        DType::F32 => bytemuck::cast_slice(values).to_vec(),
+        DType::F16 => {
+            let halves: Vec<half::f16> = values.iter().map(|&value| half::f16::from_f32(value)).collect();
+            bytemuck::cast_slice(&halves).to_vec()
+        }
+    }
+}
+
+/// Numbers from their bytes in a storage type.
+pub(super) fn decode(bytes: &[u8], dtype: DType) -> Vec<f32> {
+    match dtype {
+        DType::F32 => bytemuck::pod_collect_to_vec(bytes),
+        DType::F16 => bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes).into_iter().map(f32::from).collect(),
+    }
+}

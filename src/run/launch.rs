@@ -1,0 +1,133 @@
+//! Launches made ready once and recorded any number of times: pipelines, parameters, and how they are cut into dispatches.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::run::gpu::Gpu;
+use crate::run::memory::TrackedBuffer;
+use crate::run::pipelines::{Pipeline, Wanted};
+use crate::run::readback::ticks;
+use crate::run::schedule::{Dispatch, Schedule};
+
+/// Uniform offsets that every adapter accepts.
+const UNIFORM_ALIGNMENT: usize = 256;
+
+/// Some launches in order, on whatever buffers they are bound to.
+pub(super) struct Launches {
+    steps: Vec<Step>,
+    pub(super) schedule: Schedule,
+    params: TrackedBuffer,
+    /// Numbers of first workgroups, where the dispatches' offsets point.
+    first_groups: wgpu::BindGroup,
+    /// Kept for the bind group.
+    _numbers: TrackedBuffer,
+}
+
+struct Step {
+    pipeline: Arc<Pipeline>,
+    file: &'static str,
+}
+
+/// Bytes of parameters and of first workgroups for so many launches that go out in so many dispatches.
+pub(super) fn uniform_bytes(launches: usize, dispatches: usize) -> u64 {
+    ((launches.max(1) + dispatches.max(1)) * UNIFORM_ALIGNMENT) as u64
+}
+
+/// How launches are cut into dispatches and submissions at the device's pace.
+pub(super) fn schedule(gpu: &Gpu, wanted: &[Wanted<'_>]) -> Schedule {
+    Schedule::new(wanted.iter().map(|one| (one.implementation.launch, one.kernel.work().cost())), gpu.pace)
+}
+
+impl Launches {
+    /// Compiles what is not compiled yet and writes all parameters.
+    pub(super) fn new(gpu: &Gpu, wanted: &[Wanted<'_>], schedule: Schedule) -> Result<Launches> {
+        let params = uniforms(gpu, "parameters", wanted.iter().map(|one| one.kernel.params().bytes))?;
+        let pipelines = gpu.pipelines.all(wanted)?;
+        let steps = pipelines
+            .into_iter()
+            .zip(wanted)
+            .map(|(pipeline, one)| Step { pipeline, file: one.implementation.file });
+        let steps = steps.collect();
+        let starts = schedule.dispatches.iter().map(|dispatch| dispatch.first_group.to_le_bytes().to_vec());
+        let numbers = uniforms(gpu, "first workgroups", starts)?;
+        let first_groups = gpu
+            .faults
+            .scoped("first workgroups", || gpu.pipelines.bind_first_groups(uniform(&numbers.buffer, 0)))?;
+        Ok(Launches { steps, schedule, params, first_groups, _numbers: numbers })
+    }
+
+    /// Binds a launch to its operands in binding order; `None` stands for an absent one. `what` names the launch in errors.
+    pub(super) fn bind(&self, gpu: &Gpu, step: usize, what: &str, operands: &[Option<wgpu::BufferBinding<'_>>]) -> Result<wgpu::BindGroup> {
+        let params = uniform(&self.params.buffer, step);
+        gpu.faults.scoped(what, || gpu.pipelines.bind(&self.steps[step].pipeline, params, operands))
+    }
+
+    /// The WGSL file of each launch.
+    pub(super) fn files(&self) -> impl Iterator<Item = &'static str> {
+        self.steps.iter().map(|step| step.file)
+    }
+
+    /// Records some dispatches on the operands that `bound` gives for each launch.
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>, bound: &[wgpu::BindGroup], dispatches: Range<usize>) {
+        let mut current: Option<&wgpu::ComputePipeline> = None;
+        for at in dispatches {
+            let Dispatch { step, groups, .. } = self.schedule.dispatches[at];
+            let pipeline = &self.steps[step].pipeline.pipeline;
+            if current != Some(pipeline) {
+                pass.set_pipeline(pipeline);
+                current = Some(pipeline);
+            }
+            pass.set_bind_group(0, &bound[step], &[]);
+            pass.set_bind_group(1, &self.first_groups, &[(at * UNIFORM_ALIGNMENT) as u32]);
+            pass.dispatch_workgroups(groups.x, groups.y, 1);
+        }
+    }
+
+    /// Runs some dispatches and returns how long each took in nanoseconds: on the device's clock where it has one, else on the wall's, each
+    /// sent off alone.
+    pub(super) fn times(&self, gpu: &Gpu, bound: &[wgpu::BindGroup], dispatches: Range<usize>) -> Result<Vec<f64>> {
+        if gpu.adapter.timestamps {
+            let ticks = ticks(gpu, dispatches.len() + 1, |pass, queries| {
+                pass.write_timestamp(queries, 0);
+                for (at, query) in dispatches.zip(1..) {
+                    self.record(pass, bound, at..at + 1);
+                    pass.write_timestamp(queries, query);
+                }
+            })?;
+            return Ok(ticks.windows(2).map(|pair| pair[1] - pair[0]).collect());
+        }
+        gpu.faults.wait(None)?;
+        dispatches
+            .map(|at| {
+                let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                self.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()), bound, at..at + 1);
+                let start = std::time::Instant::now();
+                let index = gpu.queue.submit([encoder.finish()]);
+                gpu.faults.wait(Some(index))?;
+                Ok(start.elapsed().as_nanos() as f64)
+            })
+            .collect()
+    }
+}
+
+/// A buffer of uniforms, one at each multiple of the alignment.
+fn uniforms(gpu: &Gpu, label: &str, all: impl Iterator<Item = Vec<u8>>) -> Result<TrackedBuffer> {
+    let mut bytes: Vec<u8> = all.flat_map(aligned).collect();
+    bytes.resize(bytes.len().max(UNIFORM_ALIGNMENT), 0);
+    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+    let buffer = gpu.memory.buffer(label, bytes.len(), usage)?;
+    gpu.queue.write_buffer(&buffer.buffer, 0, &bytes);
+    Ok(buffer)
+}
+
+fn uniform(buffer: &wgpu::Buffer, at: usize) -> wgpu::BufferBinding<'_> {
+    let size = wgpu::BufferSize::new(UNIFORM_ALIGNMENT as u64);
+    wgpu::BufferBinding { buffer, offset: (at * UNIFORM_ALIGNMENT) as u64, size }
+}
+
+/// Bytes up to the next offset at which a uniform may begin.
+fn aligned(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.resize(bytes.len().next_multiple_of(UNIFORM_ALIGNMENT).max(UNIFORM_ALIGNMENT), 0);
+    bytes
+}

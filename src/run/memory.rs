@@ -1,0 +1,177 @@
+//! Memory of a device: buffers that are counted, what may be held of them, and the weights that programs share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use crate::error::{Code, Error, Remedy, Result};
+use crate::graph::{Plan, Source, ValueId};
+use crate::run::codec::encode;
+use crate::run::faults::{Faults, lock};
+use crate::tensor::DType;
+use crate::weights::Weight;
+
+/// Bytes of weights on their way to the device: until they have arrived, wgpu holds them a second time.
+const MOST_UNDER_WAY: u64 = 64 << 20;
+
+/// A buffer whose bytes are counted as long as it lives.
+pub(super) struct TrackedBuffer {
+    pub(super) buffer: wgpu::Buffer,
+    held: Arc<AtomicU64>,
+}
+
+impl Drop for TrackedBuffer {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.buffer.size(), Ordering::Relaxed);
+    }
+}
+
+/// Something that holds memory it can do without.
+pub(super) trait Spare: Send + Sync {
+    /// Gives back what nobody uses at the moment; whether there was anything.
+    fn release(&self) -> bool;
+}
+
+/// All memory that is held on one device.
+pub(super) struct DeviceMemory {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    faults: Faults,
+    adapter: String,
+    max_buffer: u64,
+    max_binding: u64,
+    /// Most bytes to hold.
+    limit: u64,
+    held: Arc<AtomicU64>,
+    /// Those that a program holds.
+    weights: Mutex<HashMap<(u64, DType), Weak<TrackedBuffer>>>,
+    /// Bytes of weights written since the queue was last waited for.
+    under_way: AtomicU64,
+    spare: Mutex<Vec<Weak<dyn Spare>>>,
+}
+
+impl DeviceMemory {
+    pub(super) fn new(device: &wgpu::Device, queue: &wgpu::Queue, faults: &Faults, adapter: &str, limit: Option<u64>) -> DeviceMemory {
+        let limits = device.limits();
+        DeviceMemory {
+            device: device.clone(),
+            queue: queue.clone(),
+            faults: faults.clone(),
+            adapter: adapter.to_owned(),
+            max_buffer: limits.max_buffer_size,
+            max_binding: limits.max_storage_buffer_binding_size,
+            limit: limit.unwrap_or(u64::MAX),
+            held: Arc::default(),
+            weights: Mutex::default(),
+            under_way: AtomicU64::default(),
+            spare: Mutex::default(),
+        }
+    }
+
+    /// Bytes of all buffers that live.
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// A zeroed buffer of at least `bytes`, counted in [`DeviceMemory::held`] and within the limit.
+    pub(super) fn buffer(&self, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<TrackedBuffer> {
+        let size = padded(bytes);
+        if size > self.max_buffer {
+            let message = format!("{label} needs {size} bytes, {} allows {} per buffer", self.adapter, self.max_buffer);
+            return Err(Error::new(Code::GpuMemory, message));
+        }
+        // Counted before it is made: of two threads that want the last room, one is refused.
+        let within = |held: u64| held.checked_add(size).filter(|&total| total <= self.limit);
+        if let Err(held) = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
+            return Err(self.refusal(size, held, &format!("; they are for {label}")));
+        }
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        match self.faults.scoped(label, || self.device.create_buffer(&descriptor)) {
+            Ok(buffer) => Ok(TrackedBuffer { buffer, held: Arc::clone(&self.held) }),
+            Err(error) => {
+                self.held.fetch_sub(size, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// The buffer of a weight at a storage type, uploaded unless a program holds it already. It goes when the last of them does.
+    pub(super) fn weight(&self, weight: &Weight, dtype: DType) -> Result<Arc<TrackedBuffer>> {
+        let key = (weight.id(), dtype);
+        if let Some(buffer) = lock(&self.weights).get(&key).and_then(Weak::upgrade) {
+            return Ok(buffer);
+        }
+        let array = weight.to_array()?;
+        let mut bytes = encode(array.data(), dtype);
+        bytes.resize(bytes.len().next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT as usize), 0);
+        let label = format!("weight `{}`", weight.name());
+        self.check_binding(&label, padded(bytes.len()))?;
+        let buffer = Arc::new(self.buffer(&label, bytes.len(), wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?);
+        self.queue.write_buffer(&buffer.buffer, 0, &bytes);
+        let under_way = self.under_way.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
+        if under_way > MOST_UNDER_WAY {
+            self.queue.submit([]);
+            self.faults.wait(None)?;
+            self.under_way.store(0, Ordering::Relaxed);
+        }
+        let mut weights = lock(&self.weights);
+        weights.retain(|_, held| held.strong_count() > 0);
+        weights.insert(key, Arc::downgrade(&buffer));
+        Ok(buffer)
+    }
+
+    /// Refuses a plan that needs more memory than may be held, before anything of it is allocated, naming its largest tensor. `beside` are
+    /// the bytes that it needs beside its weights.
+    pub(super) fn check_plan(&self, plan: &Plan, beside: u64) -> Result<()> {
+        let missing: u64 = {
+            let uploaded = lock(&self.weights);
+            let is_there = |key| uploaded.get(&key).is_some_and(|buffer| buffer.strong_count() > 0);
+            let is_missing = |id: &&ValueId| match &plan.values[**id].source {
+                Source::Weight(weight) => !is_there((weight.id(), plan.values[**id].dtype)),
+                Source::Input(_) | Source::Launch(_) => false,
+            };
+            plan.weights.iter().filter(is_missing).map(|&id| padded(plan.values[id].bytes())).sum()
+        };
+        let (held, needed) = (self.held(), missing + beside);
+        log::debug!("memory: {held} bytes are held, {missing} of weights are to come, {beside} of everything else");
+        if held.saturating_add(needed) <= self.limit {
+            return Ok(());
+        }
+        let largest = plan.nodes.iter().max_by_key(|node| plan.values[node.output].bytes());
+        let largest = largest.map_or_else(String::new, |node| format!("; the largest of its tensors is that of {node}"));
+        Err(self.refusal(needed, held, &largest))
+    }
+
+    fn refusal(&self, needed: u64, held: u64, why: &str) -> Error {
+        let message = format!("{needed} bytes are needed beside the {held} that are held, more than the {} allowed{why}", self.limit);
+        Error::new(Code::GpuMemory, message).hint(Remedy::RaiseMemoryLimit)
+    }
+
+    /// Refuses a binding larger than the adapter allows, naming the tensor and the limit.
+    pub(super) fn check_binding(&self, label: &str, bytes: u64) -> Result<()> {
+        let limit = self.max_binding;
+        if bytes <= limit {
+            return Ok(());
+        }
+        let message = format!("{label} takes {bytes} bytes, {} binds at most {limit}", self.adapter);
+        Err(Error::new(Code::GpuMemory, message).hint("use a smaller image, or an adapter with larger bindings"))
+    }
+
+    /// Has this asked for memory when there is too little.
+    pub(super) fn add_spare(&self, spare: Weak<dyn Spare>) {
+        let mut all = lock(&self.spare);
+        all.retain(|held| held.strong_count() > 0);
+        all.push(spare);
+    }
+
+    /// Frees what its holders can do without; whether there was anything.
+    pub(super) fn release_spare(&self) -> bool {
+        let all: Vec<Arc<dyn Spare>> = lock(&self.spare).iter().filter_map(Weak::upgrade).collect();
+        all.iter().fold(false, |released, spare| spare.release() | released)
+    }
+}
+
+/// Size of the buffer for so many bytes: whole vec4, and never empty.
+pub(super) fn padded(bytes: usize) -> u64 {
+    bytes.next_multiple_of(16).max(16) as u64
+}

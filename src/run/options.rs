@@ -1,0 +1,29 @@
+//! How a device is opened.
+
+use std::path::PathBuf;
+
+use crate::kernels::Tier;
+use crate::run::adapter::DeviceWish;
+use crate::run::schedule::Pace;
+use crate::shader::Library;
+
+/// How a device is opened.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceOptions {
+    /// Which one.
+    pub wish: DeviceWish,
+    /// A tier to use instead of the adapter's own, where a driver misbehaves or for comparison.
+    pub tier: Option<Tier>,
+    /// Shader files to use instead of the embedded ones.
+    pub library: Library,
+    /// How much work goes out at once; without it what suits the adapter.
+    pub pace: Option<Pace>,
+    /// Most bytes to hold on the device, for users who share it; a program that needs more is refused before anything of it is allocated.
+    /// Without it, what the driver gives.
+    pub memory: Option<u64>,
+    /// Most runs of one program that are under way at once, each with buffers of its own: the first set is made when the program is
+    /// compiled, further ones when a thread finds none free, as far as the memory goes. Without it, what suits the adapter.
+    pub runs_at_once: Option<usize>,
+    /// A folder in which compiled pipelines are kept for later runs, where the driver can hand them out. Without it they are kept nowhere.
+    pub cache: Option<PathBuf>,
+}
