@@ -1,7 +1,7 @@
 //! Compiled kernels of a device, each compiled once, and the layouts of what is bound to them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Code, Error, Result};
@@ -25,6 +25,15 @@ struct PipelineKey {
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
+    /// Whether a program has sent a dispatch of it.
+    is_warm: AtomicBool,
+}
+
+impl Pipeline {
+    /// True the first time.
+    pub(super) fn is_cold(&self) -> bool {
+        !self.is_warm.swap(true, Ordering::Relaxed)
+    }
 }
 
 /// A kernel with the file and the storage it is to be compiled for.
@@ -139,7 +148,7 @@ impl Pipelines {
                 },
                 cache: None,
             });
-            Pipeline { pipeline, layout }
+            Pipeline { pipeline, layout, is_warm: AtomicBool::new(false) }
         })
     }
 
