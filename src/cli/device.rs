@@ -1,6 +1,7 @@
 //! Which device, which precision, which shape of kernels.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use zsas::kernels::Tier;
@@ -22,7 +23,7 @@ pub struct DeviceArgs {
     pub precision: PrecisionWish,
 
     /// Force a shape of kernels where a driver misbehaves, or to compare
-    #[arg(long, value_enum, value_name = "TIER", help_heading = "Device")]
+    #[arg(long = "tier", alias = "kernels", value_enum, value_name = "TIER", help_heading = "Device")]
     pub kernels: Option<TierWish>,
 }
 
@@ -62,7 +63,8 @@ pub enum TierWish {
     /// Those for GPUs.
     Plain,
     /// Those for software adapters.
-    Cpu,
+    #[value(alias = "cpu")]
+    Software,
 }
 
 impl TierWish {
@@ -70,7 +72,7 @@ impl TierWish {
     pub fn tier(self) -> Tier {
         match self {
             TierWish::Plain => Tier::Plain,
-            TierWish::Cpu => Tier::Cpu,
+            TierWish::Software => Tier::Software,
         }
     }
 }
@@ -83,6 +85,7 @@ impl DeviceArgs {
             tier: self.kernels.map(TierWish::tier),
             library: library(),
             memory: memory()?,
+            cache: cache_folder(),
             ..DeviceOptions::default()
         };
         let device = Device::open(&options)?;
@@ -95,6 +98,15 @@ impl DeviceArgs {
             ));
         }
         Ok(device)
+    }
+}
+
+/// `$ZSAS_CACHE`, else a folder in the user's own cache; none where `$ZSAS_CACHE` is empty, or the user has none.
+pub fn cache_folder() -> Option<PathBuf> {
+    match std::env::var_os(env::CACHE) {
+        Some(folder) if folder.is_empty() => None,
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => Some(dirs::cache_dir()?.join("zsas-gpu")),
     }
 }
 

@@ -132,7 +132,7 @@ impl Launches {
             .map(|at| {
                 let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
                 self.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()), bound, at..at + 1);
-                let start = std::time::Instant::now();
+                let start = Instant::now();
                 let index = gpu.queue.submit([encoder.finish()]);
                 gpu.faults.wait(Some(index))?;
                 Ok(start.elapsed().as_nanos() as f64)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::error::{Code, Error, Result};
 use crate::kernels::{Constants, Implementation, Kernel, Operand};
 use crate::run::faults::{Faults, lock};
+use crate::run::pipeline_cache::PipelineCache;
 use crate::shader::{Access, Library, assemble, reflect};
 use crate::tensor::DType;
 
@@ -56,10 +57,18 @@ pub(super) struct Pipelines {
     first_group_layout: wgpu::BindGroupLayout,
     /// Bound where an operand is left out.
     absent: wgpu::Buffer,
+    /// Of earlier runs.
+    cache: Option<PipelineCache>,
 }
 
 impl Pipelines {
-    pub(super) fn new(device: &wgpu::Device, faults: &Faults, library: &Library, adapter: String) -> Pipelines {
+    pub(super) fn new(
+        device: &wgpu::Device,
+        faults: &Faults,
+        library: &Library,
+        adapter: String,
+        cache: Option<PipelineCache>,
+    ) -> Pipelines {
         let absent = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("absent operand"),
             size: 256,
@@ -79,6 +88,7 @@ impl Pipelines {
             built: Mutex::default(),
             first_group_layout,
             absent,
+            cache,
         }
     }
 
@@ -99,6 +109,13 @@ impl Pipelines {
                 .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         wanted.iter().map(|one| self.one(*one)).collect()
+    }
+
+    /// Keeps what was compiled for later runs.
+    pub(super) fn keep(&self) {
+        if let Some(cache) = &self.cache {
+            cache.keep();
+        }
     }
 
     /// The pipeline of a kernel, compiled the first time.
@@ -146,7 +163,7 @@ impl Pipelines {
                     zero_initialize_workgroup_memory: false,
                     ..wgpu::PipelineCompilationOptions::default()
                 },
-                cache: None,
+                cache: self.cache.as_ref().map(PipelineCache::wgpu),
             });
             Pipeline { pipeline, layout, is_warm: AtomicBool::new(false) }
         })
