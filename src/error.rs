@@ -103,6 +103,8 @@ pub enum Remedy {
     RaisePixelLimit,
     /// The file has more bytes than [`crate::image::Limits::max_bytes`].
     RaiseFileLimit,
+    /// A side is longer than [`crate::image::Limits::max_side`].
+    RaiseSideLimit,
     /// A side is shorter than [`crate::image::Limits::min_side`].
     LowerSideLimit,
     /// The memory limit of the device is too low for this program.
@@ -121,14 +123,42 @@ pub enum Remedy {
     MakeMemoryAgain,
     /// A kernel file of this name does not exist.
     ListShaders,
+    /// The device fails again and again.
+    TestDevice,
+    /// The method needs reference images, and none are given.
+    GiveReferences,
+    /// The method takes no reference images.
+    UseMethodWithReferences,
+    /// The method takes no text.
+    UseMethodWithText,
+    /// The method takes no views.
+    UseMethodWithViews,
+    /// A PyTorch checkpoint: `tools/convert.py` makes safetensors of it.
+    ConvertWeights,
+    /// Weights are published, and have to be fetched.
+    FetchWeights {
+        /// Folder of the network in a folder of snapshots.
+        network: &'static str,
+        /// Repository on the hub.
+        repository: &'static str,
+        /// The files that are needed.
+        files: &'static [&'static str],
+    },
+    /// There are weights inside the library.
+    UseEmbeddedWeights,
 }
 
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Remedy::FetchWeights { network, repository, files } => {
+                let files = files.join("`, `");
+                return write!(f, "fetch `{files}` of `{repository}` from the hub into a folder `{network}`");
+            }
             Remedy::Advice(text) => text,
             Remedy::RaisePixelLimit => "scale the image down, or raise `max_pixels`",
             Remedy::RaiseFileLimit => "check that it is an image, or raise `max_bytes`",
+            Remedy::RaiseSideLimit => "cut it into parts, or raise `max_side`",
             Remedy::LowerSideLimit => "leave it out, or lower `min_side`",
             Remedy::RaiseMemoryLimit => "raise the memory limit of the device, store in f16, or use a smaller network or image",
             Remedy::UseF32 => "use `Precision::F32`",
@@ -138,6 +168,13 @@ impl fmt::Display for Remedy {
             Remedy::UseOtherViews => "use other views",
             Remedy::MakeMemoryAgain => "make the memory again from the reference images",
             Remedy::ListShaders => "`shader::Library` lists the names",
+            Remedy::TestDevice => "test the device with the kernels' own tests",
+            Remedy::GiveReferences => "give reference images, or use the method `winclip`, which needs none",
+            Remedy::UseMethodWithReferences => "the method `winclip+` takes reference images",
+            Remedy::UseMethodWithText => "a class and a profile are for `winclip` and the other methods on CLIP",
+            Remedy::UseMethodWithViews => "views are for `winclip` and `winclip+`",
+            Remedy::ConvertWeights => "only safetensors are read: convert it with `python tools/convert.py CHECKPOINT FOLDER`",
+            Remedy::UseEmbeddedWeights => "the weights inside the library need no file",
         })
     }
 }
@@ -157,8 +194,10 @@ impl From<String> for Remedy {
 /// What went wrong, where it happened (innermost first), and a remedy where one is known.
 ///
 /// `{}` prints the message alone, `{:#}` the whole: message, context lines, remedy.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     code: Code,
     message: String,

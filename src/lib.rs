@@ -3,7 +3,7 @@
 //! Layers, each using only those above it:
 //!
 //! - [`error`], [`files`], [`uninspected`], [`tensor`]: the error type; files written whole; what was not inspected; arrays on the host
-//! - [`weights`]: memory-mapped safetensors; [`image`]: photos, exact resizing, maps; [`shader`]: WGSL text and reflection
+//! - [`weights`]: safetensors files; [`image`]: photos, exact resizing, maps; [`shader`]: WGSL text and reflection
 //! - [`kernels`]: what each kernel computes, with its f64 twin
 //! - [`graph`]: the recording a model writes
 //! - [`run`]: devices and programs; the only place that knows `wgpu`
@@ -15,6 +15,7 @@ pub mod error;
 pub mod files;
 pub mod graph;
 pub mod image;
+pub mod inspect;
 pub mod kernels;
 pub mod methods;
 pub mod models;
@@ -28,6 +29,7 @@ pub mod weights;
 
 pub use error::{Code, Error, Remedy, Result};
 pub use graph::{Graph, Tensor};
+pub use kernels::Tier;
 pub use run::{Device, DeviceOptions, DeviceWish, Program};
 pub use tensor::{Array, DType, Precision, Shape};
 pub use weights::Checkpoint;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{golden_array, photo, thinned};
 use zsas::image::Rgb;
-use zsas::methods::{Method, Reading, Saliency, Utad};
+use zsas::methods::{Method, MultiCrop, Reading, Saliency, Utad};
 use zsas::models::embedded;
 use zsas::{Array, Device, Precision};
 
@@ -78,4 +78,27 @@ fn a_lost_device_is_an_error_and_not_a_panic() {
     device.lose();
     assert_eq!(method.score(&photo("textile")).unwrap_err().code(), zsas::Code::DeviceLost);
     assert_eq!(Utad::new(&device, &embedded::textures().unwrap(), Precision::F32).err().unwrap().code(), zsas::Code::DeviceLost);
+}
+
+#[test]
+fn tiles_of_utad_inspect_the_whole_of_an_elongated_image() {
+    let Some(device) = common::adapter("tiles_of_utad_inspect_the_whole_of_an_elongated_image") else { return };
+    let tiles = utad(device).with_views(MultiCrop::Tile);
+    // A square is one tile: the published method to the bit.
+    let (square, published) = (tiles.score(&photo("textile")).unwrap(), utad(device).score(&photo("textile")).unwrap());
+    assert_eq!((square.score, &square.map), (published.score, &published.map));
+    // A black square at the left end of a woven band of 4:1.
+    let (width, height) = (640, 160);
+    let is_defect = |x: usize, y: usize| (10..40).contains(&x) && (65..95).contains(&y);
+    let weave = |x: usize, y: usize| 100 + 50 * u8::from((x / 8 + y / 8) % 2 == 0) + ((7 * x + 13 * y) % 5) as u8;
+    let data = (0..height)
+        .flat_map(|y| (0..width).flat_map(move |x| [if is_defect(x, y) { 0 } else { weave(x, y) }; 3]))
+        .collect();
+    let band = Rgb::new(width, height, data);
+    let (centre, whole) = (utad(device).score(&band).unwrap(), tiles.score(&band).unwrap());
+    assert!((centre.uninspected[0].share.unwrap() - 0.75).abs() < 1e-9, "{:?}", centre.uninspected);
+    assert!(whole.uninspected.is_empty() && whole.map.is_finite());
+    assert!(whole.score > 2.0 * centre.score, "{} found, {} in the centre", whole.score, centre.score);
+    let hottest = whole.map.data().iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+    assert!(hottest % width < 60, "the hottest pixel is in column {}", hottest % width);
 }

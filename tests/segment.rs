@@ -5,7 +5,7 @@ mod common;
 use common::binary::{Place, needs_adapter, records};
 use common::{golden_array, photo, thinned};
 use serde_json::Value;
-use zsas::image::{BoundingBox, Channels, Limits, Rgb};
+use zsas::image::{BoundingBox, Channels, Rgb};
 use zsas::methods::{Segment, Segmenter};
 use zsas::models::Sam;
 use zsas::{Array, Checkpoint, Device, DeviceOptions, Precision};
@@ -43,7 +43,7 @@ fn sam() -> Sam {
 
 /// The first channel of a PNG.
 fn levels(path: &std::path::Path) -> Vec<u8> {
-    Rgb::open(path, &Limits::default(), false).unwrap().data().iter().step_by(3).copied().collect()
+    Rgb::open(path).unwrap().data().iter().step_by(3).copied().collect()
 }
 
 fn segment(place: &Place, photo: &str, arguments: &[&str]) -> Value {
@@ -107,7 +107,7 @@ fn found(device: &Device, photo: &Rgb, boxes: &[BoundingBox]) -> Vec<Segment> {
 }
 
 fn landscape() -> Rgb {
-    Rgb::open(golden_path("landscape.png").as_ref(), &Limits::default(), false).unwrap()
+    Rgb::open(golden_path("landscape.png").as_ref()).unwrap()
 }
 
 /// The released SAA+ shows SAM blue, green, red: that must make a difference, and a plausible mistake must not pass for the truth.

@@ -4,16 +4,12 @@ mod common;
 
 use common::{golden_array, photo, thinned, tiny};
 use zsas::image::Rgb;
-use zsas::methods::winclip::{Memory, MultiCrop, WinClip, WinClipOptions};
-use zsas::methods::{Method, Reading};
+use zsas::methods::winclip::{Memory, WinClip};
+use zsas::methods::{Method, MultiCrop};
 use zsas::{Array, Device, Precision};
 
 fn truth(name: &str) -> Array {
     golden_array("methods/winclip.safetensors", name)
-}
-
-fn options(multi_crop: MultiCrop) -> WinClipOptions {
-    WinClipOptions { reading: Reading::Paper, multi_crop, precision: Precision::F32 }
 }
 
 /// The method with the first `references` of the four reference photos.
@@ -22,7 +18,7 @@ fn method(device: &Device, references: usize, multi_crop: MultiCrop) -> WinClip 
     let photos: Vec<Rgb> = (1..=references).map(|number| photo(&format!("reference_{number}"))).collect();
     let remember = || Memory::remember(device, &clip, photos.iter().cloned().map(Ok), Precision::F32, |_| {}).unwrap();
     let memory = (references > 0).then(remember);
-    WinClip::new(device, &clip, &truth("prototypes"), memory.as_ref(), options(multi_crop)).unwrap()
+    WinClip::new(device, &clip, &truth("prototypes"), memory.as_ref(), multi_crop, Precision::F32).unwrap()
 }
 
 /// PyTorch's own f32 is 4e-7 away from f64 on these maps, whose values are near 1.
@@ -75,7 +71,7 @@ fn a_reference_is_at_no_distance_from_itself_and_order_does_not_matter() {
     let score = |order: &[usize], query: &Rgb| {
         let photos: Vec<Rgb> = order.iter().map(|&at| photos[at].clone()).collect();
         let memory = Memory::remember(device, &clip, photos.iter().cloned().map(Ok), Precision::F32, |_| {}).unwrap();
-        WinClip::new(device, &clip, &truth("prototypes"), Some(&memory), options(MultiCrop::None))
+        WinClip::new(device, &clip, &truth("prototypes"), Some(&memory), MultiCrop::None, Precision::F32)
             .unwrap()
             .score(query)
             .unwrap()
@@ -102,7 +98,7 @@ fn a_memory_in_several_parts_is_one_memory() {
     });
     let many = Memory { features: repeated };
     let score = |memory: &Memory| {
-        WinClip::new(device, &clip, &truth("prototypes"), Some(memory), options(MultiCrop::None))
+        WinClip::new(device, &clip, &truth("prototypes"), Some(memory), MultiCrop::None, Precision::F32)
             .unwrap()
             .score(&photo("textile"))
             .unwrap()

@@ -1,11 +1,13 @@
-"""Rewrites an official checkpoint under the names of the published transformers snapshot.
+"""Rewrites a PyTorch checkpoint as a snapshot of safetensors, under the names of the published ones.
 
-    python tools/convert.py CHECKPOINT.pth FOLDER
+    python tools/convert.py CHECKPOINT FOLDER
 
     sam_vit_b_01ec64.pth  sam_vit_l_0b3195.pth  sam_vit_h_4b8939.pth    Segment Anything
     groundingdino_swint_ogc.pth                                         GroundingDINO with Swin-T, which zsas-gpu does not run yet
+    open_clip_pytorch_model.bin  epoch_32.pt                            CLIP of open_clip, with `open_clip_config.json` beside it
+    pytorch_model.bin                                                   CLIP, ClipSeg or SAM of transformers, with `config.json` beside it
 
-FOLDER gets `model.safetensors` and `config.json`; numbers stay as they are. Needs torch and safetensors. Only tensors are unpickled.
+FOLDER gets the tensors and the configuration; numbers stay as they are. Needs torch and safetensors. Only tensors are unpickled.
 `tools/check_convert.py` holds the result to the official code.
 """
 
@@ -15,8 +17,12 @@ import re
 import sys
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
+try:
+    import torch
+    from safetensors.torch import save_file
+except ImportError as error:  # Said in one sentence by `main`.
+    torch = save_file = None
+    MISSING = error.name
 
 # Official name → published name: `#` is a number, `@` the rest of the name; both stay.
 SAM_NAMES = {
@@ -148,6 +154,14 @@ DINO_CONFIG = {
 }
 QKV = ["query", "key", "value"]
 
+# A tensor of checkpoints that already have their published names, the file they go to, and the configuration that has to lie beside them.
+PUBLISHED = {
+    "visual.conv1.weight": ("open_clip_model.safetensors", "open_clip_config.json"),
+    "vision_model.embeddings.class_embedding": ("model.safetensors", "config.json"),
+    "decoder.film_mul.weight": ("model.safetensors", "config.json"),
+    "vision_encoder.pos_embed": ("model.safetensors", "config.json"),
+}
+
 
 class Refusal(Exception):
     """What is wrong with the input, and what to do."""
@@ -262,28 +276,49 @@ def convert_state(state, decoder_heads=SAM_DECODER_HEADS):
     if "transformer.level_embed" in state:
         return dino_tensors(state), DINO_CONFIG
     first = ", ".join(f"`{name}`" for name in list(state)[:3]) or "none"
-    raise Refusal(f"the checkpoint is neither Segment Anything nor GroundingDINO; its first tensors: {first}", "give one of the official checkpoints that `--help` lists")
+    raise Refusal(f"the checkpoint is of no network that is known here; its first tensors: {first}", "give one of the checkpoints that `--help` lists")
 
 
-def write(folder, tensors, config):
-    """Writes a snapshot; each file appears whole or not at all."""
-    target = folder / "model.safetensors"
+def configuration_beside(source, name):
+    """The configuration that lies beside a checkpoint."""
+    file = source.parent / name
+    if not file.is_file():
+        raise Refusal(f"there is no `{name}` beside `{source}`", "fetch it from the repository of the checkpoint: heads and activation are not stored in the tensors")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Refusal(f"`{file}` is not JSON: {error}", "fetch it again") from error
+
+
+def write(folder, tensors, config, files=("model.safetensors", "config.json")):
+    """Writes a snapshot; each file appears whole or not at all. `config` is None where it is already in the folder."""
+    target = folder / files[0]
     if target.exists():
         raise Refusal(f"`{target}` is already there", "give another folder, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "model.safetensors.part", {"format": "pt"})
-    os.chmod(folder / "model.safetensors.part", 0o644)  # safetensors lets nobody else read.
-    (folder / "config.json.part").write_text(json.dumps(config, indent=2) + "\n")
-    for name in ("config.json", "model.safetensors"):
-        os.replace(folder / f"{name}.part", folder / name)
+    save_file(tensors, folder / f"{files[0]}.part", {"format": "pt"})
+    os.chmod(folder / f"{files[0]}.part", 0o644)  # safetensors lets nobody else read.
+    if config is not None:
+        (folder / f"{files[1]}.part").write_text(json.dumps(config, indent=2) + "\n")
+        os.replace(folder / f"{files[1]}.part", folder / files[1])
+    os.replace(folder / f"{files[0]}.part", target)
+    return target
 
 
 def convert(source, folder, decoder_heads=SAM_DECODER_HEADS):
     """Reads a checkpoint, writes a snapshot, says what it was."""
-    tensors, config = convert_state(read(source), decoder_heads)
-    write(folder, tensors, config)
+    state = read(source)
+    published = next((files for name, files in PUBLISHED.items() if name in state), None)
+    if published:
+        # Cloned, since tensors of one file may share memory, which safetensors refuses.
+        tensors, config = {name: value.contiguous().clone() for name, value in state.items()}, configuration_beside(source, published[1])
+        is_in_place = folder.resolve() == source.parent.resolve()
+        target, what = write(folder, tensors, None if is_in_place else config, published), published[1]
+    else:
+        tensors, config = convert_state(state, decoder_heads)
+        target, what = write(folder, tensors, config), config["architectures"][0]
     parameters = sum(value.numel() for value in tensors.values())
-    print(f"{folder / 'model.safetensors'}: {config['architectures'][0]}, {len(tensors)} tensors, {parameters:,} numbers")
+    print(f"{target}: {what}, {len(tensors)} tensors, {parameters:,} numbers")
 
 
 def main():
@@ -291,6 +326,9 @@ def main():
         asked = bool(set(sys.argv[1:]) & {"-h", "--help"})
         print(__doc__.strip(), file=sys.stdout if asked else sys.stderr)
         sys.exit(0 if asked else 2)
+    if torch is None:
+        print(f"error: the Python package `{MISSING}` is not installed\nhint: `pip install torch safetensors`", file=sys.stderr)
+        sys.exit(2)
     try:
         convert(Path(sys.argv[1]), Path(sys.argv[2]))
     except (Refusal, OSError) as error:

@@ -12,8 +12,8 @@ use zsas::kernels::{
 use zsas::{Code, DType, Device, Error, Result};
 
 use crate::cli::device::DeviceArgs;
-use crate::cli::seeded::Seeded;
 use crate::cli::{COMMIT, Exit, did_you_mean, talk, usage};
+use zsas::tensor::Seeded;
 
 /// A case slower than its baseline by more than this fails `--baseline`.
 const TOLERATED_SLOWDOWN: f64 = 1.2;
@@ -127,7 +127,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(device: &'a Device, args: &KernelsArgs) -> Result<Bench<'a>> {
-        let elem = args.device.precision.precision().storage();
+        let elem = args.device.precision.storage();
         let Some(adapter) = device.adapter() else {
             return Err(usage("the reference is not made to be fast").hint("choose an adapter with `--device`"));
         };

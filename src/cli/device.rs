@@ -1,14 +1,13 @@
 //! Which device, which precision, which shape of kernels.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use zsas::kernels::Tier;
 use zsas::shader::Library;
 use zsas::{Device, DeviceOptions, DeviceWish, Precision, Result};
 
-use crate::cli::{env, talk, usage};
+use crate::cli::{cache, choice, env, talk, usage};
 
 /// The options of every verb that runs something on a device.
 #[derive(Args, Clone, Debug)]
@@ -19,76 +18,36 @@ pub struct DeviceArgs {
     pub device: DeviceWish,
 
     /// How weights and activations are stored; sums are f32 always. `auto` is f32, the setting reported numbers are made with
-    #[arg(long, value_enum, default_value_t, help_heading = "Device")]
-    pub precision: PrecisionWish,
+    #[arg(long, value_parser = choice::precision(), default_value = "auto", help_heading = "Device")]
+    pub precision: Precision,
 
-    /// Force a shape of kernels where a driver misbehaves, or to compare
-    #[arg(long = "tier", alias = "kernels", value_enum, value_name = "TIER", help_heading = "Device")]
-    pub kernels: Option<TierWish>,
-}
-
-/// Which storage is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionWish {
-    /// f32.
-    #[default]
-    Auto,
-    /// 32 bits.
-    F32,
-    /// 16 bits, where the adapter stores them.
-    F16,
-}
-
-impl PrecisionWish {
-    /// The precision of the recording.
-    pub fn precision(self) -> Precision {
-        match self {
-            PrecisionWish::Auto | PrecisionWish::F32 => Precision::F32,
-            PrecisionWish::F16 => Precision::Mixed,
-        }
-    }
-
-    /// The storage as records name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            PrecisionWish::Auto | PrecisionWish::F32 => "f32",
-            PrecisionWish::F16 => "f16",
-        }
-    }
-}
-
-/// Which kernels are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TierWish {
-    /// Those for GPUs.
-    Plain,
-    /// Those for software adapters.
-    #[value(alias = "cpu")]
-    Software,
-}
-
-impl TierWish {
-    /// The tier of the library.
-    pub fn tier(self) -> Tier {
-        match self {
-            TierWish::Plain => Tier::Plain,
-            TierWish::Software => Tier::Software,
-        }
-    }
+    /// Force a tier of kernels where a driver misbehaves, or to compare
+    #[arg(long = "tier", alias = "kernels", value_parser = choice::tier(), value_name = "TIER", help_heading = "Device")]
+    pub kernels: Option<Tier>,
 }
 
 impl DeviceArgs {
-    /// Opens the device; one line warns of a software adapter unless `is_quiet`.
-    pub fn open(&self, is_quiet: bool) -> Result<Device> {
-        let options = DeviceOptions {
+    /// What is asked of the library.
+    pub fn options(&self) -> Result<DeviceOptions> {
+        Ok(DeviceOptions {
             wish: self.device.clone(),
-            tier: self.kernels.map(TierWish::tier),
+            tier: self.kernels,
             library: library(),
             memory: memory()?,
-            cache: cache_folder(),
+            cache: cache::folder(),
             ..DeviceOptions::default()
-        };
-        let device = Device::open(&options)?;
+        })
+    }
+
+    /// Opens the device; one line warns of a software adapter unless `is_quiet`.
+    pub fn open(&self, is_quiet: bool) -> Result<Device> {
+        let device = Device::open(&self.options()?)?;
+        self.describe(&device, is_quiet);
+        Ok(device)
+    }
+
+    /// Logs the device; one line warns of a software adapter unless `is_quiet`.
+    pub fn describe(&self, device: &Device, is_quiet: bool) {
         log::info!("device: {}", device.name());
         if let Some(adapter) = device.adapter().filter(|adapter| adapter.is_software() && !is_quiet) {
             talk::say(format_args!(
@@ -97,16 +56,6 @@ impl DeviceArgs {
                 if self.device == DeviceWish::Auto { "found" } else { "asked for" },
             ));
         }
-        Ok(device)
-    }
-}
-
-/// `$ZSAS_CACHE`, else a folder in the user's own cache; none where `$ZSAS_CACHE` is empty, or the user has none.
-pub fn cache_folder() -> Option<PathBuf> {
-    match std::env::var_os(env::CACHE) {
-        Some(folder) if folder.is_empty() => None,
-        Some(folder) => Some(PathBuf::from(folder)),
-        None => Some(dirs::cache_dir()?.join("zsas-gpu")),
     }
 }
 

@@ -29,13 +29,13 @@ pub struct DiffArgs {
 /// Compares, and prints the divergence if there is one.
 pub fn run(args: &DiffArgs) -> Result<Exit> {
     let network = args.network.load()?;
-    let feed = network.feed(&args.input)?;
+    let inputs = network.inputs(&args.input)?;
     let device = args.network.device.open(false)?;
     let graph = network.graph();
-    let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &feed).into_iter().unzip();
+    let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &inputs).into_iter().unzip();
     let bar = talk::progress(0, false);
     let mut launches = 0;
-    let found = zsas::run::diff(&device, &graph, &outputs, &feed.arrays(), |at, count| {
+    let found = zsas::run::diff(&device, &graph, &outputs, &inputs.arrays(), |at, count| {
         launches = count;
         bar.set_length(count as u64);
         bar.set_position(at as u64);

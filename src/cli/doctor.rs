@@ -7,8 +7,8 @@ use zsas::run::{AdapterReport, adapters, expected, worst};
 use zsas::{DType, Device, Error, Result};
 
 use crate::cli::device::DeviceArgs;
-use crate::cli::seeded::Seeded;
 use crate::cli::{COMMIT, Exit, VERSION, talk};
+use zsas::tensor::Seeded;
 
 const AFTER: &str = "\
 `--selftest` runs every kernel on the device and compares it with its f64 twin within derived

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::cli::device::cache_folder;
+use crate::cli::cache;
 
 /// Variables by which a user says what Mesa shall do.
 const CHOSEN: [&str; 4] = ["MESA_SHADER_CACHE_DIR", "MESA_SHADER_CACHE_DISABLE", "MESA_GLSL_CACHE_DIR", "MESA_GLSL_CACHE_DISABLE"];
@@ -25,7 +25,7 @@ pub fn folder() -> Option<PathBuf> {
     if own.is_some_and(|folder| can_be_made(&folder, user)) {
         return None;
     }
-    let ours = cache_folder().filter(|folder| can_be_made(folder, user))?;
+    let ours = cache::folder().filter(|folder| can_be_made(folder, user))?;
     fs::create_dir_all(&ours).ok()?;
     Some(ours)
 }

@@ -7,7 +7,7 @@ use zsas::Result;
 use crate::cli::{Exit, talk};
 
 /// Where weights are looked for.
-pub const WEIGHTS: &str = "ZSAS_WEIGHTS";
+pub const WEIGHTS: &str = zsas::models::store::VARIABLE;
 /// Where prototypes of prompts are kept.
 pub const CACHE: &str = "ZSAS_CACHE";
 /// Where shaders are read from while they are being edited.

@@ -1,14 +1,15 @@
 //! `forward`: a raw network from named arrays to named arrays, so that anyone can compare with PyTorch.
 
+use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
 use zsas::files::write_whole;
 use zsas::weights::to_safetensors;
-use zsas::{Program, Result};
+use zsas::{Array, Program, Result};
 
-use crate::cli::network::NetworkArgs;
-use crate::cli::{Exit, talk};
+use crate::cli::network::{Network, NetworkArgs};
+use crate::cli::{Exit, talk, usage};
 
 const AFTER: &str = "\
 Examples:
@@ -36,17 +37,47 @@ pub struct ForwardArgs {
 /// Runs the network and prints the name and shape of each output.
 pub fn run(args: &ForwardArgs) -> Result<Exit> {
     let network = args.network.load()?;
-    let feed = network.read(&args.inputs)?;
+    args.check_target(&network)?;
+    let inputs = network.read(&args.inputs)?;
     let device = args.network.device.open(false)?;
     let graph = network.graph();
-    let (names, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &feed).into_iter().unzip();
+    let (names, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &inputs).into_iter().unzip();
     let program = Program::compile(&device, &graph, &outputs)?;
     let watch = talk::Watch::new(&device, false);
-    let arrays = program.run(&feed.arrays())?;
+    let arrays = program.run(&inputs.arrays())?;
     drop(watch);
     write_whole(&args.outputs, &to_safetensors(names.iter().map(String::as_str).zip(&arrays), &[])?)?;
     for (name, array) in names.iter().zip(&arrays) {
         talk::print_line(format_args!("{name} {}", array.shape()))?;
+        say_nonfinite(name, array);
     }
     Ok(Exit::Done)
+}
+
+impl ForwardArgs {
+    /// Refuses to write over what is no regular file, or is one that the run reads.
+    fn check_target(&self, network: &Network) -> Result<()> {
+        let target = &self.outputs;
+        let Ok(found) = fs::symlink_metadata(target) else { return Ok(()) };
+        if !found.is_file() {
+            return Err(usage(format!("`--outputs {}` is there already and is no regular file", target.display())));
+        }
+        let is_target = |file: &PathBuf| {
+            fs::canonicalize(file)
+                .ok()
+                .is_some_and(|file| fs::canonicalize(target).is_ok_and(|target| file == target))
+        };
+        match network.checkpoint.files().into_iter().chain([self.inputs.clone()]).find(is_target) {
+            Some(file) => Err(usage(format!("`--outputs {}` would overwrite `{}`, which is read", target.display(), file.display()))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Warns of an output that holds NaN or infinity.
+fn say_nonfinite(name: &str, array: &Array) {
+    let count = array.data().iter().filter(|x| !x.is_finite()).count();
+    if count > 0 {
+        talk::say(format_args!("warning: {count} of {} numbers of `{name}` are NaN or infinite", array.shape().len()));
+    }
 }

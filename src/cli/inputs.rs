@@ -7,16 +7,14 @@ use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use globset::{GlobBuilder, GlobMatcher};
 use serde::Serialize;
-use zsas::image::{Limits, Rgb};
+use zsas::image::{Decoded, EXTENSIONS, Limits, ReadOptions, SixteenBit};
 use zsas::{Code, Error, Result};
 
 use crate::cli::results::{RESULTS, RUN};
 use crate::cli::usage;
-
-/// File names that count as photos in a folder, case aside.
-const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
 /// Missing inputs that an error names.
 const MOST_NAMED: usize = 5;
@@ -24,7 +22,7 @@ const MOST_NAMED: usize = 5;
 /// Which photos are accepted, and how they are turned.
 #[derive(Args, Clone, Copy, Debug, Serialize)]
 pub struct PhotoArgs {
-    /// Leave photos as they are stored, whatever their EXIF orientation
+    /// Leave photos as they are stored, whatever orientation their EXIF or XMP data name
     #[arg(long, help_heading = "Input")]
     ignore_exif: bool,
 
@@ -35,12 +33,30 @@ pub struct PhotoArgs {
     /// Refuse photos of more pixels, before they are decoded
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels, help_heading = "Input")]
     max_pixels: u64,
+
+    /// Refuse photos with a longer side, in pixels
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_side, help_heading = "Input")]
+    max_side: u32,
+
+    /// Refuse files of more bytes, before they are read
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_bytes, help_heading = "Input")]
+    max_bytes: u64,
+
+    /// How photos of 9 to 16 bits are reduced to 8: `scale` keeps the upper 8 bits; `clip` lets grey saturate at 255, as Pillow does
+    #[arg(long, value_name = "HOW", default_value = "scale", value_parser = sixteen_bit(), help_heading = "Input")]
+    sixteen_bit: SixteenBit,
+}
+
+fn sixteen_bit() -> impl TypedValueParser<Value = SixteenBit> {
+    PossibleValuesParser::new(["scale", "clip"]).map(|name| if name == "clip" { SixteenBit::Clip } else { SixteenBit::Scale })
 }
 
 impl PhotoArgs {
     /// Decodes a photo.
-    pub fn open(&self, file: &Path) -> Result<Rgb> {
-        Rgb::open(file, &Limits { max_pixels: self.max_pixels, min_side: self.min_size }, self.ignore_exif)
+    pub fn open(&self, file: &Path) -> Result<Decoded> {
+        let PhotoArgs { max_bytes, max_pixels, max_side, min_size: min_side, .. } = *self;
+        let limits = Limits { max_bytes, max_pixels, max_side, min_side };
+        ReadOptions { limits, ignore_orientation: self.ignore_exif, sixteen_bit: self.sixteen_bit }.open(file)
     }
 }
 

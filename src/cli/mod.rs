@@ -6,6 +6,7 @@
 mod bench;
 pub mod bugs;
 mod cache;
+mod choice;
 mod completions;
 mod device;
 mod diff;
@@ -19,11 +20,9 @@ mod inputs;
 mod network;
 mod profile;
 mod results;
-mod seeded;
 mod segment;
 mod shader;
 pub mod talk;
-mod weights;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;

@@ -29,14 +29,14 @@ pub struct ProfileArgs {
 /// Runs once to warm up, once to measure, and prints the rows.
 pub fn run(args: &ProfileArgs) -> Result<Exit> {
     let network = args.network.load()?;
-    let feed = network.feed(&args.input)?;
+    let inputs = network.inputs(&args.input)?;
     let device = args.network.device.open(false)?;
     let graph = network.graph();
-    let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &feed).into_iter().unzip();
+    let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &inputs).into_iter().unzip();
     let program = Program::compile(&device, &graph, &outputs)?;
     let watch = talk::Watch::new(&device, false);
-    program.profile(&feed.arrays())?;
-    let profile = program.profile(&feed.arrays())?;
+    program.profile(&inputs.arrays())?;
+    let profile = program.profile(&inputs.arrays())?;
     drop(watch);
     if args.json {
         talk::print_json(&profile)?

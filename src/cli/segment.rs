@@ -8,14 +8,14 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use zsas::image::{BoundingBox, Channels, Mask, Rgb, distinct_color, encode_mask_png, encode_rgb_png, encode_tiff, paint_box, paint_mask};
 use zsas::methods::{Segment, Segmenter};
-use zsas::models::Sam;
-use zsas::{Device, Result};
+use zsas::models::store::{self, FoundWeights};
+use zsas::models::{Sam, sam};
+use zsas::{Device, Result, Tier};
 
-use crate::cli::device::{DeviceArgs, TierWish, lose_at};
+use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::inputs::{self, PhotoArgs};
 use crate::cli::results::{Counts, Existing, Head, Milliseconds, Output, RESULTS, RunFile, milliseconds};
-use crate::cli::weights::{Chosen, Snapshot};
-use crate::cli::{Exit, talk, usage, weights};
+use crate::cli::{Exit, talk, usage};
 
 /// Ending of the overlay's name.
 const OVERLAY_ENDING: &str = ".overlay.png";
@@ -182,15 +182,17 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
         return Err(usage(format!("`{}` names {} photos, and boxes belong to one", args.image.display(), found.len())));
     }
     let start = Instant::now();
-    let photo = args.photos.open(&found[0].file)?;
+    let decoded = args.photos.open(&found[0].file)?;
+    let photo = decoded.image;
     let decode = start.elapsed();
-    let warnings = args.check_boxes(&photo)?;
+    let mut warnings: Vec<String> = decoded.warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(args.check_boxes(&photo)?);
     if !args.quiet {
         warnings.iter().for_each(|warning| talk::say(format_args!("warning: {warning}")));
     }
     let mut output = Output::open(&args.output, if args.overwrite { Existing::Overwrite } else { Existing::Refuse })?;
     let input = output.name(found).remove(0);
-    let weights = weights::choose(Snapshot::Sam, args.weights.as_deref())?;
+    let weights = store::find(&sam::NETWORK, args.weights.as_deref())?;
     let mut device = args.device.open(args.quiet)?;
     let mut run_file = args.run_file(&device, &weights, save.clone())?;
     let found = args.find(&mut device, &weights, &photo, &lose_at)?;
@@ -201,7 +203,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
     let written = Pictures { output: &output, name: &input.name, save }.write(&photo, &args.boxes, &found.segments);
     let kept = written.and_then(|written| {
         let record = Record {
-            head: Head::new(&input.path, input.output(), [photo.width(), photo.height()], Snapshot::Sam.folder()),
+            head: Head::new(&input.path, input.output(), [photo.width(), photo.height()], sam::NETWORK.name),
             masks: written.masks,
             overlay: written.overlay,
             ms: Milliseconds {
@@ -264,7 +266,7 @@ impl SegmentArgs {
     }
 
     /// Encodes the photo and decodes the boxes. A device that was lost or hangs is opened anew, and everything tried once more.
-    fn find(&self, device: &mut Device, weights: &Chosen, photo: &Rgb, lose_at: &HashSet<usize>) -> Result<Found> {
+    fn find(&self, device: &mut Device, weights: &FoundWeights, photo: &Rgb, lose_at: &HashSet<usize>) -> Result<Found> {
         let attempt = |number, device: &Device| {
             if lose_at.contains(&number) {
                 device.lose();
@@ -281,10 +283,10 @@ impl SegmentArgs {
         }
     }
 
-    fn attempt(&self, device: &Device, weights: &Chosen, photo: &Rgb) -> Result<Found> {
+    fn attempt(&self, device: &Device, weights: &FoundWeights, photo: &Rgb) -> Result<Found> {
         let network = Sam::load(&weights.checkpoint)?;
         weights.checkpoint.finish();
-        let segmenter = Segmenter::new(device, network, self.device.precision.precision())?;
+        let segmenter = Segmenter::new(device, network, self.device.precision)?;
         let _watch = talk::Watch::new(device, self.quiet);
         let start = Instant::now();
         let prepared = segmenter.prepare(photo, Channels::Rgb);
@@ -294,15 +296,15 @@ impl SegmentArgs {
         Ok(Found { segments, pre, device: start.elapsed() - pre })
     }
 
-    fn run_file(&self, device: &Device, weights: &Chosen, save: Vec<Picture>) -> Result<RunFile<Parameters, Invocation>> {
+    fn run_file(&self, device: &Device, weights: &FoundWeights, save: Vec<Picture>) -> Result<RunFile<Parameters, Invocation>> {
         let parameters = Parameters {
-            network: Snapshot::Sam.folder(),
+            network: sam::NETWORK.name,
             boxes: self.boxes.clone(),
             precision: self.device.precision.as_str(),
             save,
             photos: self.photos,
         };
-        let invocation = Invocation { kernels: self.device.kernels.map(|tier: TierWish| tier.tier().as_str()) };
+        let invocation = Invocation { kernels: self.device.kernels.map(Tier::as_str) };
         Ok(RunFile::new(device, weights.identity()?, parameters, invocation))
     }
 

@@ -5,8 +5,8 @@ use zsas::kernels::{Implementation, Tier, every_kernel};
 use zsas::shader::assemble;
 use zsas::{Code, DType, Error, Result};
 
-use crate::cli::device::{TierWish, library};
-use crate::cli::{Exit, did_you_mean, talk, usage};
+use crate::cli::device::library;
+use crate::cli::{Exit, choice, did_you_mean, talk, usage};
 
 const AFTER: &str = "\
 Examples:
@@ -31,8 +31,8 @@ pub struct ShaderArgs {
     elem: Elem,
 
     /// The file of the family for these adapters
-    #[arg(long, value_enum)]
-    tier: Option<TierWish>,
+    #[arg(long, value_parser = choice::tier())]
+    tier: Option<Tier>,
 
     /// Print every file with its family, adapters and constants
     #[arg(long, conflicts_with_all = ["name", "constants", "tier"])]
@@ -70,7 +70,7 @@ pub fn run(args: &ShaderArgs) -> Result<Exit> {
     let Some(name) = args.name.as_ref().filter(|_| !args.list) else {
         return list(&files);
     };
-    let mut file = find(&files, name, args.tier.map(TierWish::tier))?.clone();
+    let mut file = find(&files, name, args.tier)?.clone();
     for (constant, value) in &args.constants {
         set(&mut file, constant, *value)?;
     }

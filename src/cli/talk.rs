@@ -39,6 +39,7 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::Advice(text) => text,
         Remedy::RaisePixelLimit => "scale it down, or raise the limit (`--max-pixels`)",
         Remedy::RaiseFileLimit => "check that it is an image, or raise the limit (`--max-bytes`)",
+        Remedy::RaiseSideLimit => "cut it into parts, or raise the limit (`--max-side`)",
         Remedy::LowerSideLimit => "leave it out, or lower the least side (`--min-size`)",
         Remedy::RaiseMemoryLimit => "raise $ZSAS_GPU_MEMORY, store in f16 (`--precision f16`), or use a smaller network or image",
         Remedy::UseF32 => "use `--precision f32`",
@@ -48,8 +49,23 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::UseOtherViews => "use another `--multi-crop`",
         Remedy::MakeMemoryAgain => "make it anew with `--normal PHOTOS --save-memory FILE`",
         Remedy::ListShaders => "`zsas-gpu shader --list` names them all",
+        Remedy::TestDevice => "`zsas-gpu doctor --selftest` tests the device; `--resume` continues from here",
+        Remedy::GiveReferences => "add `--normal PHOTO_OR_FOLDER`, or take `--method winclip`, which needs none",
+        Remedy::UseMethodWithReferences => "`--method winclip+` takes reference images",
+        Remedy::UseMethodWithText => "drop `--class` and `--profile`, or use `--method winclip` or another method on CLIP",
+        Remedy::UseMethodWithViews => "`--multi-crop` is for winclip and winclip+",
+        Remedy::UseEmbeddedWeights => "`--weights embedded` needs no file",
+        Remedy::FetchWeights { network, repository, files } => return Cow::Owned(fetch(network, repository, files)),
         other => return Cow::Owned(other.to_string()),
     })
+}
+
+/// The commands that fetch weights from the hub.
+fn fetch(network: &str, repository: &str, files: &[&str]) -> String {
+    let command = |file: &&str| {
+        format!("\n  curl -fL --create-dirs -o snapshots/{network}/{file} https://huggingface.co/{repository}/resolve/main/{file}")
+    };
+    format!("fetch them, then pass `--weights snapshots`:{}", files.iter().map(command).collect::<String>())
 }
 
 /// Lines to stderr, what steers a terminal escaped; where it is closed, nobody listens.

@@ -8,7 +8,12 @@ use crate::tensor::Array;
 
 const RESIZE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/image/resize.json"));
 const DECODE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/image/decode.json"));
-const ANY_SIZE: Limits = Limits { max_pixels: 1 << 27, min_side: 1 };
+/// Images of any size, read as Pillow does.
+const AS_PILLOW: ReadOptions = ReadOptions {
+    limits: Limits { max_bytes: 1 << 30, max_pixels: 1 << 27, max_side: 65_535, min_side: 1 },
+    ignore_orientation: false,
+    sixteen_bit: SixteenBit::Clip,
+};
 
 #[derive(Deserialize)]
 struct Golden<T> {
@@ -126,7 +131,10 @@ fn every_file_decodes_as_in_pillow() {
     let cases = decode_cases();
     assert!(cases.len() > 40, "only {} cases", cases.len());
     for case in &cases {
-        let decoded = Rgb::from_bytes(&bytes_of(&case.file), &ANY_SIZE, false).unwrap_or_else(|error| panic!("{}: {error:#}", case.name));
+        let decoded = AS_PILLOW
+            .decode(&bytes_of(&case.file))
+            .map(|decoded| decoded.image)
+            .unwrap_or_else(|error| panic!("{}: {error:#}", case.name));
         assert_eq!((decoded.width(), decoded.height()), (case.width, case.height), "{}", case.name);
         let differences = decoded.data().iter().zip(bytes_of(&case.rgb)).map(|(a, b)| a.abs_diff(b));
         let worst = differences.max().unwrap();
@@ -136,7 +144,7 @@ fn every_file_decodes_as_in_pillow() {
 
 #[test]
 fn exif_is_ignored_on_request() {
-    let read = |name, ignore_exif| Rgb::from_bytes(&file_named(name), &ANY_SIZE, ignore_exif).unwrap();
+    let read = |name, ignore_orientation| ReadOptions { ignore_orientation, ..AS_PILLOW }.decode(&file_named(name)).unwrap().image;
     assert_eq!(read("exif 8 png", true), read("exif 1 png", false));
     assert_eq!(read("exif 8 png", false).width(), 5);
 }
@@ -147,11 +155,11 @@ fn a_truncated_file_is_a_decode_error_wherever_it_ends() {
         let file = file_named(name);
         for end in 0..file.len() {
             // Some end in padding or metadata that nobody needs, but none may panic or fail otherwise.
-            if let Err(error) = Rgb::from_bytes(&file[..end], &ANY_SIZE, false) {
+            if let Err(error) = AS_PILLOW.decode(&file[..end]) {
                 assert_eq!(error.code(), Code::Decode, "{name} cut to {end} bytes: {error}");
             }
         }
-        let half = Rgb::from_bytes(&file[..file.len() / 2], &ANY_SIZE, false);
+        let half = AS_PILLOW.decode(&file[..file.len() / 2]);
         assert!(half.is_err(), "{name} cut in half was accepted");
     }
 }
@@ -164,16 +172,16 @@ fn sizes_are_judged_by_the_header() {
     let sum = crc32fast::hash(&header[12..29]);
     header[29..33].copy_from_slice(&sum.to_be_bytes());
     header.extend_from_slice(&[0, 0, 0, 0, b'I', b'D', b'A', b'T', 0x35, 0xaf, 0x06, 0x1e]);
-    let code = |file: &[u8], limits| Rgb::from_bytes(file, &limits, false).unwrap_err().code();
+    let code = |file: &[u8], limits| ReadOptions { limits, ..AS_PILLOW }.decode(file).unwrap_err().code();
     assert_eq!(code(&header, Limits::default()), Code::TooLarge);
     assert_eq!(code(&file_named("grey png"), Limits::default()), Code::TooSmall); // 7×5, below 8
-    assert_eq!(code(&file_named("grey png"), Limits { max_pixels: 34, min_side: 1 }), Code::TooLarge);
+    assert_eq!(code(&file_named("grey png"), Limits { max_pixels: 34, ..AS_PILLOW.limits }), Code::TooLarge);
 }
 
 #[test]
 fn what_is_no_image_file_is_refused_by_kind() {
     let folder = tempfile::tempdir().unwrap();
-    let code = |path: &std::path::Path| Rgb::open(path, &ANY_SIZE, false).unwrap_err().code();
+    let code = |path: &std::path::Path| AS_PILLOW.open(path).unwrap_err().code();
     assert_eq!(code(&folder.path().join("none.png")), Code::NotFound);
     assert_eq!(code(folder.path()), Code::Decode);
     let text = folder.path().join("text.jpg");

@@ -5,6 +5,7 @@
 
 mod boxes;
 mod colormap;
+mod decode;
 mod filter;
 mod mask;
 mod paint;
@@ -15,12 +16,13 @@ mod write;
 
 pub use boxes::BoundingBox;
 pub use colormap::{colorize, overlay};
+pub use decode::{Decoded, EXTENSIONS, IMAGE_LIKE, Limits, ReadOptions, SixteenBit, Warning};
 pub use filter::gaussian_blur;
 pub use mask::{Mask, Region, regions};
 pub use paint::{distinct_color, paint_box, paint_mask};
 pub use preprocess::{Channels, Fit, Geometry, Normalization, Preprocess, Resampler};
 pub use resample::{Filter, resize_bilinear_map, resize_opencv, resize_opencv_map, resize_opencv_nearest_map, resize_pillow};
-pub use rgb::{Limits, Rgb};
+pub use rgb::Rgb;
 pub use write::{encode_gray8_png, encode_gray16_png, encode_mask_png, encode_rgb_png, encode_tiff};
 
 #[cfg(test)]

@@ -76,17 +76,20 @@ fn unencodable(format: &str, error: impl Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Limits;
+    use crate::image::{Limits, ReadOptions};
 
-    const ANY_SIZE: Limits = Limits { max_pixels: 1 << 10, min_side: 1 };
+    fn decode(file: &[u8]) -> Rgb {
+        let limits = Limits { min_side: 1, ..Limits::default() };
+        ReadOptions { limits, ..ReadOptions::default() }.decode(file).unwrap().image
+    }
 
     #[test]
     fn a_photo_and_a_mask_survive_their_png() {
         let photo = Rgb::new(2, 1, vec![1, 2, 3, 250, 251, 252]);
         let file = encode_rgb_png(&photo).unwrap();
-        assert_eq!(Rgb::from_bytes(&file, &ANY_SIZE, false).unwrap(), photo);
+        assert_eq!(decode(&file), photo);
         let mask = Mask::from_threshold(&Array::new([2, 1], vec![0.4, 0.6]), 0.5);
-        let read = Rgb::from_bytes(&encode_mask_png(&mask).unwrap(), &ANY_SIZE, false).unwrap();
+        let read = decode(&encode_mask_png(&mask).unwrap());
         assert_eq!(read.data(), [0, 0, 0, 255, 255, 255]);
     }
 

@@ -209,6 +209,14 @@ impl Tier {
             .expect("a kernel has a plain implementation; `every_kernel` tests hold that")
     }
 
+    /// What it is for, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Tier::Plain => "Kernels for GPUs",
+            Tier::Software => "Kernels for software adapters",
+        }
+    }
+
     /// The name users see.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,12 +1,10 @@
 //! ClipSeg asked for defects (Lüddecke & Ecker 2022; Cao et al. 2023 measure it as a baseline of SAA+).
 
-use std::time::Instant;
-
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Normalization, Rgb, resize_bilinear_map};
 use crate::kernels::Activation;
-use crate::methods::{Method, Reading, Scale, Scored, Stages, finite, maximum};
+use crate::methods::{Clock, Method, MethodInfo, Reading, Scale, Scored, Takes, finite, maximum, prompts};
 use crate::models::ClipSeg;
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -14,6 +12,22 @@ use crate::weights::Weight;
 
 /// Side of the square a photo is stretched to, as the decoder was trained.
 const FRAME: usize = 352;
+
+/// The entry of the table of methods.
+pub(super) static INFO: MethodInfo = MethodInfo {
+    name: "clipseg",
+    about: "Segmentation by the words for defects (Lüddecke & Ecker 2022)",
+    networks: &[&crate::models::clipseg::NETWORK],
+    takes: Takes::TEXT,
+    readings: &[Reading::Released],
+    localizes: true,
+    build: |context| {
+        let network = ClipSeg::load(context.checkpoint())?;
+        context.checkpoint().finish();
+        let conditionals = context.text_embeddings(&network.clip, &prompts::clipseg(&context.recipe.class))?;
+        Ok(Box::new(ClipSegMethod::new(context.device, &network, conditionals, context.recipe.precision)?))
+    },
+};
 
 /// ClipSeg with the texts of one class on one device.
 ///
@@ -47,29 +61,19 @@ impl ClipSegMethod {
 }
 
 impl Method for ClipSegMethod {
-    fn name(&self) -> &'static str {
-        "clipseg"
-    }
-
-    fn reading(&self) -> Reading {
-        Reading::Released
-    }
-
     /// A probability.
     fn scale(&self) -> Scale {
         Scale { range: [0.0, 1.0], level: None }
     }
 
-    fn score(&self, photo: &Rgb) -> Result<Scored> {
-        let start = Instant::now();
-        let pixels = preprocess(photo);
-        let preprocessed = Instant::now();
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+        let pixels = preprocess(image);
+        clock.preprocessed();
         let probabilities = finite(self.program.run(&[&pixels])?.remove(0), "the map of ClipSeg")?;
-        let computed = Instant::now();
-        let map = resize_bilinear_map(&largest(&probabilities), photo.height(), photo.width());
+        clock.computed();
+        let map = resize_bilinear_map(&largest(&probabilities), image.height(), image.width());
         let score = maximum(map.data());
-        let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
-        Ok(Scored { map, score, warnings: Vec::new(), stages })
+        Ok(Scored::whole(map, score))
     }
 }
 

@@ -1,13 +1,12 @@
 //! Tiles of the photo itself in place of windows over its tokens: WinCLIP's costly alternative (Jeong et al. 2023, ablation "image tiling").
 
-use std::time::Instant;
-
 use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
 use crate::methods::language::{PhotoProgram, upsampled};
+use crate::methods::prompts::PromptEnsemble;
 use crate::methods::winclip::{harmonic_map, harmonic_mean, windows};
-use crate::methods::{Method, Reading, Scale, Scored, Stages};
-use crate::models::clip::Clip;
+use crate::methods::{Clock, Method, MethodInfo, Reading, Scale, Scored, Takes};
+use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
 
@@ -20,6 +19,21 @@ const TILE: usize = 2;
 /// Tiles along each side of the photo; a row of them runs as one batch. All of them together would exceed what adapters bind for the large
 /// towers: 25 photos of 577 tokens have 236 MB of hidden activations, five of them 47 MB.
 const TILES: usize = CELLS - TILE + 1;
+
+/// The entry of the table of methods.
+pub(super) static INFO: MethodInfo = MethodInfo {
+    name: "image-tiling",
+    about: "Baseline: tiles of the image against text",
+    networks: &[&clip::NETWORK],
+    takes: Takes::TEXT,
+    readings: &[Reading::Paper],
+    localizes: true,
+    build: |context| {
+        let clip = context.clip()?;
+        let prototypes = context.prototypes(&clip, &PromptEnsemble::winclip(&context.recipe.class, Reading::Paper))?;
+        Ok(Box::new(ImageTiling::new(context.device, &clip, &prototypes, context.recipe.precision)?))
+    },
+};
 
 /// Image tiling on one network and device: every 2 × 2 block of the photo's 6 × 6 cells is held against the texts as a photo of its own.
 ///
@@ -71,32 +85,22 @@ fn borders(length: usize) -> [usize; CELLS + 1] {
 }
 
 impl Method for ImageTiling {
-    fn name(&self) -> &'static str {
-        "image-tiling"
-    }
-
-    fn reading(&self) -> Reading {
-        Reading::Paper
-    }
-
     /// Probabilities.
     fn scale(&self) -> Scale {
         Scale { range: [0.0, 1.0], level: None }
     }
 
-    fn score(&self, photo: &Rgb) -> Result<Scored> {
-        let start = Instant::now();
-        let tiles = tiles(photo)?;
-        let (whole, geometry) = self.whole.frame(photo);
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+        let tiles = tiles(image)?;
+        let (whole, geometry) = self.whole.frame(image);
         let batches: Vec<Array> = tiles.chunks(TILES).map(|row| self.batch(row)).collect();
-        let preprocessed = Instant::now();
+        clock.preprocessed();
         let score = self.whole.anomalous(&whole)?[0];
         let of_tiles = batches.iter().map(|batch| self.tiles.anomalous(batch)).collect::<Result<Vec<Vec<f32>>>>()?;
-        let computed = Instant::now();
+        clock.computed();
         let cells = harmonic_mean(&[harmonic_map(&of_tiles.concat(), CELLS, TILE), vec![f64::from(score); CELLS * CELLS]]);
         let map = upsampled(&cells, CELLS, &geometry);
-        let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
-        Ok(Scored { map, score, warnings: Vec::new(), stages })
+        Ok(Scored::whole(map, score))
     }
 }
 

@@ -1,12 +1,10 @@
 //! What the methods on CLIP share: the two prototypes, the scores against them, the frame of a photo, and the way from patches to pixels.
 
-use std::time::Instant;
-
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Spans, Tensor};
 use crate::image::{Channels, Filter, Fit, Geometry, Preprocess, Resampler, Rgb, resize_bilinear_map};
 use crate::methods::prompts::Average;
-use crate::methods::{LEAST_NORM, Scored, Stages, finite, maximum};
+use crate::methods::{Clock, LEAST_NORM, Scored, finite, maximum};
 use crate::models::clip::{Block, Clip};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -171,20 +169,18 @@ impl PhotoProgram {
     }
 
     /// Scores one photo: `finish` makes of the outputs a map of its pixels, and a score.
-    pub fn score(&self, photo: &Rgb, finish: impl FnOnce(&[Array], &Geometry) -> (Array, f32)) -> Result<Scored> {
-        let start = Instant::now();
+    pub fn score(&self, photo: &Rgb, clock: &mut Clock, finish: impl FnOnce(&[Array], &Geometry) -> (Array, f32)) -> Result<Scored> {
         let (pixels, geometry) = self.frame(photo);
-        let preprocessed = Instant::now();
+        clock.preprocessed();
         let outputs = self.run(&pixels)?;
-        let computed = Instant::now();
+        clock.computed();
         let (map, score) = finish(&outputs, &geometry);
-        let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
-        Ok(Scored { map, score, warnings: Vec::new(), stages })
+        Ok(Scored::whole(map, score))
     }
 
     /// Scores one photo patch by patch: `finish` makes of the outputs a value for each patch. The photo's score is the largest of these.
-    pub fn score_patches(&self, photo: &Rgb, finish: impl FnOnce(&[Array]) -> Vec<f32>) -> Result<Scored> {
-        self.score(photo, |outputs, geometry| {
+    pub fn score_patches(&self, photo: &Rgb, clock: &mut Clock, finish: impl FnOnce(&[Array]) -> Vec<f32>) -> Result<Scored> {
+        self.score(photo, clock, |outputs, geometry| {
             let cells = finish(outputs);
             (upsampled(&cells, self.grid, geometry), maximum(&cells))
         })

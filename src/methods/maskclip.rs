@@ -7,15 +7,30 @@ use crate::image::Rgb;
 use crate::methods::language::{
     LEARNT_TEMPERATURE, PhotoProgram, anomalous, before_last_block, class_probabilities, last_block, prototype_weight,
 };
-use crate::methods::{Method, Reading, Scale, Scored};
-use crate::models::clip::{Block, Clip};
+use crate::methods::prompts::PromptEnsemble;
+use crate::methods::{Clock, Method, MethodInfo, Reading, Scale, Scored, Takes};
+use crate::models::clip::{self, Block, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
+
+/// The entry of the table of methods.
+pub(super) static INFO: MethodInfo = MethodInfo {
+    name: "maskclip",
+    about: "Baseline: each patch's own value in the last block (Zhou et al. 2022)",
+    networks: &[&clip::NETWORK],
+    takes: Takes::TEXT,
+    readings: &[Reading::Released, Reading::Paper],
+    localizes: true,
+    build: |context| {
+        let clip = context.clip()?;
+        let prototypes = context.prototypes(&clip, &PromptEnsemble::winclip(&context.recipe.class, Reading::Paper))?;
+        Ok(Box::new(MaskClip::new(context.device, &clip, &prototypes, context.recipe.reading, context.recipe.precision)?))
+    },
+};
 
 /// MaskCLIP on one network and device, without its key smoothing and prompt denoising, which are off in the released code too.
 pub struct MaskClip {
     program: PhotoProgram,
-    reading: Reading,
 }
 
 impl MaskClip {
@@ -31,7 +46,7 @@ impl MaskClip {
             let embeddings = clip.image.project(own_values(block, tokens, reading)); // [n, embed]
             vec![class_probabilities(embeddings, &prototype_weight(prototypes), LEARNT_TEMPERATURE)]
         })?;
-        Ok(MaskClip { program, reading })
+        Ok(MaskClip { program })
     }
 }
 
@@ -45,20 +60,12 @@ fn own_values<'g>(block: &Block, tokens: Tensor<'g>, reading: Reading) -> Tensor
 }
 
 impl Method for MaskClip {
-    fn name(&self) -> &'static str {
-        "maskclip"
-    }
-
-    fn reading(&self) -> Reading {
-        self.reading
-    }
-
     /// Probabilities.
     fn scale(&self) -> Scale {
         Scale { range: [0.0, 1.0], level: None }
     }
 
-    fn score(&self, photo: &Rgb) -> Result<Scored> {
-        self.program.score_patches(photo, |outputs| anomalous(&outputs[0]))
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+        self.program.score_patches(image, clock, |outputs| anomalous(&outputs[0]))
     }
 }

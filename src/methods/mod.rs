@@ -1,8 +1,12 @@
-//! Published ways to turn a photo into an anomaly map; one file per paper, one function per equation.
+//! Published methods that turn an image into an anomaly map: one file per paper, one function per equation, one table of all.
 
+mod build;
+pub mod cache;
 mod clip_ac;
 mod clipseg;
+mod clock;
 mod image_tiling;
+mod info;
 pub mod language;
 mod maskclip;
 mod patch_token;
@@ -12,17 +16,20 @@ mod saliency;
 mod segment;
 mod trans_mm;
 mod utad;
+mod views;
 pub mod winclip;
-
-use std::time::Duration;
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;
 use crate::tensor::Array;
+use crate::uninspected::Uninspected;
 
+pub use build::{BuildContext, BuildObserver, BuildStep, Kept, Recipe, Reference};
 pub use clip_ac::ClipAc;
 pub use clipseg::ClipSegMethod;
+pub use clock::{Clock, Stages};
 pub use image_tiling::ImageTiling;
+pub use info::{METHODS, MethodInfo, References, Takes, named, strongest};
 pub use maskclip::MaskClip;
 pub use patch_token::PatchToken;
 pub use profile::Profile;
@@ -30,6 +37,7 @@ pub use saliency::Saliency;
 pub use segment::{Encoded, Prepared, Segment, Segmenter};
 pub use trans_mm::TransMm;
 pub use utad::Utad;
+pub use views::{MultiCrop, View};
 
 /// Which text a method follows where code and paper disagree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +52,19 @@ pub enum Reading {
 }
 
 impl Reading {
-    /// The name users see.
+    /// All readings.
+    pub const ALL: [Reading; 3] = [Reading::Released, Reading::Paper, Reading::Reproduction];
+
+    /// What it means, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Reading::Released => "The released code",
+            Reading::Paper => "The paper's equations",
+            Reading::Reproduction => "The public reproduction with published tables (winclip, winclip+)",
+        }
+    }
+
+    /// The name in records and options.
     pub fn as_str(self) -> &'static str {
         match self {
             Reading::Released => "released",
@@ -54,21 +74,20 @@ impl Reading {
     }
 }
 
-/// A method ready to score photos on a device.
-pub trait Method: Send {
-    /// Name as on the command line.
-    fn name(&self) -> &'static str;
-
-    /// Which text it follows.
-    fn reading(&self) -> Reading;
-
+/// A method built for a device, ready to score images; called from several threads at once.
+pub trait Method: Send + Sync {
     /// How its maps are to be read.
     fn scale(&self) -> Scale;
 
-    /// Scores one photo.
+    /// Scores one image; `clock` is told where each stage ends.
     ///
-    /// Errors: a device fault, or numbers that are not finite, naming the stage.
-    fn score(&self, photo: &Rgb) -> Result<Scored>;
+    /// Errors: a device fault, an image that the method cannot take, or numbers that are not finite, naming the stage.
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored>;
+
+    /// Scores one image, untimed.
+    fn score(&self, image: &Rgb) -> Result<Scored> {
+        self.inspect(image, &mut Clock::stopped())
+    }
 }
 
 /// What the numbers of a map mean; the same for every photo, so that pictures can be compared.
@@ -80,28 +99,24 @@ pub struct Scale {
     pub level: Option<f32>,
 }
 
-/// The outcome for one photo.
+/// The outcome for one image.
 #[derive(Clone, Debug)]
 pub struct Scored {
-    /// Anomaly of each pixel `[height, width]` of the photo.
+    /// Anomaly of each pixel `[height, width]` of the image.
     pub map: Array,
-    /// Anomaly of the photo.
+    /// Anomaly of the image.
     pub score: f32,
+    /// Parts of the image that the method did not look at.
+    pub uninspected: Vec<Uninspected>,
     /// What a user should know about this result.
     pub warnings: Vec<String>,
-    /// Where the time went.
-    pub stages: Stages,
 }
 
-/// Wall-clock time of the stages of one photo.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stages {
-    /// Resizing and normalising.
-    pub preprocess: Duration,
-    /// Upload, networks, download.
-    pub device: Duration,
-    /// From the device's numbers to the map.
-    pub postprocess: Duration,
+impl Scored {
+    /// The outcome for an image that was looked at as a whole, without warnings.
+    pub fn whole(map: Array, score: f32) -> Scored {
+        Scored { map, score, uninspected: Vec::new(), warnings: Vec::new() }
+    }
 }
 
 /// Below this the length of a feature is taken for zero: PyTorch's `normalize`.

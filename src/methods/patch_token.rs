@@ -3,10 +3,26 @@
 use crate::error::Result;
 use crate::image::Rgb;
 use crate::methods::language::{PhotoProgram, TEMPERATURE, anomalous, class_probabilities, prototype_weight};
-use crate::methods::{Method, Reading, Scale, Scored};
-use crate::models::clip::Clip;
+use crate::methods::prompts::PromptEnsemble;
+use crate::methods::{Clock, Method, MethodInfo, Reading, Scale, Scored, Takes};
+use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
+
+/// The entry of the table of methods.
+pub(super) static INFO: MethodInfo = MethodInfo {
+    name: "patch-token",
+    about: "Baseline: patch tokens against text",
+    networks: &[&clip::NETWORK],
+    takes: Takes::TEXT,
+    readings: &[Reading::Paper],
+    localizes: true,
+    build: |context| {
+        let clip = context.clip()?;
+        let prototypes = context.prototypes(&clip, &PromptEnsemble::winclip(&context.recipe.class, Reading::Paper))?;
+        Ok(Box::new(PatchToken::new(context.device, &clip, &prototypes, context.recipe.precision)?))
+    },
+};
 
 /// Patch tokens against texts, on one network and device.
 ///
@@ -31,20 +47,12 @@ impl PatchToken {
 }
 
 impl Method for PatchToken {
-    fn name(&self) -> &'static str {
-        "patch-token"
-    }
-
-    fn reading(&self) -> Reading {
-        Reading::Paper
-    }
-
     /// Probabilities.
     fn scale(&self) -> Scale {
         Scale { range: [0.0, 1.0], level: None }
     }
 
-    fn score(&self, photo: &Rgb) -> Result<Scored> {
-        self.program.score_patches(photo, |outputs| anomalous(&outputs[0]))
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+        self.program.score_patches(image, clock, |outputs| anomalous(&outputs[0]))
     }
 }

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::prompts::{Class, OBJECT, refuse_control};
+use super::prompts::{Class, OBJECT, refuse_unusable};
 use crate::error::{Code, Context, Error, Result, nearest};
+use crate::files::read_limited;
 
 /// What is inspected and where good ends, as a file says it:
 ///
@@ -25,7 +27,26 @@ pub struct Profile {
     pub threshold: Option<f32>,
 }
 
+/// Most bytes of a profile.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Most phrases for good ones, and for bad ones.
+const MAX_PHRASES: usize = 1000;
+
 impl Profile {
+    /// Reads the profile in a file.
+    ///
+    /// Errors: those of [`Profile::parse`]; [`Code::NotFound`]; [`Code::Config`] for what is no regular file, no UTF-8, or has more than 1 MiB.
+    pub fn read(file: &Path) -> Result<Profile> {
+        let name = file.display().to_string();
+        let bytes = read_limited(file, MAX_BYTES, Code::Config).map_err(|error| match error.code() {
+            Code::NotFound => Error::new(Code::NotFound, format!("there is no profile `{name}`")),
+            _ => error.context("as a profile"),
+        })?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::new(Code::Config, "not UTF-8").context(format!("in `{name}`")))?;
+        Profile::parse(&text, &name)
+    }
+
     /// Reads a profile; `file` stands for it in messages.
     ///
     /// A file with phrases asks for task-specific states, so those shipped for its class come before its own. A file without keeps to the
@@ -109,6 +130,12 @@ impl<'a> Source<'a> {
         let DeValue::Array(elements) = value.get_ref() else {
             return Err(self.wrong(key, kind(value), value.span()));
         };
+        if elements.len() > MAX_PHRASES {
+            let message = format!("`{}` lists {} phrases, more than {MAX_PHRASES}", key.name, elements.len());
+            return Err(self
+                .fault(message, value.span())
+                .hint("each phrase is embedded in every template; a few say more than many"));
+        }
         elements.iter().map(|element| self.phrase(key, element)).collect()
     }
 
@@ -117,7 +144,7 @@ impl<'a> Source<'a> {
         let DeValue::String(phrase) = value.get_ref() else {
             return Err(self.wrong(key, &format!("a list with {}", kind(value)), value.span()));
         };
-        refuse_control("a state phrase", phrase).context(|| self.place(value.span()))?;
+        refuse_unusable("a state phrase", phrase).context(|| self.place(value.span()))?;
         let found = match phrase.matches(OBJECT).count() {
             1 => return Ok(phrase.to_string()),
             0 => format!("no `{OBJECT}`"),
@@ -332,5 +359,27 @@ mod tests {
         }
         let deep = format!("class = {}", "[".repeat(100_000));
         assert!(refusal(Code::Config, &deep).starts_with("not TOML: "), "and does not exhaust the stack");
+    }
+
+    #[test]
+    fn too_many_or_too_long_phrases_are_refused() {
+        let long = refusal(Code::Prompt, &format!("class = \"a\"\nnormal = [\"{{o}} {}\"]", "x".repeat(20_000)));
+        assert!(long.starts_with("a state phrase has more than 10000 characters\n  in `p.toml`, line 2"), "{long}");
+        let many = refusal(Code::Config, &format!("class = \"a\"\nanomalous = [{}]", "\"{o}\",".repeat(1001)));
+        assert!(many.starts_with("`anomalous` lists 1001 phrases, more than 1000"), "{many}");
+    }
+
+    #[test]
+    fn what_is_no_small_file_is_no_profile() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.toml");
+        assert_eq!(Profile::read(&file).unwrap_err().code(), Code::NotFound);
+        assert_eq!(Profile::read(folder.path()).unwrap_err().code(), Code::Config);
+        std::fs::write(&file, "class = \"bottle\"\n").unwrap();
+        assert_eq!(Profile::read(&file).unwrap().class.name, "bottle");
+        std::fs::write(&file, vec![b' '; (MAX_BYTES + 1) as usize]).unwrap();
+        assert_eq!(Profile::read(&file).unwrap_err().code(), Code::Config);
+        std::fs::write(&file, [0xff]).unwrap();
+        assert_eq!(Profile::read(&file).unwrap_err().message(), "not UTF-8");
     }
 }

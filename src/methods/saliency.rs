@@ -2,14 +2,12 @@
 //!
 //! A place is salient when its features differ from those of the rest of the photo: with unit features x, Dᵢⱼ = ½ (1 − xᵢ·xⱼ).
 
-use std::time::Instant;
-
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Channels, Fit, Normalization, Preprocess, Resampler, Rgb, resize_opencv_map};
 use crate::kernels::{Activation, Extreme, Interpolation};
-use crate::methods::{LEAST_NORM, Method, Reading, Scale, Scored, Stages, finite, maximum};
-use crate::models::WideResNet;
+use crate::methods::{Clock, LEAST_NORM, Method, MethodInfo, Reading, Scale, Scored, Takes, finite, maximum};
+use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{DType, Precision};
 use crate::weights::Checkpoint;
@@ -22,6 +20,20 @@ const LOCATIONS: usize = 400;
 
 /// Layers whose features are joined.
 const LAYERS: usize = 3;
+
+/// The entry of the table of methods.
+pub(super) static INFO: MethodInfo = MethodInfo {
+    name: "saliency",
+    about: "Self-similarity, for a single object (SAA+, Cao et al. 2023)",
+    networks: &[&wide_resnet::NETWORK],
+    takes: Takes::IMAGES,
+    readings: &[Reading::Released, Reading::Paper],
+    localizes: true,
+    build: |context| {
+        let recipe = context.recipe;
+        Ok(Box::new(Saliency::new(context.device, context.checkpoint(), recipe.precision, recipe.reading)?))
+    },
+};
 
 /// SAA+'s saliency on one network and device.
 pub struct Saliency {
@@ -82,29 +94,19 @@ fn join<'g>(layers: &[Tensor<'g>]) -> Tensor<'g> {
 }
 
 impl Method for Saliency {
-    fn name(&self) -> &'static str {
-        "saliency"
-    }
-
-    fn reading(&self) -> Reading {
-        self.reading
-    }
-
     /// Features after ReLU have cosines in [0, 1], so distances lie in [0, ½].
     fn scale(&self) -> Scale {
         Scale { range: [0.0, 0.5], level: None }
     }
 
-    fn score(&self, photo: &Rgb) -> Result<Scored> {
-        let start = Instant::now();
-        let (pixels, _) = self.preprocess().apply(photo);
-        let preprocessed = Instant::now();
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+        let (pixels, _) = self.preprocess().apply(image);
+        clock.preprocessed();
         let saliency = self.program.run(&[&pixels])?.remove(0).reshape([self.grid.0, self.grid.1]);
         let saliency = finite(saliency, "the saliency map")?;
-        let computed = Instant::now();
-        let map = resize_opencv_map(&saliency, photo.height(), photo.width());
+        clock.computed();
+        let map = resize_opencv_map(&saliency, image.height(), image.width());
         let score = maximum(map.data());
-        let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
-        Ok(Scored { map, score, warnings: Vec::new(), stages })
+        Ok(Scored::whole(map, score))
     }
 }

@@ -28,11 +28,27 @@ use crate::error::Result;
 use crate::image::Rgb;
 use crate::kernels::Activation;
 use crate::methods::language::{LEARNT_TEMPERATURE, PhotoProgram, before_last_block, last_block};
-use crate::methods::{LEAST_NORM, Method, Reading, Scale, Scored, noise};
-use crate::models::clip::{Block, Clip};
+use crate::methods::prompts::PromptEnsemble;
+use crate::methods::{Clock, LEAST_NORM, Method, MethodInfo, Reading, Scale, Scored, Takes, noise};
+use crate::models::clip::{self, Block, Clip};
 use crate::nn::{LayerNorm, Linear};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
+
+/// The entry of the table of methods.
+pub(super) static INFO: MethodInfo = MethodInfo {
+    name: "trans-mm",
+    about: "Baseline: where the last block's attention serves the anomalous prompts (Chefer et al. 2021)",
+    networks: &[&clip::NETWORK],
+    takes: Takes::TEXT,
+    readings: &[Reading::Released],
+    localizes: true,
+    build: |context| {
+        let clip = context.clip()?;
+        let prototypes = context.prototypes(&clip, &PromptEnsemble::winclip(&context.recipe.class, Reading::Paper))?;
+        Ok(Box::new(TransMm::new(context.device, &clip, &prototypes, context.recipe.precision)?))
+    },
+};
 
 /// Trans-MM on one network and device.
 pub struct TransMm {
@@ -67,21 +83,13 @@ fn two_digits(x: f32) -> f32 {
 }
 
 impl Method for TransMm {
-    fn name(&self) -> &'static str {
-        "trans-mm"
-    }
-
-    fn reading(&self) -> Reading {
-        Reading::Released
-    }
-
     /// Up to twice the largest relevance in a photo of noise: relevance has no unit of its own, and varies with the weights and the text.
     fn scale(&self) -> Scale {
         self.scale
     }
 
-    fn score(&self, photo: &Rgb) -> Result<Scored> {
-        self.program.score_patches(photo, |outputs| self.row.relevance(&outputs[0], &outputs[1]))
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+        self.program.score_patches(image, clock, |outputs| self.row.relevance(&outputs[0], &outputs[1]))
     }
 }
 

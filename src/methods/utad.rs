@@ -3,16 +3,15 @@
 //! A place of a texture is normal when many other places of the same photo look like it: its heat is the mean distance to the 400 nearest
 //! of 1600 features.
 
-use std::time::Instant;
-
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb, gaussian_blur, resize_bilinear_map};
 use crate::kernels::Extreme;
-use crate::methods::{Method, Reading, Scale, Scored, Stages, finite, maximum, minimum, noise};
-use crate::models::WideResNet;
+use crate::methods::{Clock, Method, MethodInfo, MultiCrop, Reading, Scale, Scored, Takes, finite, maximum, minimum, noise};
+use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
+use crate::uninspected::Uninspected;
 use crate::weights::Checkpoint;
 
 /// Side of the square a photo is scaled and cut to.
@@ -30,11 +29,26 @@ const BLUR_SIGMA: f64 = 4.0;
 /// Pixels on each side of the frame that the image score leaves out.
 const MARGIN: usize = 32;
 
+/// The entry of the table of methods.
+pub(super) static INFO: MethodInfo = MethodInfo {
+    name: "utad",
+    about: "Texture: what looks unlike most of the image (Aota et al. 2023)",
+    networks: &[&wide_resnet::NETWORK],
+    takes: Takes { views: &[MultiCrop::None, MultiCrop::Tile], ..Takes::IMAGES },
+    readings: &[Reading::Released],
+    localizes: true,
+    build: |context| {
+        let recipe = context.recipe;
+        Ok(Box::new(Utad::new(context.device, context.checkpoint(), recipe.precision)?.with_views(recipe.views)))
+    },
+};
+
 /// UTAD on one network and device.
 pub struct Utad {
     program: Program,
     grid: (usize, usize),
     scale: Scale,
+    views: MultiCrop,
 }
 
 impl Utad {
@@ -55,9 +69,16 @@ impl Utad {
         let features = layer2.average_pool(3, 1, 1).reshape([rows * cols, channels]).cast(DType::F32);
         let heat = features.distances(features.transposed()).top_mean(Extreme::Smallest, NEAREST);
         let program = Program::compile(device, &graph, &[heat])?;
-        let mut method = Utad { program, grid: (rows, cols), scale: Scale { range: [0.0, 1.0], level: None } };
+        let mut method = Utad { program, grid: (rows, cols), scale: Scale { range: [0.0, 1.0], level: None }, views: MultiCrop::None };
         method.scale = method.scale_of(checkpoint)?;
         Ok(method)
+    }
+
+    /// With [`MultiCrop::Tile`], squares along the longer side are inspected in turn, and each pixel gets the largest of their values: the published
+    /// method sees the central square alone.
+    pub fn with_views(mut self, views: MultiCrop) -> Utad {
+        self.views = views;
+        self
     }
 
     /// The scale that came with the weights. Weights without one are shown a photo of noise: features have no unit of their own.
@@ -81,30 +102,55 @@ impl Utad {
 }
 
 impl Method for Utad {
-    fn name(&self) -> &'static str {
-        "utad"
-    }
-
-    fn reading(&self) -> Reading {
-        Reading::Released
-    }
-
     fn scale(&self) -> Scale {
         self.scale
     }
 
-    fn score(&self, photo: &Rgb) -> Result<Scored> {
-        let start = Instant::now();
-        let (pixels, geometry) = preprocess().apply(photo);
-        let preprocessed = Instant::now();
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+        if self.views == MultiCrop::Tile {
+            return self.inspect_tiles(image, clock);
+        }
+        let (pixels, geometry) = preprocess().apply(image);
+        clock.preprocessed();
         let heat = self.heat(&pixels)?;
-        let computed = Instant::now();
-        let map = smooth(&heat);
-        let score = central_maximum(&map);
-        let map = geometry.restore(&map, minimum(map.data()));
-        let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
-        Ok(Scored { map, score, warnings: outside(&geometry), stages })
+        clock.computed();
+        let (map, score) = map_and_score(&heat, &geometry);
+        Ok(Scored { uninspected: outside(&geometry), ..Scored::whole(map, score) })
     }
+}
+
+impl Utad {
+    /// Inspects squares along the longer side, which together cover the image.
+    fn inspect_tiles(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+        let mut tiles = MultiCrop::Tile.views(image)?;
+        tiles.dedup();
+        let (mut whole, mut score) = (vec![f32::NEG_INFINITY; image.width() * image.height()], f32::NEG_INFINITY);
+        for tile in tiles {
+            let (pixels, geometry) = preprocess().apply(&tile.of(image));
+            clock.preprocessed();
+            let heat = self.heat(&pixels)?;
+            clock.computed();
+            let (map, score_of_tile) = map_and_score(&heat, &geometry);
+            let [_, width] = map.shape().axes();
+            let (left, top) = tile.origin();
+            for (row, values) in map.data().chunks_exact(width).enumerate() {
+                let start = (top + row) * image.width() + left;
+                whole[start..start + width]
+                    .iter_mut()
+                    .zip(values)
+                    .for_each(|(most, &value)| *most = most.max(value));
+            }
+            score = score.max(score_of_tile);
+            clock.postprocessed();
+        }
+        Ok(Scored::whole(Array::new([image.height(), image.width()], whole), score))
+    }
+}
+
+/// The map at the size of the image, and the image's score.
+fn map_and_score(heat: &Array, geometry: &Geometry) -> (Array, f32) {
+    let map = smooth(heat);
+    (geometry.restore(&map, minimum(map.data())), central_maximum(&map))
 }
 
 /// RGB, the shorter side scaled to 320 by Lanczos, the central square, ImageNet statistics.
@@ -137,14 +183,11 @@ fn central_maximum(map: &Array) -> f32 {
     maximum(&rows.flat_map(|row| &row[MARGIN..FRAME - MARGIN]).copied().collect::<Vec<f32>>())
 }
 
-/// Says so when the central square leaves much of a photo out.
-fn outside(geometry: &Geometry) -> Vec<String> {
+/// The part of an image outside the central square, which is given the map's minimum; nothing where it is at most a hundredth.
+fn outside(geometry: &Geometry) -> Vec<Uninspected> {
     let (height, width) = geometry.resized;
     let share = 1.0 - (FRAME * FRAME) as f64 / (height * width) as f64;
-    if share <= 0.01 {
-        return Vec::new();
-    }
-    vec![format!("UTAD inspects the central square; {:.0} % of the photo lies outside and is given the map's minimum", 100.0 * share)]
+    if share > 0.01 { vec![Uninspected::outside_crop(share)] } else { Vec::new() }
 }
 
 #[cfg(test)]
@@ -167,8 +210,9 @@ mod tests {
     }
 
     #[test]
-    fn only_elongated_photos_are_warned_of() {
+    fn elongated_images_are_inspected_in_part() {
         assert!(outside(&preprocess().fit.geometry(250, 250)).is_empty());
-        assert!(outside(&preprocess().fit.geometry(100, 300))[0].contains("67 %"));
+        let parts = outside(&preprocess().fit.geometry(100, 300));
+        assert!((parts[0].share.unwrap() - 2.0 / 3.0).abs() < 1e-9, "{parts:?}");
     }
 }

@@ -1,16 +1,21 @@
 //! ClipSeg (Lüddecke & Ecker 2022): a small decoder on CLIP's image tower marks what a text, or another photo, speaks of.
 
-use serde::Deserialize;
-
 use crate::error::{Code, Context, Error, Result};
 use crate::graph::{Spans, Tensor};
 use crate::kernels::Activation;
+use crate::models::catalog::{Layout, NetworkInfo, Published};
 use crate::models::clip::{Clip, ClipConfig, Heads, ImageTower, separate_projections};
+use crate::models::settings::Settings;
 use crate::nn::{Conv, ConvConfig, ConvTranspose, LayerNorm, Linear, SelfAttention};
 use crate::weights::{Checkpoint, Scope};
 
-/// ε of every layer norm of the decoder.
-const EPS: f32 = 1e-5;
+/// Its entry in the table of networks.
+pub static NETWORK: NetworkInfo = NetworkInfo {
+    name: "clipseg",
+    layouts: &[Layout { signature: &["decoder.film_mul.weight"], configuration: Some(CONFIG) }],
+    published: Some(Published { repository: "CIDAS/clipseg-rd64-refined", files: &["model.safetensors", CONFIG] }),
+    raw: &[],
+};
 
 /// The file of a transformers snapshot.
 const CONFIG: &str = "config.json";
@@ -49,24 +54,13 @@ struct DecoderLayer {
 }
 
 /// The decoder's part of `config.json`; what it leaves out has transformers' default.
-#[derive(Deserialize)]
-#[serde(default)]
 struct Config {
     extract_layers: Vec<usize>,
     conditional_layer: usize,
     decoder_num_attention_heads: usize,
     use_complex_transposed_convolution: bool,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            extract_layers: vec![3, 6, 9],
-            conditional_layer: 0,
-            decoder_num_attention_heads: 4,
-            use_complex_transposed_convolution: false,
-        }
-    }
+    /// ε of the decoder's norms, which is that of the image tower.
+    eps: f32,
 }
 
 impl ClipSeg {
@@ -74,8 +68,15 @@ impl ClipSeg {
     ///
     /// Errors: no configuration, one that does not fit the tensors, or the first tensors that are missing or ill-shaped.
     pub fn load(checkpoint: &Checkpoint) -> Result<ClipSeg> {
-        let clip_config = ClipConfig::read(checkpoint)?;
-        let config: Config = checkpoint.json(CONFIG)?.unwrap_or_default();
+        let Some(mut settings) = Settings::read(checkpoint, CONFIG)? else {
+            let message = format!("there is no `{CONFIG}` beside `{}`", checkpoint.name());
+            return Err(Error::new(Code::WeightsMissing, message)
+                .hint("fetch it from the repository of the weights: heads and layers are not stored in the tensors"));
+        };
+        settings.one_of("model_type", &["clipseg"])?;
+        let mut config = Config::read(&mut settings)?;
+        let clip_config = ClipConfig::from_transformers(settings)?;
+        config.eps = clip_config.image.eps;
         checkpoint.root().load(|weights| {
             let clip = Clip::load_below(&weights.at("clip"), clip_config)?;
             config.check(clip.image.transformer.resblocks.len())?;
@@ -101,6 +102,23 @@ impl ClipSeg {
 }
 
 impl Config {
+    fn read(settings: &mut Settings) -> Result<Config> {
+        settings.ignore(&[
+            "reduce_dim",
+            "decoder_intermediate_size",
+            "decoder_attention_dropout",
+            // transformers sets ReLU whatever this says.
+            "decoder_hidden_act",
+        ]);
+        Ok(Config {
+            extract_layers: settings.take("extract_layers")?.unwrap_or_else(|| vec![3, 6, 9]),
+            conditional_layer: settings.take("conditional_layer")?.unwrap_or(0),
+            decoder_num_attention_heads: settings.take("decoder_num_attention_heads")?.unwrap_or(4),
+            use_complex_transposed_convolution: settings.take("use_complex_transposed_convolution")?.unwrap_or(false),
+            eps: 0.0,
+        })
+    }
+
     /// Refuses what does not fit an image tower of `blocks` blocks.
     fn check(&self, blocks: usize) -> Result<()> {
         let depth = self.extract_layers.len();
@@ -129,7 +147,7 @@ impl Decoder {
         } else {
             (None, ConvTranspose::load(&head, dim, 1)?)
         };
-        let layer = |at| DecoderLayer::load(&weights.at("layers").at(at), dim, config.decoder_num_attention_heads);
+        let layer = |at| DecoderLayer::load(&weights.at("layers").at(at), dim, config);
         Ok(Decoder {
             reduces: depth
                 .clone()
@@ -188,15 +206,18 @@ impl Decoder {
 }
 
 impl DecoderLayer {
-    fn load(weights: &Scope, dim: usize, heads: usize) -> Result<DecoderLayer> {
-        let heads = Heads::Count(heads).of(dim).context(|| format!("for `{}`", weights.path()))?;
+    fn load(weights: &Scope, dim: usize, config: &Config) -> Result<DecoderLayer> {
+        let eps = config.eps;
+        let heads = Heads::Count(config.decoder_num_attention_heads)
+            .of(dim)
+            .context(|| format!("for `{}`", weights.path()))?;
         let [hidden, _] = weights.sizes("mlp.fc1.weight")?;
         Ok(DecoderLayer {
             self_attn: separate_projections(&weights.at("self_attn"), dim, heads)?,
-            layer_norm1: LayerNorm::load(&weights.at("layer_norm1"), dim, EPS)?,
+            layer_norm1: LayerNorm::load(&weights.at("layer_norm1"), dim, eps)?,
             fc1: Linear::load(&weights.at("mlp.fc1"), dim, hidden)?,
             fc2: Linear::load(&weights.at("mlp.fc2"), hidden, dim)?,
-            layer_norm2: LayerNorm::load(&weights.at("layer_norm2"), dim, EPS)?,
+            layer_norm2: LayerNorm::load(&weights.at("layer_norm2"), dim, eps)?,
         })
     }
 

@@ -1,11 +1,16 @@
 //! Published networks, named as published. Each reads its sizes from the checkpoint and records into a graph; none knows a device.
 
+pub mod catalog;
 pub mod clip;
-mod clipseg;
+pub mod clipseg;
 pub mod embedded;
+pub mod raw;
 pub mod sam;
-mod wide_resnet;
+mod settings;
+pub mod store;
+pub mod wide_resnet;
 
+pub use catalog::{NETWORKS, NetworkInfo};
 pub use clipseg::ClipSeg;
 pub use sam::Sam;
 pub use wide_resnet::WideResNet;

@@ -1,10 +1,28 @@
 //! Wide residual networks with bottleneck blocks (Zagoruyko & Komodakis 2016; He et al. 2016), as torchvision and timm name and compute them.
 
 use crate::error::{Code, Error, Result};
-use crate::graph::Tensor;
+use crate::graph::{Graph, Tensor};
 use crate::kernels::Activation;
+use crate::models::catalog::{Layout, NetworkInfo};
+use crate::models::raw::{NetworkInputs, PIXELS, RawInfo, RawNetwork, read_pixels, sample_pixels};
 use crate::nn::{Conv, ConvConfig, PIXEL_CHANNELS};
-use crate::weights::Scope;
+use crate::tensor::{DType, Seeded};
+use crate::weights::{Checkpoint, Scope};
+
+/// Its entry in the table of networks.
+pub static NETWORK: NetworkInfo = NetworkInfo {
+    name: "wide-resnet",
+    layouts: &[Layout { signature: &["conv1.weight", "bn1.weight"], configuration: None }],
+    published: None,
+    raw: &[RawInfo {
+        name: "wide-resnet",
+        about: "`pixel_values` [b, 3, h, w] → `layer1` … `layer4` [b, c, h', w'], those the weights hold",
+        load: |checkpoint| Ok(Box::new(load_raw(checkpoint)?)),
+    }],
+};
+
+/// Height and width of a random input.
+const SAMPLE_SIZE: (usize, usize) = (256, 256);
 
 /// The convolutional part of a ResNet: stem and layers; the classifier is not read.
 ///
@@ -106,5 +124,34 @@ impl Bottleneck {
         let y = self.conv1.forward(x, None, Activation::Relu);
         let y = self.conv2.forward(y, None, Activation::Relu);
         self.conv3.forward(y, Some(shortcut), Activation::Relu)
+    }
+}
+
+/// Reads the network from a whole checkpoint; refused where it has no layer.
+fn load_raw(checkpoint: &Checkpoint) -> Result<WideResNet> {
+    let network = WideResNet::load(&checkpoint.root())?;
+    if network.depth() == 0 {
+        return Err(Error::new(Code::WeightsMismatch, format!("`{}` holds a stem but no layer", checkpoint.name())));
+    }
+    Ok(network)
+}
+
+impl RawNetwork for WideResNet {
+    fn inputs(&self) -> &'static [&'static str] {
+        &[PIXELS]
+    }
+
+    fn sample(&self, random: &mut Seeded, size: Option<(usize, usize)>) -> Result<NetworkInputs> {
+        Ok(vec![sample_pixels(random, size.unwrap_or(SAMPLE_SIZE), None)?].into())
+    }
+
+    fn read(&self, arrays: &Checkpoint) -> Result<NetworkInputs> {
+        Ok(vec![read_pixels(arrays, None)?].into())
+    }
+
+    fn record<'g>(&self, graph: &'g Graph, inputs: &NetworkInputs) -> Vec<(String, Tensor<'g>)> {
+        let layers = self.forward(graph.input(PIXELS, inputs.arrays[0].shape()));
+        let output = |(at, layer): (usize, Tensor<'g>)| (format!("layer{at}"), layer.cast(DType::F32).channels_first());
+        (1..).zip(layers).map(output).collect()
     }
 }

@@ -67,6 +67,17 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// All precisions.
+    pub const ALL: [Precision; 2] = [Precision::F32, Precision::Mixed];
+
+    /// The name in records and options: that of the storage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Mixed => "f16",
+        }
+    }
+
     /// The storage of weights and activations.
     pub fn storage(self) -> DType {
         match self {

@@ -44,6 +44,9 @@ pub struct Tokens {
 }
 
 impl ClipTokenizer {
+    /// Number of ids: twice 256 symbols, the merged pairs, start and end.
+    pub const VOCABULARY: usize = END.0 as usize + 1;
+
     /// Builds the vocabulary: 256 symbols, the same at the end of a word, the merged pairs in order.
     pub fn new() -> ClipTokenizer {
         let order = byte_symbols();

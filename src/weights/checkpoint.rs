@@ -1,51 +1,70 @@
-//! The weights of one network as they lie on disk: files mapped into memory, and an index of their tensors.
+//! The weights of one network as they lie on disk: open files, and an index of their tensors.
 
 use super::decode;
 use super::header::Header;
+use super::identity::{FileHash, Identity};
 use super::scope::Scope;
-use super::snapshot::Snapshot;
+use super::snapshot::{self, Snapshot};
+use super::source::Source;
 use crate::error::{Code, Context, Error, Result};
+use crate::files::{read_limited, sha256};
 use crate::tensor::{Array, MAX_RANK, Shape};
-use memmap2::Mmap;
 use safetensors::Dtype;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::ops::{Bound, Deref, Range};
+use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most unread tensors that one log line names.
 const MAX_UNREAD_SHOWN: usize = 10;
 
-/// Opened weights. Clones share the mapping and the record of what was read.
+/// Most bytes of a configuration; published ones have some thousands.
+const MAX_COMPANION_BYTES: u64 = 4 << 20;
+
+/// Opened weights. Clones share the open files and the record of what was read.
 #[derive(Clone)]
 pub struct Checkpoint {
     contents: Arc<Contents>,
-    folder: Option<PathBuf>,
 }
 
 impl Checkpoint {
     /// Opens a `.safetensors` file, an index of shards, or a hub snapshot folder that holds either.
     ///
-    /// A folder gives `model.safetensors`, else its `*.safetensors.index.json`, else its only `*.safetensors`.
-    /// Only headers are read. Fails with [`Code::WeightsMissing`] where nothing is found, and with
-    /// [`Code::WeightsFormat`] where a file is damaged or of another kind.
+    /// A folder gives `model.safetensors`, else its `*.safetensors.index.json`, else its only other set of weights; [`Checkpoint::all_in`] gives
+    /// them all. Only headers are read. Fails with [`Code::WeightsMissing`] where nothing is found, and with [`Code::WeightsFormat`] where a file
+    /// is damaged or of another kind.
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint> {
         let path = path.as_ref();
-        let snapshot = Snapshot::locate(path)?;
-        let mut contents = Contents::new(path.display().to_string());
+        Checkpoint::of_snapshot(path, Snapshot::locate(path)?)
+    }
+
+    /// Opens every set of weights in a folder, by the name of the file that stands for it; what cannot be opened comes with the reason.
+    ///
+    /// Fails with [`Code::WeightsMissing`] where there is none.
+    pub fn all_in(folder: &Path) -> Result<Vec<(String, Result<Checkpoint>)>> {
+        let open = |candidate: snapshot::Candidate| {
+            let checkpoint = candidate.snapshot.and_then(|snapshot| Checkpoint::of_snapshot(&candidate.file, snapshot));
+            (snapshot::shown(&candidate.file), checkpoint)
+        };
+        Ok(snapshot::candidates(folder)?.into_iter().map(open).collect())
+    }
+
+    /// Opens the files of a snapshot; `path` stands for it in messages.
+    fn of_snapshot(path: &Path, snapshot: Snapshot) -> Result<Checkpoint> {
+        let mut contents = Contents::new(path.display().to_string(), Some(snapshot.folder));
         for file in &snapshot.files {
             let name = file.display().to_string();
-            contents.add(name.clone(), map(file).context(|| format!("in `{name}`"))?)?;
+            contents.add(name.clone(), Source::open(file).context(|| format!("in `{name}`"))?)?;
         }
         for (tensor, file) in &snapshot.promised {
             contents.expect(tensor, &file.display().to_string())?;
         }
-        Ok(Checkpoint { contents: Arc::new(contents), folder: Some(snapshot.folder) })
+        contents.index = snapshot.index.map(|(file, sha256)| FileHash { file: snapshot::shown(&file), sha256 });
+        Ok(Checkpoint { contents: Arc::new(contents) })
     }
 
     /// Opens the bytes of a safetensors file that is part of the program; `name` stands for it in messages.
@@ -59,9 +78,9 @@ impl Checkpoint {
     }
 
     fn held(name: &str, bytes: Cow<'static, [u8]>) -> Result<Checkpoint> {
-        let mut contents = Contents::new(name.to_string());
-        contents.add(name.to_string(), Bytes::Held(bytes))?;
-        Ok(Checkpoint { contents: Arc::new(contents), folder: None })
+        let mut contents = Contents::new(name.to_string(), None);
+        contents.add(name.to_string(), Source::Held(bytes))?;
+        Ok(Checkpoint { contents: Arc::new(contents) })
     }
 
     /// What was opened, as messages call it.
@@ -71,7 +90,16 @@ impl Checkpoint {
 
     /// The folder of the files, where `config.json` lies; `None` for weights from bytes.
     pub fn folder(&self) -> Option<&Path> {
-        self.folder.as_deref()
+        self.contents.folder.as_deref()
+    }
+
+    /// The files that were read so far: those of tensors, the index of shards, and companions. None for weights from bytes.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Some(folder) = self.folder() else { return Vec::new() };
+        let companions = self.contents.companions.lock().unwrap_or_else(PoisonError::into_inner);
+        let beside = self.contents.index.iter().map(|index| &index.file).chain(companions.keys());
+        let tensors = self.contents.files.iter().map(|(name, _)| PathBuf::from(name));
+        tensors.chain(beside.map(|name| folder.join(name))).collect()
     }
 
     /// The `__metadata__` of the file; of shards that disagree the first counts.
@@ -99,25 +127,65 @@ impl Checkpoint {
         Some(self.contents.tensors.get(name)?.dtype)
     }
 
+    /// Whether a file of this name lies beside the weights.
+    pub fn has_companion(&self, name: &str) -> bool {
+        self.folder().is_some_and(|folder| folder.join(name).exists())
+    }
+
+    /// The bytes of a small file beside the weights, such as `config.json`; `None` where there is none. Read once: what a model was made from is
+    /// what [`Checkpoint::identity`] hashes.
+    ///
+    /// Fails with [`Code::WeightsFormat`] where it is no regular file or has more than 4 MiB.
+    pub fn companion(&self, name: &str) -> Result<Option<Arc<[u8]>>> {
+        let Some(folder) = self.folder() else { return Ok(None) };
+        let mut companions = self.contents.companions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = companions.get(name) {
+            return Ok(known.clone());
+        }
+        let bytes = match read_limited(&folder.join(name), MAX_COMPANION_BYTES, Code::WeightsFormat) {
+            Ok(bytes) => Some(Arc::from(bytes)),
+            Err(error) if error.code() == Code::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        companions.insert(name.to_owned(), bytes.clone());
+        Ok(bytes)
+    }
+
     /// A JSON file beside the weights, such as `config.json`; `None` where there is none.
     ///
     /// Fails with [`Code::WeightsFormat`] naming the file when it is not what `T` describes.
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let Some(path) = self.folder.as_ref().map(|folder| folder.join(name)) else { return Ok(None) };
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(format!("cannot read `{}`", path.display()), &error)),
-        };
+        let Some(text) = self.companion(name)? else { return Ok(None) };
+        let path = self.folder().map(|folder| folder.join(name)).unwrap_or_default();
         let wrong = |error| Error::new(Code::WeightsFormat, format!("`{}` is not what a model of this kind has: {error}", path.display()));
         serde_json::from_slice(&text).map(Some).map_err(wrong)
     }
 
+    /// Every file that these weights are made of, with its hash: files of tensors, the index, and those of `configurations` that are there.
+    ///
+    /// The first call reads all files whole. Fails with [`Code::WeightsFormat`] where a file was changed since it was opened.
+    pub fn identity(&self, configurations: &[&str]) -> Result<Identity> {
+        let mut files = Vec::new();
+        for (name, source) in &self.contents.files {
+            let sha256 = source.sha256().context(|| format!("in `{name}`"))?;
+            files.push(FileHash { file: snapshot::shown(Path::new(name)), sha256 });
+        }
+        files.extend(self.contents.index.clone());
+        for name in configurations {
+            if let Some(bytes) = self.companion(name)? {
+                files.push(FileHash { file: (*name).to_owned(), sha256: sha256(&bytes) });
+            }
+        }
+        Ok(Identity { name: self.name().to_owned(), files })
+    }
+
     /// The values of a tensor of whole numbers; `None` when it is missing or holds others.
-    pub fn integers(&self, name: &str) -> Option<Vec<i64>> {
-        let stored = self.contents.tensors.get(name)?;
+    ///
+    /// Fails with [`Code::WeightsFormat`] where the file was changed since it was opened.
+    pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        let Some(stored) = self.contents.tensors.get(name) else { return Ok(None) };
         stored.mark_read();
-        decode::to_i64(stored.dtype, self.contents.bytes(stored))
+        Ok(decode::to_i64(stored.dtype, &self.contents.bytes(stored)?))
     }
 
     /// The path above all tensors.
@@ -149,39 +217,15 @@ impl fmt::Debug for Checkpoint {
     }
 }
 
-/// Maps a file into memory.
-fn map(path: &Path) -> Result<Bytes> {
-    let file = File::open(path).map_err(|error| Error::io("cannot open the weights", &error))?;
-    // SAFETY: the mapping is only ever read, and only as plain bytes, for which every bit pattern is valid. It is
-    // undefined what those bytes are, and the process may be killed, if another process changes or truncates the
-    // file meanwhile. That cannot be ruled out from here; hub caches and our own downloads replace files by
-    // renaming, which leaves an existing mapping intact.
-    let mapping = unsafe { Mmap::map(&file) };
-    mapping.map(Bytes::Mapped).map_err(|error| Error::io("cannot map the weights into memory", &error))
-}
-
-/// The bytes of a whole file.
-enum Bytes {
-    Mapped(Mmap),
-    Held(Cow<'static, [u8]>),
-}
-
-impl Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped(mapping) => mapping,
-            Bytes::Held(bytes) => bytes,
-        }
-    }
-}
-
 /// What [`Scope`]s and [`Weight`](super::Weight)s share of a checkpoint.
 pub(super) struct Contents {
     /// What was opened, as messages call it.
     pub name: String,
-    files: Vec<(String, Bytes)>,
+    folder: Option<PathBuf>,
+    files: Vec<(String, Source)>,
+    index: Option<FileHash>,
+    /// Small files beside the weights that were asked for; `None` for one that is not there.
+    companions: Mutex<BTreeMap<String, Option<Arc<[u8]>>>>,
     metadata: BTreeMap<String, String>,
     /// All tensors by name.
     pub tensors: BTreeMap<String, Stored>,
@@ -194,7 +238,7 @@ pub(super) struct Stored {
     /// Size along each axis; a file may hold more axes than a [`Shape`] does.
     pub sizes: Vec<usize>,
     file: usize,
-    range: Range<usize>,
+    range: Range<u64>,
     read: AtomicBool,
 }
 
@@ -215,13 +259,22 @@ impl Stored {
 }
 
 impl Contents {
-    fn new(name: String) -> Contents {
-        Contents { name, files: Vec::new(), metadata: BTreeMap::new(), tensors: BTreeMap::new() }
+    fn new(name: String, folder: Option<PathBuf>) -> Contents {
+        Contents {
+            name,
+            folder,
+            files: Vec::new(),
+            index: None,
+            companions: Mutex::default(),
+            metadata: BTreeMap::new(),
+            tensors: BTreeMap::new(),
+        }
     }
 
     /// Adds the tensors of a file.
-    fn add(&mut self, name: String, bytes: Bytes) -> Result<()> {
-        let header = Header::parse(&bytes).context(|| format!("in `{name}`"))?;
+    fn add(&mut self, name: String, source: Source) -> Result<()> {
+        let header = source.head().and_then(|head| Header::parse(&head, source.len()));
+        let header = header.context(|| format!("in `{name}`"))?;
         for (key, value) in header.metadata {
             self.metadata.entry(key).or_insert(value);
         }
@@ -237,12 +290,12 @@ impl Contents {
                 dtype: info.dtype,
                 sizes: info.shape,
                 file,
-                range: header.data_start + first..header.data_start + last,
+                range: (header.data_start + first) as u64..(header.data_start + last) as u64,
                 read: AtomicBool::new(false),
             };
             self.tensors.insert(tensor, stored);
         }
-        self.files.push((name, bytes));
+        self.files.push((name, source));
         Ok(())
     }
 
@@ -271,14 +324,15 @@ impl Contents {
     }
 
     /// A tensor as it is stored.
-    fn bytes(&self, stored: &Stored) -> &[u8] {
-        &self.files[stored.file].1[stored.range.clone()]
+    fn bytes(&self, stored: &Stored) -> Result<Cow<'_, [u8]>> {
+        let (name, source) = &self.files[stored.file];
+        source.read(stored.range.clone()).context(|| format!("in `{name}`"))
     }
 
     /// The values of a tensor of floats; panics for any other, which a [`Scope`] does not hand out.
-    pub fn to_array(&self, stored: &Stored, shape: Shape) -> Array {
-        let values = decode::to_f32(stored.dtype, self.bytes(stored)).expect("a scope hands out floats only");
-        Array::new(shape, values)
+    pub fn to_array(&self, stored: &Stored, shape: Shape) -> Result<Array> {
+        let values = decode::to_f32(stored.dtype, &self.bytes(stored)?).expect("a scope hands out floats only");
+        Ok(Array::new(shape, values))
     }
 }
 
@@ -309,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_weight_outlives_its_checkpoint() {
+    fn a_weight_outlives_its_checkpoint() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("model.safetensors");
         fs::write(&path, serialized(&[("a", Dtype::F32, &[2], f32_bytes(&[1.0, -2.0]))])).unwrap();
@@ -357,6 +411,47 @@ mod tests {
         let values = ["a", "b"].map(|name| checkpoint.root().weight(name, [1]).unwrap().to_array().unwrap());
         assert_eq!(values.each_ref().map(|array| array.data()[0]), [1.0, 2.0]);
         assert!(checkpoint.finish().is_empty());
+    }
+
+    #[test]
+    fn the_identity_of_an_index_notices_a_changed_shard_and_a_changed_configuration() {
+        let folder = sharded(r#""a":"m-1-of-2.safetensors","b":"m-2-of-2.safetensors""#, "b");
+        fs::write(folder.path().join("config.json"), "{}").unwrap();
+        let identity = || {
+            let checkpoint = Checkpoint::open(folder.path().join("m.safetensors.index.json")).unwrap();
+            checkpoint.identity(&["open_clip_config.json", "config.json"]).unwrap()
+        };
+        let first = identity();
+        let names: Vec<&str> = first.files.iter().map(|file| file.file.as_str()).collect();
+        assert_eq!(names, ["m-1-of-2.safetensors", "m-2-of-2.safetensors", "m.safetensors.index.json", "config.json"]);
+        assert_eq!(identity().fingerprint(), first.fingerprint());
+
+        let other = serialized(&[("b", Dtype::F32, &[1], f32_bytes(&[3.0]))]);
+        fs::write(folder.path().join("m-2-of-2.safetensors"), other).unwrap();
+        let second = identity();
+        assert_ne!(second.files[1], first.files[1]);
+        assert_eq!(second.files[0], first.files[0]);
+        fs::write(folder.path().join("config.json"), "{ }").unwrap();
+        assert_ne!(identity().fingerprint(), second.fingerprint());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_and_a_huge_file_for_a_configuration_are_refused() {
+        let folder = sharded(r#""a":"m-1-of-2.safetensors","b":"m-2-of-2.safetensors""#, "b");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(folder.path().join("pipe.json"))
+                .status()
+                .unwrap()
+                .success()
+        );
+        fs::File::create(folder.path().join("huge.json")).unwrap().set_len(MAX_COMPANION_BYTES + 1).unwrap();
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        for name in ["pipe.json", "huge.json"] {
+            assert_eq!(checkpoint.companion(name).unwrap_err().code(), Code::WeightsFormat, "{name}");
+        }
+        assert!(checkpoint.companion("none.json").unwrap().is_none());
     }
 
     #[test]

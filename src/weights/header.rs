@@ -4,23 +4,64 @@
 //! names the tensor only for a wrong offset.
 
 use super::listing::Listing;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use safetensors::tensor::TensorInfo;
 use std::collections::BTreeMap;
 
 /// Bytes of the header's length, which begins the file.
-const LENGTH_BYTES: usize = 8;
+pub(super) const LENGTH_BYTES: usize = 8;
 
 /// Longest header that is read, as in the safetensors specification.
 pub(super) const MAX_HEADER_BYTES: usize = 100_000_000;
 
-/// First bytes of files that are commonly mistaken for safetensors, and what they are.
-const IMPOSTORS: [(&[u8], &str); 4] = [
-    (b"PK\x03\x04", "a PyTorch (zip) checkpoint"),
-    (b"\x80\x02", "a PyTorch (pickle) checkpoint"),
-    (b"\x80\x04", "a Python pickle"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file it points to"),
-];
+/// The number that old PyTorch checkpoints begin with, as a pickle holds it.
+const TORCH_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+
+/// Bytes of a pickle within which that number stands: behind the protocol and, from protocol 4 on, the length of a frame.
+const TORCH_MAGIC_WITHIN: usize = 32;
+
+/// What is commonly mistaken for safetensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Impostor {
+    /// A zip file, as PyTorch has written since 1.6.
+    TorchZip,
+    /// A checkpoint of PyTorch before 1.6.
+    TorchPickle,
+    /// Any other pickle, of protocols 2 to 5.
+    Pickle,
+    /// What Git leaves where LFS is not installed.
+    LfsPointer,
+}
+
+impl Impostor {
+    /// What the first bytes of a file say it is.
+    pub fn of(head: &[u8]) -> Option<Impostor> {
+        let is_torch = || head[..head.len().min(TORCH_MAGIC_WITHIN)].windows(7).any(|window| TORCH_MAGIC.starts_with(window));
+        match head {
+            [b'P', b'K', 3, 4, ..] => Some(Impostor::TorchZip),
+            [0x80, 2..=5, ..] if is_torch() => Some(Impostor::TorchPickle),
+            [0x80, 2..=5, ..] => Some(Impostor::Pickle),
+            _ if head.starts_with(b"version https://git-lfs") => Some(Impostor::LfsPointer),
+            _ => None,
+        }
+    }
+
+    fn describe(self) -> &'static str {
+        match self {
+            Impostor::TorchZip => "a PyTorch (zip) checkpoint",
+            Impostor::TorchPickle => "a PyTorch (pickle) checkpoint",
+            Impostor::Pickle => "a Python pickle",
+            Impostor::LfsPointer => "a Git LFS pointer, not the file it points to",
+        }
+    }
+
+    fn remedy(self) -> Remedy {
+        match self {
+            Impostor::TorchZip | Impostor::TorchPickle | Impostor::Pickle => Remedy::ConvertWeights,
+            Impostor::LfsPointer => "fetch the file itself, e.g. with `git lfs pull`".into(),
+        }
+    }
+}
 
 /// A checked header: every tensor lies inside the file, and together they fill it without overlap or gap.
 #[derive(Debug)]
@@ -34,22 +75,22 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads and checks the header of a whole file.
-    pub fn parse(file: &[u8]) -> Result<Header> {
-        Header::parse_plain(file).map_err(|error| match impostor(file) {
-            Some(what) => wrong(format!("the file is {what}")).hint(impostor_hint(what)),
+    /// Reads and checks the header of a file of `file_bytes`, of which `head` is the beginning: at least the header, where the file has that much.
+    pub fn parse(head: &[u8], file_bytes: u64) -> Result<Header> {
+        Header::parse_plain(head, file_bytes).map_err(|error| match Impostor::of(head) {
+            Some(impostor) => wrong(format!("the file is {}", impostor.describe())).hint(impostor.remedy()),
             None => error,
         })
     }
 
-    fn parse_plain(file: &[u8]) -> Result<Header> {
-        let json = header_bytes(file)?;
+    fn parse_plain(head: &[u8], file_bytes: u64) -> Result<Header> {
+        let json = header_bytes(head, file_bytes)?;
         let Listing { tensors, metadata } = serde_json::from_slice(json).map_err(|error| {
             let fault = if error.is_data() { "is wrong" } else { "is not JSON" };
             wrong(format!("the header {fault}: {error}"))
         })?;
         let data_start = LENGTH_BYTES + json.len();
-        check_layout(&tensors, file.len() - data_start)?;
+        check_layout(&tensors, file_bytes as usize - data_start)?;
         Ok(Header { tensors, metadata, data_start })
     }
 }
@@ -58,29 +99,18 @@ fn wrong(message: String) -> Error {
     Error::new(Code::WeightsFormat, message)
 }
 
-fn impostor(file: &[u8]) -> Option<&'static str> {
-    IMPOSTORS.iter().find(|(magic, _)| file.starts_with(magic)).map(|&(_, what)| what)
-}
-
-fn impostor_hint(what: &str) -> &'static str {
-    if what.contains("Git") {
-        "fetch the file itself, e.g. with `git lfs pull`"
-    } else {
-        "only safetensors are read: convert it with `python tools/convert.py`"
-    }
-}
-
 /// The bytes of the JSON header; fails where its length is impossible.
-fn header_bytes(file: &[u8]) -> Result<&[u8]> {
-    let Some((length, rest)) = file.split_first_chunk::<LENGTH_BYTES>() else {
-        return Err(wrong(format!("the file has {} bytes, a safetensors file at least {LENGTH_BYTES}", file.len())));
+fn header_bytes(head: &[u8], file_bytes: u64) -> Result<&[u8]> {
+    let Some((length, rest)) = head.split_first_chunk::<LENGTH_BYTES>() else {
+        return Err(wrong(format!("the file has {file_bytes} bytes, a safetensors file at least {LENGTH_BYTES}")));
     };
     let length = u64::from_le_bytes(*length);
     if length > MAX_HEADER_BYTES as u64 {
         return Err(wrong(format!("the header claims {length} bytes, more than the {MAX_HEADER_BYTES} allowed")));
     }
+    let left = file_bytes - LENGTH_BYTES as u64;
     rest.get(..length as usize)
-        .ok_or_else(|| wrong(format!("the header claims {length} bytes, the file has {} left", rest.len())))
+        .ok_or_else(|| wrong(format!("the header claims {length} bytes, the file has {left} left")))
 }
 
 /// Checks that the tensors, taken in order of their offsets, tile `data_bytes` exactly.
@@ -132,9 +162,13 @@ mod tests {
     use crate::weights::testing::file;
     use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+    fn parse(file: &[u8]) -> Result<Header> {
+        Header::parse(file, file.len() as u64)
+    }
+
     /// The message of a file that must be refused as damaged.
     fn refusal(bytes: &[u8]) -> String {
-        let error = Header::parse(bytes).unwrap_err();
+        let error = parse(bytes).unwrap_err();
         assert_eq!(error.code(), Code::WeightsFormat, "{error:?}");
         error.message().to_string()
     }
@@ -145,7 +179,7 @@ mod tests {
         let empty = TensorView::new(Dtype::I64, vec![0, 3], &[]).unwrap();
         let tags = [("format".to_string(), "pt".to_string())].into();
         let bytes = safetensors::serialize([("a", view), ("b", empty)], Some(tags)).unwrap();
-        let header = Header::parse(&bytes).unwrap();
+        let header = parse(&bytes).unwrap();
         assert_eq!(header.tensors["a"].shape, [1, 2]);
         assert_eq!(header.tensors["b"].shape, [0, 3]);
         assert_eq!(header.metadata["format"], "pt");
@@ -241,7 +275,7 @@ mod tests {
     #[test]
     fn a_truncated_file_names_the_first_tensor_that_is_cut() {
         let header = vectors(&[("a", 1, 0, 4), ("b", 2, 4, 12)]);
-        assert!(Header::parse(&file(&header, &[0; 12])).is_ok());
+        assert!(parse(&file(&header, &[0; 12])).is_ok());
         assert_eq!(refusal(&file(&header, &[0; 11])), "the file is truncated: tensor `b` ends at byte 12 of the data, the file has 11");
     }
 
@@ -263,7 +297,11 @@ mod tests {
     fn files_of_other_kinds_are_called_by_their_name() {
         assert_eq!(refusal(b"PK\x03\x04\0\0\x08\x08\0\0"), "the file is a PyTorch (zip) checkpoint");
         assert_eq!(refusal(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a"), "the file is a PyTorch (pickle) checkpoint");
-        assert_eq!(refusal(b"\x80\x04K\x01."), "the file is a Python pickle");
+        for protocol in 2..=5 {
+            assert_eq!(refusal(&[0x80, protocol, b'K', 1, b'.']), "the file is a Python pickle");
+        }
+        let framed = b"\x80\x05\x95\0\0\0\0\0\0\0\0\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+        assert_eq!(refusal(framed), "the file is a PyTorch (pickle) checkpoint");
         assert!(refusal(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS pointer"));
     }
 
@@ -272,6 +310,6 @@ mod tests {
         // 640 = 0x280 begins with the bytes 80 02, as a pickle does.
         let bytes = file(&format!("{:640}", "{}"), &[]);
         assert_eq!(bytes[..2], *b"\x80\x02");
-        assert!(Header::parse(&bytes).is_ok());
+        assert!(parse(&bytes).is_ok());
     }
 }

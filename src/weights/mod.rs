@@ -10,16 +10,19 @@ mod batch_norm;
 mod checkpoint;
 mod decode;
 mod header;
+mod identity;
 mod listing;
 mod scope;
 mod serialize;
 mod snapshot;
+mod source;
 #[cfg(test)]
 mod testing;
 mod weight;
 
 pub use batch_norm::BatchNorm;
 pub use checkpoint::Checkpoint;
+pub use identity::{FileHash, Identity};
 pub use safetensors::Dtype as StoredType;
 pub use scope::Scope;
 pub use serialize::to_safetensors;

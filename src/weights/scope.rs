@@ -26,7 +26,17 @@ pub struct Scope {
 }
 
 /// What a model under [`Scope::load`] asked for in vain so far.
-type Misfits = Arc<Mutex<Vec<Misfit>>>;
+type Misfits = Arc<Mutex<MisfitList>>;
+
+#[derive(Default)]
+struct MisfitList {
+    found: Vec<Misfit>,
+    /// Sizes could not be read off a tensor and were made up, so shapes that follow from them say nothing.
+    has_invented_sizes: bool,
+}
+
+/// The size along each axis of a tensor that is missing, to go on and list what else is missing: many numbers of heads and groups divide it.
+const INVENTED_SIZE: usize = 5040;
 
 impl Scope {
     pub(super) fn root(contents: Arc<Contents>) -> Scope {
@@ -77,6 +87,9 @@ impl Scope {
     }
 
     /// Sizes of a tensor that must have `N` axes, none of them 0: how a model reads its width and depth off a file.
+    ///
+    /// Fails with [`Code::WeightsMismatch`] where it is missing or of another rank. Under [`Scope::load`] a missing one is only recorded, and the
+    /// sizes returned are made up.
     pub fn sizes<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
         let stored = self.find(name);
         let fault = match stored {
@@ -88,8 +101,11 @@ impl Scope {
             },
         };
         let misfit = Misfit { path: self.join(name), fault };
-        // Without sizes there is nothing to go on with, but the list of misfits should hold this one too.
-        self.record(misfit.clone());
+        let is_missing = stored.is_none();
+        if self.record(misfit.clone()) && is_missing {
+            self.invent_sizes();
+            return Ok([INVENTED_SIZE; N]);
+        }
         Err(self.refuse(&[misfit]))
     }
 
@@ -125,7 +141,7 @@ impl Scope {
         let contents = Arc::clone(&self.contents);
         let file = self.contents.file_of(&self.contents.tensors[&path]).to_string();
         let key = path.clone();
-        Weight::lazy(path, shape, Some(file.into()), move || Ok(contents.to_array(&contents.tensors[&key], shape)))
+        Weight::lazy(path, shape, Some(file.into()), move || contents.to_array(&contents.tensors[&key], shape))
     }
 
     /// Under [`Scope::load`], records the misfit and gives a weight that cannot be read; else fails at once.
@@ -158,7 +174,7 @@ impl Scope {
         let misfits = misfits.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Err(error) if error.code() != Code::WeightsMismatch => Err(error),
-            _ if !misfits.is_empty() => Err(self.refuse(&misfits)),
+            _ if !misfits.found.is_empty() => Err(self.refuse(&misfits.found)),
             result => result,
         }
     }
@@ -166,8 +182,19 @@ impl Scope {
     /// Adds a misfit to the list of the `load` around; false when there is none.
     fn record(&self, misfit: Misfit) -> bool {
         let Some(misfits) = &self.misfits else { return false };
-        misfits.lock().unwrap_or_else(PoisonError::into_inner).push(misfit);
+        let mut misfits = misfits.lock().unwrap_or_else(PoisonError::into_inner);
+        let follows_from_invention = misfits.has_invented_sizes && matches!(misfit.fault, Fault::Shape(..));
+        if !follows_from_invention && misfits.found.iter().all(|known| known.path != misfit.path) {
+            misfits.found.push(misfit);
+        }
         true
+    }
+
+    /// Notes that sizes are made up from here on.
+    fn invent_sizes(&self) {
+        if let Some(misfits) = &self.misfits {
+            misfits.lock().unwrap_or_else(PoisonError::into_inner).has_invented_sizes = true;
+        }
     }
 
     /// The error for at least one misfit.
@@ -399,6 +426,19 @@ mod tests {
             root.sizes::<1>("b")
         });
         assert_eq!(result.unwrap_err().message(), "2 tensors are missing or do not fit this model");
+    }
+
+    #[test]
+    fn what_follows_a_missing_tensor_of_sizes_is_listed_too_if_it_is_missing() {
+        let result = small().root().load(|root| {
+            let [width, _] = root.sizes("proj")?;
+            root.weight("proj", [width, 1])?;
+            root.weight("conv1.weight", [1, width])?;
+            root.weight("bias", [width])
+        });
+        let error = result.unwrap_err();
+        assert_eq!(error.message(), "2 tensors are missing or do not fit this model");
+        assert!(!format!("{error:#}").contains("5040"), "{error:#}");
     }
 
     #[test]

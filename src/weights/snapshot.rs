@@ -1,8 +1,9 @@
-//! Finds the safetensors files behind a path: one file, a hub snapshot folder, or an index with its shards.
+//! Finds the safetensors files behind a path: one file, an index with its shards, or what a hub folder holds of either.
 
 use super::header::MAX_HEADER_BYTES;
 use super::listing::UniqueMap;
-use crate::error::{Code, Context, Error, Result};
+use crate::error::{Code, Context, Error, Remedy, Result};
+use crate::files::{read_limited, sha256};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,9 +11,13 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// The file that a snapshot folder usually holds.
-const USUAL_NAME: &str = "model.safetensors";
+pub(super) const USUAL_NAME: &str = "model.safetensors";
 /// How the name of an index of shards ends.
 const INDEX_SUFFIX: &str = ".safetensors.index.json";
+/// How names of PyTorch checkpoints end.
+const PICKLES: [&str; 4] = ["bin", "pth", "pt", "ckpt"];
+/// Most shards that a name may promise.
+const MAX_SHARDS: usize = 10_000;
 
 /// The files of one set of weights.
 #[derive(Debug)]
@@ -21,8 +26,18 @@ pub(super) struct Snapshot {
     pub folder: PathBuf,
     /// The safetensors files, in the order of their names.
     pub files: Vec<PathBuf>,
+    /// The index of shards and the hash of what was read from it.
+    pub index: Option<(PathBuf, String)>,
     /// For every tensor that an index lists, the file it should be in.
     pub promised: BTreeMap<String, PathBuf>,
+}
+
+/// One set of weights among those that a folder holds.
+pub(super) struct Candidate {
+    /// The file that stands for it: the only one, the index, or the first shard.
+    pub file: PathBuf,
+    /// Its files, or why it is incomplete.
+    pub snapshot: Result<Snapshot>,
 }
 
 impl Snapshot {
@@ -36,16 +51,71 @@ impl Snapshot {
         if !found.is_dir() && !found.is_file() {
             return Err(Error::new(Code::WeightsFormat, format!("`{}` is neither a file nor a folder", path.display())));
         }
-        let file = if found.is_dir() { choose(path)? } else { path.to_path_buf() };
+        if found.is_dir() { choose(path)?.snapshot } else { Snapshot::of_file(path) }
+    }
+
+    /// A safetensors file, or an index with its shards.
+    fn of_file(file: &Path) -> Result<Snapshot> {
         let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
-        if is_index(&file) {
-            let promised = read_index(&file, &folder).context(|| format!("in `{}`", file.display()))?;
-            let shards: BTreeSet<_> = promised.values().cloned().collect();
-            Ok(Snapshot { folder, files: shards.into_iter().collect(), promised })
-        } else {
-            Ok(Snapshot { folder, files: vec![file], promised: BTreeMap::new() })
+        if !is_index(file) {
+            return Ok(Snapshot { folder, files: vec![file.to_path_buf()], index: None, promised: BTreeMap::new() });
+        }
+        let (promised, hash) = read_index(file, &folder).context(|| format!("in `{}`", file.display()))?;
+        let shards: BTreeSet<_> = promised.values().cloned().collect();
+        Ok(Snapshot { folder, files: shards.into_iter().collect(), index: Some((file.to_path_buf(), hash)), promised })
+    }
+}
+
+/// All sets of weights in a folder, complete or not, by name. An error where there is none.
+pub(super) fn candidates(folder: &Path) -> Result<Vec<Candidate>> {
+    let files = files_in(folder)?;
+    let (indices, others): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(|file| is_index(file));
+    let tensors = others.into_iter().filter(|file| has_extension(file, &["safetensors"]));
+    let mut found: Vec<Candidate> = indices
+        .iter()
+        .map(|file| Candidate { file: file.to_path_buf(), snapshot: Snapshot::of_file(file) })
+        .collect();
+    let listed: BTreeSet<PathBuf> = found
+        .iter()
+        .filter_map(|candidate| candidate.snapshot.as_ref().ok())
+        .flat_map(|snapshot| snapshot.files.iter().cloned())
+        .collect();
+    let mut shards: BTreeMap<(String, usize), BTreeMap<usize, PathBuf>> = BTreeMap::new();
+    for file in tensors.filter(|file| !listed.contains(*file)) {
+        match shard_of(file) {
+            // Shards of an index that cannot be used are no weights of their own.
+            Some((stem, ..)) if indices.iter().any(|index| shown(index) == format!("{stem}{INDEX_SUFFIX}")) => {}
+            Some((stem, number, count)) => drop(shards.entry((stem, count)).or_default().insert(number, file.clone())),
+            None => found.push(Candidate { file: file.clone(), snapshot: Snapshot::of_file(file) }),
         }
     }
+    found.extend(shards.into_iter().map(|((_, count), shards)| unindexed(folder, count, shards)));
+    found.sort_by(|left, right| left.file.cmp(&right.file));
+    if found.is_empty() { Err(nothing_in(folder, &files)) } else { Ok(found) }
+}
+
+/// The stem, number and count of a shard's name, `model-00001-of-00003.safetensors`.
+fn shard_of(file: &Path) -> Option<(String, usize, usize)> {
+    let name = file.file_name()?.to_str()?.strip_suffix(".safetensors")?;
+    let (rest, count) = name.rsplit_once("-of-")?;
+    let (stem, number) = rest.rsplit_once('-')?;
+    let (number, count) = (number.parse().ok()?, count.parse().ok()?);
+    (1..=count).contains(&number).then(|| (stem.to_owned(), number, count))
+}
+
+/// Shards whose index is not there: enough where all of them are.
+fn unindexed(folder: &Path, count: usize, shards: BTreeMap<usize, PathBuf>) -> Candidate {
+    let files: Vec<PathBuf> = shards.into_values().collect();
+    let file = files[0].clone();
+    let snapshot = if count <= MAX_SHARDS && files.len() == count {
+        Ok(Snapshot { folder: folder.to_path_buf(), files, index: None, promised: BTreeMap::new() })
+    } else {
+        let message = format!("{} of {count} shards are there, and no index", files.len());
+        Err(missing(message)
+            .context(format!("in `{}`", folder.display()))
+            .hint("fetch the others, and the index"))
+    };
+    Candidate { file, snapshot }
 }
 
 fn missing(message: String) -> Error {
@@ -60,24 +130,26 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     path.extension().is_some_and(|extension| extensions.iter().any(|&x| extension == x))
 }
 
-/// The one file of a folder to open: the usual name, else an index of shards, else the only safetensors file.
-fn choose(folder: &Path) -> Result<PathBuf> {
-    let files = files_in(folder)?;
-    if let Some(usual) = files.iter().find(|file| file.ends_with(USUAL_NAME)) {
-        return Ok(usual.clone());
+/// The one set of weights of a folder to open where nothing is known of the network: the usual name, else an index of shards, else the only
+/// other one.
+fn choose(folder: &Path) -> Result<Candidate> {
+    let mut found = candidates(folder)?;
+    if let Some(usual) = found.iter().position(|candidate| candidate.file.ends_with(USUAL_NAME)) {
+        return Ok(found.swap_remove(usual));
     }
-    let indices: Vec<_> = files.iter().filter(|file| is_index(file)).collect();
-    let tensors: Vec<_> = files.iter().filter(|file| has_extension(file, &["safetensors"])).collect();
-    let candidates = if indices.is_empty() { tensors } else { indices };
-    match candidates[..] {
-        [only] => Ok(only.clone()),
-        [] => Err(nothing_in(folder, &files)),
-        _ => {
-            let names: Vec<_> = candidates.iter().map(|file| shown_name(file)).collect();
-            Err(missing(format!("`{}` holds several weights files: {}", folder.display(), names.join(", ")))
-                .hint("pass the path of one of them"))
-        }
+    if found.iter().any(|candidate| is_index(&candidate.file)) {
+        found.retain(|candidate| is_index(&candidate.file));
     }
+    if found.len() > 1 {
+        let names: Vec<_> = found.iter().map(|candidate| format!("`{}`", shown(&candidate.file))).collect();
+        return Err(several(folder, &names));
+    }
+    Ok(found.swap_remove(0))
+}
+
+/// The error for a folder of which no one set of weights can be told to be meant.
+pub(super) fn several(folder: &Path, names: &[String]) -> Error {
+    missing(format!("`{}` holds several weights files: {}", folder.display(), names.join(", "))).hint("pass the path of one of them")
 }
 
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -93,35 +165,31 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn shown_name(file: &Path) -> String {
-    format!("`{}`", file.file_name().unwrap_or_default().display())
+/// The name of a file without its folder.
+pub(super) fn shown(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The error for a folder without weights, naming what was looked for and what might be meant instead.
 fn nothing_in(folder: &Path, files: &[PathBuf]) -> Error {
     let error = missing(format!("no weights in `{}`", folder.display()))
         .context(format!("looked for `{USUAL_NAME}`, `*{INDEX_SUFFIX}`, `*.safetensors`"));
-    match files.iter().find(|file| has_extension(file, &["bin", "pth", "pt", "ckpt"])) {
-        Some(pickle) => {
-            error.hint(format!("{} may be a PyTorch checkpoint: convert it with `python tools/convert.py`", shown_name(pickle)))
-        }
+    match files.iter().find(|file| has_extension(file, &PICKLES)) {
+        Some(pickle) => error
+            .context(format!("`{}` may be a PyTorch checkpoint", shown(pickle)))
+            .hint(Remedy::ConvertWeights),
         None => error,
     }
 }
 
-/// Reads an index of shards: for every tensor the path of its file.
-fn read_index(file: &Path, folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+/// Reads an index of shards: for every tensor the path of its file; and the hash of the index.
+fn read_index(file: &Path, folder: &Path) -> Result<(BTreeMap<String, PathBuf>, String)> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: UniqueMap<String>,
     }
     let wrong = |message| Error::new(Code::WeightsFormat, message);
-    let unreadable = |error| Error::io("cannot read the index of shards", &error);
-    let bytes = fs::metadata(file).map_err(unreadable)?.len();
-    if bytes > MAX_HEADER_BYTES as u64 {
-        return Err(wrong(format!("the index of shards has {bytes} bytes, more than {MAX_HEADER_BYTES}")));
-    }
-    let text = fs::read(file).map_err(unreadable)?;
+    let text = read_limited(file, MAX_HEADER_BYTES as u64, Code::WeightsFormat)?;
     let index: Index = serde_json::from_slice(&text).map_err(|error| wrong(format!("the index of shards is wrong: {error}")))?;
     if index.weight_map.0.is_empty() {
         return Err(wrong("the index of shards lists no tensors".to_string()));
@@ -139,7 +207,8 @@ fn read_index(file: &Path, folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         }
         Ok((tensor, shard))
     };
-    index.weight_map.0.into_iter().map(in_folder).collect()
+    let promised = index.weight_map.0.into_iter().map(in_folder).collect::<Result<_>>()?;
+    Ok((promised, sha256(&text)))
 }
 
 #[cfg(test)]
@@ -180,7 +249,7 @@ mod tests {
         assert_eq!(error.code(), Code::WeightsMissing);
         let text = format!("{error:#}");
         assert!(text.contains("looked for `model.safetensors`, `*.safetensors.index.json`, `*.safetensors`"), "{text}");
-        assert!(text.contains("hint: `pytorch_model.bin` may be a PyTorch checkpoint"), "{text}");
+        assert!(text.contains("`pytorch_model.bin` may be a PyTorch checkpoint\n\nhint: only safetensors are read"), "{text}");
     }
 
     #[test]
@@ -223,5 +292,33 @@ mod tests {
         let snapshot = Snapshot::locate(shards.path()).unwrap();
         assert_eq!(snapshot.files, [shards.path().join("1.safetensors"), shards.path().join("2.safetensors")]);
         assert_eq!(snapshot.promised["b"], shards.path().join("2.safetensors"));
+    }
+
+    #[test]
+    fn shards_without_their_index_are_one_set_if_complete() {
+        let two = folder(&["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors", "m-1-of-x.safetensors"]);
+        let files = |folder: &Path| {
+            candidates(folder)
+                .unwrap()
+                .into_iter()
+                .map(|candidate| (shown(&candidate.file), candidate.snapshot))
+        };
+        let mut found: Vec<_> = files(two.path()).collect();
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].1.as_ref().unwrap().files.len(), 2);
+        assert_eq!(found.remove(1).0, "m-1-of-x.safetensors");
+
+        let half = folder(&["m-00002-of-00002.safetensors", "m-99999999999999999999-of-2.safetensors"]);
+        let error = files(half.path()).next().unwrap().1.unwrap_err();
+        assert_eq!(error.message(), "1 of 2 shards are there, and no index");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_for_an_index_is_refused_and_not_waited_for() {
+        let empty = folder(&[]);
+        let index = empty.path().join("m.safetensors.index.json");
+        assert!(std::process::Command::new("mkfifo").arg(&index).status().unwrap().success());
+        assert_eq!(Snapshot::locate(&index).unwrap_err().code(), Code::WeightsFormat);
     }
 }

@@ -1,36 +1,34 @@
 //! `infer`: photos in; scores, maps, pictures and a report out.
 
-mod language;
-mod method;
 mod pictures;
 mod record;
 mod report;
 mod score;
-mod session;
 mod signals;
 mod tally;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
 use serde::Serialize;
-use zsas::methods::Reading;
-use zsas::{Code, Error, Result};
+use zsas::files::write_whole;
+use zsas::inspect::{Detector, DetectorBuilder, Plan, PromptParameters};
+use zsas::methods::winclip::Memory;
+use zsas::methods::{BuildStep, MultiCrop, Reading, Reference};
+use zsas::{Checkpoint, Code, Error, Result, Tier};
 
-use crate::cli::device::{DeviceArgs, TierWish};
-use crate::cli::infer::language::{Language, LanguageArgs, Told};
-use crate::cli::infer::method::{MethodName, MethodWish};
+use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::infer::pictures::{Picture, Pictures};
 use crate::cli::infer::record::{Judge, Threshold};
 use crate::cli::infer::score::Scoring;
-use crate::cli::infer::session::{Recipe, Session};
 use crate::cli::infer::signals::Signals;
 use crate::cli::infer::tally::{Outcome, Shard, parse_number, parse_range};
 use crate::cli::inputs::PhotoArgs;
 use crate::cli::results::{Existing, Output, REPORT, RESULTS, RunFile, milliseconds};
-use crate::cli::weights::{Chosen, Snapshot};
-use crate::cli::{Exit, inputs, talk, usage, weights};
+use crate::cli::{Exit, cache, choice, inputs, talk, usage};
 
 const AFTER: &str = "\
 What lands in the output folder: `results.jsonl` (a line per photo), `run.json` (what ran), and
@@ -59,9 +57,9 @@ pub struct InferArgs {
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
 
-    /// How anomalies are found; `auto` takes the strongest whose weights are on this machine
-    #[arg(long, value_enum, default_value_t)]
-    method: MethodWish,
+    /// How anomalies are found; `auto` takes the strongest method whose weights are on this machine
+    #[arg(long, value_parser = choice::method(), default_value = "auto")]
+    method: String,
 
     /// A snapshot, a folder of snapshots named by network, or `embedded`; without it $ZSAS_WEIGHTS, then those inside this binary, on which
     /// utad and saliency run
@@ -69,8 +67,8 @@ pub struct InferArgs {
     weights: Option<PathBuf>,
 
     /// Which text a method follows where code and paper disagree; without it the method's own choice, which `run.json` names
-    #[arg(long, value_enum)]
-    reading: Option<ReadingWish>,
+    #[arg(long, value_parser = choice::reading())]
+    reading: Option<Reading>,
 
     /// Scores from here on are anomalous; also cuts mask and regions, which without it are cut at the level stored with the weights
     #[arg(long, value_name = "X", value_parser = parse_number, allow_negative_numbers = true)]
@@ -115,8 +113,30 @@ pub struct InferArgs {
     #[command(flatten)]
     photos: PhotoArgs,
 
-    #[command(flatten)]
-    language: LanguageArgs,
+    /// What is inspected, in English, as `bottle` or `metal nut`; a class of MVTec AD, VisA or MPDD by its folder, or any other [default:
+    /// object]
+    #[arg(long, value_name = "NAME", conflicts_with = "profile", help_heading = "Class and references")]
+    class: Option<String>,
+
+    /// Class, phrases of its own for good and bad ones, and threshold, from a TOML file
+    #[arg(long, value_name = "FILE", help_heading = "Class and references")]
+    profile: Option<PathBuf>,
+
+    /// Photos of good ones to compare with (winclip+): files, folders, globs; inputs are written before it
+    #[arg(long, value_name = "FILE|DIR", num_args = 1.., help_heading = "Class and references")]
+    normal: Vec<PathBuf>,
+
+    /// The memory of good photos that an earlier run saved (`--save-memory`), instead of `--normal`
+    #[arg(long, value_name = "FILE", conflicts_with = "normal", help_heading = "Class and references")]
+    memory: Option<PathBuf>,
+
+    /// Save the memory of the good photos, for `--memory` of later runs
+    #[arg(long, value_name = "FILE", requires = "normal", help_heading = "Class and references")]
+    save_memory: Option<PathBuf>,
+
+    /// Views of a photo that decide its score (winclip, winclip+); `tile` has utad inspect the whole of an elongated photo
+    #[arg(long, value_parser = choice::views(), default_value = "none", help_heading = "Class and references")]
+    multi_crop: MultiCrop,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -132,8 +152,8 @@ struct Parameters {
     method: &'static str,
     /// Which text it follows.
     reading: &'static str,
-    /// Class, phrases, references and views; null for a method that knows no words.
-    language: Option<Told>,
+    /// Class, phrases, references and views; null for a method that takes no text.
+    language: Option<PromptParameters>,
     /// `f32`, `f16`.
     precision: &'static str,
     /// Given by the user.
@@ -162,27 +182,6 @@ struct Invocation {
     kernels: Option<&'static str>,
 }
 
-/// Which text is followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ReadingWish {
-    /// The released code
-    Released,
-    /// The paper's equations
-    Paper,
-    /// The public reproduction with published tables (winclip, winclip+)
-    Reproduction,
-}
-
-impl ReadingWish {
-    fn reading(self) -> Reading {
-        match self {
-            ReadingWish::Released => Reading::Released,
-            ReadingWish::Paper => Reading::Paper,
-            ReadingWish::Reproduction => Reading::Reproduction,
-        }
-    }
-}
-
 /// What fails a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum FailOn {
@@ -199,19 +198,29 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     let named = output.name(found);
     let inputs = args.shard.map_or_else(|| named.clone(), |shard| shard.take(named.clone()));
     let signals = Signals::watch()?;
-    let session = Session::open(args.recipe()?)?;
-    let judge = args.judge(&session);
-    let pictures = Pictures::new(args.save.as_deref(), judge.level, args.range.unwrap_or(session.method().scale().range), args.report)?;
-    let mut run_file = args.run_file(&session, &judge, &pictures)?;
+    let building = Building::new(args.quiet);
+    let plan = args.builder(&building)?.plan()?;
+    if args.fail_on.is_some() && args.threshold.or(plan.threshold()).is_none() {
+        return Err(no_threshold());
+    }
+    if plan.is_automatic() && !args.quiet {
+        say_choice(&plan);
+    }
+    let detector = plan.open()?;
+    building.finish();
+    args.device.describe(&detector.device(), args.quiet);
+    args.keep_memory(&detector)?;
+    let judge = args.judge(&detector);
+    let pictures = Pictures::new(args.save.as_deref(), judge.level, args.range.unwrap_or(detector.scale().range), args.report)?;
+    let mut run_file = args.run_file(&detector, &judge, &pictures)?;
     if args.resume {
         run_file.check_same_as_earlier(&output)?;
     }
     output.begin()?;
     run_file.write(&output)?;
 
-    let device = session.device().name();
     let scoring = Scoring {
-        session,
+        detector: &detector,
         judge,
         pictures: &pictures,
         output: &mut output,
@@ -221,7 +230,7 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
         is_quiet: args.quiet,
     };
     let outcome = scoring.run(&inputs);
-    args.finish(&output, &mut run_file, &outcome, &device)?;
+    args.finish(&output, &mut run_file, &outcome, &detector.device().name())?;
     outcome.end.map(|signal| match signal {
         Some(number) => Exit::Signal(number),
         None if args.fail_on.is_some() && outcome.tally.counts.anomalous > 0 => Exit::Anomaly,
@@ -235,16 +244,79 @@ fn no_threshold() -> Error {
         .hint("add `--threshold X`, a score a little above those of good photos in results.jsonl, or `threshold = X` to the profile")
 }
 
+/// Says which method was chosen and why, and how to get the next better one.
+fn say_choice(plan: &Plan) {
+    let (method, weights) = (plan.method(), &plan.weights()[0]);
+    let better = match (method.takes.text, plan.has_references()) {
+        (true, true) => "the strongest here with good photos",
+        (true, false) => "the strongest here without good photos; `--normal PHOTOS` makes it winclip+",
+        (false, _) => "the strongest here; `--method winclip` says how to get weights of CLIP, which know objects",
+    };
+    talk::say(format_args!("method: {} on the weights `{}` ({}): {better}", method.name, weights.checkpoint.name(), weights.origin));
+}
+
+/// Refuses to write a memory over anything but a memory, or into a folder that does not exist, before hours of work.
+fn check_target(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(Error::new(Code::NotFound, format!("`--save-memory {}`: there is no folder `{}`", file.display(), folder.display())));
+    }
+    if file.exists() && !Checkpoint::open(file).is_ok_and(|checkpoint| Memory::is_memory(&checkpoint)) {
+        return Err(usage(format!("`--save-memory {}` would overwrite a file that is no memory", file.display())));
+    }
+    Ok(())
+}
+
+/// Progress bars for the building of a method.
+struct Building {
+    bar: Arc<Mutex<Option<ProgressBar>>>,
+    is_quiet: bool,
+}
+
+impl Building {
+    fn new(is_quiet: bool) -> Building {
+        Building { bar: Arc::default(), is_quiet }
+    }
+
+    fn observer(&self) -> impl Fn(BuildStep) + Send + Sync + 'static {
+        let (bar, is_quiet) = (Arc::clone(&self.bar), self.is_quiet);
+        move |step| {
+            let (done, count, what) = match step {
+                BuildStep::Prompts(done, count) => (done, count, "prompts"),
+                BuildStep::References(done, count) => (done, count, "references"),
+            };
+            if matches!(step, BuildStep::Prompts(0, _)) && !is_quiet {
+                talk::say(format_args!("embedding {count} prompts, once for this class, these weights and this device"));
+            }
+            let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
+            let bar = bar.get_or_insert_with(|| talk::progress(count as u64, is_quiet).with_message(what));
+            bar.set_position(done as u64);
+            if done == count {
+                bar.finish_and_clear();
+            }
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 impl InferArgs {
     /// Finds contradictions that need no file and no device.
     fn check(&self) -> Result<()> {
-        if self.fail_on.is_some() && self.threshold.is_none() && !self.language.has_profile() {
+        if self.fail_on.is_some() && self.threshold.is_none() && self.profile.is_none() {
             return Err(no_threshold());
         }
         if self.save.as_ref().is_some_and(|save| save.contains(&Picture::None) && save.len() > 1) {
             return Err(usage("`--save none` stands alone"));
         }
-        Ok(())
+        if self.normal.iter().any(|path| path.as_os_str() == "-") {
+            return Err(usage("`--normal` takes files, folders and globs; a list on standard input is for the photos to be scored"));
+        }
+        self.save_memory.as_deref().map_or(Ok(()), check_target)
     }
 
     fn existing(&self) -> Existing {
@@ -255,80 +327,70 @@ impl InferArgs {
         }
     }
 
-    /// What the session is made of; says which method `auto` took and why.
-    fn recipe(&self) -> Result<Recipe> {
-        let method = self.choose_method()?;
-        let reading = self.choose_reading(method)?;
-        let language = self.language.resolve(method, &self.output, self.photos)?;
-        if self.fail_on.is_some() && self.threshold.or(language.threshold).is_none() {
-            return Err(no_threshold());
+    /// The choices as the library takes them.
+    fn builder(&self, building: &Building) -> Result<DetectorBuilder> {
+        let mut builder = Detector::builder()
+            .method(&self.method)
+            .reading(self.reading)
+            .views(self.multi_crop)
+            .precision(self.device.precision)
+            .device(self.device.options()?)
+            .cache(cache::folder())
+            .references(self.references()?)
+            .observe_building(Arc::new(building.observer()))
+            .lose_device_at(lose_at()?);
+        if let Some(place) = &self.weights {
+            builder = builder.weights(place);
         }
-        let weights = weights::choose(method.snapshot(), self.weights.as_deref())?;
-        if self.method == MethodWish::Auto && !self.quiet {
-            self.say_choice(method, &weights);
+        if let Some(class) = &self.class {
+            builder = builder.class(class);
         }
-        let precision = self.device.precision.precision();
-        Ok(Recipe { method, reading, precision, device: self.device.clone(), weights, language, is_quiet: self.quiet })
+        if let Some(file) = &self.profile {
+            builder = builder.profile(file);
+        }
+        if let Some(file) = &self.memory {
+            builder = builder.memory(file);
+        }
+        Ok(builder)
     }
 
-    /// The method asked for; `auto` is the strongest whose weights are on this machine. Words without CLIP are an error: a result that heeds
-    /// none of them would be taken for one that does.
-    fn choose_method(&self) -> Result<MethodName> {
-        match self.method {
-            MethodWish::Of(name) => Ok(name),
-            MethodWish::Auto if !weights::is_there(Snapshot::Clip, self.weights.as_deref()) => {
-                if self.language.is_used() {
-                    let message = "class, profile, good photos and views need weights of CLIP, and none are here";
-                    let hint = format!("{}\n`--method utad` finds faults of textures without them", Snapshot::Clip.remedy());
-                    return Err(Error::new(Code::WeightsMissing, message).hint(hint));
-                }
-                Ok(MethodName::Utad)
-            }
-            MethodWish::Auto if self.language.has_references() => Ok(MethodName::WinClipPlus),
-            MethodWish::Auto => Ok(MethodName::WinClip),
+    /// The reference images of `--normal`, each decoded once to see that it can be.
+    fn references(&self) -> Result<Vec<Reference>> {
+        if self.normal.is_empty() {
+            return Ok(Vec::new());
+        }
+        let unusable = |error: Error| Error::new(Code::Reference, error.message()).context("as reference images, given by `--normal`");
+        let photos = self.photos;
+        inputs::find(&self.normal, &self.output)
+            .map_err(unusable)?
+            .into_iter()
+            .map(|input| Reference::lazy(input.path, move || Ok(photos.open(&input.file)?.image)))
+            .collect()
+    }
+
+    fn keep_memory(&self, detector: &Detector) -> Result<()> {
+        match (&self.save_memory, detector.memory_file()?) {
+            (Some(file), Some(bytes)) => write_whole(file, &bytes),
+            _ => Ok(()),
         }
     }
 
-    /// The reading asked for, if the method has it, else the method's own choice.
-    fn choose_reading(&self, method: MethodName) -> Result<Reading> {
-        let known = method.readings();
-        match self.reading.map(ReadingWish::reading) {
-            None => Ok(known[0]),
-            Some(wish) if known.contains(&wish) => Ok(wish),
-            Some(wish) => {
-                let names: Vec<String> = known.iter().map(|reading| format!("`{}`", reading.as_str())).collect();
-                Err(usage(format!("{} has no reading `{}`, it has {}", method.as_str(), wish.as_str(), names.join(" and "))))
-            }
-        }
-    }
-
-    fn say_choice(&self, method: MethodName, weights: &Chosen) {
-        let why = match method {
-            MethodName::WinClipPlus => "the strongest here with good photos",
-            MethodName::WinClip => "the strongest here without good photos; `--normal PHOTOS` makes it winclip+",
-            _ => "the strongest here; `--method winclip` says how to get weights of CLIP, which know objects",
-        };
-        talk::say(format_args!("method: {} on the weights `{}` ({}): {why}", method.as_str(), weights.checkpoint.name(), weights.origin));
-    }
-
-    fn judge(&self, session: &Session) -> Judge {
-        let (method, language) = (session.method(), session.language());
+    fn judge(&self, detector: &Detector) -> Judge {
         let flag = self.threshold.map(|value| Threshold { value, source: "flag" });
-        let of_profile = language.and_then(|language| language.threshold).map(|value| Threshold { value, source: "profile" });
-        let threshold = flag.or(of_profile);
+        let threshold = flag.or(detector.threshold().map(|value| Threshold { value, source: "profile" }));
         Judge {
-            method: method.name(),
-            class: language.map(|language| language.class.name.clone()),
+            method: detector.method().name,
+            class: detector.prompt().map(|prompt| prompt.class.clone()),
             threshold,
-            level: threshold.map(|threshold| threshold.value).or(method.scale().level),
+            level: threshold.map(|threshold| threshold.value).or(detector.scale().level),
         }
     }
 
-    fn run_file(&self, session: &Session, judge: &Judge, pictures: &Pictures) -> Result<InferRun> {
+    fn run_file(&self, detector: &Detector, judge: &Judge, pictures: &Pictures) -> Result<InferRun> {
         let parameters = Parameters {
             method: judge.method,
-            reading: session.method().reading().as_str(),
-            language: session.language().map(Language::told),
+            reading: detector.reading().as_str(),
+            language: detector.prompt().cloned(),
             precision: self.device.precision.as_str(),
             threshold: judge.threshold.map(|threshold| threshold.value),
             level: judge.level,
@@ -340,9 +402,9 @@ impl InferArgs {
             shard: self.shard.map(|shard| shard.to_string()),
             resume: self.resume,
             report: self.report,
-            kernels: self.device.kernels.map(|tier: TierWish| tier.tier().as_str()),
+            kernels: self.device.kernels.map(Tier::as_str),
         };
-        Ok(RunFile::new(session.device(), session.weights().identity()?, parameters, invocation))
+        Ok(RunFile::new(&detector.device(), detector.weights()[0].identity()?, parameters, invocation))
     }
 
     /// Writes what is written once, at the end: counts, the report, the summary. A run that failed keeps its own error.

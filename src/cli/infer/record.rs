@@ -3,7 +3,7 @@
 use serde::Serialize;
 use zsas::Array;
 use zsas::image::{Mask, Region, regions};
-use zsas::methods::Scored;
+use zsas::inspect::Finding;
 
 use crate::cli::results::{Decision, Head, Milliseconds};
 
@@ -79,7 +79,7 @@ impl Judge {
         &self,
         path: &str,
         output: Option<&str>,
-        scored: &Scored,
+        scored: &Finding,
         regions: Option<Vec<Region>>,
         map_file: Option<String>,
         ms: Milliseconds,
@@ -127,7 +127,13 @@ mod tests {
 
     #[test]
     fn a_line_is_read_back_and_a_torn_one_is_not() {
-        let scored = Scored { map: Array::new([1, 2], vec![0.0, 1.0]), score: 1.0, warnings: vec![], stages: Stages::default() };
+        let scored = Finding {
+            map: Array::new([1, 2], vec![0.0, 1.0]),
+            score: 1.0,
+            uninspected: vec![],
+            warnings: vec![],
+            stages: Stages::default(),
+        };
         let judge = Judge {
             method: "utad",
             class: None,

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use zsas::Result;
+use zsas::inspect::PromptParameters;
 
 use crate::cli::infer::InferRun;
-use crate::cli::infer::language::Told;
 use crate::cli::results::{Earlier, Output, REPORT, thumbs};
 
 const TEMPLATE: &str = include_str!("report.html");
@@ -86,13 +86,7 @@ fn facts(run: &InferRun) -> String {
     let commit = run.commit.map_or_else(String::new, |commit| format!(" ({commit})"));
     let rows = [
         ("Method", format!("{}, reading {}, {}", run.parameters.method, run.parameters.reading, run.parameters.precision)),
-        (
-            "Told",
-            run.parameters
-                .language
-                .as_ref()
-                .map_or_else(|| "nothing: this method knows no words".to_owned(), Told::in_words),
-        ),
+        ("Prompt", run.parameters.language.as_ref().map_or_else(|| "none".to_owned(), PromptParameters::summary)),
         ("Weights", run.weights.name.clone()),
         ("Device", run.device.clone()),
         ("Program", format!("zsas-gpu {}{commit}", run.version)),

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use serde::Serialize;
-use zsas::image::Rgb;
-use zsas::methods::Scored;
+use zsas::image::{self, Rgb};
+use zsas::inspect::{Detector, Finding};
 use zsas::{Error, Result};
 
 use crate::cli::infer::pictures::Pictures;
 use crate::cli::infer::record::Judge;
-use crate::cli::infer::session::{Session, Trouble};
 use crate::cli::infer::signals::Signals;
 use crate::cli::infer::tally::{Outcome, Tally};
 use crate::cli::inputs::PhotoArgs;
@@ -24,7 +23,7 @@ const MOST_FAILURES_NAMED: usize = 10;
 /// Everything that scores photos.
 pub struct Scoring<'a> {
     /// Method, weights, device.
-    pub session: Session,
+    pub detector: &'a Detector,
     /// Decides.
     pub judge: Judge,
     /// Draws.
@@ -44,7 +43,7 @@ pub struct Scoring<'a> {
 /// A photo as the decoding thread hands it over.
 struct Decoded<'a> {
     input: &'a Named,
-    photo: Result<Rgb>,
+    photo: Result<image::Decoded>,
     took: Duration,
 }
 
@@ -55,7 +54,7 @@ impl Scoring<'_> {
         let mut tally = Tally::new(inputs.len());
         let todo = self.skip_earlier(inputs, &mut tally);
         let bar = talk::progress(todo.len() as u64, self.is_quiet);
-        self.session.follow(&bar);
+        talk::follow(&self.detector.device(), &bar);
         let photos = self.photos;
         let end = std::thread::scope(|scope| {
             // No buffer: one photo in work and one waiting is all the memory that large photos may take.
@@ -86,29 +85,22 @@ impl Scoring<'_> {
             if let Some(signal) = self.signals.received() {
                 return Ok(Some(signal));
             }
-            match self.one(&decoded, tally) {
-                Ok(()) => {}
-                Err(Trouble::Photo(error)) => self.fail(&decoded, &error, tally, bar)?,
-                Err(Trouble::Run(error)) => {
-                    if error.is_device() {
-                        self.fail(&decoded, &error, tally, bar)?;
-                    }
-                    return Err(error);
+            match decoded.photo.as_ref().map_err(copy).and_then(|photo| Ok((photo, self.detector.inspect(&photo.image)?))) {
+                Ok((photo, mut found)) => {
+                    found.warnings.splice(..0, photo.warnings.iter().map(ToString::to_string));
+                    self.keep(&decoded, &photo.image, &found, tally)?;
                 }
+                Err(error) => self.fail(&decoded, &error, tally, bar)?,
+            }
+            if let Some(fault) = self.detector.fault() {
+                return Err(fault);
             }
             bar.inc(1);
         }
         Ok(self.signals.received())
     }
 
-    /// Scores one photo and writes its files and its record. Trouble with writing is the run's.
-    fn one(&mut self, decoded: &Decoded<'_>, tally: &mut Tally) -> std::result::Result<(), Trouble> {
-        let photo = decoded.photo.as_ref().map_err(|error| Trouble::Photo(copy(error)))?;
-        let scored = self.session.score(photo)?;
-        self.keep(decoded, photo, &scored, tally).map_err(Trouble::Run)
-    }
-
-    fn keep(&mut self, decoded: &Decoded<'_>, photo: &Rgb, scored: &Scored, tally: &mut Tally) -> Result<()> {
+    fn keep(&mut self, decoded: &Decoded<'_>, photo: &Rgb, scored: &Finding, tally: &mut Tally) -> Result<()> {
         let mut ms = Milliseconds::new(decoded.took, &scored.stages);
         let start = Instant::now();
         let (mask, regions) = self.judge.mark(&scored.map).unzip();

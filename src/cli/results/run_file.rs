@@ -9,8 +9,8 @@ use zsas::{Code, Device, Error, Result};
 
 use crate::cli::results::record::VERSION;
 use crate::cli::results::{Output, RUN};
-use crate::cli::weights::Identity;
 use crate::cli::{COMMIT, VERSION as PROGRAM, talk};
+use zsas::weights::Identity;
 
 /// The file. It is written at the start, so that a killed run can be resumed with the same parameters only, and again at the end.
 #[derive(Debug, Serialize)]

@@ -19,12 +19,12 @@ pub struct Class {
 }
 
 impl Class {
-    /// The class of a name, without further phrases: a shipped one by its folder, in any case and with spaces for underscores if need be,
-    /// else a free one.
+    /// The class of a name, without further phrases: a shipped one by its folder, in any case and with spaces or hyphens for underscores if
+    /// need be, else a free one.
     ///
-    /// Errors with [`Code::Prompt`]: a name that is empty or holds control characters. Any other will do, however long.
+    /// Errors with [`Code::Prompt`]: a name that is empty, holds control characters, or has more than 10,000 characters. Any other will do.
     pub fn named(name: &str) -> Result<Class> {
-        refuse_control("the class name", name)?;
+        refuse_unusable("the class name", name)?;
         let name = name.trim();
         if name.is_empty() {
             return Err(Error::new(Code::Prompt, "the class name is empty").hint("say what is inspected, as `bottle` or `metal nut`"));
@@ -83,13 +83,22 @@ static SHIPPED: LazyLock<Shipped> = LazyLock::new(|| embedded(include_str!("clas
 impl ShippedClass {
     /// The shipped class that a user's name means.
     fn find(name: &str) -> Option<&'static ShippedClass> {
-        let folder = name.split_whitespace().collect::<Vec<_>>().join("_").to_lowercase();
+        let words = name.split(|c: char| c.is_whitespace() || c == '-').filter(|word| !word.is_empty());
+        let folder = words.collect::<Vec<_>>().join("_").to_lowercase();
         Class::shipped().find(|class| class.folder == folder)
     }
 }
 
-/// Refuses text of which no reader could tell what it says; `what` names it.
-pub(in crate::methods) fn refuse_control(what: &str, text: &str) -> Result<()> {
+/// Most characters of a name or a phrase; a text tower reads the first few hundred.
+const MAX_CHARACTERS: usize = 10_000;
+
+/// Refuses text of which no reader could tell what it says, or that is too long for a prompt; `what` names it.
+pub(in crate::methods) fn refuse_unusable(what: &str, text: &str) -> Result<()> {
+    // Bytes first: they cost no walk through a text of many megabytes.
+    if text.len() > MAX_CHARACTERS && text.chars().nth(MAX_CHARACTERS).is_some() {
+        let message = format!("{what} has more than {MAX_CHARACTERS} characters");
+        return Err(Error::new(Code::Prompt, message).hint("say it in a few words: a network reads some dozens of them"));
+    }
     match text.chars().find(|character| character.is_control()) {
         None => Ok(()),
         Some(character) => {
@@ -119,12 +128,15 @@ mod tests {
             assert_eq!(class.name, shipped.folder);
             assert_eq!(Class::named(&class.spoken().to_uppercase()).unwrap(), class);
         }
-        assert_eq!(Class::named("  Metal   nut ").unwrap().name, "metal_nut");
+        for name in ["  Metal   nut ", "metal-nut", "Metal - nut"] {
+            assert_eq!(Class::named(name).unwrap().name, "metal_nut", "{name}");
+        }
+        assert_eq!(Class::named("o-ring").unwrap().name, "o-ring", "a free name is left as it is");
     }
 
     #[test]
     fn any_object_has_a_class() {
-        let long = "endless ".repeat(10_000) + "cable";
+        let long = "endless ".repeat(1_000) + "cable";
         for name in ["left door handle", "Gear_07", "🔩", "齿轮", "👩‍🏭 Zahnrad", &long] {
             let class = Class::named(name).unwrap();
             assert_eq!(class, Class { name: name.to_owned(), normal: vec![], anomalous: vec![] });
@@ -156,5 +168,7 @@ mod tests {
         assert_eq!(refusal("bot\u{7}tle"), bell);
         assert!(refusal("bottle\n").contains("U+000A"));
         assert!(refusal("\u{9b}31m").contains("U+009B"));
+        assert!(refusal(&"ü".repeat(10_001)).contains("more than 10000 characters"));
+        assert!(Class::named(&"ü".repeat(10_000)).is_ok());
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::methods::Reading;
 
-pub(super) use class::refuse_control;
+pub(super) use class::refuse_unusable;
 pub use class::{Class, ShippedClass};
 
 /// Where a state phrase holds the name of the class.

@@ -1,42 +1,59 @@
 //! WinCLIP and WinCLIP+ (Jeong et al. 2023): windows of a photo against language, and against what good photos look like.
 
-mod crops;
 mod memory;
 mod windows;
-
-use std::time::Instant;
 
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Preprocess, Rgb};
 use crate::kernels::Extreme;
 use crate::methods::language::{PhotoProgram, TEMPERATURE, anomalous, class_probabilities, frame, prototype_weight, upsampled};
-use crate::methods::{LEAST_NORM, Method, Reading, Scale, Scored, Stages, finite};
-use crate::models::clip::Clip;
+use crate::methods::prompts::PromptEnsemble;
+use crate::methods::{BuildContext, Clock, LEAST_NORM, Method, MethodInfo, MultiCrop, Reading, References, Scale, Scored, Takes, finite};
+use crate::models::clip::{self, Clip};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
 use crate::weights::Weight;
 
-pub use crops::MultiCrop;
+pub use crate::models::clip::{SIDES, windows};
 pub use memory::{KINDS, Memory};
-pub use windows::{SIDES, harmonic_map, harmonic_mean, windows};
+pub use windows::{harmonic_map, harmonic_mean};
+
+/// The entry of the table of methods.
+pub(super) static WINCLIP: MethodInfo = MethodInfo {
+    name: "winclip",
+    about: "Windows of the image against text (Jeong et al. 2023)",
+    networks: &[&clip::NETWORK],
+    takes: Takes { views: &MultiCrop::ALL, ..Takes::TEXT },
+    readings: &[Reading::Paper, Reading::Reproduction],
+    localizes: true,
+    build,
+};
+
+/// The entry of the table of methods.
+pub(super) static WINCLIP_PLUS: MethodInfo = MethodInfo {
+    name: "winclip+",
+    about: "WinCLIP with reference images of good ones (Jeong et al. 2023)",
+    networks: &[&clip::NETWORK],
+    takes: Takes { views: &MultiCrop::ALL, references: References::Required, ..Takes::TEXT },
+    readings: &[Reading::Paper, Reading::Reproduction],
+    localizes: true,
+    build,
+};
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Method>> {
+    let recipe = context.recipe;
+    let clip = context.clip()?;
+    let prototypes = context.prototypes(&clip, &PromptEnsemble::winclip(&recipe.class, recipe.reading))?;
+    let memory = context.memory(&clip)?;
+    Ok(Box::new(WinClip::new(context.device, &clip, &prototypes, memory, recipe.views, recipe.precision)?))
+}
 
 /// Rows of a memory that are compared at once: more would only make the similarities larger that are held until their maxima are known.
 const MEMORY_ROWS: usize = 4096;
 
 /// Columns of a memory are padded to a multiple of this, by repeating one of them, so that kernels load four at a time.
 const COLUMNS_TOGETHER: usize = 8;
-
-/// What a user chooses.
-#[derive(Clone, Debug)]
-pub struct WinClipOptions {
-    /// Which prompts the prototypes came from; the arithmetic is the same.
-    pub reading: Reading,
-    /// The views that decide the score in language.
-    pub multi_crop: MultiCrop,
-    /// How weights and activations are stored.
-    pub precision: Precision,
-}
 
 /// WinCLIP, or with a memory WinCLIP+, on one network and device.
 ///
@@ -46,7 +63,7 @@ pub struct WinClip {
     views: Option<PhotoProgram>,
     frame: Preprocess,
     grid: usize,
-    options: WinClipOptions,
+    multi_crop: MultiCrop,
     /// Into how many parts the memory of each kind of feature is cut; empty without references.
     parts: Vec<usize>,
 }
@@ -101,12 +118,20 @@ impl Memory {
 }
 
 impl WinClip {
-    /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length.
+    /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length;
+    /// `multi_crop` are the views that decide the score in language.
     ///
     /// Errors: a device that cannot hold the network.
-    pub fn new(device: &Device, clip: &Clip, prototypes: &Array, memory: Option<&Memory>, options: WinClipOptions) -> Result<WinClip> {
+    pub fn new(
+        device: &Device,
+        clip: &Clip,
+        prototypes: &Array,
+        memory: Option<&Memory>,
+        multi_crop: MultiCrop,
+        precision: Precision,
+    ) -> Result<WinClip> {
         check(clip)?;
-        let graph = Graph::new(options.precision);
+        let graph = Graph::new(precision);
         let features = Features::record(&graph, clip);
         let prototype = prototype_weight(prototypes);
         let language = std::iter::once(&features.photo).chain(&features.windows);
@@ -120,12 +145,12 @@ impl WinClip {
                 parts.push(outputs.len() - before);
             }
         }
-        let views = match options.multi_crop {
+        let views = match multi_crop {
             MultiCrop::None => None,
-            _ => Some(PhotoProgram::of_whole(device, clip, prototypes, 1, options.precision)?),
+            _ => Some(PhotoProgram::of_whole(device, clip, prototypes, 1, precision)?),
         };
         let program = Program::compile(device, &graph, &outputs)?;
-        Ok(WinClip { program, views, frame: frame(clip), grid: clip.image.grid(), options, parts })
+        Ok(WinClip { program, views, frame: frame(clip), grid: clip.image.grid(), multi_crop, parts })
     }
 
     fn has_references(&self) -> bool {
@@ -164,7 +189,7 @@ impl WinClip {
     /// How likely the photo is anomalous in language: the mean over its views.
     fn language_score(&self, photo: &Rgb, whole: f32) -> Result<f32> {
         let Some(scorer) = &self.views else { return Ok(whole) };
-        let views = self.options.multi_crop.views(photo)?;
+        let views = self.multi_crop.views(photo)?;
         let scores = views
             .iter()
             .map(|view| Ok(scorer.anomalous(&scorer.frame(&view.of(photo)).0)?[0]))
@@ -208,31 +233,22 @@ fn largest_cosines<'g>(rows: Tensor<'g>, memory: &Array) -> Vec<Tensor<'g>> {
 }
 
 impl Method for WinClip {
-    fn name(&self) -> &'static str {
-        if self.has_references() { "winclip+" } else { "winclip" }
-    }
-
-    fn reading(&self) -> Reading {
-        self.options.reading
-    }
-
     /// Probabilities; WinCLIP+ adds distances in [0, 1], which rarely reach ½.
     fn scale(&self) -> Scale {
         Scale { range: [0.0, if self.has_references() { 1.5 } else { 1.0 }], level: None }
     }
 
-    fn score(&self, photo: &Rgb) -> Result<Scored> {
-        let start = Instant::now();
-        let (pixels, geometry) = self.frame.apply(photo);
-        let preprocessed = Instant::now();
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+        let (pixels, geometry) = self.frame.apply(image);
+        clock.preprocessed();
         let outputs = self.program.run(&[&pixels])?;
         let outputs = outputs
             .into_iter()
             .map(|output| finite(output, "an output of WinCLIP"))
             .collect::<Result<Vec<Array>>>()?;
         let whole = anomalous(&outputs[0])[0];
-        let language = self.language_score(photo, whole)?;
-        let computed = Instant::now();
+        let language = self.language_score(image, whole)?;
+        clock.computed();
         let (windows, similarities) = outputs[1..].split_at(SIDES.len());
         let windows: Vec<Vec<f32>> = windows.iter().map(anomalous).collect();
         let mut cells = self.language_map(whole, &windows);
@@ -244,7 +260,6 @@ impl Method for WinClip {
             score = (0.5 * (f64::from(language) + largest)) as f32;
         }
         let map = upsampled(&cells, self.grid, &geometry);
-        let stages = Stages { preprocess: preprocessed - start, device: computed - preprocessed, postprocess: computed.elapsed() };
-        Ok(Scored { map, score, warnings: Vec::new(), stages })
+        Ok(Scored::whole(map, score))
     }
 }

@@ -1,14 +1,6 @@
-//! Windows of patches, and the harmonic aggregation of their scores (WinCLIP, Jeong et al. 2023, §4.2).
+//! Harmonic aggregation of the scores of windows (WinCLIP, Jeong et al. 2023, §4.2).
 
-/// Sides of WinCLIP's windows in patches: "small" and "mid".
-pub const SIDES: [usize; 2] = [2, 3];
-
-/// All `side` × `side` windows of a `grid` × `grid` map at stride 1, row by row; each lists its cells row by row. None where they do not fit.
-pub fn windows(grid: usize, side: usize) -> Vec<Vec<usize>> {
-    let corners = 0..(grid + 1).saturating_sub(side);
-    let window = |top: usize, left: usize| (0..side * side).map(|at| (top + at / side) * grid + left + at % side).collect();
-    corners.clone().flat_map(|top| corners.clone().map(move |left| window(top, left))).collect()
-}
+use crate::models::clip::windows;
 
 /// The harmonic mean of the scores of all windows that cover a cell, for each cell of a `grid` × `grid` map.
 ///
@@ -39,13 +31,6 @@ fn finite_or_zero(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn windows_of_a_15_by_15_grid_are_196_and_169() {
-        assert_eq!((windows(15, 2).len(), windows(15, 3).len()), (196, 169));
-        assert_eq!(windows(15, 2)[15], [16, 17, 31, 32], "the second row starts at its own left edge, one patch in");
-        assert!(windows(1, 2).is_empty());
-    }
 
     #[test]
     fn a_cell_gets_the_harmonic_mean_of_the_windows_that_cover_it() {

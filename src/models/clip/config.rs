@@ -1,20 +1,43 @@
-//! What the tensors of a CLIP checkpoint do not tell: heads, the activation, the statistics of its pixels.
+//! What the tensors of a CLIP checkpoint do not tell: heads, activations, ε, the statistics of its pixels, its tokenizer.
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::{Code, Error, Result};
 use crate::image::Normalization;
 use crate::kernels::Activation;
+use crate::models::settings::Settings;
 use crate::weights::Checkpoint;
 
 /// The file of an open_clip snapshot.
-const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
+pub(super) const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 
 /// The file of a transformers snapshot.
-const TRANSFORMERS_CONFIG: &str = "config.json";
+pub(super) const TRANSFORMERS_CONFIG: &str = "config.json";
 
-/// Width of a head where open_clip's configuration names none.
+/// Width of a head of the image tower where open_clip's configuration names none.
 const OPEN_CLIP_HEAD_WIDTH: usize = 64;
+
+/// Heads of the text tower where open_clip's, or transformers', configuration names none.
+const TEXT_HEADS: usize = 8;
+
+/// Heads of the image tower where transformers' configuration names none.
+const TRANSFORMERS_IMAGE_HEADS: usize = 12;
+
+/// ε of every layer norm of CLIP, where the configuration names none.
+const EPS: f32 = 1e-5;
+
+/// Ids of transformers' vocabulary where the configuration names none.
+const VOCABULARY: u64 = 49_408;
+
+/// The `eos_token_id` of older configurations, which stands for "the largest id".
+const LARGEST_ID: u64 = 2;
+
+/// What both towers of open_clip may have that a plain vision transformer has not (`open_clip/model.py`, `CLIPVisionCfg`, `CLIPTextCfg`).
+const OPEN_CLIP_OFF: &[&str] =
+    &["ls_init_value", "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"];
+
+/// What changes no result of either tower of open_clip, or is read off the tensors. A norm of the pooled token is the token's own norm.
+const OPEN_CLIP_HARMLESS: &[&str] = &["width", "mlp_ratio", "final_ln_after_pool", "output_tokens"];
 
 /// Whose names the tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +46,25 @@ pub enum Naming {
     OpenClip,
     /// transformers': `vision_model.encoder.layers.0.layer_norm1.weight`.
     Transformers,
+}
+
+impl Naming {
+    /// The naming of tensors below a path; `None` for any other.
+    fn of(checkpoint: &Checkpoint, below: &str) -> Option<Naming> {
+        let holds = |part: &str| checkpoint.names().any(|name| name.strip_prefix(below).is_some_and(|name| name.starts_with(part)));
+        match (holds("visual."), holds("vision_model.")) {
+            (true, false) => Some(Naming::OpenClip),
+            (false, true) => Some(Naming::Transformers),
+            (true, true) | (false, false) => None,
+        }
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            Naming::OpenClip => OPEN_CLIP_CONFIG,
+            Naming::Transformers => TRANSFORMERS_CONFIG,
+        }
+    }
 }
 
 /// Heads as a configuration gives them.
@@ -57,132 +99,245 @@ impl Heads {
 pub struct ClipConfig {
     /// Whose names the tensors have.
     pub naming: Naming,
-    /// Heads of the image tower.
-    pub image_heads: Heads,
-    /// Heads of the text tower.
-    pub text_heads: Heads,
-    /// Between the two maps of every MLP of the image tower. Not stored in the weights: the wrong one gives plausible, wrong features.
-    pub image_activation: Activation,
-    /// The same for the text tower.
-    pub text_activation: Activation,
+    /// The image tower.
+    pub image: TowerConfig,
+    /// The text tower.
+    pub text: TowerConfig,
+    /// Pixels along each side, where the configuration names them: positions for other images would be interpolated.
+    pub image_size: Option<usize>,
     /// Statistics of the pixels.
     pub normalization: Normalization,
+    /// The tokenizer, where it is another than CLIP's own.
+    pub foreign_tokenizer: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct OpenClip {
-    model_cfg: OpenClipModel,
-    preprocess_cfg: Option<Statistics>,
-}
-
-#[derive(Deserialize)]
-struct OpenClipModel {
-    #[serde(default)]
-    quick_gelu: bool,
-    vision_cfg: OpenClipTower,
-    text_cfg: OpenClipTower,
-}
-
-#[derive(Deserialize)]
-struct OpenClipTower {
-    heads: Option<usize>,
-    head_width: Option<usize>,
-    timm_model_name: Option<String>,
-    hf_model_name: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Statistics {
-    mean: Option<[f32; 3]>,
-    std: Option<[f32; 3]>,
-}
-
-#[derive(Deserialize)]
-struct Transformers {
-    vision_config: TransformersTower,
-    text_config: TransformersTower,
-}
-
-#[derive(Deserialize)]
-struct TransformersTower {
-    num_attention_heads: usize,
-    #[serde(default = "quick_gelu")]
-    hidden_act: String,
-}
-
-/// transformers' default for both towers.
-fn quick_gelu() -> String {
-    "quick_gelu".to_owned()
+/// What a configuration says of a tower.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TowerConfig {
+    /// Heads of its blocks.
+    pub heads: Heads,
+    /// Between the two maps of every MLP. Not stored in the weights: the wrong one gives plausible, wrong features.
+    pub activation: Activation,
+    /// Added to the variance in its norms.
+    pub eps: f32,
+    /// Number of blocks, where the configuration names it.
+    pub layers: Option<usize>,
 }
 
 impl ClipConfig {
-    /// Reads `open_clip_config.json`, or transformers' `config.json`, beside the weights.
+    /// Reads the configuration beside the weights: `open_clip_config.json` where the tensors have open_clip's names, transformers' `config.json`
+    /// where they have those.
     ///
-    /// Errors when neither is there, or describes towers other than plain vision transformers.
+    /// Errors when it is not there, or describes anything but plain vision transformers: the key that asks for it is named.
     pub fn read(checkpoint: &Checkpoint) -> Result<ClipConfig> {
-        if let Some(config) = checkpoint.json::<OpenClip>(OPEN_CLIP_CONFIG)? {
-            return ClipConfig::from_open_clip(config);
-        }
-        match checkpoint.json::<Transformers>(TRANSFORMERS_CONFIG)? {
-            Some(config) => ClipConfig::from_transformers(&config),
-            None => {
-                let message = format!("there is no `{OPEN_CLIP_CONFIG}` or `{TRANSFORMERS_CONFIG}` beside `{}`", checkpoint.name());
-                Err(Error::new(Code::WeightsMissing, message)
-                    .hint("fetch it from the repository of the weights: heads and activation are not stored in the tensors"))
+        let naming = Naming::of(checkpoint, "").or_else(|| {
+            let files = [Naming::OpenClip, Naming::Transformers].into_iter();
+            files.into_iter().find(|naming| checkpoint.has_companion(naming.file()))
+        });
+        let naming = naming.unwrap_or(Naming::OpenClip);
+        let Some(settings) = Settings::read(checkpoint, naming.file())? else {
+            let message = format!("there is no `{}` beside `{}`", naming.file(), checkpoint.name());
+            return Err(Error::new(Code::WeightsMissing, message)
+                .hint("fetch it from the repository of the weights: heads and activation are not stored in the tensors"));
+        };
+        match naming {
+            Naming::OpenClip => ClipConfig::from_open_clip(settings),
+            Naming::Transformers => {
+                let mut settings = settings;
+                settings.one_of("model_type", &["clip"])?;
+                ClipConfig::from_transformers(settings)
             }
         }
     }
 
-    fn from_open_clip(config: OpenClip) -> Result<ClipConfig> {
-        let OpenClipModel { quick_gelu, vision_cfg, text_cfg } = config.model_cfg;
-        let foreign = [&vision_cfg.timm_model_name, &text_cfg.hf_model_name].into_iter().flatten().next();
-        if let Some(name) = foreign {
-            return Err(unsupported(format!("`{OPEN_CLIP_CONFIG}` asks for the tower `{name}`")));
-        }
-        let per_width = |tower: &OpenClipTower| Heads::OfWidth(tower.head_width.unwrap_or(OPEN_CLIP_HEAD_WIDTH));
-        let activation = if quick_gelu { Activation::QuickGelu } else { Activation::Gelu };
-        let statistics = config.preprocess_cfg.unwrap_or(Statistics { mean: None, std: None });
+    fn from_open_clip(mut settings: Settings) -> Result<ClipConfig> {
+        let mut preprocess = settings.section("preprocess_cfg")?;
+        let mut model = settings.section("model_cfg")?;
+        settings.finish()?;
+        let quick_gelu = model.take("quick_gelu")?.unwrap_or(false);
+        let (vision, text) = (model.section("vision_cfg")?, model.section("text_cfg")?);
+        model.off(&["multimodal_cfg"])?;
+        model.ignore(&[
+            "embed_dim",
+            "custom_text",
+            "init_logit_scale",
+            "init_logit_bias",
+            "nonscalar_logit_scale",
+            "output_dict",
+            "cast_dtype",
+        ]);
+        model.finish()?;
+        let (image, image_size) = open_clip_image(vision, quick_gelu)?;
+        let (text, foreign_tokenizer) = open_clip_text(text, quick_gelu)?;
         Ok(ClipConfig {
             naming: Naming::OpenClip,
-            image_heads: per_width(&vision_cfg),
-            text_heads: text_cfg.heads.map_or_else(|| per_width(&text_cfg), Heads::Count),
-            image_activation: activation,
-            text_activation: activation,
-            normalization: normalization(&statistics)?,
+            image,
+            text,
+            image_size,
+            normalization: normalization(&mut preprocess)?,
+            foreign_tokenizer,
         })
     }
 
-    fn from_transformers(config: &Transformers) -> Result<ClipConfig> {
-        let activation = |tower: &TransformersTower| match tower.hidden_act.as_str() {
-            "quick_gelu" => Ok(Activation::QuickGelu),
-            "gelu" => Ok(Activation::Gelu),
-            other => Err(unsupported(format!("`{TRANSFORMERS_CONFIG}` asks for the activation `{other}`"))),
-        };
+    /// Reads transformers' configuration, of which the caller has taken what is its own and `model_type`.
+    pub(in crate::models) fn from_transformers(mut settings: Settings) -> Result<ClipConfig> {
+        let mut vision = transformers_section(&mut settings, "vision_config")?;
+        let mut text = transformers_section(&mut settings, "text_config")?;
+        settings.ignore_transformers()?;
+        settings.finish()?;
+
+        let image_size = vision.take::<usize>("image_size")?;
+        vision.agrees("num_channels", 3)?;
+        vision.ignore(&["patch_size"]);
+        let image = transformers_tower(vision, TRANSFORMERS_IMAGE_HEADS)?;
+
+        let vocabulary = text.take("vocab_size")?.unwrap_or(VOCABULARY);
+        if let Some(end) = text.take::<Value>("eos_token_id")?
+            && ![LARGEST_ID, vocabulary.saturating_sub(1)].iter().any(|known| end == *known)
+        {
+            return Err(text.refusal("eos_token_id", &end, "the last id of the vocabulary, where a text is read off"));
+        }
+        text.ignore(&["max_position_embeddings"]);
+        let text = transformers_tower(text, TEXT_HEADS)?;
         Ok(ClipConfig {
             naming: Naming::Transformers,
-            image_heads: Heads::Count(config.vision_config.num_attention_heads),
-            text_heads: Heads::Count(config.text_config.num_attention_heads),
-            image_activation: activation(&config.vision_config)?,
-            text_activation: activation(&config.text_config)?,
+            image,
+            text,
+            image_size,
             normalization: Normalization::CLIP,
+            foreign_tokenizer: None,
         })
     }
 }
 
-/// CLIP's statistics, or those of the configuration.
-fn normalization(statistics: &Statistics) -> Result<Normalization> {
-    let mean = statistics.mean.unwrap_or(Normalization::CLIP.mean);
-    let std = statistics.std.unwrap_or(Normalization::CLIP.std);
-    if mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|&std| std.is_finite() && std > 0.0) {
+/// The image tower of open_clip's configuration, and the side of its images.
+fn open_clip_image(mut vision: Settings, quick_gelu: bool) -> Result<(TowerConfig, Option<usize>)> {
+    vision.off(&["timm_model_name", "attentional_pool", "no_ln_pre"])?;
+    vision.one_of("pool_type", &["tok"])?;
+    // Both are stored in the tensors.
+    vision.one_of("pos_embed_type", &["learnable", "sin_cos_2d"])?;
+    vision.ignore(&[
+        "patch_size",
+        // Acts in training only.
+        "patch_dropout",
+        // Of the attentional pool, which is refused.
+        "attn_pooler_queries",
+        "attn_pooler_heads",
+        // Of timm's towers, which are refused.
+        "timm_model_pretrained",
+        "timm_pool",
+        "timm_proj",
+        "timm_proj_bias",
+        "timm_drop",
+        "timm_drop_path",
+    ]);
+    let image_size = match vision.take::<Value>("image_size")? {
+        None => None,
+        Some(size) => match size.as_u64().or_else(|| square(&size)) {
+            Some(side) => Some(side as usize),
+            None => return Err(vision.refusal("image_size", &size, "squares")),
+        },
+    };
+    let heads = Heads::OfWidth(vision.take("head_width")?.unwrap_or(OPEN_CLIP_HEAD_WIDTH));
+    Ok((open_clip_tower(vision, heads, quick_gelu)?, image_size))
+}
+
+/// The side of `[side, side]`.
+fn square(size: &Value) -> Option<u64> {
+    match size.as_array()?.as_slice() {
+        [height, width] if height == width => height.as_u64(),
+        _ => None,
+    }
+}
+
+/// The text tower of open_clip's configuration, and its tokenizer where that is a foreign one.
+fn open_clip_text(mut text: Settings, quick_gelu: bool) -> Result<(TowerConfig, Option<String>)> {
+    text.off(&["hf_model_name", "embed_cls", "no_causal_mask", "proj_bias"])?;
+    text.one_of("pool_type", &["argmax"])?;
+    text.one_of("proj_type", &["linear"])?;
+    text.ignore(&[
+        "context_length",
+        "vocab_size",
+        // Of a class token, of a mask of padding in both directions, of the pool "eos": all refused.
+        "pad_id",
+        "correct_cls_mask",
+        "use_pad_mask",
+        "eos_id",
+        // Of the tokenizers and towers of transformers.
+        "tokenizer_mode",
+        "hf_model_pretrained",
+        "hf_proj_type",
+        "hf_pooler_type",
+    ]);
+    let name = text.take::<String>("hf_tokenizer_name")?.filter(|name| !name.is_empty());
+    let arguments = text
+        .take::<Value>("tokenizer_kwargs")?
+        .filter(|arguments| arguments.as_object().is_none_or(|map| !map.is_empty()));
+    let foreign = name
+        .map(|name| format!("`text_cfg.hf_tokenizer_name` `{name}`"))
+        .or_else(|| arguments.map(|arguments| format!("`text_cfg.tokenizer_kwargs` `{arguments}`")));
+    let heads = Heads::Count(text.take("heads")?.unwrap_or(TEXT_HEADS));
+    Ok((open_clip_tower(text, heads, quick_gelu)?, foreign))
+}
+
+/// What both towers of open_clip's configuration have in common.
+fn open_clip_tower(mut tower: Settings, heads: Heads, quick_gelu: bool) -> Result<TowerConfig> {
+    tower.off(OPEN_CLIP_OFF)?;
+    tower.ignore(OPEN_CLIP_HARMLESS);
+    tower.one_of("block_type", &["default"])?;
+    let mut activation = tower.section("act_kwargs")?;
+    activation.one_of("approximate", &["none"])?;
+    activation.finish()?;
+    let mut norm = tower.section("norm_kwargs")?;
+    let eps = norm.positive("eps", EPS)?;
+    norm.finish()?;
+    let layers = match tower.take::<Value>("layers")? {
+        None => None,
+        Some(layers) => match layers.as_u64() {
+            Some(layers) => Some(layers as usize),
+            None => return Err(tower.refusal("layers", &layers, "a number of blocks; residual networks are not")),
+        },
+    };
+    tower.finish()?;
+    Ok(TowerConfig { heads, activation: if quick_gelu { Activation::QuickGelu } else { Activation::Gelu }, eps, layers })
+}
+
+/// A tower's section of transformers' configuration. Older files have a second one, which counts where it is there.
+fn transformers_section(settings: &mut Settings, name: &str) -> Result<Settings> {
+    let (usual, older) = (settings.section(name)?, settings.section(&format!("{name}_dict"))?);
+    Ok(if older.is_empty() { usual } else { older })
+}
+
+/// What both towers of transformers' configuration have in common.
+fn transformers_tower(mut tower: Settings, heads: usize) -> Result<TowerConfig> {
+    tower.ignore_transformers()?;
+    tower.ignore(&["model_type", "hidden_size", "intermediate_size"]);
+    let activation = match tower.one_of("hidden_act", &["quick_gelu", "gelu"])? {
+        "gelu" => Activation::Gelu,
+        _ => Activation::QuickGelu,
+    };
+    let eps = tower.positive("layer_norm_eps", EPS)?;
+    let heads = Heads::Count(tower.take("num_attention_heads")?.unwrap_or(heads));
+    let layers = tower.take("num_hidden_layers")?;
+    tower.finish()?;
+    Ok(TowerConfig { heads, activation, eps, layers })
+}
+
+/// CLIP's statistics, or those of the configuration. How images are scaled is up to each method; what this says of it is noted.
+fn normalization(preprocess: &mut Settings) -> Result<Normalization> {
+    let mean = preprocess.take("mean")?.unwrap_or(Normalization::CLIP.mean);
+    let std = preprocess.take("std")?.unwrap_or(Normalization::CLIP.std);
+    preprocess.one_of("mode", &["RGB"])?;
+    for (key, usual) in [("interpolation", "bicubic"), ("resize_mode", "shortest")] {
+        if let Some(other) = preprocess.take::<String>(key)?.filter(|value| value != usual) {
+            log::warn!("`{OPEN_CLIP_CONFIG}` sets `preprocess_cfg.{key}` to `{other}`; methods scale images as their papers do");
+        }
+    }
+    if mean.iter().all(|mean: &f32| mean.is_finite()) && std.iter().all(|&std: &f32| std.is_finite() && std > 0.0) {
         return Ok(Normalization { mean, std, ..Normalization::CLIP });
     }
     let message = format!("`{OPEN_CLIP_CONFIG}` gives pixels the mean {mean:?} and the deviation {std:?}");
     Err(Error::new(Code::WeightsMismatch, message).hint("each is finite, and deviations are above 0"))
-}
-
-fn unsupported(message: String) -> Error {
-    Error::new(Code::WeightsMismatch, message)
-        .hint("CLIP runs with plain vision transformers, such as ViT-B-16-plus-240 or OpenAI's ViT-L-14")
 }
 
 #[cfg(test)]
@@ -190,7 +345,11 @@ mod tests {
     use super::*;
 
     fn open_clip(text: &str) -> Result<ClipConfig> {
-        ClipConfig::from_open_clip(serde_json::from_str(text).unwrap())
+        ClipConfig::from_open_clip(Settings::parse(OPEN_CLIP_CONFIG, text))
+    }
+
+    fn transformers(text: &str) -> Result<ClipConfig> {
+        ClipConfig::from_transformers(Settings::parse(TRANSFORMERS_CONFIG, text))
     }
 
     #[test]
@@ -200,19 +359,22 @@ mod tests {
                 "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 640, "heads": 10, "layers": 12}}}"#,
         )
         .unwrap();
-        assert_eq!((config.image_heads.of(896).unwrap(), config.text_heads.of(640).unwrap()), (14, 10));
-        assert_eq!(config.image_activation, Activation::Gelu);
+        assert_eq!((config.image.heads.of(896).unwrap(), config.text.heads.of(640).unwrap()), (14, 10));
+        assert_eq!((config.image.activation, config.image.eps, config.image.layers), (Activation::Gelu, 1e-5, Some(12)));
+        assert_eq!((config.image_size, config.foreign_tokenizer), (Some(240), None));
         assert_eq!(config.normalization, Normalization::CLIP);
     }
 
     #[test]
     fn openai_weights_say_quick_gelu_and_statistics_may_differ() {
         let config = open_clip(
-            r#"{"model_cfg": {"quick_gelu": true, "vision_cfg": {"width": 32, "head_width": 8}, "text_cfg": {"width": 16, "heads": 2}},
+            r#"{"model_cfg": {"quick_gelu": true, "vision_cfg": {"width": 32, "head_width": 8, "norm_kwargs": {"eps": 0.01}}, "text_cfg": {}},
                 "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}"#,
         )
         .unwrap();
-        assert_eq!((config.image_heads.of(32).unwrap(), config.text_activation), (4, Activation::QuickGelu));
+        assert_eq!((config.image.heads.of(32).unwrap(), config.text.activation), (4, Activation::QuickGelu));
+        assert_eq!((config.image.eps, config.text.eps), (0.01, 1e-5));
+        assert_eq!(config.text.heads, Heads::Count(8), "open_clip's default, whatever the width");
         assert_eq!(config.normalization.std, [0.25; 3]);
     }
 
@@ -226,8 +388,100 @@ mod tests {
     }
 
     #[test]
-    fn other_towers_are_refused_by_name() {
-        let error = open_clip(r#"{"model_cfg": {"vision_cfg": {"timm_model_name": "convnext"}, "text_cfg": {"width": 16}}}"#).unwrap_err();
-        assert_eq!((error.code(), error.message()), (Code::WeightsMismatch, "`open_clip_config.json` asks for the tower `convnext`"));
+    fn every_key_of_open_clip_that_changes_the_function_is_refused_by_name() {
+        let vision = [
+            r#""timm_model_name": "convnext""#,
+            r#""pool_type": "avg""#,
+            r#""pool_type": "none""#,
+            r#""attentional_pool": true"#,
+            r#""no_ln_pre": true"#,
+            r#""pos_embed_type": "rope""#,
+            r#""ls_init_value": 0.1"#,
+            r#""act_kwargs": {"approximate": "tanh"}"#,
+            r#""norm_kwargs": {"elementwise_affine": false}"#,
+            r#""norm_kwargs": {"eps": 0}"#,
+            r#""block_type": "custom""#,
+            r#""qk_norm": true"#,
+            r#""scale_fc": true"#,
+            r#""layers": [3, 4, 6, 3]"#,
+            r#""image_size": [224, 336]"#,
+            r#""rope_theta": 10000"#,
+        ];
+        let text = [
+            r#""hf_model_name": "xlm-roberta-base""#,
+            r#""pool_type": "eos""#,
+            r#""pool_type": "last""#,
+            r#""no_causal_mask": true"#,
+            r#""embed_cls": true"#,
+            r#""proj_type": "none""#,
+            r#""proj_bias": true"#,
+            r#""act_kwargs": {"approximate": "tanh"}"#,
+        ];
+        let refused = |text: &str, key: &str| {
+            let error = open_clip(text).unwrap_err();
+            assert_eq!(error.code(), Code::WeightsMismatch, "{text}");
+            let name = key.trim_start_matches('"').split('"').next().unwrap();
+            assert!(error.message().contains(name), "{error}");
+        };
+        for key in vision {
+            refused(&format!(r#"{{"model_cfg": {{"vision_cfg": {{{key}}}, "text_cfg": {{}}}}}}"#), key);
+        }
+        for key in text {
+            refused(&format!(r#"{{"model_cfg": {{"vision_cfg": {{}}, "text_cfg": {{{key}}}}}}}"#), key);
+        }
+        refused(r#"{"model_cfg": {"multimodal_cfg": {"width": 8}}}"#, "multimodal_cfg");
+        refused(r#"{"model_cfg": {"siglip": true}}"#, "siglip");
+    }
+
+    #[test]
+    fn what_changes_no_result_is_passed_over() {
+        let config = open_clip(
+            r#"{"model_cfg": {"custom_text": true, "init_logit_bias": -10, "multimodal_cfg": null,
+                "vision_cfg": {"patch_dropout": 0.5, "timm_model_name": null, "ls_init_value": null, "output_tokens": true, "pool_type": "tok",
+                               "final_ln_after_pool": true, "attentional_pool": false, "image_size": [32, 32], "act_kwargs": {}},
+                "text_cfg": {"pad_id": 1, "correct_cls_mask": true, "no_causal_mask": false, "pool_type": "argmax", "act_kwargs": null}},
+                "preprocess_cfg": {"size": 224, "mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0}}"#,
+        );
+        assert_eq!(config.unwrap().image_size, Some(32));
+    }
+
+    #[test]
+    fn a_foreign_tokenizer_is_remembered() {
+        let foreign = |key: &str| open_clip(&format!(r#"{{"model_cfg": {{"text_cfg": {{{key}}}}}}}"#)).unwrap().foreign_tokenizer;
+        assert!(foreign(r#""hf_tokenizer_name": "facebook/xlm-v-base""#).unwrap().contains("facebook/xlm-v-base"));
+        assert!(foreign(r#""tokenizer_kwargs": {"clean": "canonicalize"}"#).unwrap().contains("canonicalize"));
+        assert_eq!(foreign(r#""hf_tokenizer_name": "", "tokenizer_kwargs": {}"#), None);
+    }
+
+    #[test]
+    fn activations_and_norms_of_transformers_are_heeded_and_others_refused_by_name() {
+        let config = transformers(
+            r#"{"vision_config": {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "num_hidden_layers": 3, "num_attention_heads": 2},
+                "text_config": {"bos_token_id": 0, "eos_token_id": 2, "vocab_size": 49408}, "projection_dim": 32}"#,
+        )
+        .unwrap();
+        assert_eq!((config.image.activation, config.image.eps, config.image.layers), (Activation::Gelu, 1e-6, Some(3)));
+        assert_eq!((config.text.activation, config.text.eps, config.text.heads), (Activation::QuickGelu, 1e-5, Heads::Count(8)));
+        for (key, value) in [
+            ("hidden_act", r#""gelu_pytorch_tanh""#),
+            ("hidden_act", r#""relu""#),
+            ("eos_token_id", "7"),
+            ("is_decoder", "true"),
+            ("vision_use_head", "true"),
+            ("layer_norm_eps", "-1"),
+        ] {
+            let error = transformers(&format!(r#"{{"text_config": {{"{key}": {value}}}}}"#)).unwrap_err();
+            assert!(error.message().contains(&format!("`text_config.{key}`")), "{error}");
+        }
+        assert!(transformers(r#"{"vision_config": {"num_channels": 4}}"#).is_err());
+    }
+
+    #[test]
+    fn the_second_section_of_older_files_counts() {
+        let config = transformers(
+            r#"{"vision_config": {"hidden_act": "gelu"}, "vision_config_dict": {"num_attention_heads": 3}, "text_config_dict": null}"#,
+        );
+        let config = config.unwrap();
+        assert_eq!((config.image.activation, config.image.heads), (Activation::QuickGelu, Heads::Count(3)));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Spans, Tensor};
-use crate::models::clip::transformer::{EPS, Transformer};
+use crate::models::clip::transformer::Transformer;
 use crate::models::clip::{ClipConfig, Naming};
 use crate::nn::{LayerNorm, PIXEL_CHANNELS, resize_positions};
 use crate::weights::{Scope, Weight};
@@ -63,6 +63,10 @@ impl ImageTower {
             let message = format!("`{}` has {positions} rows, not one and a square", names.positional_embedding);
             return Err(Error::new(Code::WeightsMismatch, message));
         }
+        if let Some(size) = config.image_size.filter(|size| *size != grid * patch) {
+            let message = format!("the configuration is for images of {size} pixels, the tensors are for {}", grid * patch);
+            return Err(Error::new(Code::WeightsMismatch, message));
+        }
         let proj = match config.naming {
             Naming::OpenClip => {
                 let [_, embed] = weights.sizes("visual.proj")?;
@@ -78,9 +82,9 @@ impl ImageTower {
             conv1: weights.weight(names.conv1, [width, 3, patch, patch])?.channels_last_filter(PIXEL_CHANNELS),
             class_embedding: weights.weight(names.class_embedding, [width])?,
             positional_embedding: weights.weight(names.positional_embedding, [positions, width])?,
-            ln_pre: LayerNorm::load(&weights.at(names.ln_pre), width, EPS)?,
-            transformer: Transformer::load(&blocks, config.naming, width, config.image_heads, config.image_activation)?,
-            ln_post: LayerNorm::load(&weights.at(names.ln_post), width, EPS)?,
+            ln_pre: LayerNorm::load(&weights.at(names.ln_pre), width, config.image.eps)?,
+            transformer: Transformer::load(&blocks, config.naming, width, &config.image)?,
+            ln_post: LayerNorm::load(&weights.at(names.ln_post), width, config.image.eps)?,
             proj,
             patch,
             grid,

@@ -2,17 +2,39 @@
 
 mod config;
 mod image;
+mod raw;
 mod text;
 mod transformer;
+mod windows;
 
 use crate::error::{Code, Error, Result};
+use crate::models::catalog::{Layout, NetworkInfo, Published};
+use crate::text::ClipTokenizer;
 use crate::weights::{Checkpoint, Scope};
 
-pub use config::{ClipConfig, Heads, Naming};
+pub use config::{ClipConfig, Heads, Naming, TowerConfig};
 pub use image::{Embedded, ImageTower};
 pub use text::{TextTower, until_end};
 pub(crate) use transformer::separate_projections;
 pub use transformer::{Block, Transformer};
+pub use windows::{SIDES, windows};
+
+/// Its entry in the table of networks.
+pub static NETWORK: NetworkInfo = NetworkInfo {
+    name: "clip",
+    layouts: &[
+        Layout { signature: &["visual.conv1.weight"], configuration: Some(config::OPEN_CLIP_CONFIG) },
+        Layout {
+            signature: &["vision_model.embeddings.class_embedding"],
+            configuration: Some(config::TRANSFORMERS_CONFIG),
+        },
+    ],
+    published: Some(Published {
+        repository: "timm/vit_base_patch16_plus_clip_240.laion400m_e31",
+        files: &["open_clip_model.safetensors", config::OPEN_CLIP_CONFIG],
+    }),
+    raw: &[raw::CLIP_IMAGE, raw::CLIP_WINDOWS, raw::CLIP_TEXT],
+};
 
 /// Both towers, and what their snapshot says about them.
 pub struct Clip {
@@ -39,12 +61,33 @@ impl Clip {
             // The numbers 0, 1, 2, …, which older transformers stored.
             weights.ignore("vision_model.embeddings.position_ids");
             weights.ignore("text_model.embeddings.position_ids");
-            let (image, text) = (ImageTower::load(weights, &config)?, TextTower::load(weights, &config)?);
+            // Both are tried before either is refused, so that misfits of both are listed.
+            let (image, text) = (ImageTower::load(weights, &config), TextTower::load(weights, &config));
+            let (image, text) = (image?, text?);
             if image.embed() != text.embed() {
                 let message = format!("photos embed into {} numbers, texts into {}", image.embed(), text.embed());
                 return Err(Error::new(Code::WeightsMismatch, message));
             }
             Ok(Clip { image, text, config })
         })
+    }
+
+    /// The tokenizer of its texts, which is CLIP's own.
+    ///
+    /// Errors with [`Code::WeightsMismatch`] where the network was made for another: a configuration that names one, or a vocabulary of another
+    /// size. Ids that were made elsewhere run all the same.
+    pub fn tokenizer(&self) -> Result<ClipTokenizer> {
+        let refused = |message: String| {
+            let error = Error::new(Code::WeightsMismatch, message);
+            Err(error.hint("texts are cut with CLIP's own tokenizer only; `forward clip-text` takes ids that were made elsewhere"))
+        };
+        if let Some(tokenizer) = &self.config.foreign_tokenizer {
+            return refused(format!("these weights need another tokenizer: {tokenizer}"));
+        }
+        let (found, own) = (self.text.vocabulary(), ClipTokenizer::VOCABULARY);
+        if found != own {
+            return refused(format!("these weights have a vocabulary of {found}, CLIP's tokenizer one of {own}"));
+        }
+        Ok(ClipTokenizer::new())
     }
 }

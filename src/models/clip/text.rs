@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Spans, Tensor};
-use crate::models::clip::transformer::{EPS, Transformer};
+use crate::models::clip::transformer::Transformer;
 use crate::models::clip::{ClipConfig, Naming};
 use crate::nn::LayerNorm;
 use crate::tensor::Array;
@@ -45,8 +45,8 @@ impl TextTower {
         Ok(TextTower {
             token_embedding: weights.weight(tokens, [vocabulary, width])?,
             positional_embedding: weights.weight(positions, [context, width])?,
-            transformer: Transformer::load(&weights.at(blocks), config.naming, width, config.text_heads, config.text_activation)?,
-            ln_final: LayerNorm::load(&weights.at(ln_final), width, EPS)?,
+            transformer: Transformer::load(&weights.at(blocks), config.naming, width, &config.text)?,
+            ln_final: LayerNorm::load(&weights.at(ln_final), width, config.text.eps)?,
             text_projection,
         })
     }

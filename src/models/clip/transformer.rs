@@ -1,14 +1,11 @@
 //! The residual blocks that both towers of CLIP are made of.
 
-use crate::error::{Context, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::graph::{Spans, Tensor};
 use crate::kernels::Activation;
-use crate::models::clip::{Heads, Naming};
+use crate::models::clip::{Naming, TowerConfig};
 use crate::nn::{LayerNorm, Linear, SelfAttention};
 use crate::weights::{Scope, Weight};
-
-/// ε of every layer norm of CLIP.
-pub(super) const EPS: f32 = 1e-5;
 
 /// A stack of [`Block`]s.
 #[derive(Clone)]
@@ -36,10 +33,17 @@ pub struct Block {
 
 impl Transformer {
     /// Reads as many blocks of width `dim` as lie below `weights`.
-    pub fn load(weights: &Scope, naming: Naming, dim: usize, heads: Heads, activation: Activation) -> Result<Transformer> {
-        let heads = heads.of(dim).context(|| format!("for `{}`", weights.path()))?;
-        let load = |at| Block::load(&weights.at(at), naming, dim, heads, activation);
-        Ok(Transformer { resblocks: (0..weights.blocks()).map(load).collect::<Result<_>>()? })
+    ///
+    /// Errors where the configuration speaks of another number of blocks, or of heads that do not share the width.
+    pub fn load(weights: &Scope, naming: Naming, dim: usize, config: &TowerConfig) -> Result<Transformer> {
+        let heads = config.heads.of(dim).context(|| format!("for `{}`", weights.path()))?;
+        let blocks = weights.blocks();
+        if let Some(layers) = config.layers.filter(|layers| *layers != blocks) {
+            let message = format!("the configuration has {layers} layers, the tensors {blocks}");
+            return Err(Error::new(Code::WeightsMismatch, message).context(format!("for `{}`", weights.path())));
+        }
+        let load = |at| Block::load(&weights.at(at), naming, dim, heads, config);
+        Ok(Transformer { resblocks: (0..blocks).map(load).collect::<Result<_>>()? })
     }
 
     /// All blocks, on sequences one after the other: `x` `[rows, dim]` → the rows `wanted` `[wanted.len(), dim]`.
@@ -72,7 +76,8 @@ impl Transformer {
 }
 
 impl Block {
-    fn load(weights: &Scope, naming: Naming, dim: usize, heads: usize, activation: Activation) -> Result<Block> {
+    fn load(weights: &Scope, naming: Naming, dim: usize, heads: usize, config: &TowerConfig) -> Result<Block> {
+        let TowerConfig { activation, eps, .. } = *config;
         match naming {
             Naming::OpenClip => {
                 let [hidden, _] = weights.sizes("mlp.c_fc.weight")?;
@@ -80,9 +85,9 @@ impl Block {
                 let in_proj =
                     Linear::new(attn.weight("in_proj_weight", [3 * dim, dim])?.transposed(), Some(attn.weight("in_proj_bias", [3 * dim])?));
                 Ok(Block {
-                    ln_1: LayerNorm::load(&weights.at("ln_1"), dim, EPS)?,
+                    ln_1: LayerNorm::load(&weights.at("ln_1"), dim, eps)?,
                     attn: SelfAttention { in_proj, out_proj: Linear::load(&attn.at("out_proj"), dim, dim)?, heads },
-                    ln_2: LayerNorm::load(&weights.at("ln_2"), dim, EPS)?,
+                    ln_2: LayerNorm::load(&weights.at("ln_2"), dim, eps)?,
                     c_fc: Linear::load(&weights.at("mlp.c_fc"), dim, hidden)?,
                     c_proj: Linear::load(&weights.at("mlp.c_proj"), hidden, dim)?,
                     activation,
@@ -91,9 +96,9 @@ impl Block {
             Naming::Transformers => {
                 let [hidden, _] = weights.sizes("mlp.fc1.weight")?;
                 Ok(Block {
-                    ln_1: LayerNorm::load(&weights.at("layer_norm1"), dim, EPS)?,
+                    ln_1: LayerNorm::load(&weights.at("layer_norm1"), dim, eps)?,
                     attn: separate_projections(&weights.at("self_attn"), dim, heads)?,
-                    ln_2: LayerNorm::load(&weights.at("layer_norm2"), dim, EPS)?,
+                    ln_2: LayerNorm::load(&weights.at("layer_norm2"), dim, eps)?,
                     c_fc: Linear::load(&weights.at("mlp.fc1"), dim, hidden)?,
                     c_proj: Linear::load(&weights.at("mlp.fc2"), hidden, dim)?,
                     activation,

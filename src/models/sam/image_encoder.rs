@@ -4,7 +4,7 @@ use crate::error::{Code, Context, Error, Result};
 use crate::graph::{Epilogue, GridSpans, Slice, Tensor};
 use crate::kernels::{Activation, Grid};
 use crate::models::clip::Heads;
-use crate::models::sam::{CONFIG, VisionConfig};
+use crate::models::sam::{CONFIG, VisionConfig, check_layers};
 use crate::nn::{LayerNorm, Linear, PIXEL_CHANNELS, relative_positions};
 use crate::weights::{Scope, Weight};
 
@@ -74,24 +74,35 @@ impl ImageEncoder {
     pub(super) fn load(weights: &Scope, config: &VisionConfig) -> Result<ImageEncoder> {
         let [_, grid, cols, width] = weights.sizes("pos_embed")?;
         let [_, _, patch, _] = weights.sizes("patch_embed.projection.weight")?;
-        if grid != cols || config.window_size == 0 {
-            let message = format!("positions on {grid}×{cols} patches, and windows of {} in `{CONFIG}`", config.window_size);
-            return Err(Error::new(Code::WeightsMismatch, message).hint("SAM runs on squares, and windows are at least 1"));
+        if grid != cols {
+            let message = format!("positions on {grid}×{cols} patches");
+            return Err(Error::new(Code::WeightsMismatch, message).hint("SAM runs on squares"));
+        }
+        if let Some(size) = config.image_size.filter(|size| Some(*size) != grid.checked_mul(patch)) {
+            let message = format!("`{CONFIG}` is for images of {size} pixels, the tensors are for {grid}×{patch}");
+            return Err(Error::new(Code::WeightsMismatch, message));
         }
         let layers = weights.at("layers");
+        let blocks = layers.blocks();
+        check_layers(config.num_hidden_layers, blocks, "vision_config")?;
+        let is_global = |at: usize| config.global_attn_indexes.contains(&at);
+        let windowed = (0..blocks).filter(|at| !is_global(*at));
+        for at in windowed.clone() {
+            check_window(&layers.at(at).at("attn"), config.window_size)?;
+        }
         let load = |at: usize| {
-            let is_global = config.global_attn_indexes.contains(&at);
-            let side = if is_global { grid } else { config.window_size };
-            Layer::load(&layers.at(at), width, side, config, is_global)
+            let side = if is_global(at) { grid } else { config.window_size };
+            Layer::load(&layers.at(at), width, side, config, is_global(at))
         };
         let projection = weights.at("patch_embed.projection");
         Ok(ImageEncoder {
             projection: projection.weight("weight", [width, 3, patch, patch])?.channels_last_filter(PIXEL_CHANNELS),
             projection_bias: projection.weight("bias", [width])?,
             pos_embed: weights.weight("pos_embed", [1, grid, grid, width])?,
-            layers: (0..layers.blocks()).map(load).collect::<Result<_>>()?,
+            layers: (0..blocks).map(load).collect::<Result<_>>()?,
             neck: Neck::load(&weights.at("neck"), width)?,
-            window: config.window_size,
+            // Without windowed layers nothing holds the configured size to the tensors.
+            window: if windowed.count() == 0 { grid } else { config.window_size },
         })
     }
 
@@ -179,6 +190,16 @@ impl Layer {
         let hidden = self.lin1.activated(self.layer_norm2.forward(x), Activation::Gelu); // [tokens, hidden]
         self.lin2.added_to(hidden, x)
     }
+}
+
+/// Refuses windows whose differences of positions are not those of the tensors: 1 − window to window − 1.
+fn check_window(attn: &Scope, window: usize) -> Result<()> {
+    let [length, _] = attn.sizes("rel_pos_h")?;
+    if window.checked_mul(2) == length.checked_add(1) {
+        return Ok(());
+    }
+    let message = format!("`{CONFIG}` sets `vision_config.window_size` to {window}, the tensors are for windows of {}", length.div_ceil(2));
+    Err(Error::new(Code::WeightsMismatch, message).context(format!("for `{}`", attn.path())))
 }
 
 impl Attention {

@@ -3,12 +3,13 @@
 mod image_encoder;
 mod mask_decoder;
 mod prompt_encoder;
+mod raw;
 mod two_way;
-
-use serde::Deserialize;
 
 use crate::error::{Code, Error, Result};
 use crate::graph::Tensor;
+use crate::models::catalog::{Layout, NetworkInfo, Published};
+use crate::models::settings::Settings;
 use crate::tensor::Array;
 use crate::weights::Checkpoint;
 
@@ -18,6 +19,17 @@ use prompt_encoder::PromptEncoder;
 
 /// The file of a transformers snapshot.
 const CONFIG: &str = "config.json";
+
+/// ε of norms where the configuration names none.
+const DEFAULT_EPS: f32 = 1e-6;
+
+/// Its entry in the table of networks.
+pub static NETWORK: NetworkInfo = NetworkInfo {
+    name: "sam",
+    layouts: &[Layout { signature: &["vision_encoder.pos_embed"], configuration: Some(CONFIG) }],
+    published: Some(Published { repository: "facebook/sam-vit-base", files: &["model.safetensors", CONFIG] }),
+    raw: &[raw::SAM],
+};
 
 /// Boxes decoded side by side: at 1024 pixels they keep 8 · 8 MiB of features at the masks' size, half of the smallest binding there is.
 pub const BATCH: usize = 8;
@@ -40,44 +52,94 @@ pub struct Masks<'g> {
 }
 
 /// What the tensors do not tell; what the file leaves out has transformers' default.
-#[derive(Default, Deserialize)]
-#[serde(default)]
 struct Config {
-    vision_config: VisionConfig,
-    mask_decoder_config: MaskDecoderConfig,
+    vision: VisionConfig,
+    decoder: MaskDecoderConfig,
 }
 
-#[derive(Deserialize)]
-#[serde(default)]
 struct VisionConfig {
     num_attention_heads: usize,
     window_size: usize,
     global_attn_indexes: Vec<usize>,
     layer_norm_eps: f32,
+    num_hidden_layers: Option<usize>,
+    image_size: Option<usize>,
 }
 
-#[derive(Deserialize)]
-#[serde(default)]
 struct MaskDecoderConfig {
     num_attention_heads: usize,
+    /// The official code has 1e-5; the published snapshots name transformers' own.
     layer_norm_eps: f32,
+    num_hidden_layers: Option<usize>,
 }
 
-impl Default for VisionConfig {
-    fn default() -> VisionConfig {
-        VisionConfig {
-            num_attention_heads: 12,
-            window_size: 14,
-            global_attn_indexes: vec![2, 5, 8, 11],
-            layer_norm_eps: 1e-6,
-        }
+impl Config {
+    fn read(mut settings: Settings) -> Result<Config> {
+        settings.one_of("model_type", &["sam"])?;
+        let mut vision = settings.section("vision_config")?;
+        let mut decoder = settings.section("mask_decoder_config")?;
+        // What it says concerns prompts of masks, and sizes.
+        settings.ignore(&["prompt_encoder_config"]);
+        settings.ignore_transformers()?;
+        settings.finish()?;
+        Ok(Config {
+            vision: VisionConfig::read(&mut vision).and_then(|config| vision.finish().map(|()| config))?,
+            decoder: MaskDecoderConfig::read(&mut decoder).and_then(|config| decoder.finish().map(|()| config))?,
+        })
     }
 }
 
-impl Default for MaskDecoderConfig {
-    fn default() -> MaskDecoderConfig {
-        // The official code has an ε of 1e-5; the published snapshots name transformers' own.
-        MaskDecoderConfig { num_attention_heads: 8, layer_norm_eps: 1e-6 }
+impl VisionConfig {
+    fn read(settings: &mut Settings) -> Result<VisionConfig> {
+        settings.ignore_transformers()?;
+        settings.one_of("hidden_act", &["gelu"])?;
+        for key in ["qkv_bias", "use_abs_pos", "use_rel_pos"] {
+            settings.on(key)?;
+        }
+        settings.agrees("num_channels", 3)?;
+        // Read off the tensors.
+        settings.ignore(&["model_type", "hidden_size", "output_channels", "patch_size", "mlp_ratio", "mlp_dim", "num_pos_feats", "scale"]);
+        Ok(VisionConfig {
+            num_attention_heads: settings.take("num_attention_heads")?.unwrap_or(12),
+            window_size: settings.take("window_size")?.unwrap_or(14),
+            global_attn_indexes: settings.take("global_attn_indexes")?.unwrap_or_else(|| vec![2, 5, 8, 11]),
+            layer_norm_eps: settings.positive("layer_norm_eps", DEFAULT_EPS)?,
+            num_hidden_layers: settings.take("num_hidden_layers")?,
+            image_size: settings.take("image_size")?,
+        })
+    }
+}
+
+impl MaskDecoderConfig {
+    fn read(settings: &mut Settings) -> Result<MaskDecoderConfig> {
+        settings.ignore_transformers()?;
+        settings.one_of("hidden_act", &["relu"])?;
+        // Read off the tensors.
+        settings.ignore(&[
+            "model_type",
+            "hidden_size",
+            "mlp_dim",
+            "attention_downsample_rate",
+            "num_multimask_outputs",
+            "iou_head_depth",
+            "iou_head_hidden_dim",
+        ]);
+        Ok(MaskDecoderConfig {
+            num_attention_heads: settings.take("num_attention_heads")?.unwrap_or(8),
+            layer_norm_eps: settings.positive("layer_norm_eps", DEFAULT_EPS)?,
+            num_hidden_layers: settings.take("num_hidden_layers")?,
+        })
+    }
+}
+
+/// Refuses a number of layers that is not that of the tensors.
+fn check_layers(named: Option<usize>, found: usize, what: &str) -> Result<()> {
+    match named {
+        Some(named) if named != found => {
+            let message = format!("`{CONFIG}` has {named} layers in `{what}`, the tensors {found}");
+            Err(Error::new(Code::WeightsMismatch, message))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -86,16 +148,17 @@ impl Sam {
     ///
     /// Errors: no configuration, one that does not fit the tensors, or the first tensors that are missing or ill-shaped.
     pub fn load(checkpoint: &Checkpoint) -> Result<Sam> {
-        let Some(config) = checkpoint.json::<Config>(CONFIG)? else {
+        let Some(settings) = Settings::read(checkpoint, CONFIG)? else {
             let message = format!("there is no `{CONFIG}` beside `{}`", checkpoint.name());
             return Err(Error::new(Code::WeightsMissing, message)
                 .hint("fetch it from the repository of the weights: heads and windows are not stored in the tensors"));
         };
+        let config = Config::read(settings)?;
         checkpoint.root().load(|weights| {
-            let image_encoder = ImageEncoder::load(&weights.at("vision_encoder"), &config.vision_config)?;
+            let image_encoder = ImageEncoder::load(&weights.at("vision_encoder"), &config.vision)?;
             let prompt_encoder = PromptEncoder::load(weights, image_encoder.channels(), image_encoder.grid())?;
             let decoder = &weights.at("mask_decoder");
-            let mask_decoder = MaskDecoder::load(decoder, image_encoder.channels(), &config.mask_decoder_config)?;
+            let mask_decoder = MaskDecoder::load(decoder, image_encoder.channels(), &config.decoder)?;
             Ok(Sam { image_encoder, prompt_encoder, mask_decoder })
         })
     }

@@ -4,7 +4,7 @@ use crate::error::{Context, Result};
 use crate::graph::{Slice, Spans, Tensor};
 use crate::kernels::Activation;
 use crate::models::clip::Heads;
-use crate::models::sam::MaskDecoderConfig;
+use crate::models::sam::{MaskDecoderConfig, check_layers};
 use crate::nn::{LayerNorm, Linear};
 use crate::weights::Scope;
 
@@ -55,6 +55,7 @@ struct Meeting<'g> {
 impl TwoWay {
     pub fn load(weights: &Scope, dim: usize, config: &MaskDecoderConfig) -> Result<TwoWay> {
         let layers = weights.at("layers");
+        check_layers(config.num_hidden_layers, layers.blocks(), "mask_decoder_config")?;
         let load = |at: usize| Layer::load(&layers.at(at), dim, config);
         Ok(TwoWay {
             layers: (0..layers.blocks()).map(load).collect::<Result<_>>()?,

@@ -1,4 +1,7 @@
-//! Several views of a photo whose probabilities are averaged (WinCLIP, Jeong et al. 2023, "multi-crop"; the paper does not say which).
+//! Views of an image: parts that a method looks at one by one.
+//!
+//! WinCLIP (Jeong et al. 2023) averages the scores of several ("multi-crop"; the paper does not say which); UTAD takes the largest of those along
+//! the longer side, so that nothing of an elongated image is left out.
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;
@@ -12,7 +15,7 @@ const TILE_STEP: f64 = 0.8;
 /// Most views of a photo: each costs a pass of the tower.
 const MOST_VIEWS: usize = 64;
 
-/// Which views of a photo decide its score in language. Maps, and distances to references, are of the whole photo.
+/// Which views of an image decide its score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MultiCrop {
     /// The whole photo.
@@ -27,7 +30,20 @@ pub enum MultiCrop {
 }
 
 impl MultiCrop {
-    /// The name users see.
+    /// All choices of views.
+    pub const ALL: [MultiCrop; 4] = [MultiCrop::None, MultiCrop::Tile, MultiCrop::Five, MultiCrop::Ten];
+
+    /// What it means, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            MultiCrop::None => "The whole image",
+            MultiCrop::Tile => "Squares along the longer side",
+            MultiCrop::Five => "Four corners and the centre",
+            MultiCrop::Ten => "The five, and each mirrored",
+        }
+    }
+
+    /// The name in records and options.
     pub fn as_str(self) -> &'static str {
         match self {
             MultiCrop::None => "none",
@@ -66,6 +82,11 @@ pub struct View {
 }
 
 impl View {
+    /// Column and row of its upper left corner.
+    pub fn origin(self) -> (usize, usize) {
+        (self.left, self.top)
+    }
+
     /// Its pixels.
     pub fn of(self, photo: &Rgb) -> Rgb {
         let crop = photo.crop(self.left, self.top, self.width, self.height);

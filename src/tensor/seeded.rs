@@ -1,4 +1,4 @@
-//! Seeded numbers for self-tests, benches and random inputs: the same on every machine.
+//! Seeded random numbers for self-tests, benches and sample inputs: the same on every machine.
 
 /// A stream of numbers (SplitMix64, Steele et al. 2014).
 pub struct Seeded(u64);

@@ -1,0 +1,50 @@
+//! Options whose values are those of a table or an enumeration of the library.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use zsas::methods::{METHODS, MultiCrop, Reading};
+use zsas::{Precision, Tier};
+
+/// A parser of one of the values of `all`, which `describe` names and explains.
+pub fn one_of<T: Copy + Send + Sync + 'static>(
+    all: &'static [T],
+    describe: fn(T) -> (&'static str, &'static str),
+) -> impl TypedValueParser<Value = T> {
+    let values = all.iter().map(move |&value| {
+        let (name, about) = describe(value);
+        PossibleValue::new(name).help(about)
+    });
+    PossibleValuesParser::new(values)
+        .try_map(move |text| all.iter().copied().find(|&value| describe(value).0 == text).ok_or("unknown value"))
+}
+
+/// A parser of the name of a method, or `auto`.
+pub fn method() -> PossibleValuesParser {
+    let auto = PossibleValue::new("auto").help("The strongest whose weights are on this machine");
+    PossibleValuesParser::new(std::iter::once(auto).chain(METHODS.iter().map(|info| PossibleValue::new(info.name).help(info.about))))
+}
+
+/// A parser of a reading.
+pub fn reading() -> impl TypedValueParser<Value = Reading> {
+    one_of(&Reading::ALL, |reading| (reading.as_str(), reading.about()))
+}
+
+/// A parser of the views of an image.
+pub fn views() -> impl TypedValueParser<Value = MultiCrop> {
+    one_of(&MultiCrop::ALL, |views| (views.as_str(), views.about()))
+}
+
+/// A parser of a precision; `auto` is f32.
+pub fn precision() -> impl TypedValueParser<Value = Precision> {
+    const ALL: [Option<Precision>; 3] = [None, Some(Precision::F32), Some(Precision::Mixed)];
+    one_of(&ALL, |precision| match precision {
+        None => ("auto", "f32"),
+        Some(Precision::F32) => ("f32", "32 bits"),
+        Some(Precision::Mixed) => ("f16", "16 bits, where the adapter stores them"),
+    })
+    .map(Option::unwrap_or_default)
+}
+
+/// A parser of the tier of kernels.
+pub fn tier() -> impl TypedValueParser<Value = Tier> {
+    one_of(&Tier::ALL, |tier| (tier.as_str(), tier.about()))
+}

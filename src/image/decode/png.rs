@@ -1,0 +1,135 @@
+//! PNG: the chunks are walked for orientation, frames and the end marker; only those that make pixels reach the decoder.
+//!
+//! Profiles and texts, which may inflate without bound, are thus never inflated, but for a text that holds EXIF or XMP data, up to a bound.
+
+use std::io::Read;
+
+use flate2::read::ZlibDecoder;
+use image::ImageFormat;
+
+use super::orientation::Orientation;
+use super::samples::reduce;
+use super::{Limits, Raw, ReadOptions, ends_early, undecodable};
+use crate::error::Result;
+
+const SIGNATURE: usize = 8;
+
+/// Most bytes of EXIF or XMP data that are inflated.
+const MOST_METADATA: u64 = 1 << 20;
+
+pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
+    let file = walk(bytes, &options.limits)?;
+    let mut warnings = Vec::new();
+    let image = reduce(options.decode_dynamic(&file.essence, ImageFormat::Png)?, options.sixteen_bit, &mut warnings)?;
+    Ok(Raw {
+        image,
+        orientation: Orientation::choose(file.exif, file.xmp),
+        warnings,
+        further_pages: file.further_frames,
+    })
+}
+
+/// A PNG whose chunks were walked.
+struct Walked {
+    exif: Option<Orientation>,
+    xmp: Option<Orientation>,
+    further_frames: usize,
+    /// The file without what makes no pixels. Transparency is dropped as well, as Pillow's `convert("RGB")` does.
+    essence: Vec<u8>,
+}
+
+fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
+    let early = || ends_early("end marker `IEND`");
+    let mut file = Walked { exif: None, xmp: None, further_frames: 0, essence: bytes[..SIGNATURE].to_vec() };
+    let (mut has_pixels, mut has_frame_before_pixels, mut frames) = (false, false, 0);
+    let mut at = SIGNATURE;
+    loop {
+        let head = bytes.get(at..at + 8).ok_or_else(early)?;
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let chunk = bytes.get(at..at + 12 + length).ok_or_else(early)?;
+        let data = &chunk[8..8 + length];
+        at += chunk.len();
+        match &head[4..8] {
+            b"IHDR" => {
+                let &[w3, w2, w1, w0, h3, h2, h1, h0, ..] = data else { return Err(undecodable("its header is damaged")) };
+                limits.check(u32::from_be_bytes([w3, w2, w1, w0]).into(), u32::from_be_bytes([h3, h2, h1, h0]).into())?;
+                file.essence.extend_from_slice(chunk);
+            }
+            b"PLTE" => file.essence.extend_from_slice(chunk),
+            b"IDAT" => {
+                has_pixels = true;
+                file.essence.extend_from_slice(chunk);
+            }
+            b"IEND" => {
+                file.essence.extend_from_slice(chunk);
+                break;
+            }
+            b"eXIf" => file.exif = Orientation::from_exif(data).or(file.exif),
+            b"tEXt" | b"zTXt" | b"iTXt" => file.read_text(&head[4..8], data),
+            b"acTL" => frames = data.first_chunk().map_or(0, |&count| u32::from_be_bytes(count) as usize),
+            b"fcTL" => has_frame_before_pixels |= !has_pixels,
+            // A critical chunk that is not known: the decoder is to refuse it.
+            kind if kind[0].is_ascii_uppercase() => file.essence.extend_from_slice(chunk),
+            _ => {}
+        }
+    }
+    file.further_frames = if has_frame_before_pixels { frames.saturating_sub(1) } else { frames };
+    Ok(file)
+}
+
+impl Walked {
+    /// Looks for EXIF and XMP data in a text chunk, as exiftool and ImageMagick write them.
+    fn read_text(&mut self, kind: &[u8], data: &[u8]) {
+        let Some((keyword, rest)) = split_at_zero(data) else { return };
+        if !matches!(keyword, b"XML:com.adobe.xmp" | b"Raw profile type xmp" | b"Raw profile type exif" | b"Raw profile type APP1") {
+            return;
+        }
+        let Some(text) = text_of(kind, rest) else { return };
+        match keyword.strip_prefix(b"Raw profile type ") {
+            None => self.xmp = self.xmp.or_else(|| Orientation::from_xmp(&text)),
+            Some(_) => {
+                let Some(profile) = raw_profile(&text) else { return };
+                self.exif = self.exif.or_else(|| Orientation::from_exif(&profile));
+                self.xmp = self.xmp.or_else(|| Orientation::from_xmp(&profile));
+            }
+        }
+    }
+}
+
+/// The text behind the keyword of a `tEXt`, `zTXt` or `iTXt` chunk.
+fn text_of(kind: &[u8], rest: &[u8]) -> Option<Vec<u8>> {
+    match kind {
+        b"tEXt" => Some(rest.to_vec()),
+        // Behind the method of compression.
+        b"zTXt" => inflate(rest.get(1..)?),
+        _ => {
+            let (&[is_compressed, _method], rest) = rest.split_first_chunk()?;
+            let (_language, rest) = split_at_zero(rest)?;
+            let (_translated, text) = split_at_zero(rest)?;
+            if is_compressed == 0 { Some(text.to_vec()) } else { inflate(text) }
+        }
+    }
+}
+
+fn split_at_zero(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let zero = data.iter().position(|&byte| byte == 0)?;
+    Some((&data[..zero], &data[zero + 1..]))
+}
+
+/// Inflates up to the bound; what is longer is no orientation.
+fn inflate(data: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    ZlibDecoder::new(data).take(MOST_METADATA).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+/// The bytes of ImageMagick's profile: a line with its name, one with its length, then hexadecimal digits.
+fn raw_profile(text: &[u8]) -> Option<Vec<u8>> {
+    let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let (_name, _length) = (words.next()?, words.next()?);
+    let digits: Vec<u8> = words
+        .flatten()
+        .map(|&digit| (digit as char).to_digit(16).map(|value| value as u8))
+        .collect::<Option<_>>()?;
+    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}

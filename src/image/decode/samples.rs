@@ -1,0 +1,70 @@
+//! Reduction of decoded samples to 8-bit RGB by Pillow's rules, 16-bit ones by [`SixteenBit`].
+
+use image::DynamicImage;
+
+use super::{SixteenBit, Warning, undecodable};
+use crate::error::Result;
+use crate::image::Rgb;
+use crate::image::rgb::CHANNELS;
+
+/// Reduces an image of the `image` crate. Alpha is dropped, not blended.
+///
+/// Not by `DynamicImage::into_rgb8`, which rounds 16-bit samples and multiplies.
+pub(super) fn reduce(image: DynamicImage, sixteen_bit: SixteenBit, warnings: &mut Vec<Warning>) -> Result<Rgb> {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let is_deep = matches!(image.color().bytes_per_pixel() / image.color().channel_count(), 2);
+    if is_deep && sixteen_bit == SixteenBit::Scale {
+        warnings.push(Warning::DepthReduced { bits: 16 });
+    }
+    let pixels: Vec<u8> = match image {
+        DynamicImage::ImageLuma16(grey) => grey.iter().flat_map(|&v| [grey16(v, 16, sixteen_bit); CHANNELS]).collect(),
+        DynamicImage::ImageLumaA16(grey) => grey.pixels().flat_map(|p| [high(p[0]); CHANNELS]).collect(),
+        DynamicImage::ImageRgb16(rgb) => rgb.iter().map(|&v| high(v)).collect(),
+        DynamicImage::ImageRgba16(rgba) => rgba.pixels().flat_map(|p| [p[0], p[1], p[2]].map(high)).collect(),
+        DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_) => return Err(undecodable("floats outside of TIFF")),
+        // What is left has 8 bits: here the crate repeats grey and drops alpha, as Pillow does.
+        eight_bit => eight_bit.into_rgb8().into_raw(),
+    };
+    Ok(Rgb::new(width, height, pixels))
+}
+
+/// The upper 8 of 16 bits.
+fn high(sample: u16) -> u8 {
+    (sample >> 8) as u8
+}
+
+/// A grey sample of 9 to 16 bits.
+pub(super) fn grey16(sample: u16, bits: u32, sixteen_bit: SixteenBit) -> u8 {
+    match sixteen_bit {
+        SixteenBit::Scale => (sample >> (bits - 8)) as u8,
+        SixteenBit::Clip => sample.min(255) as u8,
+    }
+}
+
+/// Interleaved cyan, magenta, yellow, black, 255 full ink, as Pillow converts them.
+pub(super) fn cmyk_to_rgb(pixels: &[u8]) -> Vec<u8> {
+    let pixel = |cmyk: &[u8]| {
+        let light = 255 - u32::from(cmyk[3]);
+        let channel = |ink: u8| {
+            let product = u32::from(ink) * light + 128;
+            // product / 255, rounded
+            light.saturating_sub((product + (product >> 8)) >> 8) as u8
+        };
+        [channel(cmyk[0]), channel(cmyk[1]), channel(cmyk[2])]
+    };
+    pixels.chunks_exact(4).flat_map(pixel).collect()
+}
+
+/// Floats as bytes: multiplied by 255 where all lie within 0 to 1, else clipped to 0 to 255 and truncated, as Pillow does. NaN is refused.
+pub(super) fn floats_to_u8(samples: &[f32], warnings: &mut Vec<Warning>) -> Result<Vec<u8>> {
+    if samples.iter().any(|sample| sample.is_nan()) {
+        return Err(undecodable("some of its samples are not a number"));
+    }
+    if samples.iter().all(|sample| (0.0..=1.0).contains(sample)) {
+        warnings.push(Warning::FloatsScaled);
+        return Ok(samples.iter().map(|sample| (sample * 255.0).round() as u8).collect());
+    }
+    warnings.push(Warning::FloatsClipped);
+    // `as` truncates and stops at 0 and 255.
+    Ok(samples.iter().map(|&sample| sample as u8).collect())
+}

@@ -1,0 +1,326 @@
+//! The choices that make a detector, checked against each other before weights are read or a device is opened.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Code, Error, Remedy, Result};
+use crate::files::{read_limited, sha256};
+use crate::image::Rgb;
+use crate::inspect::{Detector, DeviceRequest, NamedHash, PromptParameters};
+use crate::methods::cache::Cache;
+use crate::methods::prompts::Class;
+use crate::methods::winclip::Memory;
+use crate::methods::{self, BuildObserver, Kept, MethodInfo, MultiCrop, Profile, Reading, Recipe, Reference, References};
+use crate::models::store::{self, FoundWeights};
+use crate::models::{NetworkInfo, clip};
+use crate::run::{DeviceOptions, Observer};
+use crate::tensor::Precision;
+use crate::weights::Checkpoint;
+
+/// What is inspected where nobody says.
+const ANYTHING: &str = "object";
+
+/// Most bytes of a memory of reference images.
+const MAX_MEMORY_BYTES: u64 = 1 << 36;
+
+/// The choices that make a [`Detector`]. Everything has a default: without any call the strongest method whose weights are on this machine
+/// runs on the best device.
+#[derive(Clone, Default)]
+pub struct DetectorBuilder {
+    method: Option<String>,
+    reading: Option<Reading>,
+    subject: Option<Subject>,
+    references: Vec<Reference>,
+    memory: Option<PathBuf>,
+    views: MultiCrop,
+    weights: Option<PathBuf>,
+    precision: Precision,
+    device: DeviceRequest,
+    cache: Cache,
+    build_observer: Option<BuildObserver>,
+}
+
+#[derive(Clone)]
+enum Subject {
+    Named(String),
+    Class(Class),
+    Profile(PathBuf),
+}
+
+/// Choices that agree with each other, and the weights they need; the device is not open yet.
+pub struct Plan {
+    recipe: Recipe,
+    weights: Vec<FoundWeights>,
+    threshold: Option<f32>,
+    prompt: Option<PromptParameters>,
+    is_automatic: bool,
+    device: DeviceRequest,
+}
+
+impl DetectorBuilder {
+    /// The method, by its name in [`methods::METHODS`]; `auto`, the default, is the strongest whose weights are on this machine.
+    pub fn method(mut self, name: impl Into<String>) -> Self {
+        self.method = Some(name.into()).filter(|name| name != "auto");
+        self
+    }
+
+    /// Which text the method follows where code and paper disagree; by default the method's own choice.
+    pub fn reading(mut self, reading: Option<Reading>) -> Self {
+        self.reading = reading;
+        self
+    }
+
+    /// What is inspected, as `bottle` or `metal nut`; `object` by default.
+    pub fn class(mut self, name: impl Into<String>) -> Self {
+        self.subject = Some(Subject::Named(name.into()));
+        self
+    }
+
+    /// What is inspected, with phrases of its own for good and bad ones.
+    pub fn phrases(mut self, class: Class) -> Self {
+        self.subject = Some(Subject::Class(class));
+        self
+    }
+
+    /// A profile: class, phrases and threshold in a TOML file.
+    pub fn profile(mut self, file: impl Into<PathBuf>) -> Self {
+        self.subject = Some(Subject::Profile(file.into()));
+        self
+    }
+
+    /// Reference images of good ones.
+    pub fn references(mut self, references: impl IntoIterator<Item = Reference>) -> Self {
+        self.references.extend(references);
+        self
+    }
+
+    /// A file in which an earlier detector's memory of reference images was saved, in place of reference images.
+    pub fn memory(mut self, file: impl Into<PathBuf>) -> Self {
+        self.memory = Some(file.into());
+        self
+    }
+
+    /// The views of an image whose probabilities are averaged into its score.
+    pub fn views(mut self, views: MultiCrop) -> Self {
+        self.views = views;
+        self
+    }
+
+    /// Where the weights are: a snapshot, a folder of snapshots named by network, a file, or [`store::EMBEDDED`]; by default those of
+    /// `$ZSAS_WEIGHTS`, else those inside the library.
+    pub fn weights(mut self, place: impl Into<PathBuf>) -> Self {
+        self.weights = Some(place.into());
+        self
+    }
+
+    /// How weights and activations are stored.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Which device, and how it is opened.
+    pub fn device(mut self, options: DeviceOptions) -> Self {
+        self.device.options = options;
+        self
+    }
+
+    /// A folder in which prompt embeddings are kept for later; none by default.
+    pub fn cache(mut self, folder: Option<PathBuf>) -> Self {
+        self.cache = Cache::at(folder);
+        self
+    }
+
+    /// A callback that receives the progress of embedding prompts and of reading references.
+    pub fn observe_building(mut self, observer: BuildObserver) -> Self {
+        self.build_observer = Some(observer);
+        self
+    }
+
+    /// A callback that receives the progress of each run on the device.
+    pub fn observe_device(mut self, observer: Observer) -> Self {
+        self.device.observer = Some(observer);
+        self
+    }
+
+    /// Numbers of attempts, counted from 1, before which the device is given up, so that recovery can be tested.
+    #[doc(hidden)]
+    pub fn lose_device_at(mut self, attempts: HashSet<usize>) -> Self {
+        self.device.lose_at = attempts;
+        self
+    }
+
+    /// Finds the weights, opens the device and builds the method.
+    ///
+    /// Errors: those of [`DetectorBuilder::plan`] and [`Plan::open`].
+    pub fn open(self) -> Result<Detector> {
+        self.plan()?.open()
+    }
+
+    /// Checks the choices against each other and finds the weights; opens no device.
+    ///
+    /// Errors: choices that the method does not take, a wrong profile or memory, weights that are missing or of another network.
+    pub fn plan(self) -> Result<Plan> {
+        let method = self.choose_method()?;
+        self.check(method)?;
+        let reading = method.reading(self.reading)?;
+        let (class, threshold) = match &self.subject {
+            Some(Subject::Profile(file)) => {
+                let profile = Profile::read(file)?;
+                (profile.class, profile.threshold)
+            }
+            Some(Subject::Class(class)) => (class.clone(), None),
+            Some(Subject::Named(name)) => (Class::named(name)?, None),
+            None => (Class::named(ANYTHING)?, None),
+        };
+        let (memory_file, memory) = self.memory.as_deref().map(open_memory).transpose()?.unzip();
+        let weights = method
+            .networks
+            .iter()
+            .map(|network| store::find(network, self.weights.as_deref()))
+            .collect::<Result<Vec<_>>>()?;
+        let fingerprints: Vec<String> = weights.iter().map(FoundWeights::fingerprint).collect::<Result<_>>()?;
+        let recipe = Recipe {
+            method,
+            reading,
+            precision: self.precision,
+            checkpoints: weights.iter().map(|found| found.checkpoint.clone()).collect(),
+            fingerprint: fingerprints.join(","),
+            class,
+            views: self.views,
+            references: self.references,
+            memory_file,
+            cache: self.cache,
+            observer: self.build_observer,
+            kept: Kept::default(),
+        };
+        let prompt = PromptParameters::of(&recipe, memory);
+        Ok(Plan { recipe, weights, threshold, prompt, is_automatic: self.method.is_none(), device: self.device })
+    }
+
+    /// The method asked for, else the strongest whose weights are there.
+    ///
+    /// Text without CLIP is an error: a result that heeds none of it would be taken for one that does.
+    fn choose_method(&self) -> Result<&'static MethodInfo> {
+        if let Some(name) = &self.method {
+            return methods::named(name);
+        }
+        let is_there = |network: &'static NetworkInfo| network.published.is_none() || store::is_there(network, self.weights.as_deref());
+        let strongest = methods::strongest(self.has_references(), is_there);
+        let info = strongest.ok_or_else(|| Error::new(Code::WeightsMissing, "there are no weights of any method"))?;
+        let needs_text = self.subject.is_some() || self.has_references() || self.views != MultiCrop::None;
+        if needs_text && !info.takes.text {
+            return Err(self.no_text_weights());
+        }
+        Ok(info)
+    }
+
+    /// The error for text without weights of CLIP: why what is there was not taken, or how to fetch them.
+    fn no_text_weights(&self) -> Error {
+        let why = store::find(&clip::NETWORK, self.weights.as_deref()).err();
+        let missing =
+            || Error::new(Code::WeightsMissing, "class, profile, reference images and views need weights of CLIP; none were found");
+        let error = why.unwrap_or_else(missing);
+        error.context("needed by the class, profile, reference images or views that were given")
+    }
+
+    fn has_references(&self) -> bool {
+        !self.references.is_empty() || self.memory.is_some()
+    }
+
+    /// Finds choices that the method does not take.
+    fn check(&self, method: &MethodInfo) -> Result<()> {
+        let name = method.name;
+        let refused = |message: String, remedy| Err(Error::new(Code::Usage, message).hint(remedy));
+        if method.takes.references == References::Required && !self.has_references() {
+            let error = Error::new(Code::Reference, format!("`{name}` compares with reference images, and none are given"));
+            return Err(error.hint(Remedy::GiveReferences));
+        }
+        if method.takes.references == References::None && self.has_references() {
+            return refused(format!("`{name}` takes no reference images"), Remedy::UseMethodWithReferences);
+        }
+        if !method.takes.views.contains(&self.views) {
+            return refused(format!("`{name}` does not support the views `{}`", self.views.as_str()), Remedy::UseMethodWithViews);
+        }
+        if !method.takes.text && self.subject.is_some() {
+            return refused(format!("`{name}` takes no text"), Remedy::UseMethodWithText);
+        }
+        if !self.references.is_empty() && self.memory.is_some() {
+            return Err(Error::new(Code::Usage, "reference images and a memory of them were given; one of the two is needed"));
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// The method.
+    pub fn method(&self) -> &'static MethodInfo {
+        self.recipe.method
+    }
+
+    /// Whether the method was chosen because it is the strongest whose weights are there.
+    pub fn is_automatic(&self) -> bool {
+        self.is_automatic
+    }
+
+    /// The weights of each of the method's networks.
+    pub fn weights(&self) -> &[FoundWeights] {
+        &self.weights
+    }
+
+    /// Whether there are reference images, or a memory of them.
+    pub fn has_references(&self) -> bool {
+        !self.recipe.references.is_empty() || self.recipe.memory_file.is_some()
+    }
+
+    /// The threshold of the profile.
+    pub fn threshold(&self) -> Option<f32> {
+        self.threshold
+    }
+
+    /// Opens the device and builds the method.
+    ///
+    /// Errors: no usable device, a device that cannot hold the weights, references or a memory that cannot be used.
+    pub fn open(self) -> Result<Detector> {
+        Detector::open(self.recipe, self.weights, self.threshold, self.prompt, self.device)
+    }
+}
+
+impl Reference {
+    /// A reference image in memory.
+    pub fn image(name: impl Into<String>, image: Rgb) -> Reference {
+        let sha256 = sha256(image.data());
+        Reference { name: name.into(), sha256, open: Arc::new(move || Ok(image.clone())) }
+    }
+
+    /// A reference image that `open` decodes: once now, to see that it can be, and again when it is needed.
+    ///
+    /// Errors with [`Code::Reference`] where it cannot be decoded: a reference that is left out would change every score in silence.
+    pub fn lazy(name: impl Into<String>, open: impl Fn() -> Result<Rgb> + Send + Sync + 'static) -> Result<Reference> {
+        let name = name.into();
+        let open = {
+            let name = name.clone();
+            move || open().map_err(|error| Reference::unusable(&name, &error))
+        };
+        Ok(Reference { name, sha256: sha256(open()?.data()), open: Arc::new(open) })
+    }
+
+    /// The error for a reference image that cannot be used.
+    fn unusable(name: &str, error: &Error) -> Error {
+        let error = Error::new(Code::Reference, error.message()).context(format!("as a reference image: `{name}`"));
+        error.hint("every reference counts in every score: mend it, or leave it out")
+    }
+}
+
+fn open_memory(file: &Path) -> Result<(Checkpoint, NamedHash)> {
+    let name = file.display().to_string();
+    let refused = |error: Error| Error::new(Code::Reference, error.message()).context(format!("as a memory of reference images, `{name}`"));
+    let bytes = read_limited(file, MAX_MEMORY_BYTES, Code::Reference).map_err(refused)?;
+    let sha256 = sha256(&bytes);
+    let checkpoint = Checkpoint::from_bytes(&name, bytes).map_err(refused)?;
+    if !Memory::is_memory(&checkpoint) {
+        return Err(refused(Error::new(Code::Reference, "the file is no memory of reference images")).hint(Remedy::MakeMemoryAgain));
+    }
+    Ok((checkpoint, NamedHash { path: name, sha256 }))
+}

@@ -1,0 +1,151 @@
+//! A method on its weights and a device, ready for images from several threads.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::image::{Mask, Region, Rgb, regions};
+use crate::inspect::{DetectorBuilder, DeviceRequest, PromptParameters, Recoverable};
+use crate::methods::{Clock, Method, MethodInfo, Reading, Recipe, Scale, Scored, Stages};
+use crate::models::store::FoundWeights;
+use crate::run::Device;
+use crate::tensor::Array;
+use crate::uninspected::Uninspected;
+
+/// What a detector found in an image.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Anomaly of each pixel `[height, width]` of the image.
+    pub map: Array,
+    /// Anomaly of the image.
+    pub score: f32,
+    /// Parts of the image that the method did not look at.
+    pub uninspected: Vec<Uninspected>,
+    /// What a user should know about this result.
+    pub warnings: Vec<String>,
+    /// Where the time went.
+    pub stages: Stages,
+}
+
+impl Finding {
+    fn new(scored: Scored, stages: Stages) -> Finding {
+        let Scored { map, score, uninspected, warnings } = scored;
+        Finding { map, score, uninspected, warnings, stages }
+    }
+
+    /// The pixels whose anomaly is at least `level`.
+    pub fn mask(&self, level: f32) -> Mask {
+        Mask::from_threshold(&self.map, level)
+    }
+
+    /// The connected regions of [`Finding::mask`].
+    pub fn regions(&self, level: f32) -> Vec<Region> {
+        regions(&self.mask(level), &self.map)
+    }
+}
+
+/// A method on its weights and a device. Shared by reference between threads, which inspect images at the same time.
+///
+/// ```no_run
+/// use zsas::image::Rgb;
+/// use zsas::inspect::Detector;
+///
+/// let detector = Detector::builder().method("winclip").class("bottle").weights("snapshots").open()?;
+/// let found = detector.inspect(&Rgb::open("part.png")?)?;
+/// println!("{} {:?}", found.score, found.regions(0.5));
+/// # Ok::<(), zsas::Error>(())
+/// ```
+pub struct Detector {
+    recipe: Arc<Recipe>,
+    weights: Vec<FoundWeights>,
+    threshold: Option<f32>,
+    prompt: Option<PromptParameters>,
+    method: Recoverable<Box<dyn Method>>,
+}
+
+impl Detector {
+    /// The choices to make: method, class, references, weights, device.
+    pub fn builder() -> DetectorBuilder {
+        DetectorBuilder::default()
+    }
+
+    pub(super) fn open(
+        recipe: Recipe,
+        weights: Vec<FoundWeights>,
+        threshold: Option<f32>,
+        prompt: Option<PromptParameters>,
+        request: DeviceRequest,
+    ) -> Result<Detector> {
+        let recipe = Arc::new(recipe);
+        let method = {
+            let recipe = Arc::clone(&recipe);
+            Recoverable::open(request, move |device| recipe.build(device))?
+        };
+        Ok(Detector { recipe, weights, threshold, prompt, method })
+    }
+
+    /// Scores an image. A device that is lost or hangs is opened again and the image tried once more.
+    ///
+    /// Errors concern this image, unless [`Detector::fault`] says that the detector gave up.
+    pub fn inspect(&self, image: &Rgb) -> Result<Finding> {
+        self.method.run(|method| {
+            let mut clock = Clock::start();
+            let scored = method.inspect(image, &mut clock)?;
+            Ok(Finding::new(scored, clock.finish()))
+        })
+    }
+
+    /// What made the detector give up, if it did: every further image fails with it.
+    pub fn fault(&self) -> Option<Error> {
+        self.method.fault()
+    }
+
+    /// The entry of the method in the table of methods.
+    pub fn method(&self) -> &'static MethodInfo {
+        self.recipe.method
+    }
+
+    /// Which text the method follows.
+    pub fn reading(&self) -> Reading {
+        self.recipe.reading
+    }
+
+    /// How maps and scores of the method are to be read.
+    pub fn scale(&self) -> Scale {
+        self.method.current().1.scale()
+    }
+
+    /// What the method was built from.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The weights of each of the method's networks.
+    pub fn weights(&self) -> &[FoundWeights] {
+        &self.weights
+    }
+
+    /// Class, phrases, views and references; `None` for a method that takes no text.
+    pub fn prompt(&self) -> Option<&PromptParameters> {
+        self.prompt.as_ref()
+    }
+
+    /// The memory of the reference images as a file, for [`DetectorBuilder::memory`]; `None` for a method without.
+    pub fn memory_file(&self) -> Result<Option<Vec<u8>>> {
+        self.recipe.memory().map(|memory| memory.to_bytes(&self.recipe.memory_identity())).transpose()
+    }
+
+    /// The threshold of the profile: scores from here on are anomalous.
+    pub fn threshold(&self) -> Option<f32> {
+        self.threshold
+    }
+
+    /// The device in use; another one after it was lost.
+    pub fn device(&self) -> Device {
+        self.method.current().0.clone()
+    }
+
+    /// Whether images have to be inspected one after the other; see [`Recoverable::is_sequential`].
+    pub fn is_sequential(&self) -> bool {
+        self.method.is_sequential()
+    }
+}

@@ -1,0 +1,64 @@
+//! Many images: decoded, inspected and finished by several threads at once, committed in order.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::image::Rgb;
+use crate::inspect::pipeline::{Budget, in_order};
+use crate::inspect::{Detector, Finding};
+
+/// Bytes that images in work may hold together, by estimate.
+const MEMORY: u64 = 3 << 30;
+
+/// Bytes that a pixel of an image in work takes at most: the image, its map, and pictures before and after encoding.
+const BYTES_PER_PIXEL: u64 = 40;
+
+/// Threads at most, whatever the machine.
+const MAX_THREADS: usize = 32;
+
+/// An image that was inspected.
+pub struct Inspected {
+    /// Its pixels.
+    pub image: Rgb,
+    /// What was found in it.
+    pub finding: Finding,
+    /// How long reading and decoding took.
+    pub decode: Duration,
+}
+
+/// How many threads work on images: one for each core and one more, so that a core is busy while another waits for the device or the disk.
+pub fn default_threads() -> usize {
+    (std::thread::available_parallelism().map_or(1, NonZeroUsize::get) + 1).min(MAX_THREADS)
+}
+
+/// Inspects files in several threads.
+///
+/// Each thread opens the next file with `open`, inspects the image, and calls `finish` (pictures, regions). `commit` is called on this thread, in
+/// the order of the files. Once `is_stopped` says yes, `commit` breaks, or the detector gives up, no file is begun any more; those in work are finished.
+pub fn inspect_many<T: Send, B>(
+    detector: &Detector,
+    files: &[impl AsRef<Path> + Sync],
+    threads: usize,
+    is_stopped: impl Fn() -> bool + Sync,
+    open: impl Fn(&Path) -> Result<Rgb> + Sync,
+    finish: impl Fn(usize, Result<Inspected>) -> T + Sync,
+    commit: impl FnMut(usize, T) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let threads = if detector.is_sequential() { 1 } else { threads.min(MAX_THREADS) };
+    let budget = Budget::new(MEMORY);
+    let work = |at: usize| {
+        let start = Instant::now();
+        let image = match open(files[at].as_ref()) {
+            Ok(image) => image,
+            Err(error) => return finish(at, Err(error)),
+        };
+        let decode = start.elapsed();
+        let _held = budget.take((image.width() * image.height()) as u64 * BYTES_PER_PIXEL);
+        let found = detector.inspect(&image).map(|finding| Inspected { image, finding, decode });
+        finish(at, found)
+    };
+    in_order(files.len(), threads, || is_stopped() || detector.fault().is_some(), work, commit)
+}

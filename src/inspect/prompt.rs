@@ -1,0 +1,59 @@
+//! What a method was given in text and reference images, as `run.json` and the report name it.
+
+use serde::Serialize;
+
+use crate::methods::{MultiCrop, Recipe};
+
+/// Class, phrases, views and references of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct PromptParameters {
+    /// What is inspected.
+    pub class: String,
+    /// Phrases of its own for good ones.
+    pub normal: Vec<String>,
+    /// Phrases of its own for bad ones.
+    pub anomalous: Vec<String>,
+    /// The views that decide a score.
+    pub multi_crop: &'static str,
+    /// Reference images.
+    pub references: Vec<NamedHash>,
+    /// The memory of reference images that was read in their place.
+    pub memory: Option<NamedHash>,
+}
+
+/// A path, and the hash of what was read from it: of the pixels of an image, of the bytes of a memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct NamedHash {
+    /// The path as given.
+    pub path: String,
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+}
+
+impl PromptParameters {
+    /// Those of a recipe; `None` for a method that takes no text.
+    pub(super) fn of(recipe: &Recipe, memory: Option<NamedHash>) -> Option<PromptParameters> {
+        let hash = |path: &str, sha256: &str| NamedHash { path: path.to_owned(), sha256: sha256.to_owned() };
+        recipe.method.takes.text.then(|| PromptParameters {
+            class: recipe.class.name.clone(),
+            normal: recipe.class.normal.clone(),
+            anomalous: recipe.class.anomalous.clone(),
+            multi_crop: recipe.views.as_str(),
+            references: recipe.references.iter().map(|reference| hash(&reference.name, &reference.sha256)).collect(),
+            memory,
+        })
+    }
+
+    /// The parameters in one line, for the report.
+    pub fn summary(&self) -> String {
+        let references = match (&self.memory, self.references.len()) {
+            (Some(memory), _) => format!(", compared with the memory `{}`", memory.path),
+            (None, 0) => String::new(),
+            (None, count) => format!(", compared with {count} reference image{}", if count == 1 { "" } else { "s" }),
+        };
+        let count = self.normal.len() + self.anomalous.len();
+        let phrases = if count > 0 { format!(", {count} phrases of its own") } else { String::new() };
+        let views = if self.multi_crop == MultiCrop::None.as_str() { String::new() } else { format!(", views: {}", self.multi_crop) };
+        format!("class {}{phrases}{references}{views}", self.class)
+    }
+}

@@ -1,0 +1,135 @@
+//! Recovery of a lost device: it is opened again, what ran on it is built again, and the work is tried once more.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::error::{Error, Remedy, Result};
+use crate::run::{Device, DeviceOptions, Observer};
+
+/// Tasks in a row that lose the device, retry included, before it is given up.
+const MAX_LOST_IN_A_ROW: usize = 3;
+
+/// Which device, who is told of its progress, and when it is lost on purpose.
+#[derive(Clone, Default)]
+pub struct DeviceRequest {
+    /// Which device, and how it is opened.
+    pub options: DeviceOptions,
+    /// Receives the progress of each run.
+    pub observer: Option<Observer>,
+    /// Numbers of attempts, counted from 1, before which the device is given up, so that recovery can be tested.
+    pub lose_at: HashSet<usize>,
+}
+
+impl DeviceRequest {
+    /// Opens the device.
+    pub fn open(&self) -> Result<Device> {
+        let device = Device::open(&self.options)?;
+        device.observe(self.observer.clone());
+        Ok(device)
+    }
+}
+
+/// Something built on a device, with the means to build it again. Shared by reference between threads.
+pub struct Recoverable<T> {
+    request: DeviceRequest,
+    build: Box<dyn Fn(&Device) -> Result<T> + Send + Sync>,
+    opened: RwLock<Arc<(Device, T)>>,
+    lost_in_a_row: AtomicUsize,
+    attempts: AtomicUsize,
+    /// What made it give up.
+    fault: Mutex<Option<Error>>,
+}
+
+impl<T> Recoverable<T> {
+    /// Opens the device and builds on it.
+    pub fn open(request: DeviceRequest, build: impl Fn(&Device) -> Result<T> + Send + Sync + 'static) -> Result<Recoverable<T>> {
+        let device = request.open()?;
+        let built = build(&device)?;
+        Ok(Recoverable {
+            request,
+            build: Box::new(build),
+            opened: RwLock::new(Arc::new((device, built))),
+            lost_in_a_row: AtomicUsize::new(0),
+            attempts: AtomicUsize::new(0),
+            fault: Mutex::new(None),
+        })
+    }
+
+    /// The device in use, and what is built on it.
+    pub fn current(&self) -> Arc<(Device, T)> {
+        Arc::clone(&self.opened.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether losses of the device were asked for at numbered attempts, so that tasks have to be run one after the other.
+    pub fn is_sequential(&self) -> bool {
+        !self.request.lose_at.is_empty()
+    }
+
+    /// What made it give up, if it did: every further task fails with it.
+    pub fn fault(&self) -> Option<Error> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs a task. Where the device is lost or hangs, it is opened again and the task tried once more.
+    ///
+    /// Errors concern this task, unless [`Recoverable::fault`] says that the device was given up.
+    pub fn run<R>(&self, task: impl Fn(&T) -> Result<R>) -> Result<R> {
+        if let Some(fault) = self.fault() {
+            return Err(fault);
+        }
+        let (lost, error) = match self.attempt(&task) {
+            Ok(done) => return Ok(done),
+            Err((opened, error)) if opened.0.fault().is_some() => (opened, error),
+            Err((_, error)) => return Err(error),
+        };
+        log::warn!("{error}; the device is opened again and the task tried once more");
+        self.reopen(&lost)?;
+        match self.attempt(&task) {
+            Ok(done) => Ok(done),
+            Err((opened, error)) if opened.0.fault().is_some() => {
+                self.lost_again(&opened, &error)?;
+                Err(error)
+            }
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    fn attempt<R>(&self, task: impl Fn(&T) -> Result<R>) -> std::result::Result<R, (Arc<(Device, T)>, Error)> {
+        let opened = self.current();
+        if self.request.lose_at.contains(&(self.attempts.fetch_add(1, Ordering::Relaxed) + 1)) {
+            opened.0.lose();
+        }
+        let done = task(&opened.1).map_err(|error| (opened, error))?;
+        self.lost_in_a_row.store(0, Ordering::Relaxed);
+        Ok(done)
+    }
+
+    /// Opens the device again and builds on it, unless another thread has done so since `lost` was in use.
+    fn reopen(&self, lost: &Arc<(Device, T)>) -> Result<()> {
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&opened, lost) {
+            return Ok(());
+        }
+        let again = || -> Result<(Device, T)> {
+            let device = self.request.open()?;
+            let built = (self.build)(&device)?;
+            Ok((device, built))
+        };
+        *opened = Arc::new(again().map_err(|error| self.give_up(error.context("opening the device again after it was lost")))?);
+        Ok(())
+    }
+
+    /// After the retry was lost too: opens the device for the next task, or gives up.
+    fn lost_again(&self, opened: &Arc<(Device, T)>, error: &Error) -> Result<()> {
+        if self.lost_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 < MAX_LOST_IN_A_ROW {
+            return self.reopen(opened);
+        }
+        let error = error.clone().context(format!("for {MAX_LOST_IN_A_ROW} images in a row, each tried twice"));
+        Err(self.give_up(error.hint(Remedy::TestDevice)))
+    }
+
+    fn give_up(&self, error: Error) -> Error {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error).clone()
+    }
+}

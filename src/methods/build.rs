@@ -1,0 +1,202 @@
+//! Building a method: from a class to prototypes, from reference images to a memory, from weights to networks.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::image::Rgb;
+use crate::methods::cache::{Cache, Key};
+use crate::methods::language::{embed_texts, prototype};
+use crate::methods::prompts::{Class, PromptEnsemble};
+use crate::methods::winclip::Memory;
+use crate::methods::{Method, MethodInfo, MultiCrop, Reading};
+use crate::models::clip::{Clip, until_end};
+use crate::run::Device;
+use crate::tensor::{Array, Precision};
+use crate::weights::Checkpoint;
+
+/// A reference image of a good one, decoded when it is needed: many large ones need not be in memory together.
+#[derive(Clone)]
+pub struct Reference {
+    /// The path as given, or another name.
+    pub name: String,
+    /// SHA-256 of its pixels.
+    pub sha256: String,
+    /// Decodes it.
+    pub open: Arc<dyn Fn() -> Result<Rgb> + Send + Sync>,
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reference({}, {})", self.name, self.sha256)
+    }
+}
+
+/// How far the building of a method has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildStep {
+    /// Prompts embedded by the text tower, of how many; not told where they come from a cache.
+    Prompts(usize, usize),
+    /// Reference images that went through the image tower, of how many.
+    References(usize, usize),
+}
+
+/// Callback that receives the progress of building.
+pub type BuildObserver = Arc<dyn Fn(BuildStep) + Send + Sync>;
+
+/// Everything a method is built from but the device: kept, so that it can be built again where a device is lost.
+pub struct Recipe {
+    /// Which method.
+    pub method: &'static MethodInfo,
+    /// Which text it follows.
+    pub reading: Reading,
+    /// How weights and activations are stored.
+    pub precision: Precision,
+    /// The weights of its networks, in their order.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Hash of all files of the weights.
+    pub fingerprint: String,
+    /// What is inspected.
+    pub class: Class,
+    /// The views that decide a score.
+    pub views: MultiCrop,
+    /// Reference images.
+    pub references: Vec<Reference>,
+    /// A file of an earlier run's memory, in place of reference images.
+    pub memory_file: Option<Checkpoint>,
+    /// Cache of prompt embeddings.
+    pub cache: Cache,
+    /// Told how far building has come.
+    pub observer: Option<BuildObserver>,
+    /// What was computed on the first device.
+    pub kept: Kept,
+}
+
+/// Text embeddings and memory, computed once and kept for the next device.
+#[derive(Default)]
+pub struct Kept {
+    embeddings: OnceLock<Array>,
+    memory: OnceLock<Memory>,
+}
+
+impl Recipe {
+    /// Builds the method on a device.
+    ///
+    /// Errors: weights of another network, a device that cannot hold them, references or a memory that cannot be used.
+    pub fn build(&self, device: &Device) -> Result<Box<dyn Method>> {
+        (self.method.build)(&BuildContext { recipe: self, device })
+    }
+
+    /// What a memory is of: it fits these weights in this precision only.
+    pub fn memory_identity(&self) -> String {
+        format!("the weights {} in {}", self.fingerprint, self.precision.as_str())
+    }
+
+    /// The memory of the reference images, once the method is built; `None` for a method without.
+    pub fn memory(&self) -> Option<&Memory> {
+        self.kept.memory.get()
+    }
+
+    fn tell(&self, step: BuildStep) {
+        if let Some(observer) = &self.observer {
+            observer(step);
+        }
+    }
+}
+
+/// What the constructor of a method is given: the recipe and a device.
+pub struct BuildContext<'a> {
+    /// What it is built from.
+    pub recipe: &'a Recipe,
+    /// Where it runs.
+    pub device: &'a Device,
+}
+
+impl BuildContext<'_> {
+    /// The weights of the method's first network.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.recipe.checkpoints[0]
+    }
+
+    /// CLIP from the weights of the method's first network.
+    pub fn clip(&self) -> Result<Clip> {
+        let clip = Clip::load(self.checkpoint())?;
+        self.checkpoint().finish();
+        Ok(clip)
+    }
+
+    /// The prototypes of the normal and the anomalous state `[2, embed]`, rows of unit length.
+    pub fn prototypes(&self, clip: &Clip, ensemble: &PromptEnsemble) -> Result<Array> {
+        let prompts: Vec<&str> = ensemble.normal.iter().chain(&ensemble.anomalous).map(String::as_str).collect();
+        let ids = token_ids(&prompts, clip)?;
+        let shape = [2, clip.text.embed()];
+        self.once(self.key("prototypes", &(&ids, ensemble.content())), shape, || {
+            let embeddings = self.embed(clip, &ids)?;
+            let embed = embeddings.shape().cols();
+            let (normal, anomalous) = embeddings.data().split_at(ensemble.normal.len() * embed);
+            let state = |rows: &[f32]| prototype(&Array::new([rows.len() / embed, embed], rows.to_vec()), ensemble.average);
+            Ok(Array::new(shape, [state(normal), state(anomalous)].concat()))
+        })
+    }
+
+    /// Embeddings of texts `[texts, embed]`, projected and not normalised.
+    pub fn text_embeddings(&self, clip: &Clip, texts: &[String]) -> Result<Array> {
+        let ids = token_ids(&texts.iter().map(String::as_str).collect::<Vec<_>>(), clip)?;
+        self.once(self.key("conditionals", &ids), [ids.len(), clip.text.embed()], || self.embed(clip, &ids))
+    }
+
+    /// The memory of the reference images, or the one in the memory file; `None` where there are neither.
+    pub fn memory(&self, clip: &Clip) -> Result<Option<&Memory>> {
+        let recipe = self.recipe;
+        if let Some(memory) = recipe.kept.memory.get() {
+            return Ok(Some(memory));
+        }
+        let memory = match &recipe.memory_file {
+            Some(file) => Memory::from_checkpoint(file, &recipe.memory_identity())?,
+            None if recipe.references.is_empty() => return Ok(None),
+            None => {
+                let count = recipe.references.len();
+                let images = recipe.references.iter().map(|reference| (reference.open)());
+                Memory::remember(self.device, clip, images, recipe.precision, |done| recipe.tell(BuildStep::References(done, count)))?
+            }
+        };
+        Ok(Some(recipe.kept.memory.get_or_init(|| memory)))
+    }
+
+    /// The key of numbers that follow from texts, this network and this device, to the last bit.
+    fn key(&self, kind: &'static str, content: &impl Serialize) -> Key {
+        Key::new(kind, &(&self.recipe.fingerprint, self.recipe.precision.as_str(), self.device.name(), content))
+    }
+
+    /// Embeddings of this recipe: those kept from the device before, those of the cache, else computed.
+    fn once(&self, key: Key, shape: [usize; 2], compute: impl FnOnce() -> Result<Array>) -> Result<Array> {
+        let cell = &self.recipe.kept.embeddings;
+        if let Some(array) = cell.get() {
+            return Ok(array.clone());
+        }
+        let array = self.recipe.cache.array(&key, shape, compute)?;
+        Ok(cell.get_or_init(|| array).clone())
+    }
+
+    fn embed(&self, clip: &Clip, ids: &[Vec<u32>]) -> Result<Array> {
+        self.recipe.tell(BuildStep::Prompts(0, ids.len()));
+        let told = |done| self.recipe.tell(BuildStep::Prompts(done, ids.len()));
+        embed_texts(self.device, clip, ids, self.recipe.precision, told)
+    }
+}
+
+/// Token ids of texts, each up to its end. Those that are too long are cut, with a warning.
+///
+/// Errors: weights that were trained with another tokenizer.
+fn token_ids(texts: &[&str], clip: &Clip) -> Result<Vec<Vec<u32>>> {
+    let tokenizer = clip.tokenizer()?;
+    let context = clip.text.context();
+    let tokens: Vec<_> = texts.iter().map(|text| tokenizer.encode(text, context)).collect();
+    let cut = tokens.iter().filter(|tokens| tokens.is_truncated).count();
+    if cut > 0 {
+        log::warn!("{cut} of {} prompts are longer than the text tower's {context} tokens and are cut", texts.len());
+    }
+    Ok(tokens.iter().map(|tokens| until_end(&tokens.ids)).collect())
+}
