@@ -21,11 +21,18 @@ fn main() -> ExitCode {
     .into()
 }
 
-/// Keeps Mesa's device-select layer, which asks Wayland for a display, from complaining on machines without a desktop. We choose adapters
-/// ourselves.
+/// Sets what drivers read from the environment, unless the user has. We choose adapters ourselves: Mesa's device-select layer, which asks
+/// Wayland for a display, only complains on machines without a desktop. A driver of Mesa's that finds no folder for what it compiles gets ours.
 fn quiet_driver() {
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os("NODEVICE_SELECT").is_none() {
+    let set = |name: &str, value: &std::ffi::OsStr| {
         // SAFETY: the first statement of `main`; no other thread runs yet.
-        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+        unsafe { std::env::set_var(name, value) };
+    };
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os("NODEVICE_SELECT").is_none() {
+        set("NODEVICE_SELECT", "1".as_ref());
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(folder) = cli::driver_cache::folder() {
+        set("MESA_SHADER_CACHE_DIR", folder.as_os_str());
     }
 }

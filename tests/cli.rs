@@ -41,17 +41,16 @@ fn help_is_as_written_down() {
     }
 }
 
+/// The Vulkan loader is made to talk: it says something as soon as anybody asks for an adapter.
 #[test]
 fn help_touches_no_device_and_no_weights() {
     let place = Place::new();
-    let time = || {
-        let start = Instant::now();
-        place.run(&["--help"]).exits(0);
-        start.elapsed()
-    };
-    let fastest = (0..5).map(|_| time()).min().unwrap();
-    // 50 ms on an idle machine; tests share theirs.
-    assert!(fastest < Duration::from_millis(200), "{fastest:?}");
+    let said = |argument: &str| finish(place.command().arg(argument).env("VK_LOADER_DEBUG", "all").env("ZSAS_WEIGHTS", "nowhere")).stderr;
+    assert_eq!(said("--help"), "");
+    needs_adapter!("help_touches_no_device_and_no_weights");
+    if cfg!(target_os = "linux") {
+        assert!(said("doctor").contains("vulkan"), "the loader does not talk, so that silence says nothing");
+    }
 }
 
 #[test]
@@ -511,7 +510,7 @@ fn every_shader_is_listed_and_printed() {
     let place = Place::new();
     let list = place.run(&["shader", "--list"]).exits(0).stdout;
     let files: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(files.contains(&"matmul") && files.contains(&"conv2d_cpu"), "{list}");
+    assert!(files.contains(&"matmul") && files.contains(&"conv2d_software"), "{list}");
     for file in files {
         let text = place.run(&["shader", file, "--elem", "f16"]).exits(0).prints("@compute").stdout;
         assert!(text.starts_with("enable f16;\nalias Elem = f16;\n"), "{text}");
@@ -645,7 +644,7 @@ fn a_bench_knows_when_it_became_slower() {
     let place = Place::new();
     let before = place.run(&["bench", "kernels", "--json", "--kernel", "concat"]).exits(0).stdout;
     let mut row: Value = serde_json::from_str(before.trim()).unwrap();
-    assert!(row["gigabytes"].as_f64().unwrap() > 0.0 && row["device"].is_string());
+    assert!(row["gigabytes_per_second"].as_f64().unwrap() > 0.0 && row["device"].is_string());
     let compare = |place: &Place| place.run(&["bench", "kernels", "--kernel", "concat", "--baseline", "before.jsonl"]);
     row["median_us"] = 1e9.into();
     place.write("before.jsonl", row.to_string().as_bytes());

@@ -5,14 +5,15 @@ mod common;
 use zsas::kernels::every_kernel;
 use zsas::run::worst;
 
-/// Instances are many; a thread each keeps both cores busy while pipelines compile.
+/// Instances are many; a thread for each core keeps it busy while pipelines compile.
 #[test]
 fn every_kernel_equals_its_twin() {
     let Some(device) = common::adapter("every_kernel_equals_its_twin") else { return };
     let all = every_kernel();
     let next = std::sync::atomic::AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(kernel) = all.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
                     for implementation in kernel.implementations() {

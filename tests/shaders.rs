@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use naga::back::{hlsl, msl, spv};
 use zsas::DType;
-use zsas::kernels::{Implementation, Kernel, every_kernel};
+use zsas::kernels::{Implementation, Kernel, MAX_INVOCATIONS, MAX_WORKGROUP_BYTES, every_kernel};
 use zsas::shader::{Assembled, Library, Reflection, assemble, reflect};
 
 use common::assert_golden;
@@ -93,9 +93,9 @@ fn every_kernel_matches_its_rust_declaration() {
 fn every_kernel_keeps_within_the_limits_that_devices_are_asked_for() {
     each_reflection(|_, implementation, _, reflection| {
         let invocations: u32 = reflection.workgroup_size.iter().product();
-        assert!(invocations <= 256, "{}: {invocations} invocations", implementation.file);
+        assert!(invocations <= MAX_INVOCATIONS, "{}: {invocations} invocations", implementation.file);
         let bytes = reflection.workgroup_memory;
-        assert!(bytes <= 16_896, "{}: {bytes} bytes of workgroup memory", implementation.file);
+        assert!(bytes <= MAX_WORKGROUP_BYTES, "{}: {bytes} bytes of workgroup memory", implementation.file);
     });
 }
 

@@ -80,9 +80,9 @@ struct Measured {
     fastest_us: f64,
     slowest_us: f64,
     gflops: f64,
-    gigabytes: f64,
+    gigabytes_per_second: f64,
     copy_share: f64,
-    copy_gigabytes: f64,
+    copy_gigabytes_per_second: f64,
     device: String,
     driver: String,
     version: String,
@@ -107,9 +107,11 @@ pub fn run(args: &BenchArgs) -> Result<Exit> {
         if args.json {
             talk::print_json(&row)?;
         } else {
-            let Measured { case, file, median_us, gflops, gigabytes, copy_share, .. } = &row;
+            let Measured { case, file, median_us, gflops, gigabytes_per_second, copy_share, .. } = &row;
             let share = 100.0 * copy_share;
-            talk::print_line(format_args!("{case:<38} {file:<18} {median_us:>11.1} {gflops:>9.2} {gigabytes:>8.2} {share:>7.1}"))?;
+            talk::print_line(format_args!(
+                "{case:<38} {file:<18} {median_us:>11.1} {gflops:>9.2} {gigabytes_per_second:>8.2} {share:>7.1}"
+            ))?;
         }
         measured.push(row);
     }
@@ -163,9 +165,9 @@ impl<'a> Bench<'a> {
             fastest_us: timing.nanoseconds.first().copied().unwrap_or(median) / 1e3,
             slowest_us: timing.nanoseconds.last().copied().unwrap_or(median) / 1e3,
             gflops: kernel.work().flops as f64 / median,
-            gigabytes: bytes_per_second / 1e9,
+            gigabytes_per_second: bytes_per_second / 1e9,
             copy_share: bytes_per_second / self.copy,
-            copy_gigabytes: self.copy / 1e9,
+            copy_gigabytes_per_second: self.copy / 1e9,
             device: adapter.map(|adapter| adapter.name.clone()).unwrap_or_default(),
             driver: adapter.map(|adapter| adapter.driver.clone()).unwrap_or_default(),
             version: zsas::VERSION.to_owned(),

@@ -7,7 +7,7 @@ use zsas::kernels::Tier;
 use zsas::shader::Library;
 use zsas::{Device, DeviceOptions, DeviceWish, Precision, Result};
 
-use crate::cli::{choice, env, talk, usage};
+use crate::cli::{cache, choice, env, talk, usage};
 
 /// The options of every verb that runs something on a device.
 #[derive(Args, Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct DeviceArgs {
     pub precision: Precision,
 
     /// Force a tier of kernels where a driver misbehaves, or to compare
-    #[arg(long, value_parser = choice::tier(), value_name = "TIER", help_heading = "Device")]
+    #[arg(long = "tier", alias = "kernels", value_parser = choice::tier(), value_name = "TIER", help_heading = "Device")]
     pub kernels: Option<Tier>,
 }
 
@@ -34,6 +34,7 @@ impl DeviceArgs {
             tier: self.kernels,
             library: library(),
             memory: memory()?,
+            cache: cache::folder(),
             ..DeviceOptions::default()
         })
     }

@@ -43,13 +43,18 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
     Variable { name, value: None, default, meaning }
 }
 
-const VARIABLES: [Variable; 10] = [
+const VARIABLES: [Variable; 11] = [
     variable(
         WEIGHTS,
         "the weights inside the binary, for utad and saliency",
         "a snapshot, or a folder of snapshots named by network (`clip`, `clipseg`, `sam`, `wide-resnet`)",
     ),
-    variable(CACHE, "the user's cache folder", "where embedded prompts are kept for later runs; empty: nowhere"),
+    variable(CACHE, "the user's cache folder", "where embedded prompts and compiled kernels are kept for later runs; empty: nowhere"),
+    variable(
+        "MESA_SHADER_CACHE_DIR",
+        "the user's cache folder, else $ZSAS_CACHE",
+        "heeded by Mesa's drivers: where they keep what they compile",
+    ),
     variable(SHADERS, "the shaders inside the binary", "a folder to read WGSL files from, for editing them without rebuilding"),
     variable(GPU_MEMORY, "what the driver gives", "most megabytes to hold on the device, for who shares it"),
     variable(

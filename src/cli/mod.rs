@@ -11,6 +11,8 @@ mod completions;
 mod device;
 mod diff;
 mod doctor;
+#[cfg(target_os = "linux")]
+pub mod driver_cache;
 mod env;
 mod forward;
 mod infer;

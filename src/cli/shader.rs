@@ -18,7 +18,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_help = AFTER)]
 pub struct ShaderArgs {
-    /// A kernel (`matmul`) or one of its files (`matmul_cpu`)
+    /// A kernel (`matmul`) or one of its files (`matmul_software`)
     #[arg(required_unless_present = "list")]
     name: Option<String>,
 
@@ -150,10 +150,10 @@ mod tests {
         let files = files();
         let found = |name, tier| find(&files, name, tier).map(|file| file.implementation.file).map_err(|error| error.to_string());
         assert_eq!(found("matmul", None), Ok("matmul"));
-        assert_eq!(found("matmul", Some(Tier::Cpu)), Ok("matmul_cpu"));
-        assert_eq!(found("matmul_cpu", None), Ok("matmul_cpu"));
+        assert_eq!(found("matmul", Some(Tier::Software)), Ok("matmul_software"));
+        assert_eq!(found("matmul_software", None), Ok("matmul_software"));
         assert_eq!(found("matmull", None), Err("there is no kernel `matmull`, did you mean `matmul`?".to_owned()));
-        assert_eq!(found("pool", Some(Tier::Cpu)), Err("`pool` has no file for the tier `cpu`".to_owned()));
+        assert_eq!(found("pool", Some(Tier::Software)), Err("`pool` has no file for the tier `software`".to_owned()));
     }
 
     #[test]

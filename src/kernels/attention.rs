@@ -131,7 +131,7 @@ impl Kernel for Attention {
         if in_fours(self.head_dim) && places.iter().all(|place| in_fours(place.stride) && in_fours(place.offset)) {
             let rows = rows_of_a_lane(self.pairs / self.queries);
             let launch = Launch::groups(self.queries.div_ceil(8 * rows) * self.heads);
-            all.push(Implementation::cpu("attention_cpu", with(("ROWS", rows as u32)), launch));
+            all.push(Implementation::software("attention_software", with(("ROWS", rows as u32)), launch));
         }
         let launch = Launch::groups(self.queries.div_ceil(QUERIES) * self.heads);
         all.push(Implementation::plain("attention", with(("WORKGROUP", QUERIES as u32)), launch));

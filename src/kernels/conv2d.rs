@@ -95,7 +95,7 @@ impl Kernel for Conv2d {
         let mut all = Vec::new();
         if self.channels_in.is_multiple_of(4) && self.channels_out.is_multiple_of(4) {
             let (own, launch) = strips(self.pixels(), self.channels_out, self.padding > 0);
-            all.push(Implementation::cpu("conv2d_cpu", with(&own), launch));
+            all.push(Implementation::software("conv2d_software", with(&own), launch));
         }
         let (own, launch) = tiles(self.pixels(), self.channels_out);
         all.push(Implementation::plain("conv2d", with(&own), launch));

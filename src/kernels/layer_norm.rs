@@ -36,7 +36,7 @@ impl Kernel for LayerNorm {
     }
 
     fn implementations(&self) -> Vec<Implementation> {
-        row_kernel("layer_norm", "layer_norm_cpu", self.rows, self.cols)
+        row_kernel("layer_norm", "layer_norm_software", self.rows, self.cols)
     }
 
     fn work(&self) -> Work {
@@ -77,7 +77,7 @@ impl Kernel for LayerNorm {
 pub(super) fn row_kernel(plain: &'static str, cpu: &'static str, rows: usize, cols: usize) -> Vec<Implementation> {
     let mut all = Vec::new();
     if let Some(launch) = lane_rows(rows) {
-        all.push(Implementation::cpu(cpu, vec![], launch));
+        all.push(Implementation::software(cpu, vec![], launch));
     }
     all.push(Implementation::plain(plain, vec![("WORKGROUP", row_lanes(cols))], Launch::groups(rows)));
     all

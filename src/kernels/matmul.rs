@@ -74,7 +74,7 @@ impl Kernel for Matmul {
         let mut all = Vec::new();
         if self.cols.is_multiple_of(4) && self.inner.is_multiple_of(4) {
             let (own, launch) = strips(self.rows, self.cols, false);
-            all.push(Implementation::cpu("matmul_cpu", with(&own), launch));
+            all.push(Implementation::software("matmul_software", with(&own), launch));
         }
         let (own, launch) = tiles(self.rows, self.cols);
         all.push(Implementation::plain("matmul", with(&own), launch));

@@ -182,8 +182,8 @@ impl Implementation {
     }
 
     /// A file shaped for software adapters.
-    pub fn cpu(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
-        Implementation { file, tier: Tier::Cpu, constants, launch }
+    pub fn software(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
+        Implementation { file, tier: Tier::Software, constants, launch }
     }
 }
 
@@ -193,12 +193,12 @@ pub enum Tier {
     /// Any GPU: f32, workgroup memory, no subgroups.
     Plain,
     /// A software adapter (lavapipe, SwiftShader, WARP): wide register tiles, uniform loads, no workgroup memory.
-    Cpu,
+    Software,
 }
 
 impl Tier {
     /// Both tiers.
-    pub const ALL: [Tier; 2] = [Tier::Plain, Tier::Cpu];
+    pub const ALL: [Tier; 2] = [Tier::Plain, Tier::Software];
 
     /// The first implementation written for this tier, else the plain one.
     pub fn choose(self, implementations: &[Implementation]) -> &Implementation {
@@ -213,7 +213,7 @@ impl Tier {
     pub fn about(self) -> &'static str {
         match self {
             Tier::Plain => "Kernels for GPUs",
-            Tier::Cpu => "Kernels for software adapters",
+            Tier::Software => "Kernels for software adapters",
         }
     }
 
@@ -221,16 +221,16 @@ impl Tier {
     pub fn as_str(self) -> &'static str {
         match self {
             Tier::Plain => "plain",
-            Tier::Cpu => "cpu",
+            Tier::Software => "software",
         }
     }
 }
 
-/// Invocations of a workgroup: every kernel has as many.
-pub const WORKGROUP_SIZE: u32 = 256;
+/// Most invocations of a workgroup of a kernel: what WebGPU guarantees.
+pub const MAX_INVOCATIONS: u32 = 256;
 
 /// Most bytes of workgroup memory that a kernel uses: what WebGPU guarantees.
-pub const MAX_WORKGROUP_BYTES: u32 = 16_896;
+pub const MAX_WORKGROUP_BYTES: u32 = 16_384;
 
 /// Most workgroups along one axis that every adapter accepts.
 pub const MAX_GROUPS: usize = 65_535;

@@ -30,7 +30,7 @@ impl Kernel for NormalizeRows {
     }
 
     fn implementations(&self) -> Vec<Implementation> {
-        row_kernel("normalize_rows", "normalize_rows_cpu", self.rows, self.cols)
+        row_kernel("normalize_rows", "normalize_rows_software", self.rows, self.cols)
     }
 
     fn work(&self) -> Work {

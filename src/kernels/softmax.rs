@@ -28,7 +28,7 @@ impl Kernel for Softmax {
     }
 
     fn implementations(&self) -> Vec<Implementation> {
-        row_kernel("softmax", "softmax_cpu", self.rows, self.cols)
+        row_kernel("softmax", "softmax_software", self.rows, self.cols)
     }
 
     fn work(&self) -> Work {

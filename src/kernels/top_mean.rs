@@ -46,7 +46,7 @@ impl Kernel for TopMean {
         let extreme = ("EXTREME", self.extreme as u32);
         let mut all = Vec::new();
         if let Some(launch) = lane_rows(self.rows) {
-            all.push(Implementation::cpu("top_mean_cpu", vec![extreme], launch));
+            all.push(Implementation::software("top_mean_software", vec![extreme], launch));
         }
         // 128 lanes with 16 counts each take 8 KiB of workgroup memory.
         let constants = vec![extreme, ("WORKGROUP", if self.cols <= 256 { 64 } else { 128 })];

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::kernels::{MAX_GROUPS, MAX_WORKGROUP_BYTES, Tier, WORKGROUP_SIZE};
+use crate::kernels::{MAX_GROUPS, MAX_INVOCATIONS, MAX_WORKGROUP_BYTES, Tier};
 
 /// Which device a user wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,7 +113,7 @@ pub(super) fn report(adapter: &wgpu::Adapter, tier: Option<Tier>) -> AdapterRepo
 
 /// The shape of kernels an adapter wants.
 pub(super) fn own_tier(is_software: bool) -> Tier {
-    if is_software { Tier::Cpu } else { Tier::Plain }
+    if is_software { Tier::Software } else { Tier::Plain }
 }
 
 /// What is used of an adapter where it has it.
@@ -128,7 +128,7 @@ fn timestamps() -> wgpu::Features {
 /// What the kernels take for granted.
 pub(super) fn check_limits(report: &AdapterReport, limits: &wgpu::Limits) -> Result<()> {
     let needs = [
-        ("invocations per workgroup", u64::from(WORKGROUP_SIZE), u64::from(limits.max_compute_invocations_per_workgroup)),
+        ("invocations per workgroup", u64::from(MAX_INVOCATIONS), u64::from(limits.max_compute_invocations_per_workgroup)),
         ("bytes of workgroup memory", u64::from(MAX_WORKGROUP_BYTES), u64::from(limits.max_compute_workgroup_storage_size)),
         ("storage buffers per stage", 8, u64::from(limits.max_storage_buffers_per_shader_stage)),
         ("workgroups along an axis", MAX_GROUPS as u64, u64::from(limits.max_compute_workgroups_per_dimension)),
@@ -142,6 +142,19 @@ pub(super) fn check_limits(report: &AdapterReport, limits: &wgpu::Limits) -> Res
     Ok(())
 }
 
+/// Variables by which the Vulkan loader is told which drivers to offer.
+const DRIVER_VARIABLES: [&str; 4] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE"];
+
+/// The variable of the environment that leaves adapters out, if one is set.
+fn hidden_by(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    if let Some(value) = set("WGPU_BACKEND") {
+        return Some(format!("of `vulkan`, `metal` and `dx12` only what `$WGPU_BACKEND` names is looked at, and it is `{value}`"));
+    }
+    let (name, value) = DRIVER_VARIABLES.into_iter().find_map(|name| Some((name, set(name)?)))?;
+    Some(format!("the Vulkan drivers that are offered are chosen by `${name}`, which is `{value}`"))
+}
+
 /// The position of the adapter that a wish means.
 pub(super) fn choose(wish: &DeviceWish, reports: &[AdapterReport]) -> Result<usize> {
     let listing = || {
@@ -149,7 +162,11 @@ pub(super) fn choose(wish: &DeviceWish, reports: &[AdapterReport]) -> Result<usi
         format!("the adapters are\n  {}", lines.join("\n  "))
     };
     if reports.is_empty() {
-        return Err(Error::new(Code::NoAdapter, "no Vulkan, Metal or DX12 adapter was found").hint(
+        let message = "no Vulkan, Metal or DX12 adapter was found";
+        if let Some(reason) = hidden_by(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())) {
+            return Err(Error::new(Code::NoAdapter, format!("{message}: {reason}")).hint("unset it, or name what is installed"));
+        }
+        return Err(Error::new(Code::NoAdapter, message).hint(
             "install the vendor's driver, or `mesa-vulkan-drivers` and `libvulkan1` for a software one; in a container set \
              NVIDIA_DRIVER_CAPABILITIES=graphics; under WSL use `mesa-vulkan-drivers`; the reference device needs no adapter and is slow",
         ));
@@ -205,6 +222,16 @@ mod tests {
             max_workgroup_bytes: 1,
             max_invocations: 1,
         }
+    }
+
+    #[test]
+    fn a_variable_that_leaves_adapters_out_is_named() {
+        let of = |name: &'static str, value: &'static str| hidden_by(move |asked| (asked == name).then(|| value.to_owned()));
+        assert!(of("WGPU_BACKEND", "gl").unwrap().contains("`$WGPU_BACKEND` names is looked at, and it is `gl`"));
+        for name in DRIVER_VARIABLES {
+            assert!(of(name, "/none.json").unwrap().ends_with(&format!("`${name}`, which is `/none.json`")));
+        }
+        assert_eq!((of("WGPU_BACKEND", ""), of("HOME", "/")), (None, None));
     }
 
     #[test]

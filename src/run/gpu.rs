@@ -6,6 +6,7 @@ use crate::run::adapter::{self, AdapterReport};
 use crate::run::faults::Faults;
 use crate::run::memory::DeviceMemory;
 use crate::run::options::DeviceOptions;
+use crate::run::pipeline_cache::PipelineCache;
 use crate::run::pipelines::Pipelines;
 use crate::run::schedule::Pace;
 
@@ -41,6 +42,13 @@ impl Gpu {
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|error| Error::new(Code::NoAdapter, format!("{report} cannot be opened: {error}")))?;
         let faults = Faults::watch(&device, &report);
+        let cache = options
+            .cache
+            .as_deref()
+            .and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder));
+        if cache.is_none() {
+            log::info!("compiled kernels are kept by the driver alone, if at all");
+        }
         let is_software = report.is_software();
         let (pace, runs) = if is_software { (Pace::SOFTWARE, RUNS_ON_SOFTWARE) } else { (Pace::GPU, RUNS_ON_GPU) };
         Ok(Gpu {
@@ -48,7 +56,7 @@ impl Gpu {
             pace: options.pace.unwrap_or(pace),
             runs_at_once: options.runs_at_once.unwrap_or(runs).max(1),
             memory: DeviceMemory::new(&device, &queue, &faults, &report.name, options.memory),
-            pipelines: Pipelines::new(&device, &faults, &options.library, report.to_string()),
+            pipelines: Pipelines::new(&device, &faults, &options.library, report.to_string(), cache),
             faults,
             adapter: report,
             device,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::run::gpu::Gpu;
@@ -12,6 +13,9 @@ use crate::run::schedule::{Dispatch, Schedule};
 
 /// Uniform offsets that every adapter accepts.
 const UNIFORM_ALIGNMENT: usize = 256;
+
+/// Compiling for longer than this is told.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Some launches in order, on whatever buffers they are bound to.
 pub(super) struct Launches {
@@ -63,6 +67,32 @@ impl Launches {
         gpu.faults.scoped(what, || gpu.pipelines.bind(&self.steps[step].pipeline, params, operands))
     }
 
+    /// Sends a dispatch of no workgroups through each pipeline that was never used: llvmpipe and others compile a kernel when it first runs,
+    /// and the first photo should not be charged with that.
+    pub(super) fn warm_up(&self, gpu: &Gpu, bound: &[wgpu::BindGroup]) -> Result<()> {
+        let cold: Vec<usize> = (0..self.steps.len()).filter(|&step| self.steps[step].pipeline.is_cold()).collect();
+        let (start, mut is_told) = (Instant::now(), false);
+        for &step in &cold {
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                pass.set_pipeline(&self.steps[step].pipeline.pipeline);
+                pass.set_bind_group(0, &bound[step], &[]);
+                pass.set_bind_group(1, &self.first_groups, &[0]);
+                pass.dispatch_workgroups(0, 1, 1);
+            }
+            let begun = start.elapsed();
+            let index = gpu.queue.submit([encoder.finish()]);
+            gpu.faults.wait(Some(index))?;
+            log::debug!("shaders/{}.wgsl was ready after {:.0?}", self.steps[step].file, start.elapsed() - begun);
+            if start.elapsed() > PATIENCE && !is_told {
+                log::warn!("compiling {} kernels for this adapter, once", cold.len());
+                is_told = true;
+            }
+        }
+        Ok(())
+    }
+
     /// The WGSL file of each launch.
     pub(super) fn files(&self) -> impl Iterator<Item = &'static str> {
         self.steps.iter().map(|step| step.file)
@@ -102,7 +132,7 @@ impl Launches {
             .map(|at| {
                 let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
                 self.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()), bound, at..at + 1);
-                let start = std::time::Instant::now();
+                let start = Instant::now();
                 let index = gpu.queue.submit([encoder.finish()]);
                 gpu.faults.wait(Some(index))?;
                 Ok(start.elapsed().as_nanos() as f64)

@@ -11,6 +11,7 @@ mod launch;
 mod memory;
 mod options;
 mod pending;
+mod pipeline_cache;
 mod pipelines;
 mod profile;
 mod program;

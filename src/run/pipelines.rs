@@ -1,12 +1,13 @@
 //! Compiled kernels of a device, each compiled once, and the layouts of what is bound to them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Code, Error, Result};
 use crate::kernels::{Constants, Implementation, Kernel, Operand};
 use crate::run::faults::{Faults, lock};
+use crate::run::pipeline_cache::PipelineCache;
 use crate::shader::{Access, Library, assemble, reflect};
 use crate::tensor::DType;
 
@@ -25,6 +26,15 @@ struct PipelineKey {
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
+    /// Whether a program has sent a dispatch of it.
+    is_warm: AtomicBool,
+}
+
+impl Pipeline {
+    /// True the first time.
+    pub(super) fn is_cold(&self) -> bool {
+        !self.is_warm.swap(true, Ordering::Relaxed)
+    }
 }
 
 /// A kernel with the file and the storage it is to be compiled for.
@@ -47,10 +57,18 @@ pub(super) struct Pipelines {
     first_group_layout: wgpu::BindGroupLayout,
     /// Bound where an operand is left out.
     absent: wgpu::Buffer,
+    /// Of earlier runs.
+    cache: Option<PipelineCache>,
 }
 
 impl Pipelines {
-    pub(super) fn new(device: &wgpu::Device, faults: &Faults, library: &Library, adapter: String) -> Pipelines {
+    pub(super) fn new(
+        device: &wgpu::Device,
+        faults: &Faults,
+        library: &Library,
+        adapter: String,
+        cache: Option<PipelineCache>,
+    ) -> Pipelines {
         let absent = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("absent operand"),
             size: 256,
@@ -70,6 +88,7 @@ impl Pipelines {
             built: Mutex::default(),
             first_group_layout,
             absent,
+            cache,
         }
     }
 
@@ -90,6 +109,13 @@ impl Pipelines {
                 .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         wanted.iter().map(|one| self.one(*one)).collect()
+    }
+
+    /// Keeps what was compiled for later runs.
+    pub(super) fn keep(&self) {
+        if let Some(cache) = &self.cache {
+            cache.keep();
+        }
     }
 
     /// The pipeline of a kernel, compiled the first time.
@@ -137,9 +163,9 @@ impl Pipelines {
                     zero_initialize_workgroup_memory: false,
                     ..wgpu::PipelineCompilationOptions::default()
                 },
-                cache: None,
+                cache: self.cache.as_ref().map(PipelineCache::wgpu),
             });
-            Pipeline { pipeline, layout }
+            Pipeline { pipeline, layout, is_warm: AtomicBool::new(false) }
         })
     }
 

@@ -24,7 +24,7 @@ pub struct Row {
     /// 10⁹ floating-point operations per second.
     pub gflops: f64,
     /// 10⁹ bytes per second, counting each operand once.
-    pub gigabytes: f64,
+    pub gigabytes_per_second: f64,
 }
 
 impl Row {
@@ -40,7 +40,7 @@ impl Row {
             shape: node.shape.to_string(),
             microseconds: nanoseconds / 1e3,
             gflops: work.flops as f64 / nanoseconds,
-            gigabytes: bytes / nanoseconds,
+            gigabytes_per_second: bytes / nanoseconds,
         }
     }
 }
@@ -84,7 +84,7 @@ impl fmt::Display for Profile {
                 row.microseconds,
                 100.0 * row.microseconds / total,
                 row.gflops,
-                row.gigabytes,
+                row.gigabytes_per_second,
                 row.file,
                 row.shape,
                 row.weight.as_deref().unwrap_or("–"),

@@ -110,6 +110,8 @@ impl Prepared {
         }
         let launches = Launches::new(gpu, &wanted, schedule)?;
         let seat = Seat::new(gpu, plan, &launches, &weights)?;
+        launches.warm_up(gpu, &seat.bound)?;
+        gpu.pipelines.keep();
         let state = State { free: vec![seat], made: 1, most: gpu.runs_at_once };
         let seats = Arc::new(Seats { state: Mutex::new(state), freed: Condvar::new() });
         let spare: Arc<dyn Spare> = Arc::<Seats>::clone(&seats);

@@ -85,7 +85,8 @@ impl Place {
     pub fn command(&self) -> Command {
         let mut command = Command::new(BINARY);
         command.current_dir(self.0.path()).stdin(Stdio::null());
-        for variable in ["ZSAS_WEIGHTS", "ZSAS_SHADERS", "ZSAS_LOSE_DEVICE_AT", "RUST_LOG", "WGPU_BACKEND"] {
+        let own = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("ZSAS_"));
+        for variable in own.chain(["RUST_LOG", "WGPU_BACKEND"].map(Into::into)) {
             command.env_remove(variable);
         }
         // Without a runtime folder, a Vulkan layer of Mesa's complains on stderr.
@@ -156,7 +157,7 @@ pub fn has_adapter(test: &str) -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     let found = *FOUND.get_or_init(|| Place::new().run(&["doctor"]).code != Some(5));
     if !found {
-        eprintln!("skipped: `{test}` needs a Vulkan, Metal or DX12 adapter");
+        super::skip(test, "adapter");
     }
     found
 }

@@ -93,10 +93,16 @@ alias Stored = Elem;
 const SLAB: u32 = 16u;
 const SIDE: u32 = TILE / 8u;             // threads along each direction
 const THREADS: u32 = SIDE * SIDE;
-const STRIDE: u32 = TILE / 4u + 1u;      // one vec4 of padding keeps the transposed stores off one bank
+const STRIDE: u32 = TILE / 4u;
 
 var<workgroup> a_slab: array<vec4<f32>, SLAB * STRIDE>;
 var<workgroup> b_slab: array<vec4<f32>, SLAB * STRIDE>;
+
+/// Where four rows lie in a slab's position k: exchanged among 8, so that the transposed stores of neighbouring threads, which differ in k, meet
+/// different banks. Padding would do the same, but goes beyond the 16,384 bytes that every adapter has.
+fn a_place(rows: u32, k: u32) -> u32 {
+    return rows ^ (k % 8u);
+}
 
 /// Sums and stores the block of this workgroup of a `rows` × `cols` result. Loads past an edge must give 0.
 fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
@@ -115,7 +121,7 @@ fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
         for (var at = thread; at < SLAB * TILE; at += THREADS) {
             let row = at / SLAB;
             let k = at % SLAB;
-            a_slab[k * STRIDE + row / 4u][row % 4u] = load_a(first_row + row, start + k);
+            a_slab[k * STRIDE + a_place(row / 4u, k)][row % 4u] = load_a(first_row + row, start + k);
         }
         for (var at = thread; at < SLAB * TILE; at += THREADS) {
             let k = at / TILE;
@@ -124,8 +130,8 @@ fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
         }
         workgroupBarrier();
         for (var k = 0u; k < SLAB; k++) {
-            let a_top = a_slab[k * STRIDE + down];
-            let a_bottom = a_slab[k * STRIDE + down + SIDE];
+            let a_top = a_slab[k * STRIDE + a_place(down, k)];
+            let a_bottom = a_slab[k * STRIDE + a_place(down + SIDE, k)];
             let b_left = b_slab[k * STRIDE + across];
             let b_right = b_slab[k * STRIDE + across + SIDE];
             for (var r = 0u; r < 4u; r++) {

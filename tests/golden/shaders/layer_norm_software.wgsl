@@ -8,10 +8,19 @@ alias Elem = f32;
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
+//! loop_end: where a loop ends, so that drivers do not compile the number in.
+//!
+//! lavapipe takes a loop that ends at a number of a uniform for one to be unrolled: it compiles the kernel anew for each dispatch, with the
+//! number put in, and keeps all of them. A number that depends on the workgroup it leaves alone.
+
+/// `count`, whatever the number of the workgroup.
+fn loop_end(count: u32, number: u32) -> u32 {
+    return min(count, count + (number >> 31u));
+}
 //! layer_norm for software adapters: y[r, c] = (x[r, c] − mean_r) / √(variance_r + eps) · weight[c] + bias[c]
 //!
 //! One lane per row, so that nothing is shared and the loads of weight and bias are the same for every lane.
-//! use: index
+//! use: index, loop_end
 
 const LANES: u32 = 8u;
 
@@ -25,27 +34,29 @@ struct Params { rows: u32, cols: u32, eps: f32 }
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let row = linear_group(group, groups) * LANES + lane;
+    let number = linear_group(group, groups);
+    let row = number * LANES + lane;
     if row >= params.rows {
         return;
     }
-    let start = row * params.cols;
+    let cols = loop_end(params.cols, number);
+    let start = row * cols;
 
     var sum = 0.0;
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         sum += f32(x[start + col]);
     }
-    let mean = sum / f32(params.cols);
+    let mean = sum / f32(cols);
 
     // The biased variance (divides by cols), as PyTorch does.
     var squares = 0.0;
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         let deviation = f32(x[start + col]) - mean;
         squares = fma(deviation, deviation, squares);
     }
-    let scale = inverseSqrt(squares / f32(params.cols) + params.eps);
+    let scale = inverseSqrt(squares / f32(cols) + params.eps);
 
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         let normal = (f32(x[start + col]) - mean) * scale;
         y[start + col] = Elem(fma(normal, weight[col], bias[col]));
     }

@@ -1,7 +1,7 @@
 //! top_mean for software adapters: y[r] = mean of the `count` largest or smallest values of row r
 //!
 //! One lane per row, so that nothing is shared. A row with a NaN gives NaN.
-//! use: float_bits, index, select
+//! use: float_bits, index, loop_end, select
 //! set: EXTREME
 
 const LARGEST: u32 = 0u;
@@ -15,16 +15,18 @@ struct Params { rows: u32, cols: u32, count: u32 }
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let row = linear_group(group, groups) * LANES + lane;
+    let number = linear_group(group, groups);
+    let row = number * LANES + lane;
     if row >= params.rows {
         return;
     }
-    let start = row * params.cols;
+    let cols = loop_end(params.cols, number);
+    let start = row * cols;
 
     var lowest = load(start);
     var highest = lowest;
     var widest = 0u;
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         let value = load(start + col);
         lowest = min(lowest, value);
         highest = max(highest, value);
@@ -35,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var round = 0u; round < ROUNDS && bracket.low < bracket.high; round++) {
         let cuts = cut_values(bracket);
         var below: array<vec4<u32>, CUTS>;
-        for (var col = 0u; col < params.cols; col++) {
+        for (var col = 0u; col < cols; col++) {
             let value = vec4(load(start + col));
             for (var i = 0u; i < CUTS; i++) {
                 below[i] += select(vec4(0u), vec4(1u), value < cuts[i]);
@@ -47,7 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let threshold = value_of(bracket.low);
     var sum = 0.0;
     var better = 0u;
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         let value = load(start + col);
         sum += select(0.0, value, value < threshold);
         better += select(0u, 1u, value < threshold);

@@ -68,6 +68,15 @@ fn store(row: u32, col: u32, cols: u32, sum: Value) {
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
+//! loop_end: where a loop ends, so that drivers do not compile the number in.
+//!
+//! lavapipe takes a loop that ends at a number of a uniform for one to be unrolled: it compiles the kernel anew for each dispatch, with the
+//! number put in, and keeps all of them. A number that depends on the workgroup it leaves alone.
+
+/// `count`, whatever the number of the workgroup.
+fn loop_end(count: u32, number: u32) -> u32 {
+    return min(count, count + (number >> 31u));
+}
 //! pairing: what matmul sums over its inner axis, by the numbers of `Pairing` in src/kernels/matmul.rs.
 //! set: PAIRING
 
@@ -88,7 +97,7 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
 //! load of each lane, dear, and shared by all rows. The loads of a are the same for every lane, on a CPU one scalar load and a broadcast.
 //! Rows are counted in blocks of at most 32: with 48 in one loop llvmpipe keeps the sums no longer apart, at a quarter of the speed.
 //! No workgroup memory, no barrier.
-//! use: epilogue, pairing
+//! use: epilogue, loop_end, pairing
 //! set: LANES, MASKED, ROWS
 
 alias Value = vec4<f32>;
@@ -118,9 +127,12 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
     }
     var sum_left: array<array<vec4<f32>, BLOCK>, BLOCKS>;
     var sum_right: array<array<vec4<f32>, BLOCK>, BLOCKS>;
+    let taps_down = loop_end(taps.y, strip);
+    let taps_across = loop_end(taps.x, strip);
+    let inner_end = loop_end(inner, strip);
     var at = 0u;
-    for (var tap_y = 0u; tap_y < taps.y; tap_y++) {
-        for (var tap_x = 0u; tap_x < taps.x; tap_x++) {
+    for (var tap_y = 0u; tap_y < taps_down; tap_y++) {
+        for (var tap_x = 0u; tap_x < taps_across; tap_x++) {
             var starts: array<array<u32, BLOCK>, BLOCKS>;
             var inside: array<array<bool, BLOCK>, BLOCKS>;
             for (var block = 0u; block < BLOCKS; block++) {
@@ -130,7 +142,7 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
                     inside[block][r] = start >= 0;
                 }
             }
-            for (var k = 0u; k < inner; k++) {
+            for (var k = 0u; k < inner_end; k++) {
                 var left4: array<vec4<f32>, 4>;
                 var right4: array<vec4<f32>, 4>;
                 for (var i = 0u; i < 4u; i++) {

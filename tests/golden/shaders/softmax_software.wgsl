@@ -8,10 +8,19 @@ alias Elem = f32;
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
+//! loop_end: where a loop ends, so that drivers do not compile the number in.
+//!
+//! lavapipe takes a loop that ends at a number of a uniform for one to be unrolled: it compiles the kernel anew for each dispatch, with the
+//! number put in, and keeps all of them. A number that depends on the workgroup it leaves alone.
+
+/// `count`, whatever the number of the workgroup.
+fn loop_end(count: u32, number: u32) -> u32 {
+    return min(count, count + (number >> 31u));
+}
 //! softmax for software adapters: y[r, c] = exp(x[r, c] − max_r) / Σ exp(x[r, ·] − max_r)
 //!
 //! One lane per row, so that nothing is shared.
-//! use: index
+//! use: index, loop_end
 
 const LOWEST: f32 = -3.4028234e38;
 const LANES: u32 = 8u;
@@ -24,22 +33,24 @@ struct Params { rows: u32, cols: u32 }
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let row = linear_group(group, groups) * LANES + lane;
+    let number = linear_group(group, groups);
+    let row = number * LANES + lane;
     if row >= params.rows {
         return;
     }
-    let start = row * params.cols;
+    let cols = loop_end(params.cols, number);
+    let start = row * cols;
 
     var largest = LOWEST;
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         largest = max(largest, f32(x[start + col]));
     }
     var sum = 0.0;
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         sum += exp(f32(x[start + col]) - largest);
     }
     let scale = 1.0 / sum;
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         y[start + col] = Elem(exp(f32(x[start + col]) - largest) * scale);
     }
 }

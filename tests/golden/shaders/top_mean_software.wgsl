@@ -32,6 +32,15 @@ fn value_of(key: u32) -> f32 {
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
+//! loop_end: where a loop ends, so that drivers do not compile the number in.
+//!
+//! lavapipe takes a loop that ends at a number of a uniform for one to be unrolled: it compiles the kernel anew for each dispatch, with the
+//! number put in, and keeps all of them. A number that depends on the workgroup it leaves alone.
+
+/// `count`, whatever the number of the workgroup.
+fn loop_end(count: u32, number: u32) -> u32 {
+    return min(count, count + (number >> 31u));
+}
 //! select: finds the `wanted`-th smallest value of a row without sorting, by narrowing a bracket of float keys.
 //!
 //! A round cuts the bracket at 4·CUTS places; the kernel counts how many values lie below each; the counts tell between which cuts to go on.
@@ -86,7 +95,7 @@ fn narrow(bracket: Bracket, below: array<vec4<u32>, CUTS>, wanted: u32) -> Brack
 //! top_mean for software adapters: y[r] = mean of the `count` largest or smallest values of row r
 //!
 //! One lane per row, so that nothing is shared. A row with a NaN gives NaN.
-//! use: float_bits, index, select
+//! use: float_bits, index, loop_end, select
 //! set: EXTREME
 
 const LARGEST: u32 = 0u;
@@ -100,16 +109,18 @@ struct Params { rows: u32, cols: u32, count: u32 }
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let row = linear_group(group, groups) * LANES + lane;
+    let number = linear_group(group, groups);
+    let row = number * LANES + lane;
     if row >= params.rows {
         return;
     }
-    let start = row * params.cols;
+    let cols = loop_end(params.cols, number);
+    let start = row * cols;
 
     var lowest = load(start);
     var highest = lowest;
     var widest = 0u;
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         let value = load(start + col);
         lowest = min(lowest, value);
         highest = max(highest, value);
@@ -120,7 +131,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var round = 0u; round < ROUNDS && bracket.low < bracket.high; round++) {
         let cuts = cut_values(bracket);
         var below: array<vec4<u32>, CUTS>;
-        for (var col = 0u; col < params.cols; col++) {
+        for (var col = 0u; col < cols; col++) {
             let value = vec4(load(start + col));
             for (var i = 0u; i < CUTS; i++) {
                 below[i] += select(vec4(0u), vec4(1u), value < cuts[i]);
@@ -132,7 +143,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let threshold = value_of(bracket.low);
     var sum = 0.0;
     var better = 0u;
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         let value = load(start + col);
         sum += select(0.0, value, value < threshold);
         better += select(0u, 1u, value < threshold);

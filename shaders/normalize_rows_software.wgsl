@@ -1,17 +1,7 @@
-alias Elem = f32;
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
-
-/// Number of the first workgroup of this dispatch.
-@group(1) @binding(0) var<uniform> first_group: u32;
-
-/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
-fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return first_group + group.y * groups.x + group.x;
-}
 //! normalize_rows for software adapters: y[r, c] = x[r, c] / max(‖x[r, ·]‖, eps)
 //!
 //! One lane per row, so that nothing is shared.
-//! use: index
+//! use: index, loop_end
 
 const LANES: u32 = 8u;
 
@@ -23,21 +13,23 @@ struct Params { rows: u32, cols: u32, eps: f32 }
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let row = linear_group(group, groups) * LANES + lane;
+    let number = linear_group(group, groups);
+    let row = number * LANES + lane;
     if row >= params.rows {
         return;
     }
-    let start = row * params.cols;
+    let cols = loop_end(params.cols, number);
+    let start = row * cols;
 
     var squares = 0.0;
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         let value = f32(x[start + col]);
         squares = fma(value, value, squares);
     }
     let norm = sqrt(squares);
     // Not max: a NaN must stay.
     let scale = 1.0 / select(norm, params.eps, norm < params.eps);
-    for (var col = 0u; col < params.cols; col++) {
+    for (var col = 0u; col < cols; col++) {
         y[start + col] = Elem(f32(x[start + col]) * scale);
     }
 }

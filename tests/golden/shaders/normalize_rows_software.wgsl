@@ -1,0 +1,54 @@
+alias Elem = f32;
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+
+/// Number of the first workgroup of this dispatch.
+@group(1) @binding(0) var<uniform> first_group: u32;
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return first_group + group.y * groups.x + group.x;
+}
+//! loop_end: where a loop ends, so that drivers do not compile the number in.
+//!
+//! lavapipe takes a loop that ends at a number of a uniform for one to be unrolled: it compiles the kernel anew for each dispatch, with the
+//! number put in, and keeps all of them. A number that depends on the workgroup it leaves alone.
+
+/// `count`, whatever the number of the workgroup.
+fn loop_end(count: u32, number: u32) -> u32 {
+    return min(count, count + (number >> 31u));
+}
+//! normalize_rows for software adapters: y[r, c] = x[r, c] / max(‖x[r, ·]‖, eps)
+//!
+//! One lane per row, so that nothing is shared.
+//! use: index, loop_end
+
+const LANES: u32 = 8u;
+
+struct Params { rows: u32, cols: u32, eps: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;          // [rows, cols]
+@group(0) @binding(2) var<storage, read_write> y: array<Elem>;    // [rows, cols]
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let number = linear_group(group, groups);
+    let row = number * LANES + lane;
+    if row >= params.rows {
+        return;
+    }
+    let cols = loop_end(params.cols, number);
+    let start = row * cols;
+
+    var squares = 0.0;
+    for (var col = 0u; col < cols; col++) {
+        let value = f32(x[start + col]);
+        squares = fma(value, value, squares);
+    }
+    let norm = sqrt(squares);
+    // Not max: a NaN must stay.
+    let scale = 1.0 / select(norm, params.eps, norm < params.eps);
+    for (var col = 0u; col < cols; col++) {
+        y[start + col] = Elem(f32(x[start + col]) * scale);
+    }
+}
