@@ -1,9 +1,9 @@
 //! What was given to a run and not inspected, by reason: files left out of a folder, pages, parts of an image outside a crop.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Why something was not inspected, as records and `run.json` spell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// A symbolic link in a searched folder.
@@ -12,6 +12,8 @@ pub enum Reason {
     Special,
     /// A file in a searched folder whose ending says image, but of a format that is not read.
     Format,
+    /// An image in a searched folder whose name begins with a dot.
+    Hidden,
     /// A thumbnail that a file manager or storage box made.
     Thumbnail,
     /// A folder that could not be read.
@@ -29,6 +31,7 @@ impl Reason {
             Reason::Link => "link",
             Reason::Special => "special",
             Reason::Format => "format",
+            Reason::Hidden => "hidden",
             Reason::Thumbnail => "thumbnail",
             Reason::UnreadableFolder => "unreadable_folder",
             Reason::Page => "page",
@@ -38,7 +41,7 @@ impl Reason {
 }
 
 /// A part of an image that was not inspected.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Uninspected {
     /// Why.
     pub reason: Reason,

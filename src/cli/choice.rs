@@ -60,7 +60,8 @@ pub fn picture() -> impl TypedValueParser<Value = Option<Picture>> {
 
 /// A parser of what fails a run.
 pub fn fail_on() -> impl TypedValueParser<Value = FailOn> {
-    one_of(&[FailOn::Anomaly], |what| match what {
+    one_of(&[FailOn::Anomaly, FailOn::Uninspected], |what| match what {
         FailOn::Anomaly => ("anomaly", "A score that reaches the threshold"),
+        FailOn::Uninspected => ("uninspected", "A file, page or part of a photo that was not inspected"),
     })
 }

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use indicatif::ProgressBar;
 use zsas::files::write_whole;
-use zsas::inputs::{self, Shard};
+use zsas::inputs::{self, Input, LeftOut, Shard};
 use zsas::inspect::{Detector, DetectorBuilder, Job, JobObserver, JobOptions, Outcome, Plan};
 use zsas::methods::winclip::Memory;
 use zsas::methods::{BuildStep, MultiCrop, Reading, Reference};
 use zsas::results::{Existing, Picture, REPORT, RESULTS};
+use zsas::uninspected::Reason;
 use zsas::{Checkpoint, Code, Error, Result};
 
 use crate::cli::device::{DeviceArgs, lose_at};
@@ -67,9 +68,10 @@ pub struct InferArgs {
     #[arg(long, value_name = "X", value_parser = parse_number, allow_negative_numbers = true)]
     threshold: Option<f32>,
 
-    /// Exit with 4 when a photo is anomalous; needs a threshold
-    #[arg(long, value_parser = choice::fail_on(), value_name = "WHAT")]
-    fail_on: Option<FailOn>,
+    /// `anomaly`: exit with 4 when a photo is anomalous, which needs a threshold; `uninspected`: exit with 3 when anything was left out or inspected
+    /// in part
+    #[arg(long, value_parser = choice::fail_on(), value_delimiter = ',', value_name = "WHAT")]
+    fail_on: Vec<FailOn>,
 
     /// Values drawn as the coldest and the hottest colour, instead of those that come with the method
     #[arg(long, value_name = "LO,HI", value_parser = parse_range, allow_hyphen_values = true, help_heading = "Output")]
@@ -144,17 +146,21 @@ pub struct InferArgs {
 pub enum FailOn {
     /// A score that reaches the threshold.
     Anomaly,
+    /// A file, page or part of a photo that was not inspected.
+    Uninspected,
 }
 
 /// Scores all photos.
 pub fn run(args: &InferArgs) -> Result<Exit> {
     args.check()?;
     // Inputs and output are checked before weights are read or a device is opened.
-    let job = Job::new(&args.inputs, &args.output, args.job_options())?;
+    let (references, references_left_out) = args.find_references()?;
+    let options = JobOptions { references_left_out, ..args.job_options() };
+    let job = Job::new(&args.inputs, &args.output, options)?;
     let signals = Signals::watch()?;
     let building = Building::new(args.quiet);
-    let plan = args.builder(&building)?.plan()?;
-    if args.fail_on.is_some() && args.threshold.or(plan.threshold()).is_none() {
+    let plan = args.builder(references, &building)?.plan()?;
+    if args.fail_on.contains(&FailOn::Anomaly) && args.threshold.or(plan.threshold()).is_none() {
         return Err(no_threshold());
     }
     if plan.is_automatic() && !args.quiet {
@@ -182,8 +188,9 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     let counts = outcome.tally.counts;
     outcome.end.map(|signal| match signal {
         Some(number) => Exit::Signal(number),
-        None if args.fail_on == Some(FailOn::Anomaly) && counts.anomalous > 0 => Exit::Anomaly,
-        None if counts.failed > 0 => Exit::SomeFailed,
+        None if args.fail_on.contains(&FailOn::Anomaly) && counts.anomalous > 0 => Exit::Anomaly,
+        None if counts.failed > 0 || outcome.uninspected.inputs.of(Reason::UnreadableFolder) > 0 => Exit::SomeFailed,
+        None if args.fail_on.contains(&FailOn::Uninspected) && !outcome.uninspected.is_empty() => Exit::SomeFailed,
         None => Exit::Done,
     })
 }
@@ -306,7 +313,7 @@ impl JobObserver for Console<'_> {
 impl InferArgs {
     /// Finds contradictions that need no file and no device.
     fn check(&self) -> Result<()> {
-        if self.fail_on.is_some() && self.threshold.is_none() && self.profile.is_none() {
+        if self.fail_on.contains(&FailOn::Anomaly) && self.threshold.is_none() && self.profile.is_none() {
             return Err(no_threshold());
         }
         if self.save.as_ref().is_some_and(|save| save.contains(&None) && save.len() > 1) {
@@ -327,7 +334,7 @@ impl InferArgs {
     }
 
     /// The choices as the library takes them.
-    fn builder(&self, building: &Building) -> Result<DetectorBuilder> {
+    fn builder(&self, references: Vec<Input>, building: &Building) -> Result<DetectorBuilder> {
         let mut builder = Detector::builder()
             .method(&self.method)
             .reading(self.reading)
@@ -335,7 +342,7 @@ impl InferArgs {
             .precision(self.device.precision)
             .device(self.device.options()?)
             .cache(cache::folder())
-            .references(self.references()?)
+            .references(self.references(references)?)
             .observe_building(Arc::new(building.observer()))
             .lose_device_at(lose_at()?);
         if let Some(place) = &self.weights {
@@ -353,18 +360,21 @@ impl InferArgs {
         Ok(builder)
     }
 
-    /// The reference images of `--normal`, each decoded once to see that it can be.
-    fn references(&self) -> Result<Vec<Reference>> {
+    /// The files of `--normal`, and what its folders hold beside them.
+    fn find_references(&self) -> Result<(Vec<Input>, LeftOut)> {
         if self.normal.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Default::default());
         }
         let unusable = |error: Error| Error::new(Code::Reference, error.message()).context("as reference images, given by `--normal`");
+        let found = inputs::find(&self.normal, &self.output).map_err(unusable)?;
+        Ok((found.inputs, found.left_out))
+    }
+
+    /// Reference images, each decoded once to see that it can be.
+    fn references(&self, files: Vec<Input>) -> Result<Vec<Reference>> {
         let read = self.photos.options();
-        inputs::find(&self.normal, &self.output)
-            .map_err(unusable)?
-            .into_iter()
-            .map(|input| Reference::lazy(input.path, move || Ok(read.open(&input.file)?.image)))
-            .collect()
+        let open = |input: Input| Reference::lazy(input.path, move || Ok(read.open(&input.file)?.image));
+        files.into_iter().map(open).collect()
     }
 
     fn keep_memory(&self, detector: &Detector) -> Result<()> {
@@ -385,6 +395,7 @@ impl InferArgs {
             read: self.photos.options(),
             threads: self.parallel.map(NonZeroUsize::get),
             tier: self.device.kernels,
+            references_left_out: LeftOut::default(),
         }
     }
 
@@ -407,6 +418,12 @@ impl InferArgs {
         talk::say(format_args!("{} photo{}: {}", counts.inputs, if counts.inputs == 1 { "" } else { "s" }, parts.join("; ")));
         if let Some(threshold) = outcome.threshold {
             talk::say(format_args!("{} anomalous at {threshold}", counts.anomalous));
+        }
+        for line in outcome.uninspected.lines() {
+            talk::say(format_args!("warning: {line}"));
+        }
+        if outcome.uninspected.in_part.contains_key(&Reason::OutsideCrop) {
+            talk::say("hint: `--multi-crop tile` inspects the whole of elongated photos");
         }
         if !outcome.tally.worst().is_empty() {
             talk::say("most anomalous:");

@@ -179,7 +179,7 @@ fn parse_box(text: &str) -> std::result::Result<BoundingBox, String> {
 pub fn run(args: &SegmentArgs) -> Result<Exit> {
     let (save, lose_at) = (args.save()?, lose_at()?);
     // Photo and output are checked before weights are read or a device is opened.
-    let found = inputs::find(std::slice::from_ref(&args.image), &args.output)?;
+    let found = inputs::find(std::slice::from_ref(&args.image), &args.output)?.inputs;
     if found.len() > 1 {
         return Err(usage(format!("`{}` names {} photos, and boxes belong to one", args.image.display(), found.len())));
     }

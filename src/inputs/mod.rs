@@ -1,18 +1,26 @@
-//! Finding image files: files, folders, globs, a list on standard input. Nothing is decoded while they are found.
+//! Finding image files: files, folders, globs, a list on standard input. Nothing is decoded while they are found; what is left out is counted.
 
+#[cfg(feature = "cli")]
+mod glob;
+mod left_out;
+mod list;
+mod names;
 mod shard;
+mod walk;
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::image::EXTENSIONS;
-use globset::{GlobBuilder, GlobMatcher};
 
+pub use left_out::LeftOut;
 pub use shard::Shard;
+
+use names::{clean, name_of, normal_components, with_slashes};
+use walk::{Walk, is_image};
 
 /// File of the records in a folder of results.
 pub const RESULTS: &str = "results.jsonl";
@@ -21,28 +29,42 @@ pub const RESULTS: &str = "results.jsonl";
 pub const RUN: &str = "run.json";
 
 /// Missing inputs that an error names.
-const MOST_NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
-/// A photo to score.
+/// An image file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     /// Where to read it.
     pub file: PathBuf,
-    /// The path as given, with `/`, without `./`; bytes that are no text are replaced.
+    /// The path as given, with `/`, without `./`. Bytes that are no UTF-8 are escaped as `\\xe4`, so that different paths stay different.
     pub path: String,
     /// Name under which its outputs are to appear, before clashes are settled: a clean relative path.
     pub name: String,
 }
 
+/// Image files, and what was left out where folders and globs were searched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The files, in order.
+    pub inputs: Vec<Input>,
+    /// What was left out, by reason.
+    pub left_out: LeftOut,
+}
+
 /// Finds all inputs in the order given; what lies in a folder or matches a glob is sorted by its bytes. A path given twice counts once.
 ///
-/// `output` and folders of earlier results are left out of folders. Fails with [`Code::NotFound`] or [`Code::NoInputs`], saying which
-/// argument and what was looked for.
-pub fn find(arguments: &[PathBuf], output: &Path) -> Result<Vec<Input>> {
-    let mut finder = Finder { output: output.canonicalize().ok(), found: Vec::new(), seen: HashSet::new(), missing: Vec::new() };
+/// `output` and folders of earlier results are not searched. Fails with [`Code::NotFound`] or [`Code::NoInputs`], saying which argument and what
+/// was looked for.
+pub fn find(arguments: &[PathBuf], output: &Path) -> Result<Found> {
+    let mut finder = Finder {
+        output: output.canonicalize().ok(),
+        found: Found::default(),
+        seen: HashSet::new(),
+        missing: Vec::new(),
+    };
     for argument in arguments {
         if argument.as_os_str() == "-" {
-            finder.add_list(&read_list(io::stdin())?)?;
+            finder.add_list(&list::read(io::stdin())?)?;
         } else {
             finder.add(argument)?;
         }
@@ -50,42 +72,12 @@ pub fn find(arguments: &[PathBuf], output: &Path) -> Result<Vec<Input>> {
     finder.finish()
 }
 
-/// Reads a list of paths, one a line, or separated by NUL if there is one.
-fn read_list(mut source: impl Read) -> Result<Vec<PathBuf>> {
-    let mut bytes = Vec::new();
-    source
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::io("reading the list of inputs from standard input", &error))?;
-    let separator = if bytes.contains(&0) { 0 } else { b'\n' };
-    let lines = bytes.split(|&byte| byte == separator).map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    Ok(lines.filter(|line| !line.is_empty()).map(path_of_bytes).collect())
-}
-
-#[cfg(unix)]
-fn path_of_bytes(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes))
-}
-
-#[cfg(not(unix))]
-fn path_of_bytes(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
-}
-
 struct Finder {
     /// The output folder, if it exists yet.
     output: Option<PathBuf>,
-    found: Vec<Input>,
+    found: Found,
     seen: HashSet<PathBuf>,
     missing: Vec<PathBuf>,
-}
-
-/// What a walk through a folder met.
-#[derive(Default)]
-struct Walk {
-    photos: Vec<PathBuf>,
-    /// Links, pipes, sockets, devices.
-    special: usize,
-    others: usize,
 }
 
 impl Finder {
@@ -103,98 +95,51 @@ impl Finder {
                 self.push(argument.to_owned(), 2);
                 Ok(())
             }
-            Err(_) if is_pattern(argument) => self.add_matches(argument),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            #[cfg(feature = "cli")]
+            Err(_) if glob::is_pattern(argument) => self.add_matches(argument),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 self.missing.push(argument.to_owned());
                 Ok(())
             }
-            Err(error) => Err(Error::io(format!("looking at `{}`", argument.display()), &error)),
+            Err(error) => Err(Error::new(Code::NotFound, format!("`{}` cannot be looked at: {error}", argument.display()))),
         }
     }
 
     fn add_folder(&mut self, folder: &Path) -> Result<()> {
         if self.output.is_some() && folder.canonicalize().ok() == self.output {
-            let message = format!("`{}` is searched for photos and is the output folder too", folder.display());
+            let message = format!("`{}` is searched for images and is the output folder too", folder.display());
             return Err(Error::new(Code::Usage, message).hint(Remedy::ChooseOtherOutput));
         }
-        let mut walk = Walk::default();
-        self.walk(folder, &mut walk, &|file| is_photo(file))?;
-        if walk.photos.is_empty() {
+        let walk = Walk::through(folder, self.output.as_deref(), &is_image)?;
+        if walk.images.is_empty() {
             let message = format!("no images in `{}`", folder.display());
-            let hint = format!(
-                "looked for .{} in it and below; other files: {}; links, pipes and devices, which are not followed: {}",
-                EXTENSIONS.join(", ."),
-                walk.others,
-                walk.special
-            );
-            return Err(Error::new(Code::NoInputs, message).hint(hint));
+            let looked = format!("looked for .{} in it and below; other files: {}", EXTENSIONS.join(", ."), walk.others);
+            let left_out = if walk.left_out.is_empty() { String::new() } else { format!("; left out: {}", walk.left_out) };
+            return Err(Error::new(Code::NoInputs, message).hint(format!("{looked}{left_out}")));
         }
-        self.push_sorted(walk.photos, folder);
+        self.take(walk, folder);
         Ok(())
     }
 
+    #[cfg(feature = "cli")]
     fn add_matches(&mut self, pattern: &Path) -> Result<()> {
-        let (base, matcher) = split_pattern(pattern)?;
-        let mut walk = Walk::default();
-        let start = if base.as_os_str().is_empty() { Path::new(".") } else { &base };
-        if start.is_dir() {
-            self.walk(start, &mut walk, &|file| matcher.is_match(clean(file)))?;
-        }
-        if walk.photos.is_empty() {
+        let glob = glob::Glob::new(pattern)?;
+        let start = glob.start();
+        let walk = if start.is_dir() { Walk::through(start, self.output.as_deref(), &|file| glob.matches(file))? } else { Walk::default() };
+        if walk.images.is_empty() {
+            let left_out = if walk.left_out.is_empty() { String::new() } else { format!("; left out: {}", walk.left_out) };
             return Err(Error::new(Code::NoInputs, format!("no file matches `{}`", pattern.display()))
-                .hint(format!("searched `{}`; `**` crosses folders, `*` does not", start.display())));
+                .hint(format!("searched `{}`; `**` crosses folders, `*` does not; `[[]` stands for `[`{left_out}", start.display())));
         }
-        self.push_sorted(walk.photos, start);
+        self.take(walk, start);
         Ok(())
     }
 
-    /// Collects the regular files below a folder that are wanted. Hidden files, links, pipes and devices are left out, and so are the
-    /// output folder and the results of earlier runs.
-    fn walk(&self, folder: &Path, walk: &mut Walk, is_wanted: &dyn Fn(&Path) -> bool) -> Result<()> {
-        let mut pending = vec![folder.to_owned()];
-        while let Some(current) = pending.pop() {
-            let entries = match fs::read_dir(&current) {
-                Ok(entries) => entries,
-                Err(error) if current != folder => {
-                    log::warn!("`{}` is left out: {error}", current.display());
-                    continue;
-                }
-                Err(error) => return Err(Error::io(format!("reading the folder `{}`", current.display()), &error)),
-            };
-            for entry in entries {
-                let entry = entry.map_err(|error| Error::io(format!("reading the folder `{}`", current.display()), &error))?;
-                // The type of the entry itself: links are not followed.
-                let kind = entry
-                    .file_type()
-                    .map_err(|error| Error::io(format!("looking at `{}`", entry.path().display()), &error))?;
-                if is_hidden(&entry.file_name()) {
-                    continue;
-                }
-                let path = entry.path();
-                match () {
-                    () if kind.is_dir() && self.is_output(&path) => log::info!("`{}` holds results and is left out", path.display()),
-                    () if kind.is_dir() => pending.push(path),
-                    () if !kind.is_file() => walk.special += 1,
-                    () if is_wanted(&path) => walk.photos.push(path),
-                    () => walk.others += 1,
-                }
-            }
-        }
-        if walk.special > 0 {
-            log::info!("{} links, pipes and devices in `{}` were not followed", walk.special, folder.display());
-        }
-        Ok(())
-    }
-
-    fn is_output(&self, folder: &Path) -> bool {
-        let is_own = self.output.is_some() && folder.canonicalize().ok() == self.output;
-        is_own || (folder.join(RESULTS).is_file() && folder.join(RUN).is_file())
-    }
-
-    fn push_sorted(&mut self, mut files: Vec<PathBuf>, base: &Path) {
-        files.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+    /// Takes what a walk met. The last component of `base`, where it was begun, is kept in the names.
+    fn take(&mut self, walk: Walk, base: &Path) {
+        self.found.left_out.add(&walk.left_out);
         let above = normal_components(base).saturating_sub(1);
-        for file in files {
+        for file in walk.images {
             let kept = normal_components(&file) - above;
             self.push(file, kept);
         }
@@ -206,81 +151,23 @@ impl Finder {
         let starts_here = clean.components().all(|part| matches!(part, Component::Normal(_)));
         let kept = if starts_here { usize::MAX } else { kept };
         if self.seen.insert(clean.clone()) {
-            self.found.push(Input { path: with_slashes(&clean), name: name_of(&clean, kept), file });
+            self.found.inputs.push(Input { path: with_slashes(&clean), name: name_of(&clean, kept), file });
         } else {
             log::info!("`{}` is given twice and scored once", file.display());
         }
     }
 
-    fn finish(self) -> Result<Vec<Input>> {
+    fn finish(self) -> Result<Found> {
         if self.missing.is_empty() {
             return Ok(self.found);
         }
-        let named: Vec<String> = self.missing.iter().take(MOST_NAMED).map(|path| format!("`{}`", path.display())).collect();
+        let named: Vec<String> = self.missing.iter().take(MAX_NAMED).map(|path| format!("`{}`", path.display())).collect();
         let rest = self.missing.len() - named.len();
         let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
         let verb = if self.missing.len() == 1 { "does" } else { "do" };
         Err(Error::new(Code::NotFound, format!("{}{more} {verb} not exist", named.join(", ")))
             .hint("an input is a file, a folder, a glob, or `-` for a list of paths on standard input"))
     }
-}
-
-fn is_photo(file: &Path) -> bool {
-    let extension = file.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
-}
-
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
-}
-
-fn is_pattern(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte))
-}
-
-/// The folder before the first wildcard, and a matcher for whole paths.
-fn split_pattern(pattern: &Path) -> Result<(PathBuf, GlobMatcher)> {
-    let pattern = clean(pattern);
-    let base: PathBuf = pattern.components().take_while(|part| !is_pattern(Path::new(part))).collect();
-    let wrong = |why: String| Error::new(Code::Usage, format!("`{}` is no glob: {why}", pattern.display()));
-    let text = pattern.to_str().ok_or_else(|| wrong("it is not valid UTF-8".to_owned()))?;
-    let glob = GlobBuilder::new(text)
-        .literal_separator(true)
-        .build()
-        .map_err(|error| wrong(error.kind().to_string()))?;
-    Ok((base, glob.compile_matcher()))
-}
-
-/// The path without `.` and doubled separators; links and `..` stay as they are.
-fn clean(path: &Path) -> PathBuf {
-    path.components().filter(|part| *part != Component::CurDir).collect()
-}
-
-fn normal_components(path: &Path) -> usize {
-    path.components().filter(|part| matches!(part, Component::Normal(_))).count()
-}
-
-fn with_slashes(path: &Path) -> String {
-    let parts: Vec<_> = path
-        .components()
-        .map(|part| match part {
-            Component::RootDir => "".into(),
-            part => part.as_os_str().to_string_lossy(),
-        })
-        .collect();
-    if parts.len() == 1 && parts[0].is_empty() { "/".to_owned() } else { parts.join("/") }
-}
-
-/// The last `kept` plain components, as text.
-fn name_of(path: &Path, kept: usize) -> String {
-    let parts: Vec<_> = path
-        .components()
-        .filter_map(|part| match part {
-            Component::Normal(name) => Some(name.to_string_lossy()),
-            _ => None,
-        })
-        .collect();
-    parts[parts.len().saturating_sub(kept)..].join("/")
 }
 
 #[cfg(test)]
@@ -297,8 +184,8 @@ mod tests {
         folder
     }
 
-    fn names(found: Result<Vec<Input>>) -> Vec<String> {
-        found.unwrap().into_iter().map(|input| input.name).collect()
+    fn names(found: Result<Found>) -> Vec<String> {
+        found.unwrap().inputs.into_iter().map(|input| input.name).collect()
     }
 
     #[test]
@@ -345,7 +232,7 @@ mod tests {
         assert!(error.message().ends_with("no.png` does not exist"));
         let error = find(&[folder.path().join("empty")], Path::new("x")).unwrap_err();
         assert_eq!(error.code(), Code::NoInputs);
-        assert!(format!("{error:#}").contains("other files: 1;"));
+        assert!(format!("{error:#}").contains("other files: 1"));
     }
 
     #[test]
@@ -353,7 +240,7 @@ mod tests {
         let folder = folder(&["a.png"]);
         let file = folder.path().join("a.png");
         let again = folder.path().join("./a.png");
-        assert_eq!(find(&[file, again], Path::new("x")).unwrap().len(), 1);
+        assert_eq!(find(&[file, again], Path::new("x")).unwrap().inputs.len(), 1);
     }
 
     #[test]
@@ -365,8 +252,42 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_split_at_lines_or_at_nul() {
-        assert_eq!(read_list(&b"a b.png\r\n\nc.png"[..]).unwrap(), [Path::new("a b.png"), Path::new("c.png")]);
-        assert_eq!(read_list(&b"a\nb.png\0c.png\0"[..]).unwrap(), [Path::new("a\nb.png"), Path::new("c.png")]);
+    #[cfg(feature = "cli")]
+    fn parts_of_a_glob_that_exist_as_they_stand_are_taken_as_they_stand() {
+        let folder = folder(&["lot [3]/a.png", "lot 3/b.png"]);
+        let found = |pattern: &str| names(find(&[folder.path().join(pattern)], Path::new("nowhere")));
+        assert_eq!(found("lot [3]/*.png"), ["lot [3]/a.png"]);
+        assert_eq!(found("lot ?/*.png"), ["lot 3/b.png"]);
+        let error = find(&[folder.path().join("no [3]/*.png")], Path::new("nowhere")).unwrap_err();
+        assert!(format!("{error:#}").contains("`[[]` stands for `[`"), "{error:#}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_a_folder_holds_and_is_not_read_is_counted() {
+        use std::os::unix::fs::symlink;
+        let folder = folder(&[
+            "lot/a.png",
+            "lot/b.jfif",
+            "lot/d.heic",
+            "lot/e.HEIC",
+            "lot/notes.txt",
+            "lot/.hidden.jpg",
+            "lot/._a.png",
+            "lot/@eaDir/a.png/thumb.jpg",
+            "elsewhere/f.png",
+        ]);
+        let at = |name: &str| folder.path().join(name);
+        symlink(at("elsewhere/f.png"), at("lot/link.png")).unwrap();
+        symlink(at("elsewhere"), at("lot/linked")).unwrap();
+        symlink(at("lot/notes.txt"), at("lot/more.txt")).unwrap();
+        let found = find(&[at("lot")], Path::new("nowhere")).unwrap();
+        assert_eq!(found.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>(), ["lot/a.png", "lot/b.jfif"]);
+        assert_eq!(found.left_out.to_string(), "2 .heic, 1 hidden, 2 link, 2 thumbnail");
+        assert_eq!(serde_json::to_string(&found.left_out).unwrap(), r#"{".heic":2,"hidden":1,"link":2,"thumbnail":2}"#);
+        assert_eq!(found.left_out.of(crate::uninspected::Reason::Link), 2);
+        // A single file that is named is read wherever it leads.
+        let found = find(&[at("lot/link.png")], Path::new("nowhere")).unwrap();
+        assert_eq!((found.inputs.len(), found.left_out.is_empty()), (1, true));
     }
 }

@@ -19,9 +19,6 @@ use crate::run::{DeviceOptions, Observer};
 use crate::tensor::Precision;
 use crate::weights::Checkpoint;
 
-/// What is inspected where nobody says.
-const ANYTHING: &str = "object";
-
 /// Most bytes of a memory of reference images.
 const MAX_MEMORY_BYTES: u64 = 1 << 36;
 
@@ -173,7 +170,7 @@ impl DetectorBuilder {
             }
             Some(Subject::Class(class)) => (class.clone(), None),
             Some(Subject::Named(name)) => (Class::named(name)?, None),
-            None => (Class::named(ANYTHING)?, None),
+            None => (Class::named(Class::ANYTHING)?, None),
         };
         let (memory_file, memory) = self.memory.as_deref().map(open_memory).transpose()?.unzip();
         let weights = method

@@ -98,7 +98,7 @@ impl Detector {
 
     /// The memory of the reference images as a file, for [`DetectorBuilder::memory`]; `None` for a method without.
     pub fn memory_file(&self) -> Result<Option<Vec<u8>>> {
-        self.recipe.memory().map(|memory| memory.to_bytes(&self.recipe.memory_identity())).transpose()
+        self.recipe.memory_file()
     }
 
     /// The threshold of the profile: scores from here on are anomalous.

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::image::ReadOptions;
-use crate::inputs::{self, Shard};
+use crate::inputs::{self, Found, LeftOut, Shard};
 use crate::inspect::Detector;
 use crate::inspect::many::{Inspected, default_threads, inspect_many};
 use crate::kernels::Tier;
 use crate::results::{
-    Existing, FailedRecord, InferRun, Invocation, Judge, Milliseconds, Named, Output, Parameters, Picture, Pictures, RunFile, ScoredRecord,
-    Tally, Threshold, report,
+    Existing, FailedRecord, InferRun, Invocation, Judge, Milliseconds, Named, NotInspected, Output, Parameters, Picture, Pictures, RunFile,
+    ScoredRecord, Tally, Threshold, report,
 };
 
 /// How images are read and results written. The default is what most users want.
@@ -34,6 +34,8 @@ pub struct JobOptions {
     pub read: ReadOptions,
     /// Images in work at the same time; by default [`default_threads`].
     pub threads: Option<usize>,
+    /// What was left out of the reference images, for `run.json`.
+    pub references_left_out: LeftOut,
     /// Tier of kernels that was forced, for `run.json`.
     pub tier: Option<Tier>,
 }
@@ -69,6 +71,7 @@ pub struct Job {
     options: JobOptions,
     output: Output,
     inputs: Vec<Named>,
+    left_out: LeftOut,
 }
 
 /// What a job came to.
@@ -79,6 +82,8 @@ pub struct Outcome {
     pub duration: Duration,
     /// What decided, if anything did.
     pub threshold: Option<f32>,
+    /// What was not inspected.
+    pub uninspected: NotInspected,
     /// The signal that stopped it, or what made it fail.
     pub end: Result<Option<u8>>,
 }
@@ -95,11 +100,11 @@ impl Job {
     ///
     /// Errors: inputs that do not exist or hold no image, a folder that cannot be used.
     pub fn new(inputs: &[PathBuf], output: &Path, options: JobOptions) -> Result<Job> {
-        let found = inputs::find(inputs, output)?;
+        let Found { inputs: found, left_out } = inputs::find(inputs, output)?;
         let output = Output::open(output, options.existing)?;
         let named = output.name(found);
         let inputs = options.shard.map_or_else(|| named.clone(), |shard| shard.take(named.clone()));
-        Ok(Job { options, output, inputs })
+        Ok(Job { options, output, inputs, left_out })
     }
 
     /// The output folder.
@@ -123,7 +128,14 @@ impl Job {
         let start = Instant::now();
         let mut tally = Tally::new(self.inputs.len());
         let end = self.inspect(detector, &judge, &pictures, &mut tally, observer);
-        let outcome = Outcome { tally, duration: start.elapsed(), threshold: run_file.parameters.threshold, end };
+        run_file.uninspected.in_part = tally.in_part().clone();
+        let outcome = Outcome {
+            tally,
+            duration: start.elapsed(),
+            threshold: run_file.parameters.threshold,
+            uninspected: run_file.uninspected.clone(),
+            end,
+        };
         self.finish(&mut run_file, &outcome)?;
         Ok(outcome)
     }
@@ -157,7 +169,10 @@ impl Job {
             report: self.options.report,
             kernels: self.options.tier.map(Tier::as_str),
         };
-        Ok(RunFile::new(&detector.device(), detector.weights()[0].identity()?, parameters, invocation))
+        let mut run_file = RunFile::new(&detector.device(), detector.weights()[0].identity()?, parameters, invocation);
+        run_file.uninspected.inputs = self.left_out.clone();
+        run_file.uninspected.references = self.options.references_left_out.clone();
+        Ok(run_file)
     }
 
     /// Inspects what no earlier run has scored, until it is done, a signal comes, or nothing more can be inspected or written.
@@ -171,7 +186,7 @@ impl Job {
     ) -> Result<Option<u8>> {
         let (earlier, todo): (Vec<&Named>, Vec<&Named>) = self.inputs.iter().partition(|input| self.output.earlier(input).is_some());
         for record in earlier.into_iter().filter_map(|input| self.output.earlier(input)) {
-            tally.skipped(&record.path, record.score.unwrap_or(f32::NEG_INFINITY), record.decision);
+            tally.skipped(&record.path, record.score.unwrap_or(f32::NEG_INFINITY), record.decision, &record.uninspected);
         }
         observer.begun(todo.len());
         let files: Vec<&Path> = todo.iter().map(|input| input.file.as_path()).collect();
@@ -211,7 +226,7 @@ impl Job {
             Made::Unwritable(error) => return Err(error),
             Made::Scored { record, ms } => {
                 let line = self.output.append(&record)?;
-                tally.scored(&input.path, record.score, record.decision, &ms);
+                tally.scored(&input.path, record.score, record.decision, &record.uninspected, &ms);
                 line
             }
             Made::Failed(error) => {

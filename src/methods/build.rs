@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;
 use crate::methods::cache::{Cache, Key};
 use crate::methods::language::{embed_texts, prototype};
@@ -99,6 +99,22 @@ impl Recipe {
         self.kept.memory.get()
     }
 
+    /// The memory of the reference images as a file; `None` for a method without.
+    pub fn memory_file(&self) -> Result<Option<Vec<u8>>> {
+        self.memory().map(|memory| memory.to_bytes(&self.memory_identity(), &self.class.name)).transpose()
+    }
+
+    /// Refuses a memory of images of another class. One that was made without naming a class fits any.
+    fn check_class(&self, file: &Checkpoint) -> Result<()> {
+        match Memory::class(file) {
+            Some(class) if class != self.class.name && class != Class::ANYTHING && self.class.name != Class::ANYTHING => {
+                let message = format!("`{}` is a memory of `{class}`, and `{}` is inspected", file.name(), self.class.name);
+                Err(Error::new(Code::Reference, message).hint(Remedy::MakeMemoryAgain))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn tell(&self, step: BuildStep) {
         if let Some(observer) = &self.observer {
             observer(step);
@@ -154,7 +170,10 @@ impl BuildContext<'_> {
             return Ok(Some(memory));
         }
         let memory = match &recipe.memory_file {
-            Some(file) => Memory::from_checkpoint(file, &recipe.memory_identity())?,
+            Some(file) => {
+                recipe.check_class(file)?;
+                Memory::from_checkpoint(file, &recipe.memory_identity())?
+            }
             None if recipe.references.is_empty() => return Ok(None),
             None => {
                 let count = recipe.references.len();

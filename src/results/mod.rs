@@ -14,9 +14,9 @@ pub use output::{Existing, Named, Output, REPORT, thumbs};
 pub use pictures::{Picture, Pictures};
 pub use prompt::{NamedHash, PromptParameters};
 pub use record::{Decision, Earlier, FailedRecord, Head, Milliseconds, milliseconds};
-pub use run_file::{Counts, InferRun, Invocation, Latency, Parameters, RunFile};
+pub use run_file::{Counts, InferRun, Invocation, Latency, NotInspected, Parameters, RunFile};
 pub use scored::{Judge, ScoredRecord, Threshold};
-pub use tally::Tally;
+pub use tally::{InPart, Tally};
 
 /// A value as JSON; ours have string keys and finite or null numbers, which never fails.
 pub fn to_json(value: &impl serde::Serialize) -> String {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::methods::Stages;
+use crate::uninspected::Uninspected;
 use serde::{Deserialize, Serialize};
 
 /// Version of the format.
@@ -55,10 +56,12 @@ struct Failure {
 
 /// The verdict on a photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// The score stays below the threshold.
     Normal,
+    /// The score stays below the threshold, and part of the image was not inspected.
+    NormalInPart,
     /// The score reaches the threshold.
     Anomalous,
 }
@@ -116,6 +119,9 @@ pub struct Earlier {
     pub decision: Option<Decision>,
     /// Width and height.
     pub size: Option<[usize; 2]>,
+    /// Parts that were not inspected.
+    #[serde(default)]
+    pub uninspected: Vec<Uninspected>,
     /// What went wrong.
     pub error: Option<EarlierFailure>,
 }

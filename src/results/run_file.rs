@@ -5,12 +5,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::run::AdapterReport;
 use crate::run::Device;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::image::ReadOptions;
+use crate::inputs::LeftOut;
 use crate::results::record::VERSION;
+use crate::results::tally::InPart;
 use crate::results::{Output, PromptParameters, RUN, to_json};
+use crate::uninspected::Reason;
 use crate::weights::Identity;
 use crate::{COMMIT, VERSION as PROGRAM};
 
@@ -42,6 +47,8 @@ pub struct RunFile<P, I> {
     /// Files beside those that the records' names imply; named before they are written, so that a killed run leaves none nobody knows of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// What was not inspected, and why.
+    pub uninspected: NotInspected,
     /// How many of what.
     pub counts: Option<Counts>,
     /// How long a photo takes.
@@ -91,6 +98,44 @@ pub struct Invocation {
     pub kernels: Option<&'static str>,
 }
 
+/// What a run did not inspect.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct NotInspected {
+    /// Files and folders left out of the inputs.
+    pub inputs: LeftOut,
+    /// Files and folders left out of the reference images.
+    pub references: LeftOut,
+    /// Images that were inspected in part, by reason.
+    pub in_part: BTreeMap<Reason, InPart>,
+}
+
+impl NotInspected {
+    /// True where everything was inspected.
+    pub fn is_empty(&self) -> bool {
+        self.inputs.is_empty() && self.references.is_empty() && self.in_part.is_empty()
+    }
+
+    /// What was not inspected, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (what, left_out) in [("inputs", &self.inputs), ("reference images", &self.references)] {
+            if !left_out.is_empty() {
+                lines.push(format!("left out of the {what}: {left_out}"));
+            }
+        }
+        for (reason, InPart { images, largest_share }) in &self.in_part {
+            let (photos, were) = if *images == 1 { ("image", "was") } else { ("images", "were") };
+            let share = largest_share.map_or_else(String::new, |share| format!(", up to {:.0} % of one", 100.0 * share));
+            let what = match reason {
+                Reason::OutsideCrop => "what lies outside the part that the method looks at is left out",
+                _ => "further pages are left out",
+            };
+            lines.push(format!("{images} {photos} {were} inspected in part: {what}{share}"));
+        }
+        lines
+    }
+}
+
 /// Counts of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -104,6 +149,8 @@ pub struct Counts {
     pub skipped: usize,
     /// Reached the threshold, now or earlier.
     pub anomalous: usize,
+    /// Inspected in part, now or earlier.
+    pub in_part: usize,
 }
 
 /// Percentiles of the time a photo takes, in milliseconds. Decoding overlaps with the device's work, so a run takes less than their sum.
@@ -144,6 +191,7 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
             parameters,
             invocation,
             files: Vec::new(),
+            uninspected: NotInspected::default(),
             counts: None,
             latency_ms: None,
             seconds: None,

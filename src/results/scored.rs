@@ -3,6 +3,7 @@
 use crate::image::{Mask, Region, regions};
 use crate::methods::Finding;
 use crate::tensor::Array;
+use crate::uninspected::Uninspected;
 use serde::Serialize;
 
 use crate::results::{Decision, Head, Milliseconds};
@@ -22,6 +23,8 @@ pub struct ScoredRecord {
     level: Option<f32>,
     map: MapSummary,
     regions: Option<Vec<Region>>,
+    /// Parts of the image that were not inspected.
+    pub uninspected: Vec<Uninspected>,
     ms: Milliseconds,
     warnings: Vec<String>,
 }
@@ -36,9 +39,13 @@ pub struct Threshold {
 }
 
 impl Threshold {
-    /// The verdict on a score.
-    pub fn decide(&self, score: f32) -> Decision {
-        if score >= self.value { Decision::Anomalous } else { Decision::Normal }
+    /// The verdict on a score of an image of which these parts were not inspected.
+    pub fn decide(&self, score: f32, uninspected: &[Uninspected]) -> Decision {
+        match (score >= self.value, uninspected.is_empty()) {
+            (true, _) => Decision::Anomalous,
+            (false, true) => Decision::Normal,
+            (false, false) => Decision::NormalInPart,
+        }
     }
 }
 
@@ -89,11 +96,12 @@ impl Judge {
             head: Head::new(path, output, [width, height], self.method),
             class: self.class.clone(),
             score: scored.score,
-            decision: self.threshold.map(|threshold| threshold.decide(scored.score)),
+            decision: self.threshold.map(|threshold| threshold.decide(scored.score, &scored.uninspected)),
             threshold: self.threshold,
             level: self.level,
             map: summarize(&scored.map, map_file),
             regions,
+            uninspected: scored.uninspected.clone(),
             ms,
             warnings: scored.warnings.clone(),
         }

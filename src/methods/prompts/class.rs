@@ -19,6 +19,9 @@ pub struct Class {
 }
 
 impl Class {
+    /// The name of the class where nobody names one.
+    pub const ANYTHING: &str = "object";
+
     /// The class of a name, without further phrases: a shipped one by its folder, in any case and with spaces or hyphens for underscores if
     /// need be, else a free one.
     ///

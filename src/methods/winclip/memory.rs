@@ -20,6 +20,9 @@ const FORMAT: (&str, &str) = ("format", "zsas-gpu winclip memory 1");
 /// The metadata that says whose features they are.
 const IDENTITY: &str = "features";
 
+/// The metadata that says what the reference images show.
+const CLASS: &str = "class";
+
 /// How far the length of a row may be from 1.
 const LENGTH_TOLERANCE: f64 = 1e-3;
 
@@ -34,9 +37,14 @@ impl Memory {
         Memory { features: [0, 1, 2].map(joined) }
     }
 
-    /// The bytes of a safetensors file. `identity` says whose features they are: the weights and the precision.
-    pub fn to_bytes(&self, identity: &str) -> Result<Vec<u8>> {
-        to_safetensors(KINDS.into_iter().zip(&self.features), &[FORMAT, (IDENTITY, identity)])
+    /// The bytes of a safetensors file. `identity` says whose features they are: the weights and the precision; `class`, what the images show.
+    pub fn to_bytes(&self, identity: &str, class: &str) -> Result<Vec<u8>> {
+        to_safetensors(KINDS.into_iter().zip(&self.features), &[FORMAT, (IDENTITY, identity), (CLASS, class)])
+    }
+
+    /// What the reference images of a memory show, where the file says it.
+    pub fn class(file: &Checkpoint) -> Option<&str> {
+        file.metadata().get(CLASS).map(String::as_str)
     }
 
     /// Reads what [`Memory::to_bytes`] wrote.
@@ -102,8 +110,9 @@ mod tests {
 
     #[test]
     fn a_memory_comes_back_from_its_file_but_not_for_other_weights() {
-        let bytes = memory().to_bytes("weights a").unwrap();
+        let bytes = memory().to_bytes("weights a", "bottle").unwrap();
         let file = Checkpoint::from_bytes("m.safetensors", bytes).unwrap();
+        assert_eq!(Memory::class(&file), Some("bottle"));
         assert_eq!(Memory::from_checkpoint(&file, "weights a").unwrap(), memory());
         let error = Memory::from_checkpoint(&file, "weights b").unwrap_err();
         assert_eq!(error.code(), Code::Reference);
@@ -114,7 +123,7 @@ mod tests {
     fn rows_of_another_length_are_refused() {
         let mut long = memory();
         long.features[1].data_mut()[0] = 2.0;
-        let file = Checkpoint::from_bytes("m", long.to_bytes("w").unwrap()).unwrap();
+        let file = Checkpoint::from_bytes("m", long.to_bytes("w", "bottle").unwrap()).unwrap();
         let error = Memory::from_checkpoint(&file, "w").unwrap_err();
         assert_eq!(error.message(), "`windows_2` of `m` has rows that are not of unit length");
     }

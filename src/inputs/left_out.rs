@@ -1,0 +1,52 @@
+//! What a search left out, by reason.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::uninspected::Reason;
+
+/// Files and folders that a search met and left out. In JSON a map from the reason, or the ending of a format that is not read, to a count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct LeftOut {
+    counts: BTreeMap<String, usize>,
+}
+
+impl LeftOut {
+    /// Counts one for a reason.
+    pub(super) fn count(&mut self, reason: Reason) {
+        *self.counts.entry(reason.as_str().to_owned()).or_default() += 1;
+    }
+
+    /// Counts a file of a format that is not read, by its ending, `heic`.
+    pub(super) fn count_ending(&mut self, ending: &str) {
+        *self.counts.entry(format!(".{ending}")).or_default() += 1;
+    }
+
+    /// Adds the counts of another search.
+    pub fn add(&mut self, other: &LeftOut) {
+        for (label, count) in &other.counts {
+            *self.counts.entry(label.clone()).or_default() += count;
+        }
+    }
+
+    /// True where nothing was left out.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// How many for this reason.
+    pub fn of(&self, reason: Reason) -> usize {
+        self.counts.get(reason.as_str()).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for LeftOut {
+    /// `2 .heic, 1 link`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self.counts.iter().map(|(label, count)| format!("{count} {}", label.replace('_', " "))).collect();
+        f.write_str(&parts.join(", "))
+    }
+}

@@ -1,0 +1,117 @@
+//! A walk through a folder: the images below it, and what it holds that is not read.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Code, Error, Result};
+use crate::image::{EXTENSIONS, IMAGE_LIKE};
+use crate::inputs::{LeftOut, RESULTS, RUN};
+use crate::uninspected::Reason;
+
+/// Folders in which file managers and storage boxes keep thumbnails and side files.
+const THUMBNAIL_FOLDERS: [&str; 4] = ["@eaDir", "__MACOSX", "@__thumb", "Thumbnails.cache"];
+
+/// What a walk met.
+#[derive(Default)]
+pub(super) struct Walk {
+    /// Images, sorted by their bytes.
+    pub images: Vec<PathBuf>,
+    /// What looks like an image, or may hold one, and is not read.
+    pub left_out: LeftOut,
+    /// Other files.
+    pub others: usize,
+}
+
+/// Whether the ending of a file is that of an image which is read.
+pub(super) fn is_image(file: &Path) -> bool {
+    ending(file).is_some_and(|ending| EXTENSIONS.contains(&ending.as_str()))
+}
+
+fn ending(file: &Path) -> Option<String> {
+    Some(file.extension()?.to_str()?.to_ascii_lowercase())
+}
+
+impl Walk {
+    /// Collects the regular files below a folder that are wanted. Hidden folders, the output folder and the results of earlier runs are passed over;
+    /// links, pipes, devices, other formats, hidden images, thumbnails and unreadable folders are counted.
+    ///
+    /// Fails where the folder itself cannot be read.
+    pub(super) fn through(folder: &Path, output: Option<&Path>, is_wanted: &dyn Fn(&Path) -> bool) -> Result<Walk> {
+        let mut walk = Walk::default();
+        let mut pending = vec![(folder.to_owned(), false)];
+        while let Some((current, is_thumbnails)) = pending.pop() {
+            let entries = match fs::read_dir(&current) {
+                Ok(entries) => entries,
+                Err(error) if current == folder => return Err(unreadable(folder, &error)),
+                Err(error) => {
+                    log::warn!("the folder `{}` is left out: {error}", current.display());
+                    walk.left_out.count(Reason::UnreadableFolder);
+                    continue;
+                }
+            };
+            for entry in entries {
+                let Ok((path, kind)) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) else {
+                    log::warn!("the folder `{}` cannot be listed to its end", current.display());
+                    walk.left_out.count(Reason::UnreadableFolder);
+                    break;
+                };
+                if kind.is_dir() {
+                    let name = path.file_name().unwrap_or_default();
+                    if is_results(&path, output) {
+                        log::info!("`{}` holds results and is left out", path.display());
+                    } else if !is_hidden(name) {
+                        let is_thumbnails = is_thumbnails || THUMBNAIL_FOLDERS.iter().any(|known| name == *known);
+                        pending.push((path, is_thumbnails));
+                    }
+                } else {
+                    walk.meet(path, kind, is_thumbnails, is_wanted);
+                }
+            }
+        }
+        walk.images.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+        Ok(walk)
+    }
+
+    fn meet(&mut self, path: PathBuf, kind: fs::FileType, is_thumbnail: bool, is_wanted: &dyn Fn(&Path) -> bool) {
+        let name = path.file_name().unwrap_or_default();
+        let unread = ending(&path).filter(|ending| IMAGE_LIKE.contains(&ending.as_str()));
+        if kind.is_symlink() {
+            // A link to a folder may hold images; links to other files are none of ours.
+            if is_wanted(&path) || unread.is_some() || path.is_dir() {
+                self.left_out.count(Reason::Link);
+            }
+        } else if !kind.is_file() {
+            if is_wanted(&path) {
+                self.left_out.count(Reason::Special);
+            }
+        } else if !is_wanted(&path) {
+            match unread {
+                Some(ending) if !is_hidden(name) && !is_thumbnail => self.left_out.count_ending(&ending),
+                _ => self.others += 1,
+            }
+        } else if is_thumbnail || name.as_encoded_bytes().starts_with(b"._") {
+            self.left_out.count(Reason::Thumbnail);
+        } else if is_hidden(name) {
+            self.left_out.count(Reason::Hidden);
+        } else {
+            self.images.push(path);
+        }
+    }
+}
+
+fn unreadable(folder: &Path, error: &std::io::Error) -> Error {
+    let code = if error.kind() == ErrorKind::PermissionDenied { Code::NotFound } else { Code::Io };
+    Error::new(code, format!("the folder `{}` cannot be read: {error}", folder.display()))
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+/// The output folder, or a folder of an earlier run's results.
+fn is_results(folder: &Path, output: Option<&Path>) -> bool {
+    let is_own = output.is_some() && folder.canonicalize().ok().as_deref() == output;
+    is_own || (folder.join(RESULTS).is_file() && folder.join(RUN).is_file())
+}
