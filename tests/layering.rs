@@ -61,7 +61,9 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 /// The code of a file without its comments and texts in quotes, which may name any layer.
 fn code(text: &str) -> String {
-    text.lines().map(|line| line.split("//").next().unwrap_or("").split('"').step_by(2).collect::<String>() + "\n").collect()
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or("").split('"').step_by(2).collect::<String>() + "\n")
+        .collect()
 }
 
 /// First names after `crate::` and `zsas::`, those at the top of braces included, with the line on which the path begins.
@@ -103,7 +105,11 @@ fn layer_of(path: &Path) -> String {
 
 /// What a file of a layer uses and may not.
 fn faults(layer: &str, path: &Path, text: &str, exported: &[(String, String)]) -> Vec<String> {
-    let allowed = LAYERS.iter().find(|(name, _)| *name == layer).unwrap_or_else(|| panic!("`{layer}` is no known layer")).1;
+    let allowed = LAYERS
+        .iter()
+        .find(|(name, _)| *name == layer)
+        .unwrap_or_else(|| panic!("`{layer}` is no known layer"))
+        .1;
     let mut faults = Vec::new();
     for (line, name) in mentioned(&code(text)) {
         let used = exported.iter().find(|(export, _)| *export == name).map_or(&name, |(_, layer)| layer);

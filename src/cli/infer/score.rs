@@ -85,7 +85,12 @@ impl Scoring<'_> {
             if let Some(signal) = self.signals.received() {
                 return Ok(Some(signal));
             }
-            match decoded.photo.as_ref().map_err(copy).and_then(|photo| Ok((photo, self.detector.inspect(&photo.image)?))) {
+            match decoded
+                .photo
+                .as_ref()
+                .map_err(copy)
+                .and_then(|photo| Ok((photo, self.detector.inspect(&photo.image)?)))
+            {
                 Ok((photo, mut found)) => {
                     found.warnings.splice(..0, photo.warnings.iter().map(ToString::to_string));
                     self.keep(&decoded, &photo.image, &found, tally)?;
