@@ -602,6 +602,16 @@ fn forward_refuses_other_arrays_than_it_takes() {
 }
 
 #[test]
+fn forward_says_when_an_output_is_not_finite() {
+    let place = Place::new();
+    let pixels = zsas::Array::new([1, 3, 8, 8], vec![3e38; 192]);
+    place.write("in.safetensors", &zsas::weights::to_safetensors([("pixel_values", &pixels)], &[]).unwrap());
+    let arguments = ["forward", "wide-resnet", "--inputs", "in.safetensors", "--outputs", "out.safetensors", "--device", "reference"];
+    let run = place.run(&arguments).exits(0);
+    assert!(run.stderr.contains("are NaN or infinite"), "{}", run.stderr);
+}
+
+#[test]
 #[cfg(unix)]
 fn forward_waits_for_no_pipe_and_writes_over_nothing_but_a_regular_file_that_it_does_not_read() {
     let place = Place::new();

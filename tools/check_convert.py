@@ -1,10 +1,11 @@
 """Holds tools/convert.py to the official code: checkpoints with random weights, converted, loaded by transformers, run by both.
 
-    python tools/check_convert.py [tiny] [vit_b] [vit_l] [vit_h]
+    python tools/check_convert.py [clip] [tiny] [vit_b] [vit_l] [vit_h]
 
-Without names: tiny. Needs the package segment-anything. Besides boxes, points and masks are prompted, so that every tensor has a part.
+Without names: clip and tiny. Needs the package segment-anything. Besides boxes, points and masks are prompted, so that every tensor has a part.
 """
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -32,6 +33,23 @@ def prompts(side, mask_side):
         "points and boxes": ({"input_points": points, "input_labels": labels, "input_boxes": boxes}, True),
         "a box and a mask": ({"input_boxes": boxes[:, :1], "input_masks": torch.randn(1, 1, mask_side, mask_side)}, False),
     }
+
+
+def check_clip():
+    """CLIP's own names stay: both libraries' checkpoints, one of them as a training run writes it, hold the same tensors and configuration."""
+    hub = Path(__file__).parent.parent / "tests" / "cases" / "clip_hub"
+    for file, config in (("open_clip_model.safetensors", "open_clip_config.json"), ("model.safetensors", "config.json")):
+        expected = load_file(hub / file)
+        for state in (expected, {"epoch": 3, "state_dict": {f"module.{name}": value for name, value in expected.items()}}):
+            with tempfile.TemporaryDirectory() as folder:
+                source, snapshot = Path(folder) / "checkpoint.pt", Path(folder) / "snapshot"
+                torch.save(state, source)
+                (source.parent / config).write_text((hub / config).read_text())
+                convert.convert(source, snapshot)
+                found = load_file(snapshot / file)
+                assert json.loads((snapshot / config).read_text()) == json.loads((hub / config).read_text())
+            assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+    return True
 
 
 def check(name):
@@ -76,9 +94,9 @@ def compare(what, ours, expected):
 
 def main():
     results = []
-    for name in sys.argv[1:] or ["tiny"]:
+    for name in sys.argv[1:] or ["clip", "tiny"]:
         torch.manual_seed(SEED)
-        results.append(check(name))
+        results.append(check_clip() if name == "clip" else check(name))
     sys.exit(0 if all(results) else 1)
 
 

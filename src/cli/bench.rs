@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
+use zsas::files::read_limited;
 use zsas::kernels::{
     Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Columns, Concat, Content, Conv2d, Extreme, Gather, Grid,
     Interpolation, Kernel, LayerNorm, Matmul, NormalizeRows, Operand, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
 };
+use zsas::tensor::Seeded;
 use zsas::{Code, DType, Device, Error, Result};
 
 use crate::cli::device::DeviceArgs;
 use crate::cli::{Exit, did_you_mean, talk, usage};
-use zsas::tensor::Seeded;
+
+/// Most bytes of a baseline; one of all kernels has some thousands.
+const MAX_BASELINE_BYTES: u64 = 16 << 20;
 
 /// A case slower than its baseline by more than this fails `--baseline`.
 const TOLERATED_SLOWDOWN: f64 = 1.2;
@@ -177,7 +181,8 @@ impl<'a> Bench<'a> {
 }
 
 fn read_baseline(file: &Path) -> Result<BTreeMap<(String, String), Measured>> {
-    let text = std::fs::read_to_string(file).map_err(|error| Error::io(format!("reading the baseline `{}`", file.display()), &error))?;
+    let bytes = read_limited(file, MAX_BASELINE_BYTES, Code::Usage).map_err(|error| error.context("as a baseline"))?;
+    let text = String::from_utf8_lossy(&bytes);
     let mut baseline = BTreeMap::new();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let row: Measured = serde_json::from_str(line)

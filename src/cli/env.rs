@@ -83,3 +83,16 @@ pub fn run(args: &EnvArgs) -> Result<Exit> {
     }
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_network_whose_folder_is_looked_for_is_named() {
+        let meaning = VARIABLES.iter().find(|variable| variable.name == WEIGHTS).unwrap().meaning;
+        for network in zsas::models::NETWORKS {
+            assert!(meaning.contains(&format!("`{}`", network.name)), "{meaning} lacks {network}");
+        }
+    }
+}

@@ -34,6 +34,7 @@ pub(super) const TRANSFORMERS_HARMLESS: &[&str] = &[
     "dtype",
     "early_stopping",
     "encoder_no_repeat_ngram_size",
+    "eos_token_id",
     "exponential_decay_length_penalty",
     "finetuning_task",
     "forced_bos_token_id",
@@ -50,10 +51,12 @@ pub(super) const TRANSFORMERS_HARMLESS: &[&str] = &[
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
+    "num_labels",
     "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
     "output_scores",
+    "penalty_alpha",
     "pad_token_id",
     "prefix",
     "problem_type",
@@ -78,6 +81,7 @@ pub(super) const TRANSFORMERS_HARMLESS: &[&str] = &[
     "typical_p",
     "use_bfloat16",
     "use_cache",
+    "xla_device",
 ];
 
 /// Keys of any transformers configuration that change results where they are switched on.
@@ -122,6 +126,22 @@ impl Settings {
         Ok(Settings { file: self.file, path: format!("{}{key}.", self.path), entries })
     }
 
+    /// A section; `None` where it is missing or `null`.
+    pub fn optional_section(&mut self, key: &str) -> Result<Option<Settings>> {
+        let path = format!("{}{key}.", self.path);
+        Ok(self.take(key)?.map(|entries| Settings { file: self.file, path, entries }))
+    }
+
+    /// The side of square images, `side` or `[side, side]`; `None` where it is missing or `null`.
+    pub fn side(&mut self, key: &str) -> Result<Option<usize>> {
+        let Some(value) = self.take::<Value>(key)? else { return Ok(None) };
+        let pair = value.as_array().filter(|pair| pair.len() == 2 && pair[0] == pair[1]);
+        match pair.map_or(&value, |pair| &pair[0]).as_u64() {
+            Some(side) => Ok(Some(side as usize)),
+            None => Err(self.refusal(key, &value, "squares")),
+        }
+    }
+
     /// Keys that change no result.
     pub fn ignore(&mut self, keys: &[&str]) {
         keys.iter().for_each(|key| drop(self.entries.remove(*key)));
@@ -151,11 +171,6 @@ impl Settings {
                 None => Err(self.refusal(key, &value, &format!("`{}`", values.join("` or `")))),
             },
         }
-    }
-
-    /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// A finite number above 0, of which the file may name another than the usual one.

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use include_dir::{Dir, include_dir};
 
 use crate::error::{Code, Error, Remedy, Result};
+use crate::files::read_limited;
+
+/// Most bytes of a shader file.
+const MAX_BYTES: u64 = 1 << 20;
 
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
@@ -50,9 +54,9 @@ impl Library {
         let file = format!("{name}.wgsl");
         if let Some(folder) = &self.folder {
             let path = folder.join(&file);
-            return std::fs::read_to_string(&path)
-                .map(Cow::Owned)
-                .map_err(|error| Error::io(format!("reading `{}`", path.display()), &error));
+            let bytes = read_limited(&path, MAX_BYTES, Code::Shader)?;
+            let text = String::from_utf8(bytes).map_err(|_| Error::new(Code::Shader, format!("`{}` is not UTF-8", path.display())))?;
+            return Ok(Cow::Owned(text));
         }
         EMBEDDED
             .get_file(&file)

@@ -186,7 +186,7 @@ impl ClipConfig {
         settings.ignore_transformers()?;
         settings.finish()?;
 
-        let image_size = vision.take::<usize>("image_size")?;
+        let image_size = vision.side("image_size")?;
         vision.agrees("num_channels", 3)?;
         vision.ignore(&["patch_size"]);
         let image = transformers_tower(vision, TRANSFORMERS_IMAGE_HEADS)?;
@@ -231,23 +231,9 @@ fn open_clip_image(mut vision: Settings, quick_gelu: bool) -> Result<(TowerConfi
         "timm_drop",
         "timm_drop_path",
     ]);
-    let image_size = match vision.take::<Value>("image_size")? {
-        None => None,
-        Some(size) => match size.as_u64().or_else(|| square(&size)) {
-            Some(side) => Some(side as usize),
-            None => return Err(vision.refusal("image_size", &size, "squares")),
-        },
-    };
+    let image_size = vision.side("image_size")?;
     let heads = Heads::OfWidth(vision.take("head_width")?.unwrap_or(OPEN_CLIP_HEAD_WIDTH));
     Ok((open_clip_tower(vision, heads, quick_gelu)?, image_size))
-}
-
-/// The side of `[side, side]`.
-fn square(size: &Value) -> Option<u64> {
-    match size.as_array()?.as_slice() {
-        [height, width] if height == width => height.as_u64(),
-        _ => None,
-    }
 }
 
 /// The text tower of open_clip's configuration, and its tokenizer where that is a foreign one.
@@ -302,10 +288,10 @@ fn open_clip_tower(mut tower: Settings, heads: Heads, quick_gelu: bool) -> Resul
     Ok(TowerConfig { heads, activation: if quick_gelu { Activation::QuickGelu } else { Activation::Gelu }, eps, layers })
 }
 
-/// A tower's section of transformers' configuration. Older files have a second one, which counts where it is there.
+/// A tower's section of transformers' configuration. Older files have a second one, which counts where it is there, with all its defaults.
 fn transformers_section(settings: &mut Settings, name: &str) -> Result<Settings> {
-    let (usual, older) = (settings.section(name)?, settings.section(&format!("{name}_dict"))?);
-    Ok(if older.is_empty() { usual } else { older })
+    let usual = settings.section(name)?;
+    Ok(settings.optional_section(&format!("{name}_dict"))?.unwrap_or(usual))
 }
 
 /// What both towers of transformers' configuration have in common.

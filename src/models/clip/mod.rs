@@ -79,7 +79,7 @@ impl Clip {
     pub fn tokenizer(&self) -> Result<ClipTokenizer> {
         let refused = |message: String| {
             let error = Error::new(Code::WeightsMismatch, message);
-            Err(error.hint("texts are cut with CLIP's own tokenizer only; `forward clip-text` takes ids that were made elsewhere"))
+            Err(error.hint("texts are cut with CLIP's own tokenizer only; the text tower alone takes ids that were made elsewhere"))
         };
         if let Some(tokenizer) = &self.config.foreign_tokenizer {
             return refused(format!("these weights need another tokenizer: {tokenizer}"));

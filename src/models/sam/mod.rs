@@ -98,14 +98,24 @@ impl VisionConfig {
         }
         settings.agrees("num_channels", 3)?;
         // Read off the tensors.
-        settings.ignore(&["model_type", "hidden_size", "output_channels", "patch_size", "mlp_ratio", "mlp_dim", "num_pos_feats", "scale"]);
+        settings.ignore(&[
+            "model_type",
+            "hidden_size",
+            "intermediate_size",
+            "output_channels",
+            "patch_size",
+            "mlp_ratio",
+            "mlp_dim",
+            "num_pos_feats",
+            "scale",
+        ]);
         Ok(VisionConfig {
             num_attention_heads: settings.take("num_attention_heads")?.unwrap_or(12),
             window_size: settings.take("window_size")?.unwrap_or(14),
             global_attn_indexes: settings.take("global_attn_indexes")?.unwrap_or_else(|| vec![2, 5, 8, 11]),
             layer_norm_eps: settings.positive("layer_norm_eps", DEFAULT_EPS)?,
             num_hidden_layers: settings.take("num_hidden_layers")?,
-            image_size: settings.take("image_size")?,
+            image_size: settings.side("image_size")?,
         })
     }
 }
