@@ -4,6 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use common::binary::needs_adapter;
 use zsas::error::Error;
 use zsas::files::sha256;
 use zsas::image::{Decoded, Limits, ReadOptions, Rgb, SixteenBit, Warning};
@@ -68,6 +69,13 @@ fn jpegs_have_the_means_of_pillow() {
 }
 
 #[test]
+fn jpegs_of_odd_structure_have_the_means_of_pillow() {
+    // The decoder's differences average to less than 0.25 levels.
+    assert_means("progressive_restarts.jpg", (33, 17), [131.989, 122.100, 187.802], 0.25);
+    assert_means("more_chroma_than_luma.jpg", (97, 131), [133.483, 121.901, 126.121], 0.25);
+}
+
+#[test]
 fn a_jpeg_without_its_end_is_never_filled_up() {
     for name in ["truncated.jpg", "truncated_progressive.jpg"] {
         let error = ReadOptions::default().open(&case(name)).unwrap_err();
@@ -120,6 +128,18 @@ fn sixteen_bits_are_scaled_with_a_warning_or_clipped_by_name() {
     let clipped = options.open(&case(name)).unwrap();
     assert_eq!(clipped.image.data(), expected(|value| value.min(255) as u8));
     assert_eq!(clipped.warnings, []);
+}
+
+#[test]
+fn sixteen_bits_of_which_twelve_are_used_are_warned_of() {
+    let read = |largest: u16| {
+        let image = image::ImageBuffer::<image::Luma<u16>, _>::from_fn(8, 8, |x, _| image::Luma([largest * u16::from(x == 3)]));
+        let mut file = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut file, image::ImageFormat::Png).unwrap();
+        ReadOptions::default().decode(file.get_ref()).unwrap().warnings
+    };
+    assert_eq!(read(4095), [Warning::DepthReduced { bits: 16 }, Warning::UpperBitsUnused]);
+    assert_eq!(read(4096), [Warning::DepthReduced { bits: 16 }]);
 }
 
 #[test]
@@ -245,4 +265,14 @@ fn every_ending_of_the_table_is_decoded() {
         assert_eq!((decoded.image.width(), decoded.image.height()), (16, 12), "{ending}");
         assert!(!zsas::image::IMAGE_LIKE.contains(&ending), "`.{ending}` is read");
     }
+}
+
+#[test]
+fn the_record_says_how_many_pages_were_not_read() {
+    needs_adapter!("the_record_says_how_many_pages_were_not_read");
+    let place = common::binary::Place::new();
+    place.write("two.tif", &std::fs::read(case("two_pages.tif")).unwrap());
+    place.infer(&["two.tif"]).exits(0);
+    let warnings = place.records()[0]["warnings"].clone();
+    assert!(warnings.as_array().unwrap().contains(&"2 pages, the first is scored".into()), "{warnings}");
 }

@@ -12,7 +12,10 @@ use crate::tensor::Array;
 #[track_caller]
 pub fn colorize(map: &Array, range: RangeInclusive<f32>) -> Rgb {
     let [height, width] = map.shape().axes();
-    let data = map.data().iter().flat_map(|&score| heat(position(score, &range))).collect();
+    let mut data = vec![0; map.data().len() * CHANNELS];
+    for (pixel, &score) in data.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(map.data()) {
+        *pixel = heat(position(score, &range));
+    }
     Rgb::new(width, height, data)
 }
 
@@ -29,16 +32,16 @@ pub fn overlay(photo: &Rgb, map: &Array, range: RangeInclusive<f32>, opacity: f3
         photo.width(),
         photo.height()
     );
-    let blend = |(pixel, &score): (&[u8], &f32)| {
+    let mut data = photo.data().to_vec();
+    for (pixel, &score) in data.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(map.data()) {
         let position = position(score, &range);
         let cover = position * opacity.clamp(0.0, 1.0);
-        let color = heat(position);
-        std::array::from_fn::<u8, CHANNELS, _>(|channel| {
-            let (below, above) = (f32::from(pixel[channel]), f32::from(color[channel]));
-            (below + (above - below) * cover).round() as u8
-        })
-    };
-    Rgb::new(width, height, photo.data().chunks_exact(CHANNELS).zip(map.data()).flat_map(blend).collect())
+        for (channel, color) in pixel.iter_mut().zip(heat(position)) {
+            let (below, above) = (f32::from(*channel), f32::from(color));
+            *channel = (below + (above - below) * cover).round() as u8;
+        }
+    }
+    Rgb::new(width, height, data)
 }
 
 /// Place of a score in the range, 0 to 1.

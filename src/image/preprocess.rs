@@ -307,6 +307,18 @@ mod tests {
     }
 
     #[test]
+    fn a_thin_photo_is_cropped_before_it_is_scaled() {
+        // Scaled as a whole it would be 256×7,680,000 pixels, 5.9 GB.
+        let photo = Rgb::new(60_000, 2, vec![7; 60_000 * 2 * CHANNELS]);
+        let normalization = Normalization { divisor: 1.0, mean: [0.0; 3], std: [1.0; 3] };
+        let fit = Fit::ShorterSide { size: 256, crop: 224 };
+        for resampler in [Resampler::Pillow(Filter::Bicubic), Resampler::OpenCv] {
+            let (input, _) = Preprocess { fit, resampler, channels: Channels::Rgb, normalization }.apply(&photo);
+            assert_eq!(input, Array::new([1, 3, 224, 224], vec![7.0; 3 * 224 * 224]));
+        }
+    }
+
+    #[test]
     fn photo_pixels_outside_the_crop_are_filled() {
         let geometry = ROWS_OF_TWO.geometry(2, 6);
         assert_eq!(geometry.offset, (0, 2));

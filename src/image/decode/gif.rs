@@ -1,4 +1,4 @@
-//! GIF: the blocks are walked for frames and the end marker.
+//! GIF: the blocks are walked for frames and completeness.
 
 use image::ImageFormat;
 
@@ -32,7 +32,9 @@ fn frames(bytes: &[u8]) -> Result<usize> {
     let mut at = HEADER + table(byte(10)?);
     let mut frames = 0;
     loop {
-        match byte(at)? {
+        // Some writers leave the end marker out; a frame that has begun has to end, though.
+        let is_over = bytes.get(at).is_none() && frames > 0;
+        match if is_over { b';' } else { byte(at)? } {
             b';' => return Ok(frames),
             b'!' => at = skip_blocks(at + 2)?,
             b',' => {

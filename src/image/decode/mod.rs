@@ -130,6 +130,8 @@ pub enum Warning {
         /// Bits of a sample.
         bits: u8,
     },
+    /// Of 16-bit samples none has more than 12 bits, so that the reduced image is nearly black.
+    UpperBitsUnused,
     /// Floats between 0 and 1 were multiplied by 255.
     FloatsScaled,
     /// Floats beyond 0 to 1 were clipped to 0 to 255.
@@ -145,7 +147,7 @@ impl Warning {
     /// Whether it speaks of a whole set of images from one source, so that a run says it once.
     pub fn is_once_a_run(&self) -> bool {
         match self {
-            Warning::DepthReduced { .. } | Warning::FloatsScaled | Warning::FloatsClipped => true,
+            Warning::DepthReduced { .. } | Warning::UpperBitsUnused | Warning::FloatsScaled | Warning::FloatsClipped => true,
             Warning::Pages { .. } => false,
         }
     }
@@ -155,6 +157,7 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Warning::DepthReduced { bits } => write!(f, "{bits} bits per sample, reduced to the upper 8"),
+            Warning::UpperBitsUnused => write!(f, "no sample has more than 12 of its 16 bits, so that the image is nearly black"),
             Warning::FloatsScaled => write!(f, "samples are floats between 0 and 1, multiplied by 255"),
             Warning::FloatsClipped => write!(f, "samples are floats beyond 0 to 1, clipped to 0 to 255"),
             Warning::Pages { count } => write!(f, "{count} pages, the first is scored"),

@@ -25,7 +25,17 @@ pub(super) fn reduce(image: DynamicImage, sixteen_bit: SixteenBit, warnings: &mu
         // What is left has 8 bits: here the crate repeats grey and drops alpha, as Pillow does.
         eight_bit => eight_bit.into_rgb8().into_raw(),
     };
+    if is_deep && sixteen_bit == SixteenBit::Scale {
+        warn_of_unused_bits(&pixels, warnings);
+    }
     Ok(Rgb::new(width, height, pixels))
+}
+
+/// Warns where the upper 8 of 16 bits never reach 16: no sample has more than 12 bits, as cameras of 10 and 12 bits write them.
+pub(super) fn warn_of_unused_bits(pixels: &[u8], warnings: &mut Vec<Warning>) {
+    if pixels.iter().all(|&value| value < 16) {
+        warnings.push(Warning::UpperBitsUnused);
+    }
 }
 
 /// The upper 8 of 16 bits.

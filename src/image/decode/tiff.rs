@@ -16,7 +16,7 @@ use weezl::{BitOrder, LzwStatus};
 use super::ifd::{Directories, Directory};
 use super::jpeg::{self, Samples};
 use super::orientation::Orientation;
-use super::samples::{cmyk_to_rgb, floats_to_u8, grey16};
+use super::samples::{cmyk_to_rgb, floats_to_u8, grey16, warn_of_unused_bits};
 use super::{Limits, Raw, ReadOptions, SixteenBit, Warning, undecodable};
 use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
@@ -256,7 +256,7 @@ impl<'a> Page<'a> {
     /// The page as RGB.
     fn rgb(&self, options: &ReadOptions, warnings: &mut Vec<Warning>) -> Result<Rgb> {
         let samples = if self.is_float { floats_to_u8(&self.floats()?, warnings)? } else { self.bytes(options.sixteen_bit, warnings)? };
-        let colors = self.colors(&samples)?;
+        let colors = self.colors(samples);
         let data = match self.photometric {
             Photometric::Rgb | Photometric::YCbCr => colors,
             Photometric::Cmyk => cmyk_to_rgb(&colors),
@@ -275,14 +275,18 @@ impl<'a> Page<'a> {
         }
         let is_grey = matches!(self.photometric, Photometric::BlackIsZero | Photometric::WhiteIsZero) && self.channels == 1;
         let deep = if is_grey { sixteen_bit } else { SixteenBit::Scale };
-        match (bits, self.is_big_endian) {
+        let samples = match (bits, self.is_big_endian) {
             (8, _) => self.samples(|row, index| row[index]),
             (16, true) => self.samples(|row, index| grey16(u16::from_be_bytes([row[2 * index], row[2 * index + 1]]), 16, deep)),
             (16, false) => self.samples(|row, index| grey16(u16::from_le_bytes([row[2 * index], row[2 * index + 1]]), 16, deep)),
             (9..=15, _) => self.samples(|row, index| grey16(packed(row, index, bits), bits as u32, deep)),
             _ if self.photometric == Photometric::Palette => self.samples(|row, index| packed(row, index, bits) as u8),
             _ => self.samples(|row, index| (u32::from(packed(row, index, bits)) * 255 / ((1 << bits) - 1)) as u8),
+        }?;
+        if bits == 16 && sixteen_bit == SixteenBit::Scale {
+            warn_of_unused_bits(&samples, warnings);
         }
+        Ok(samples)
     }
 
     /// Floats of any width, `[h, w, channels]`.
@@ -305,21 +309,22 @@ impl<'a> Page<'a> {
     }
 
     /// The colour samples without alpha and what else follows; colours that were stored times alpha are divided by it, as Pillow does.
-    fn colors(&self, samples: &[u8]) -> Result<Vec<u8>> {
+    fn colors(&self, samples: Vec<u8>) -> Vec<u8> {
         let colors = self.photometric.channels();
         if colors == self.channels {
-            return Ok(samples.to_vec());
+            return samples;
         }
         let divide = |color: u8, alpha: u8| match alpha {
             0 | 255 => color,
             alpha => (255 * u32::from(color) / u32::from(alpha)).min(255) as u8,
         };
         let is_divided = self.is_alpha_associated && self.photometric != Photometric::Palette;
-        let pixel = |pixel: &'_ [u8]| -> Vec<u8> {
+        let mut out = Vec::with_capacity(samples.len() / self.channels * colors);
+        for pixel in samples.chunks_exact(self.channels) {
             let alpha = if is_divided { pixel[colors] } else { 255 };
-            pixel[..colors].iter().map(|&color| divide(color, alpha)).collect()
-        };
-        Ok(samples.chunks_exact(self.channels).flat_map(pixel).collect())
+            out.extend(pixel[..colors].iter().map(|&color| divide(color, alpha)));
+        }
+        out
     }
 
     /// The colours of a palette, whose table holds all red, all green, all blue values of 16 bits.
