@@ -7,7 +7,7 @@ use zsas::image::Rgb;
 use zsas::kernels::Activation;
 use zsas::methods::{ClipAc, ImageTiling, MaskClip, Method, PatchToken, Reading, Scored, TransMm};
 use zsas::models::clip::{Block, Clip};
-use zsas::{Array, Code, DType, Device, Precision};
+use zsas::{Array, Code, Device, Precision};
 
 fn truth(name: &str) -> Array {
     golden_array("methods/clip_baselines.safetensors", name)
