@@ -123,6 +123,18 @@ pub enum Remedy {
     MakeMemoryAgain,
     /// A kernel file of this name does not exist.
     ListShaders,
+    /// The output folder is searched for inputs, is no folder, or cannot be written to.
+    ChooseOtherOutput,
+    /// The output folder holds results of an earlier run.
+    ResumeOrOverwrite,
+    /// Another run writes to the output folder.
+    WaitOrChooseOtherOutput,
+    /// The output folder holds results that were made with other parameters.
+    RepeatOptionsOrOverwrite,
+    /// The colour range of the weights is empty.
+    GiveRange,
+    /// There is no value to cut maps at.
+    GiveThreshold,
     /// The device fails again and again.
     TestDevice,
     /// The method needs reference images, and none are given.
@@ -168,6 +180,12 @@ impl fmt::Display for Remedy {
             Remedy::UseOtherViews => "use other views",
             Remedy::MakeMemoryAgain => "make the memory again from the reference images",
             Remedy::ListShaders => "`shader::Library` lists the names",
+            Remedy::ChooseOtherOutput => "choose another output folder that can be written to",
+            Remedy::ResumeOrOverwrite => "use `Existing::Overwrite` or `Existing::Resume`, or choose another output folder",
+            Remedy::WaitOrChooseOtherOutput => "wait for it, or choose another output folder",
+            Remedy::RepeatOptionsOrOverwrite => "repeat the earlier options, overwrite, or choose another output folder",
+            Remedy::GiveRange => "give a range of colours",
+            Remedy::GiveThreshold => "give a threshold",
             Remedy::TestDevice => "test the device with the kernels' own tests",
             Remedy::GiveReferences => "give reference images, or use the method `winclip`, which needs none",
             Remedy::UseMethodWithReferences => "the method `winclip+` takes reference images",

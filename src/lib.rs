@@ -1,31 +1,71 @@
-//! A GPU compute engine for finding defects in photos without training on them.
+//! Finds defects in images without training on them: hand-written WGSL kernels on `wgpu` run published networks and methods, on any Vulkan,
+//! Metal or DX12 GPU or on a software driver, with no ML framework.
 //!
-//! Layers, each using only those above it:
+//! # One image
+//!
+//! A [`inspect::Detector`] is a method on its weights and a device. Without any choice it is the strongest method whose weights are on this
+//! machine; `utad` runs on weights inside the library.
+//!
+//! ```no_run
+//! use zsas::image::Rgb;
+//! use zsas::inspect::Detector;
+//!
+//! let detector = Detector::builder().method("utad").open()?;
+//! let found = detector.inspect(&Rgb::open("part.png".as_ref())?)?;
+//! println!("{} {:?}", found.score, found.regions(2.4));
+//! # Ok::<(), zsas::Error>(())
+//! ```
+//!
+//! The parts also stand alone. A network is recorded into a [`Graph`], compiled into a [`Program`] for a [`Device`], and run on arrays:
+//!
+//! ```
+//! use zsas::{Array, Device, Graph, Precision, Program};
+//!
+//! let device = Device::reference();               // f64 on the CPU; `Device::open` for a GPU
+//! let graph = Graph::new(Precision::F32);
+//! let x = graph.input("x", [2, 3]);
+//! let y = x.scale(2.0).softmax();
+//! let program = Program::compile(&device, &graph, &[y])?;
+//! let result = program.run(&[&Array::new([2, 3], vec![0.0, 0.0, 0.0, 1.0, 2.0, 3.0])])?;
+//! assert!((result[0].data()[0] - 1.0 / 3.0).abs() < 1e-6);
+//! # Ok::<(), zsas::Error>(())
+//! ```
+//!
+//! # Layers
+//!
+//! Each uses only those above it; `ARCHITECTURE.md` says more.
 //!
 //! - [`error`], [`files`], [`uninspected`], [`tensor`]: the error type; files written whole; what was not inspected; arrays on the host
-//! - [`weights`]: safetensors files; [`image`]: photos, exact resizing, maps; [`shader`]: WGSL text and reflection
-//! - [`kernels`]: what each kernel computes, with its f64 twin
-//! - [`graph`]: the recording a model writes
-//! - [`run`]: devices and programs; the only place that knows `wgpu`
-//! - [`text`]: prompts as token ids
-//! - [`nn`], [`models`]: layers and published networks
-//! - [`methods`]: published ways to turn features into anomaly maps
+//! - [`weights`]: memory-mapped safetensors; [`image`]: decoding, exact resizing, maps; [`text`]: prompts as token ids; [`inputs`]: finding images
+//! - [`shader`], [`kernels`]: WGSL text and reflection; what each kernel computes, with its f64 reference
+//! - [`graph`], [`run`]: the recording a model writes; devices and programs, the only place that knows `wgpu`
+//! - [`nn`], [`models`]: layers and published networks, with the table [`models::NETWORKS`]
+//! - [`methods`]: published methods that turn images into anomaly maps, with the table [`methods::METHODS`]
+//! - [`results`], [`inspect`]: the output folder; the front door, for one image or a folder of them
 
 pub mod error;
 pub mod files;
 pub mod graph;
 pub mod image;
+pub mod inputs;
 pub mod inspect;
 pub mod kernels;
 pub mod methods;
 pub mod models;
 pub mod nn;
+pub mod results;
 pub mod run;
 pub mod shader;
 pub mod tensor;
 pub mod text;
 pub mod uninspected;
 pub mod weights;
+
+/// Version of this library.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Commit it was built from, where git knew.
+pub const COMMIT: Option<&str> = option_env!("ZSAS_COMMIT");
 
 pub use error::{Code, Error, Remedy, Result};
 pub use graph::{Graph, Tensor};

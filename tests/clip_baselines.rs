@@ -5,7 +5,7 @@ mod common;
 use common::{golden_array, photo, thinned, tiny};
 use zsas::image::Rgb;
 use zsas::kernels::Activation;
-use zsas::methods::{ClipAc, ImageTiling, MaskClip, Method, PatchToken, Reading, Scored, TransMm};
+use zsas::methods::{ClipAc, Finding, ImageTiling, MaskClip, Method, PatchToken, Reading, TransMm};
 use zsas::models::clip::{Block, Clip};
 use zsas::{Array, Code, Device, Precision};
 
@@ -31,7 +31,7 @@ fn method(device: &Device, golden: &str) -> Box<dyn Method> {
     method_with(device, &tiny(), golden, Precision::F32)
 }
 
-fn score(device: &Device, golden: &str, photo: &Rgb) -> Scored {
+fn score(device: &Device, golden: &str, photo: &Rgb) -> Finding {
     method(device, golden).score(photo).unwrap()
 }
 
@@ -49,7 +49,7 @@ const METHODS: [(&str, f64); 6] = [
 const BOUND: f64 = 4e-6;
 
 /// How far the score or any pixel of the map is from its golden.
-fn distance(scored: &Scored, golden: &str) -> f64 {
+fn distance(scored: &Finding, golden: &str) -> f64 {
     let of_score = f64::from((scored.score - truth(&format!("{golden}_score")).data()[0]).abs());
     if golden == "clip_ac" {
         assert!(scored.map.data().iter().all(|&value| value == scored.score), "it localises nothing");

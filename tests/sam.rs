@@ -9,6 +9,7 @@ use common::golden_array;
 use zsas::graph::Plan;
 use zsas::models::Sam;
 use zsas::run::diff;
+use zsas::weights::to_safetensors;
 use zsas::{Array, Checkpoint, Code, DType, Device, Graph, Precision, Program, Tensor};
 
 /// Windows of 7 × 7 on a grid of 9 × 9, blocks 1 and 3 global.
@@ -129,21 +130,14 @@ fn reconfigured(from: &str, to: &str) -> tempfile::TempDir {
 
 /// What the bounds must tell apart: each of these is a plausible mistake.
 #[test]
-fn other_windows_blocks_heads_or_boxes_are_far_off() {
+fn other_heads_or_boxes_are_far_off() {
     let far = |what: &str, outputs: &[usize], found: Vec<Array>| {
         let distances = distances(found);
         assert!(outputs.iter().all(|&at| distances[at].1 > 1e-3), "{what}: {distances:?}");
     };
     let device = Device::reference();
-    for (from, to) in [
-        (r#""window_size": 7"#, r#""window_size": 8"#),
-        ("1,\n      3", "1,\n      2"),
-        (r#""num_attention_heads": 4"#, r#""num_attention_heads": 2"#),
-    ] {
-        let folder = reconfigured(from, to);
-        let outputs: &[usize] = if from.contains('4') { &[1, 2] } else { &[0, 1, 2] };
-        far(to, outputs, run(&network(folder.path()), &device, Precision::F32, &boxes()));
-    }
+    let folder = reconfigured(r#""num_attention_heads": 4"#, r#""num_attention_heads": 2"#);
+    far("other heads", &[1, 2], run(&network(folder.path()), &device, Precision::F32, &boxes()));
     let network = network(SNAPSHOT);
     let shifted = Array::new(boxes().shape(), boxes().data().iter().map(|x| x - 0.5).collect());
     far("corners of pixels, not their middles", &[1, 2], run(&network, &device, Precision::F32, &shifted));
@@ -186,16 +180,49 @@ fn configurations_that_are_missing_or_do_not_fit_are_refused() {
     let folder = reconfigured("sam", "sam");
     std::fs::remove_file(folder.path().join("config.json")).unwrap();
     assert_eq!(refused(folder.path()).code(), Code::WeightsMissing);
+    let windows = |size: &str| format!("`config.json` sets `vision_config.window_size` to {size}, the tensors are for windows of 7");
+    let value = |key: &str, value: &str| format!("`config.json` sets `vision_config.{key}` to `{value}`, which is not supported");
     for (from, to, message) in [
         (
             r#""num_attention_heads": 2"#,
             r#""num_attention_heads": 3"#,
-            "the configuration's 3 heads do not share the 16 columns of the tensors",
+            "the configuration's 3 heads do not share the 16 columns of the tensors".to_owned(),
         ),
-        (r#""window_size": 7"#, r#""window_size": 0"#, "positions on 9×9 patches, and windows of 0 in `config.json`"),
+        (r#""window_size": 7"#, r#""window_size": 0"#, windows("0")),
+        (r#""window_size": 7"#, r#""window_size": 8"#, windows("8")),
+        (r#""window_size": 7"#, r#""window_size": 1000000000"#, windows("1000000000")),
+        (r#""window_size": 7"#, r#""window_size": 9223372036854775808"#, windows("9223372036854775808")),
+        ("1,\n      3", "1,\n      2", "`config.json` sets `vision_config.window_size` to 7, the tensors are for windows of 9".to_owned()),
+        (r#""use_rel_pos": true"#, r#""use_rel_pos": false"#, value("use_rel_pos", "false")),
+        (r#""qkv_bias": true"#, r#""qkv_bias": false"#, value("qkv_bias", "false")),
+        (
+            r#""hidden_act": "gelu",
+    "hidden_size": 16"#,
+            r#""hidden_act": "relu",
+    "hidden_size": 16"#,
+            value("hidden_act", "\"relu\""),
+        ),
+        (
+            r#""num_hidden_layers": 4"#,
+            r#""num_hidden_layers": 3"#,
+            "`config.json` has 3 layers in `vision_config`, the tensors 4".to_owned(),
+        ),
+        (
+            r#""use_abs_pos""#,
+            r#""use_absolute_pos""#,
+            "`config.json` sets `vision_config.use_absolute_pos` to `true`, which is not known here".to_owned(),
+        ),
+        (
+            r#""model_type": "sam""#,
+            r#""model_type": "sam_hq""#,
+            "`config.json` sets `model_type` to `\"sam_hq\"`, which is not supported".to_owned(),
+        ),
     ] {
         let error = refused(reconfigured(from, to).path());
-        assert_eq!((error.code(), error.message()), (Code::WeightsMismatch, message));
+        assert_eq!((error.code(), error.message()), (Code::WeightsMismatch, message.as_str()));
+    }
+    for (from, to) in [(r#""window_size": 7"#, r#""window_size": -7"#), (r#""window_size": 7"#, r#""window_size": 1e30"#)] {
+        assert_eq!(refused(reconfigured(from, to).path()).code(), Code::WeightsFormat);
     }
 }
 
@@ -216,6 +243,10 @@ fn forward_and_diff_take_pixels_and_boxes() {
         let found = written.root().weight(name, truth.shape()).unwrap().to_array().unwrap();
         assert!(found.relative_l2(&truth) <= bound, "{name}");
     }
+    let boxes = [1, 130_000, 4];
+    let many = to_safetensors([("pixel_values", &truth("pixel_values")), ("input_boxes", &Array::new(boxes, vec![1.0; 520_000]))], &[]);
+    place.write("many.safetensors", &many.unwrap());
+    forward("many.safetensors").exits(2).says("holds 130000 boxes, more than 25890 at a time");
     let stages = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/sam/encoder_stages.safetensors");
     forward(stages).exits(2).says("holds no `pixel_values`");
     place

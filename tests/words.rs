@@ -229,7 +229,7 @@ fn r9_and_r10_damaged_foreign_and_nonfinite_weights_are_refused() {
     let run = place
         .run(&["infer", "a.png", "-o", "out", "--overwrite", "--weights", tiny, "--method", "winclip"])
         .exits(1);
-    run.says("is beyond the vocabulary of 64");
+    run.says("these weights have a vocabulary of 64, CLIP's tokenizer one of 49408");
     fs::write(&weights, &whole).unwrap();
     let config = place.path("weights/clip/open_clip_config.json");
     let text = fs::read_to_string(&config).unwrap();
@@ -239,6 +239,78 @@ fn r9_and_r10_damaged_foreign_and_nonfinite_weights_are_refused() {
             .exits(1)
             .says(&format!("heads of width {wrong} do not share the 24 columns"));
     }
+}
+
+#[test]
+fn a_text_is_not_cut_for_weights_that_need_another_tokenizer_but_ids_run() {
+    needs_adapter!("a_text_is_not_cut_for_weights_that_need_another_tokenizer_but_ids_run");
+    let place = place();
+    let config = place.path("weights/clip/open_clip_config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"text_cfg\": {", "\"text_cfg\": {\"hf_tokenizer_name\": \"facebook/xlm-v-base\",")).unwrap();
+    infer(&place, &["a.png", "--class", "bottle"])
+        .exits(1)
+        .says("these weights need another tokenizer: `text_cfg.hf_tokenizer_name` `facebook/xlm-v-base`");
+    let ids: Vec<u8> = [49_406_i64, 320, 49_407].iter().flat_map(|id| id.to_le_bytes()).collect();
+    let file = |count: usize, bytes: &[u8]| {
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::I64, vec![1, count], bytes).unwrap();
+        place.write("ids.safetensors", &safetensors::serialize([("input_ids", view)], None).unwrap());
+        place.run(&["forward", "clip-text", "--weights", "weights", "--inputs", "ids.safetensors", "--outputs", "out.safetensors"])
+    };
+    file(3, &ids).exits(0).prints("text_embeds [1, 16]");
+    file(78, &vec![0; 78 * 8]).exits(2).says("has 78 tokens a text, the tower takes 77");
+    file(1, &49_408_i64.to_le_bytes()).exits(2).says("holds 49408, ids are 0 to 49407");
+}
+
+/// A folder as hubs have it: another library's file of the usual name beside the weights, which lie in two shards with their index.
+#[test]
+fn weights_are_found_among_others_and_a_changed_shard_is_another_network() {
+    needs_adapter!("weights_are_found_among_others_and_a_changed_shard_is_another_network");
+    let place = place();
+    let folder = place.path("weights/clip");
+    let whole = zsas::Checkpoint::open(&folder).unwrap();
+    let arrays: Vec<(String, zsas::Array)> = whole
+        .names()
+        .map(|name| (name.to_owned(), whole.root().weight(name, whole.shape(name).unwrap()).unwrap().to_array().unwrap()))
+        .collect();
+    let write = |file: &str, arrays: &[(String, zsas::Array)]| {
+        let named = arrays.iter().map(|(name, array)| (name.as_str(), array));
+        fs::write(folder.join(file), zsas::weights::to_safetensors(named, &[]).unwrap()).unwrap();
+    };
+    fs::remove_file(folder.join("open_clip_model.safetensors")).unwrap();
+    let (first, second) = arrays.split_at(arrays.len() / 2);
+    let shards = ["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"];
+    write(shards[0], first);
+    write(shards[1], second);
+    let map = |arrays: &[(String, zsas::Array)], shard: &str| -> Vec<String> {
+        arrays.iter().map(|(name, _)| format!("\"{name}\":\"{shard}\"")).collect()
+    };
+    let map = [map(first, shards[0]), map(second, shards[1])].concat().join(",");
+    fs::write(folder.join("m.safetensors.index.json"), format!("{{\"weight_map\":{{{map}}}}}")).unwrap();
+    let timm = zsas::Array::new([1], vec![1.0]);
+    write("model.safetensors", &[("cls_token".to_owned(), timm)]);
+
+    infer(&place, &["a.png", "--class", "bottle"]).exits(0).says("m.safetensors.index.json");
+    let names: Vec<String> = place.json("out/run.json")["weights"]["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["file"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, [shards[0], shards[1], "m.safetensors.index.json", "open_clip_config.json"]);
+    let mut changed = second.to_vec();
+    changed[0].1 = zsas::Array::new(changed[0].1.shape(), changed[0].1.data().iter().map(|x| x * 0.5).collect());
+    write(shards[1], &changed);
+    let mut command = place.command();
+    command.env("ZSAS_CACHE", place.path("cache"));
+    let run =
+        common::binary::finish(command.args(["infer", "a.png", "-o", "out", "--resume", "--weights", "weights", "--class", "bottle"]));
+    run.exits(2).says("were made with other weights");
+    fs::write(folder.join(shards[1]), [0; 9]).unwrap();
+    infer(&place, &["a.png", "--class", "bottle"])
+        .exits(1)
+        .says("holds no weights of `clip` that can be used")
+        .says("`model.safetensors`: tensors of no network");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use zsas::kernels::{
 use zsas::{Code, DType, Device, Error, Result};
 
 use crate::cli::device::DeviceArgs;
-use crate::cli::{COMMIT, Exit, did_you_mean, talk, usage};
+use crate::cli::{Exit, did_you_mean, talk, usage};
 use zsas::tensor::Seeded;
 
 /// A case slower than its baseline by more than this fails `--baseline`.
@@ -168,8 +168,8 @@ impl<'a> Bench<'a> {
             copy_gigabytes_per_second: self.copy / 1e9,
             device: adapter.map(|adapter| adapter.name.clone()).unwrap_or_default(),
             driver: adapter.map(|adapter| adapter.driver.clone()).unwrap_or_default(),
-            version: super::VERSION.to_owned(),
-            commit: COMMIT.map(str::to_owned),
+            version: zsas::VERSION.to_owned(),
+            commit: zsas::COMMIT.map(str::to_owned),
         })
     }
 }

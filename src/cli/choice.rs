@@ -2,7 +2,10 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use zsas::methods::{METHODS, MultiCrop, Reading};
+use zsas::results::Picture;
 use zsas::{Precision, Tier};
+
+use crate::cli::infer::FailOn;
 
 /// A parser of one of the values of `all`, which `describe` names and explains.
 pub fn one_of<T: Copy + Send + Sync + 'static>(
@@ -47,4 +50,17 @@ pub fn precision() -> impl TypedValueParser<Value = Precision> {
 /// A parser of the tier of kernels.
 pub fn tier() -> impl TypedValueParser<Value = Tier> {
     one_of(&Tier::ALL, |tier| (tier.as_str(), tier.about()))
+}
+
+/// A parser of a picture of `infer`, or `none`.
+pub fn picture() -> impl TypedValueParser<Value = Option<Picture>> {
+    const ALL: [Option<Picture>; 5] = [Some(Picture::Map), Some(Picture::Mask), Some(Picture::Overlay), Some(Picture::Heatmap), None];
+    one_of(&ALL, |picture| picture.map_or(("none", "Nothing but records"), |picture| (picture.as_str(), picture.about())))
+}
+
+/// A parser of what fails a run.
+pub fn fail_on() -> impl TypedValueParser<Value = FailOn> {
+    one_of(&[FailOn::Anomaly], |what| match what {
+        FailOn::Anomaly => ("anomaly", "A score that reaches the threshold"),
+    })
 }

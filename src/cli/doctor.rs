@@ -7,7 +7,7 @@ use zsas::run::{AdapterReport, adapters, expected, worst};
 use zsas::{DType, Device, Error, Result};
 
 use crate::cli::device::DeviceArgs;
-use crate::cli::{COMMIT, Exit, VERSION, talk};
+use crate::cli::{Exit, talk};
 use zsas::tensor::Seeded;
 
 const AFTER: &str = "\
@@ -95,8 +95,8 @@ impl Findings {
             |other: &AdapterReport| own.is_some_and(|own| (&own.name, &own.backend, &own.pci) == (&other.name, &other.backend, &other.pci));
         let (problems, hints) = diagnose(own, refusal);
         Findings {
-            version: VERSION,
-            commit: COMMIT,
+            version: zsas::VERSION,
+            commit: zsas::COMMIT,
             chosen: adapters.iter().position(same),
             adapters,
             device: device.map(Device::name),

@@ -16,12 +16,13 @@ pub mod driver_cache;
 mod env;
 mod forward;
 mod infer;
-mod inputs;
 mod network;
+mod numbers;
+mod photos;
 mod profile;
-mod results;
 mod segment;
 mod shader;
+mod signals;
 pub mod talk;
 
 use std::process::ExitCode;
@@ -29,13 +30,7 @@ use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 use zsas::error::nearest;
-use zsas::{Code, Error, Result};
-
-/// Version of this program, as `--version` and every record of a run print it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Commit it was built from, where git knew.
-pub const COMMIT: Option<&str> = option_env!("ZSAS_COMMIT");
+use zsas::{COMMIT, Code, Error, Result, VERSION};
 
 const EXAMPLES: &str = "\
 Examples:

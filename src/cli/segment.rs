@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use zsas::image::ReadOptions;
 use zsas::image::{BoundingBox, Channels, Mask, Rgb, distinct_color, encode_mask_png, encode_rgb_png, encode_tiff, paint_box, paint_mask};
+use zsas::inputs;
 use zsas::methods::{Segment, Segmenter};
 use zsas::models::store::{self, FoundWeights};
 use zsas::models::{Sam, sam};
 use zsas::{Device, Result, Tier};
 
 use crate::cli::device::{DeviceArgs, lose_at};
-use crate::cli::inputs::{self, PhotoArgs};
-use crate::cli::results::{Counts, Existing, Head, Milliseconds, Output, RESULTS, RunFile, milliseconds};
+use crate::cli::photos::PhotoArgs;
 use crate::cli::{Exit, talk, usage};
+use zsas::results::{Counts, Existing, Head, Milliseconds, Output, RESULTS, RunFile, milliseconds};
 
 /// Ending of the overlay's name.
 const OVERLAY_ENDING: &str = ".overlay.png";
@@ -103,7 +105,7 @@ struct Parameters {
     save: Vec<Picture>,
     /// How the photo is read.
     #[serde(flatten)]
-    photos: PhotoArgs,
+    read: ReadOptions,
 }
 
 /// Wishes that leave results alone.
@@ -182,7 +184,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
         return Err(usage(format!("`{}` names {} photos, and boxes belong to one", args.image.display(), found.len())));
     }
     let start = Instant::now();
-    let decoded = args.photos.open(&found[0].file)?;
+    let decoded = args.photos.options().open(&found[0].file)?;
     let photo = decoded.image;
     let decode = start.elapsed();
     let mut warnings: Vec<String> = decoded.warnings.iter().map(ToString::to_string).collect();
@@ -302,7 +304,7 @@ impl SegmentArgs {
             boxes: self.boxes.clone(),
             precision: self.device.precision.as_str(),
             save,
-            photos: self.photos,
+            read: self.photos.options(),
         };
         let invocation = Invocation { kernels: self.device.kernels.map(Tier::as_str) };
         Ok(RunFile::new(device, weights.identity()?, parameters, invocation))

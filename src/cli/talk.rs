@@ -49,6 +49,16 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::UseOtherViews => "use another `--multi-crop`",
         Remedy::MakeMemoryAgain => "make it anew with `--normal PHOTOS --save-memory FILE`",
         Remedy::ListShaders => "`zsas-gpu shader --list` names them all",
+        Remedy::ChooseOtherOutput => {
+            "choose another `--output` that can be written to and is not searched for photos, a folder inside it for example"
+        }
+        Remedy::ResumeOrOverwrite => "`--overwrite` starts anew, `infer --resume` goes on; or choose another `--output`",
+        Remedy::WaitOrChooseOtherOutput => "wait for it, or choose another `--output`; shards of `infer` need a folder each",
+        Remedy::RepeatOptionsOrOverwrite => {
+            "repeat the earlier options to resume, `--overwrite` to start anew, or choose another `--output`"
+        }
+        Remedy::GiveRange => "give one with `--range LO,HI`",
+        Remedy::GiveThreshold => "add `--threshold X`; `map.p99` of a few good photos in results.jsonl is a start",
         Remedy::TestDevice => "`zsas-gpu doctor --selftest` tests the device; `--resume` continues from here",
         Remedy::GiveReferences => "add `--normal PHOTO_OR_FOLDER`, or take `--method winclip`, which needs none",
         Remedy::UseMethodWithReferences => "`--method winclip+` takes reference images",

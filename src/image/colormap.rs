@@ -43,7 +43,7 @@ pub fn overlay(photo: &Rgb, map: &Array, range: RangeInclusive<f32>, opacity: f3
 
 /// Place of a score in the range, 0 to 1.
 #[track_caller]
-pub(super) fn position(score: f32, range: &RangeInclusive<f32>) -> f32 {
+fn position(score: f32, range: &RangeInclusive<f32>) -> f32 {
     let (start, end) = (*range.start(), *range.end());
     assert!(start < end, "the range {start}..={end} is empty");
     if score.is_nan() { 0.0 } else { ((score - start) / (end - start)).clamp(0.0, 1.0) }

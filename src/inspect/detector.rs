@@ -3,45 +3,12 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::image::{Mask, Region, Rgb, regions};
-use crate::inspect::{DetectorBuilder, DeviceRequest, PromptParameters, Recoverable};
-use crate::methods::{Clock, Method, MethodInfo, Reading, Recipe, Scale, Scored, Stages};
+use crate::image::Rgb;
+use crate::inspect::{DetectorBuilder, DeviceRequest, Recoverable};
+use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Recipe, Scale};
 use crate::models::store::FoundWeights;
+use crate::results::PromptParameters;
 use crate::run::Device;
-use crate::tensor::Array;
-use crate::uninspected::Uninspected;
-
-/// What a detector found in an image.
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// Anomaly of each pixel `[height, width]` of the image.
-    pub map: Array,
-    /// Anomaly of the image.
-    pub score: f32,
-    /// Parts of the image that the method did not look at.
-    pub uninspected: Vec<Uninspected>,
-    /// What a user should know about this result.
-    pub warnings: Vec<String>,
-    /// Where the time went.
-    pub stages: Stages,
-}
-
-impl Finding {
-    fn new(scored: Scored, stages: Stages) -> Finding {
-        let Scored { map, score, uninspected, warnings } = scored;
-        Finding { map, score, uninspected, warnings, stages }
-    }
-
-    /// The pixels whose anomaly is at least `level`.
-    pub fn mask(&self, level: f32) -> Mask {
-        Mask::from_threshold(&self.map, level)
-    }
-
-    /// The connected regions of [`Finding::mask`].
-    pub fn regions(&self, level: f32) -> Vec<Region> {
-        regions(&self.mask(level), &self.map)
-    }
-}
 
 /// A method on its weights and a device. Shared by reference between threads, which inspect images at the same time.
 ///
@@ -89,8 +56,8 @@ impl Detector {
     pub fn inspect(&self, image: &Rgb) -> Result<Finding> {
         self.method.run(|method| {
             let mut clock = Clock::start();
-            let scored = method.inspect(image, &mut clock)?;
-            Ok(Finding::new(scored, clock.finish()))
+            let finding = method.inspect(image, &mut clock)?;
+            Ok(Finding { stages: clock.finish(), ..finding })
         })
     }
 

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::image::Rgb;
+use crate::image::{Decoded, ReadOptions, Rgb};
+use crate::inspect::Detector;
 use crate::inspect::pipeline::{Budget, in_order};
-use crate::inspect::{Detector, Finding};
+use crate::methods::Finding;
 
 /// Bytes that images in work may hold together, by estimate.
 const MEMORY: u64 = 3 << 30;
@@ -36,14 +37,14 @@ pub fn default_threads() -> usize {
 
 /// Inspects files in several threads.
 ///
-/// Each thread opens the next file with `open`, inspects the image, and calls `finish` (pictures, regions). `commit` is called on this thread, in
+/// Each thread reads the next file, inspects the image, and calls `finish` (pictures, regions). `commit` is called on this thread, in
 /// the order of the files. Once `is_stopped` says yes, `commit` breaks, or the detector gives up, no file is begun any more; those in work are finished.
 pub fn inspect_many<T: Send, B>(
     detector: &Detector,
     files: &[impl AsRef<Path> + Sync],
     threads: usize,
+    read: ReadOptions,
     is_stopped: impl Fn() -> bool + Sync,
-    open: impl Fn(&Path) -> Result<Rgb> + Sync,
     finish: impl Fn(usize, Result<Inspected>) -> T + Sync,
     commit: impl FnMut(usize, T) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
@@ -51,13 +52,17 @@ pub fn inspect_many<T: Send, B>(
     let budget = Budget::new(MEMORY);
     let work = |at: usize| {
         let start = Instant::now();
-        let image = match open(files[at].as_ref()) {
-            Ok(image) => image,
+        let Decoded { image, warnings, uninspected } = match read.open(files[at].as_ref()) {
+            Ok(decoded) => decoded,
             Err(error) => return finish(at, Err(error)),
         };
         let decode = start.elapsed();
         let _held = budget.take((image.width() * image.height()) as u64 * BYTES_PER_PIXEL);
-        let found = detector.inspect(&image).map(|finding| Inspected { image, finding, decode });
+        let found = detector.inspect(&image).map(|mut finding| {
+            finding.warnings.splice(..0, warnings.iter().map(ToString::to_string));
+            finding.uninspected.splice(..0, uninspected);
+            Inspected { image, finding, decode }
+        });
         finish(at, found)
     };
     in_order(files.len(), threads, || is_stopped() || detector.fault().is_some(), work, commit)

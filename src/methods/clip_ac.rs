@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::image::Rgb;
 use crate::methods::language::{PhotoProgram, anomalous};
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::{BuildContext, Clock, Method, MethodInfo, Reading, Scale, Scored, Takes};
+use crate::methods::{BuildContext, Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -60,7 +60,7 @@ impl Method for ClipAc {
         Scale { range: [0.0, 1.0], level: None }
     }
 
-    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         let mut scored = self.program.score(image, clock, |outputs, geometry| {
             let score = anomalous(&outputs[0])[0];
             let (height, width) = geometry.original;

@@ -4,7 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Normalization, Rgb, resize_bilinear_map};
 use crate::kernels::Activation;
-use crate::methods::{Clock, Method, MethodInfo, Reading, Scale, Scored, Takes, finite, maximum, prompts};
+use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes, finite, maximum, prompts};
 use crate::models::ClipSeg;
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -66,14 +66,14 @@ impl Method for ClipSegMethod {
         Scale { range: [0.0, 1.0], level: None }
     }
 
-    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         let pixels = preprocess(image);
         clock.preprocessed();
         let probabilities = finite(self.program.run(&[&pixels])?.remove(0), "the map of ClipSeg")?;
         clock.computed();
         let map = resize_bilinear_map(&largest(&probabilities), image.height(), image.width());
         let score = maximum(map.data());
-        Ok(Scored::whole(map, score))
+        Ok(Finding::whole(map, score))
     }
 }
 

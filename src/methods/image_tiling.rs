@@ -5,7 +5,7 @@ use crate::image::Rgb;
 use crate::methods::language::{PhotoProgram, upsampled};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::winclip::{harmonic_map, harmonic_mean, windows};
-use crate::methods::{Clock, Method, MethodInfo, Reading, Scale, Scored, Takes};
+use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -90,7 +90,7 @@ impl Method for ImageTiling {
         Scale { range: [0.0, 1.0], level: None }
     }
 
-    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         let tiles = tiles(image)?;
         let (whole, geometry) = self.whole.frame(image);
         let batches: Vec<Array> = tiles.chunks(TILES).map(|row| self.batch(row)).collect();
@@ -100,7 +100,7 @@ impl Method for ImageTiling {
         clock.computed();
         let cells = harmonic_mean(&[harmonic_map(&of_tiles.concat(), CELLS, TILE), vec![f64::from(score); CELLS * CELLS]]);
         let map = upsampled(&cells, CELLS, &geometry);
-        Ok(Scored::whole(map, score))
+        Ok(Finding::whole(map, score))
     }
 }
 

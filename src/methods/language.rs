@@ -4,7 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Spans, Tensor};
 use crate::image::{Channels, Filter, Fit, Geometry, Preprocess, Resampler, Rgb, resize_bilinear_map};
 use crate::methods::prompts::Average;
-use crate::methods::{Clock, LEAST_NORM, Scored, finite, maximum};
+use crate::methods::{Clock, Finding, LEAST_NORM, finite, maximum};
 use crate::models::clip::{Block, Clip};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -169,17 +169,17 @@ impl PhotoProgram {
     }
 
     /// Scores one photo: `finish` makes of the outputs a map of its pixels, and a score.
-    pub fn score(&self, photo: &Rgb, clock: &mut Clock, finish: impl FnOnce(&[Array], &Geometry) -> (Array, f32)) -> Result<Scored> {
+    pub fn score(&self, photo: &Rgb, clock: &mut Clock, finish: impl FnOnce(&[Array], &Geometry) -> (Array, f32)) -> Result<Finding> {
         let (pixels, geometry) = self.frame(photo);
         clock.preprocessed();
         let outputs = self.run(&pixels)?;
         clock.computed();
         let (map, score) = finish(&outputs, &geometry);
-        Ok(Scored::whole(map, score))
+        Ok(Finding::whole(map, score))
     }
 
     /// Scores one photo patch by patch: `finish` makes of the outputs a value for each patch. The photo's score is the largest of these.
-    pub fn score_patches(&self, photo: &Rgb, clock: &mut Clock, finish: impl FnOnce(&[Array]) -> Vec<f32>) -> Result<Scored> {
+    pub fn score_patches(&self, photo: &Rgb, clock: &mut Clock, finish: impl FnOnce(&[Array]) -> Vec<f32>) -> Result<Finding> {
         self.score(photo, clock, |outputs, geometry| {
             let cells = finish(outputs);
             (upsampled(&cells, self.grid, geometry), maximum(&cells))

@@ -8,7 +8,7 @@ use crate::methods::language::{
     LEARNT_TEMPERATURE, PhotoProgram, anomalous, before_last_block, class_probabilities, last_block, prototype_weight,
 };
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::{Clock, Method, MethodInfo, Reading, Scale, Scored, Takes};
+use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
 use crate::models::clip::{self, Block, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -65,7 +65,7 @@ impl Method for MaskClip {
         Scale { range: [0.0, 1.0], level: None }
     }
 
-    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         self.program.score_patches(image, clock, |outputs| anomalous(&outputs[0]))
     }
 }

@@ -20,7 +20,7 @@ mod views;
 pub mod winclip;
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::image::Rgb;
+use crate::image::{Mask, Region, Rgb, regions};
 use crate::tensor::Array;
 use crate::uninspected::Uninspected;
 
@@ -82,10 +82,10 @@ pub trait Method: Send + Sync {
     /// Scores one image; `clock` is told where each stage ends.
     ///
     /// Errors: a device fault, an image that the method cannot take, or numbers that are not finite, naming the stage.
-    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored>;
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding>;
 
     /// Scores one image, untimed.
-    fn score(&self, image: &Rgb) -> Result<Scored> {
+    fn score(&self, image: &Rgb) -> Result<Finding> {
         self.inspect(image, &mut Clock::stopped())
     }
 }
@@ -99,9 +99,9 @@ pub struct Scale {
     pub level: Option<f32>,
 }
 
-/// The outcome for one image.
+/// What a method found in an image.
 #[derive(Clone, Debug)]
-pub struct Scored {
+pub struct Finding {
     /// Anomaly of each pixel `[height, width]` of the image.
     pub map: Array,
     /// Anomaly of the image.
@@ -110,12 +110,24 @@ pub struct Scored {
     pub uninspected: Vec<Uninspected>,
     /// What a user should know about this result.
     pub warnings: Vec<String>,
+    /// Where the time went, if it was taken.
+    pub stages: Stages,
 }
 
-impl Scored {
+impl Finding {
     /// The outcome for an image that was looked at as a whole, without warnings.
-    pub fn whole(map: Array, score: f32) -> Scored {
-        Scored { map, score, uninspected: Vec::new(), warnings: Vec::new() }
+    pub fn whole(map: Array, score: f32) -> Finding {
+        Finding { map, score, uninspected: Vec::new(), warnings: Vec::new(), stages: Stages::default() }
+    }
+
+    /// The pixels whose anomaly is at least `level`.
+    pub fn mask(&self, level: f32) -> Mask {
+        Mask::from_threshold(&self.map, level)
+    }
+
+    /// The connected regions of [`Finding::mask`].
+    pub fn regions(&self, level: f32) -> Vec<Region> {
+        regions(&self.mask(level), &self.map)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::image::Rgb;
 use crate::methods::language::{PhotoProgram, TEMPERATURE, anomalous, class_probabilities, prototype_weight};
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::{Clock, Method, MethodInfo, Reading, Scale, Scored, Takes};
+use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -52,7 +52,7 @@ impl Method for PatchToken {
         Scale { range: [0.0, 1.0], level: None }
     }
 
-    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         self.program.score_patches(image, clock, |outputs| anomalous(&outputs[0]))
     }
 }

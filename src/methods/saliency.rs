@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Channels, Fit, Normalization, Preprocess, Resampler, Rgb, resize_opencv_map};
 use crate::kernels::{Activation, Extreme, Interpolation};
-use crate::methods::{Clock, LEAST_NORM, Method, MethodInfo, Reading, Scale, Scored, Takes, finite, maximum};
+use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, Reading, Scale, Takes, finite, maximum};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{DType, Precision};
@@ -99,7 +99,7 @@ impl Method for Saliency {
         Scale { range: [0.0, 0.5], level: None }
     }
 
-    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         let (pixels, _) = self.preprocess().apply(image);
         clock.preprocessed();
         let saliency = self.program.run(&[&pixels])?.remove(0).reshape([self.grid.0, self.grid.1]);
@@ -107,6 +107,6 @@ impl Method for Saliency {
         clock.computed();
         let map = resize_opencv_map(&saliency, image.height(), image.width());
         let score = maximum(map.data());
-        Ok(Scored::whole(map, score))
+        Ok(Finding::whole(map, score))
     }
 }

@@ -29,7 +29,7 @@ use crate::image::Rgb;
 use crate::kernels::Activation;
 use crate::methods::language::{LEARNT_TEMPERATURE, PhotoProgram, before_last_block, last_block};
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::{Clock, LEAST_NORM, Method, MethodInfo, Reading, Scale, Scored, Takes, noise};
+use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, Reading, Scale, Takes, noise};
 use crate::models::clip::{self, Block, Clip};
 use crate::nn::{LayerNorm, Linear};
 use crate::run::Device;
@@ -88,7 +88,7 @@ impl Method for TransMm {
         self.scale
     }
 
-    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         self.program.score_patches(image, clock, |outputs| self.row.relevance(&outputs[0], &outputs[1]))
     }
 }

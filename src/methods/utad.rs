@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb, gaussian_blur, resize_bilinear_map};
 use crate::kernels::Extreme;
-use crate::methods::{Clock, Method, MethodInfo, MultiCrop, Reading, Scale, Scored, Takes, finite, maximum, minimum, noise};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MultiCrop, Reading, Scale, Takes, finite, maximum, minimum, noise};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -106,7 +106,7 @@ impl Method for Utad {
         self.scale
     }
 
-    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         if self.views == MultiCrop::Tile {
             return self.inspect_tiles(image, clock);
         }
@@ -115,13 +115,13 @@ impl Method for Utad {
         let heat = self.heat(&pixels)?;
         clock.computed();
         let (map, score) = map_and_score(&heat, &geometry);
-        Ok(Scored { uninspected: outside(&geometry), ..Scored::whole(map, score) })
+        Ok(Finding { uninspected: outside(&geometry), ..Finding::whole(map, score) })
     }
 }
 
 impl Utad {
     /// Inspects squares along the longer side, which together cover the image.
-    fn inspect_tiles(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+    fn inspect_tiles(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         let mut tiles = MultiCrop::Tile.views(image)?;
         tiles.dedup();
         let (mut whole, mut score) = (vec![f32::NEG_INFINITY; image.width() * image.height()], f32::NEG_INFINITY);
@@ -143,7 +143,7 @@ impl Utad {
             score = score.max(score_of_tile);
             clock.postprocessed();
         }
-        Ok(Scored::whole(Array::new([image.height(), image.width()], whole), score))
+        Ok(Finding::whole(Array::new([image.height(), image.width()], whole), score))
     }
 }
 

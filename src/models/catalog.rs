@@ -5,12 +5,17 @@
 use std::fmt;
 
 use super::raw::RawInfo;
-use super::{clip, clipseg, sam, wide_resnet};
 use crate::error::Remedy;
 use crate::weights::Checkpoint;
 
 /// All networks of this library.
-pub static NETWORKS: &[&NetworkInfo] = &[&wide_resnet::NETWORK, &clip::NETWORK, &clipseg::NETWORK, &sam::NETWORK];
+#[rustfmt::skip]
+pub static NETWORKS: &[&NetworkInfo] = &[
+    &super::wide_resnet::NETWORK,
+    &super::clip::NETWORK,
+    &super::clipseg::NETWORK,
+    &super::sam::NETWORK,
+];
 
 /// What the library knows of a network without its weights.
 #[derive(Debug)]

@@ -9,6 +9,7 @@
 //! - Orientation is applied from EXIF or, where that has none, from XMP, in PNG, JPEG, TIFF and WebP.
 //! - Files are refused that Pillow fills up or reads in part: without their end marker, with pixel data that ends early.
 
+mod entropy;
 mod format;
 mod gif;
 mod ifd;

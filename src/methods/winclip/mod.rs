@@ -9,7 +9,7 @@ use crate::image::{Preprocess, Rgb};
 use crate::kernels::Extreme;
 use crate::methods::language::{PhotoProgram, TEMPERATURE, anomalous, class_probabilities, frame, prototype_weight, upsampled};
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::{BuildContext, Clock, LEAST_NORM, Method, MethodInfo, MultiCrop, Reading, References, Scale, Scored, Takes, finite};
+use crate::methods::{BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MultiCrop, Reading, References, Scale, Takes, finite};
 use crate::models::clip::{self, Clip};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -238,7 +238,7 @@ impl Method for WinClip {
         Scale { range: [0.0, if self.has_references() { 1.5 } else { 1.0 }], level: None }
     }
 
-    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Scored> {
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         let (pixels, geometry) = self.frame.apply(image);
         clock.preprocessed();
         let outputs = self.program.run(&[&pixels])?;
@@ -260,6 +260,6 @@ impl Method for WinClip {
             score = (0.5 * (f64::from(language) + largest)) as f32;
         }
         let map = upsampled(&cells, self.grid, &geometry);
-        Ok(Scored::whole(map, score))
+        Ok(Finding::whole(map, score))
     }
 }

@@ -1,8 +1,10 @@
 //! What every line of `results.jsonl` has, and how a line is read again. Keys are only added within a version.
 
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::methods::Stages;
 use serde::{Deserialize, Serialize};
-use zsas::Error;
-use zsas::methods::Stages;
 
 /// Version of the format.
 pub const VERSION: u32 = 1;
@@ -77,14 +79,14 @@ pub struct Milliseconds {
 }
 
 impl Milliseconds {
-    /// All stages but writing, which this line cannot know yet.
-    pub fn new(decode: std::time::Duration, stages: &Stages) -> Milliseconds {
+    /// The stages of an image: decoding, those of the method, regions, and writing. Durations are added before they are rounded.
+    pub fn new(decode: Duration, stages: &Stages, mark: Duration, write: Duration) -> Milliseconds {
         Milliseconds {
             decode: milliseconds(decode),
             pre: milliseconds(stages.preprocess),
             device: milliseconds(stages.device),
-            post: milliseconds(stages.postprocess),
-            write: 0.0,
+            post: milliseconds(stages.postprocess + mark),
+            write: milliseconds(write),
         }
     }
 
@@ -95,7 +97,7 @@ impl Milliseconds {
 }
 
 /// Milliseconds to a hundredth.
-pub fn milliseconds(duration: std::time::Duration) -> f64 {
+pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e5).round() / 100.0
 }
 

@@ -1,11 +1,11 @@
 //! The line of `results.jsonl` that a scored photo gets, and who decides what it says.
 
+use crate::image::{Mask, Region, regions};
+use crate::methods::Finding;
+use crate::tensor::Array;
 use serde::Serialize;
-use zsas::Array;
-use zsas::image::{Mask, Region, regions};
-use zsas::inspect::Finding;
 
-use crate::cli::results::{Decision, Head, Milliseconds};
+use crate::results::{Decision, Head, Milliseconds};
 
 /// An input that was scored.
 #[derive(Debug, Serialize)]
@@ -112,10 +112,8 @@ fn summarize(map: &Array, file: Option<String>) -> MapSummary {
 
 #[cfg(test)]
 mod tests {
-    use zsas::methods::Stages;
-
     use super::*;
-    use crate::cli::results::Earlier;
+    use crate::results::Earlier;
 
     #[test]
     fn the_percentile_is_the_nearest_rank() {
@@ -132,7 +130,7 @@ mod tests {
             score: 1.0,
             uninspected: vec![],
             warnings: vec![],
-            stages: Stages::default(),
+            stages: crate::methods::Stages::default(),
         };
         let judge = Judge {
             method: "utad",

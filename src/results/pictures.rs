@@ -2,14 +2,13 @@
 
 use std::ops::RangeInclusive;
 
-use clap::ValueEnum;
+use crate::error::{Code, Error, Remedy, Result};
+use crate::image::{Filter, Mask, Rgb, colorize, encode_mask_png, encode_rgb_png, encode_tiff, overlay, resize_pillow};
+use crate::tensor::Array;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use zsas::image::{Filter, Mask, Rgb, colorize, encode_mask_png, encode_rgb_png, encode_tiff, overlay, resize_pillow};
-use zsas::{Array, Code, Error, Result};
 
-use crate::cli::results::{Output, thumbs};
-use crate::cli::usage;
+use crate::results::{Output, thumbs};
 
 /// Cover of the photo by the hottest colour.
 const OPACITY: f32 = 0.75;
@@ -21,7 +20,7 @@ const THUMB_SIDE: usize = 320;
 const THUMB_QUALITY: u8 = 82;
 
 /// A file that can be written for each photo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Picture {
     /// Float map (TIFF, f32, one channel)
     Map,
@@ -31,8 +30,31 @@ pub enum Picture {
     Overlay,
     /// The map in colours (PNG)
     Heatmap,
-    /// Nothing but records
-    None,
+}
+
+impl Picture {
+    /// All of them.
+    pub const ALL: [Picture; 4] = [Picture::Map, Picture::Mask, Picture::Overlay, Picture::Heatmap];
+
+    /// The name in records and options.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Picture::Map => "map",
+            Picture::Mask => "mask",
+            Picture::Overlay => "overlay",
+            Picture::Heatmap => "heatmap",
+        }
+    }
+
+    /// What it holds, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Picture::Map => "Float map (TIFF, f32, one channel)",
+            Picture::Mask => "Pixels at or above the level, 0 and 255 (PNG)",
+            Picture::Overlay => "Photo with the map laid over it (PNG)",
+            Picture::Heatmap => "The map in colours (PNG)",
+        }
+    }
 }
 
 /// Which files are written, and how maps are coloured.
@@ -47,22 +69,20 @@ impl Pictures {
     pub fn new(wish: Option<&[Picture]>, level: Option<f32>, range: [f32; 2], has_thumbs: bool) -> Result<Pictures> {
         if range[0].partial_cmp(&range[1]) != Some(std::cmp::Ordering::Less) {
             let message = format!("the colour range {}..{} of these weights is empty", range[0], range[1]);
-            return Err(Error::new(Code::WeightsMismatch, message).hint("give one with `--range LO,HI`"));
+            return Err(Error::new(Code::WeightsMismatch, message).hint(Remedy::GiveRange));
         }
-        let all = [Picture::Map, Picture::Mask, Picture::Overlay, Picture::Heatmap];
-        let mut chosen = wish.unwrap_or(&all).to_vec();
+        let mut chosen = wish.unwrap_or(&Picture::ALL).to_vec();
         if wish.is_some_and(|wish| wish.contains(&Picture::Mask)) && level.is_none() {
-            return Err(usage("`--save mask` needs a value to cut the map at, and this method comes without one")
-                .hint("add `--threshold X`; `map.p99` of a few good photos in results.jsonl is a start"));
+            return Err(Error::new(Code::Usage, "a mask needs a value to cut the map at, and this method comes without one")
+                .hint(Remedy::GiveThreshold));
         }
-        chosen.retain(|&one| one != Picture::None && (one != Picture::Mask || level.is_some()));
+        chosen.retain(|&one| one != Picture::Mask || level.is_some());
         Ok(Pictures { chosen, range: range[0]..=range[1], has_thumbs })
     }
 
     /// Names of the files that are written.
     pub fn names(&self) -> Vec<String> {
-        let name = |picture: &Picture| picture.to_possible_value().map(|value| value.get_name().to_owned());
-        self.chosen.iter().filter_map(name).collect()
+        self.chosen.iter().map(|picture| picture.as_str().to_owned()).collect()
     }
 
     /// The values drawn as the coldest and the hottest colour.
@@ -117,7 +137,7 @@ mod tests {
         let names = |wish: Option<&[Picture]>, level| Pictures::new(wish, level, [0.0, 1.0], false).map(|pictures| pictures.names());
         assert_eq!(names(None, Some(0.5)).unwrap(), ["map", "mask", "overlay", "heatmap"]);
         assert_eq!(names(None, None).unwrap(), ["map", "overlay", "heatmap"]);
-        assert_eq!(names(Some(&[Picture::None]), None).unwrap(), [""; 0]);
+        assert_eq!(names(Some(&[]), None).unwrap(), [""; 0]);
         assert_eq!(names(Some(&[Picture::Mask]), None).unwrap_err().code(), Code::Usage);
         assert!(Pictures::new(None, None, [1.0, 1.0], false).is_err());
     }

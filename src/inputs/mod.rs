@@ -1,4 +1,6 @@
-//! From what the user typed to a list of files: files, folders, globs, a list on stdin. Nothing is decoded while they are found.
+//! Finding image files: files, folders, globs, a list on standard input. Nothing is decoded while they are found.
+
+mod shard;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -6,59 +8,20 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use crate::error::{Code, Error, Remedy, Result};
+use crate::image::EXTENSIONS;
 use globset::{GlobBuilder, GlobMatcher};
-use serde::Serialize;
-use zsas::image::{Decoded, EXTENSIONS, Limits, ReadOptions, SixteenBit};
-use zsas::{Code, Error, Result};
 
-use crate::cli::results::{RESULTS, RUN};
-use crate::cli::usage;
+pub use shard::Shard;
+
+/// File of the records in a folder of results.
+pub const RESULTS: &str = "results.jsonl";
+
+/// File of the parameters and counts of a run in a folder of results.
+pub const RUN: &str = "run.json";
 
 /// Missing inputs that an error names.
 const MOST_NAMED: usize = 5;
-
-/// Which photos are accepted, and how they are turned.
-#[derive(Args, Clone, Copy, Debug, Serialize)]
-pub struct PhotoArgs {
-    /// Leave photos as they are stored, whatever orientation their EXIF or XMP data name
-    #[arg(long, help_heading = "Input")]
-    ignore_exif: bool,
-
-    /// Refuse photos with a shorter side, in pixels
-    #[arg(long, value_name = "N", default_value_t = Limits::default().min_side, help_heading = "Input")]
-    min_size: u32,
-
-    /// Refuse photos of more pixels, before they are decoded
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels, help_heading = "Input")]
-    max_pixels: u64,
-
-    /// Refuse photos with a longer side, in pixels
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_side, help_heading = "Input")]
-    max_side: u32,
-
-    /// Refuse files of more bytes, before they are read
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_bytes, help_heading = "Input")]
-    max_bytes: u64,
-
-    /// How photos of 9 to 16 bits are reduced to 8: `scale` keeps the upper 8 bits; `clip` lets grey saturate at 255, as Pillow does
-    #[arg(long, value_name = "HOW", default_value = "scale", value_parser = sixteen_bit(), help_heading = "Input")]
-    sixteen_bit: SixteenBit,
-}
-
-fn sixteen_bit() -> impl TypedValueParser<Value = SixteenBit> {
-    PossibleValuesParser::new(["scale", "clip"]).map(|name| if name == "clip" { SixteenBit::Clip } else { SixteenBit::Scale })
-}
-
-impl PhotoArgs {
-    /// Decodes a photo.
-    pub fn open(&self, file: &Path) -> Result<Decoded> {
-        let PhotoArgs { max_bytes, max_pixels, max_side, min_size: min_side, .. } = *self;
-        let limits = Limits { max_bytes, max_pixels, max_side, min_side };
-        ReadOptions { limits, ignore_orientation: self.ignore_exif, sixteen_bit: self.sixteen_bit }.open(file)
-    }
-}
 
 /// A photo to score.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,9 +115,7 @@ impl Finder {
     fn add_folder(&mut self, folder: &Path) -> Result<()> {
         if self.output.is_some() && folder.canonicalize().ok() == self.output {
             let message = format!("`{}` is searched for photos and is the output folder too", folder.display());
-            return Err(
-                usage(message).hint("pictures would be taken for photos in the next run: choose another `--output`, inside it for example")
-            );
+            return Err(Error::new(Code::Usage, message).hint(Remedy::ChooseOtherOutput));
         }
         let mut walk = Walk::default();
         self.walk(folder, &mut walk, &|file| is_photo(file))?;

@@ -1,16 +1,18 @@
 //! `run.json`: what ran, on what, with which parameters, and how it went.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::error::{Code, Error, Remedy, Result};
+use crate::run::AdapterReport;
+use crate::run::Device;
 use serde::Serialize;
 use serde_json::Value;
-use zsas::run::AdapterReport;
-use zsas::{Code, Device, Error, Result};
 
-use crate::cli::results::record::VERSION;
-use crate::cli::results::{Output, RUN};
-use crate::cli::{COMMIT, VERSION as PROGRAM, talk};
-use zsas::weights::Identity;
+use crate::image::ReadOptions;
+use crate::results::record::VERSION;
+use crate::results::{Output, PromptParameters, RUN, to_json};
+use crate::weights::Identity;
+use crate::{COMMIT, VERSION as PROGRAM};
 
 /// The file. It is written at the start, so that a killed run can be resumed with the same parameters only, and again at the end.
 #[derive(Debug, Serialize)]
@@ -48,6 +50,45 @@ pub struct RunFile<P, I> {
     pub seconds: Option<f64>,
     /// Why the run failed.
     pub error: Option<String>,
+}
+
+/// What `run.json` says of a run that scores images.
+pub type InferRun = RunFile<Parameters, Invocation>;
+
+/// Everything that changes a result.
+#[derive(Clone, Debug, Serialize)]
+pub struct Parameters {
+    /// Name of the method.
+    pub method: &'static str,
+    /// Which text it follows.
+    pub reading: &'static str,
+    /// Class, phrases, references and views; null for a method that takes no text.
+    pub language: Option<PromptParameters>,
+    /// `f32`, `f16`.
+    pub precision: &'static str,
+    /// Decides on scores.
+    pub threshold: Option<f32>,
+    /// Cuts mask and regions.
+    pub level: Option<f32>,
+    /// Values drawn as the coldest and the hottest colour.
+    pub range: [f32; 2],
+    /// Pictures of each image.
+    pub save: Vec<String>,
+    /// How images are read.
+    pub read: ReadOptions,
+}
+
+/// Options that leave results alone.
+#[derive(Clone, Debug, Serialize)]
+pub struct Invocation {
+    /// Part of the inputs, `1/4`.
+    pub shard: Option<String>,
+    /// Whether it goes on from an earlier run.
+    pub resume: bool,
+    /// Whether there is a report.
+    pub report: bool,
+    /// Tier of kernels that was forced.
+    pub kernels: Option<&'static str>,
 }
 
 /// Counts of a run.
@@ -110,6 +151,19 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
         }
     }
 
+    /// Notes how the run ended.
+    pub fn end(&mut self, end: &Result<Option<u8>>, counts: Counts, latency: Option<Latency>, duration: Duration) {
+        self.status = match end {
+            Ok(None) => "done",
+            Ok(Some(_)) => "interrupted",
+            Err(_) => "failed",
+        };
+        self.error = end.as_ref().err().map(ToString::to_string);
+        self.counts = Some(counts);
+        self.latency_ms = latency;
+        self.seconds = Some((duration.as_secs_f64() * 1e5).round() / 1e5);
+    }
+
     /// Writes the file.
     pub fn write(&self, output: &Output) -> Result<()> {
         let text = serde_json::to_string_pretty(self).unwrap_or_else(|error| panic!("our own records serialise: {error}"));
@@ -121,7 +175,7 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
         let Ok(text) = std::fs::read_to_string(output.root().join(RUN)) else { return Ok(()) };
         let Ok(earlier) = serde_json::from_str::<Value>(&text) else { return Ok(()) };
         // Through text, so that both sides rounded their numbers alike.
-        let Ok(own) = serde_json::from_str::<Value>(&talk::to_json(self)) else { return Ok(()) };
+        let Ok(own) = serde_json::from_str::<Value>(&to_json(self)) else { return Ok(()) };
         let differing = if earlier["weights"]["files"] == own["weights"]["files"] {
             differing(&earlier["parameters"], &own["parameters"])
         } else {
@@ -131,7 +185,7 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
             None => Ok(()),
             Some(what) => {
                 Err(Error::new(Code::Output, format!("the results in `{}` were made with other {what}", output.root().display()))
-                    .hint("repeat the earlier options to resume, `--overwrite` to start anew, or choose another `--output`"))
+                    .hint(Remedy::RepeatOptionsOrOverwrite))
             }
         }
     }

@@ -4,20 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use zsas::files::{short_hash, write_whole};
-use zsas::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
+use crate::files::{short_hash, write_whole};
 
 use serde::Serialize;
 
-use crate::cli::inputs::Input;
-use crate::cli::results::Earlier;
-use crate::cli::talk;
+use crate::inputs::Input;
+use crate::results::{Earlier, RESULTS, RUN, to_json};
 
-/// File of records.
-pub const RESULTS: &str = "results.jsonl";
-/// File of the run's parameters and counts.
-pub const RUN: &str = "run.json";
 /// The page to look at.
 pub const REPORT: &str = "report.html";
 /// Folder of the page's small pictures.
@@ -43,9 +39,10 @@ pub fn thumbs(name: &str) -> [String; 2] {
 const ENDINGS: [&str; 4] = [".tiff", ".mask.png", ".heatmap.png", ".overlay.png"];
 
 /// What to do with results that are already there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Existing {
     /// Refuse to start.
+    #[default]
     Refuse,
     /// Keep what was scored, score the rest.
     Resume,
@@ -58,7 +55,7 @@ pub struct Output {
     root: PathBuf,
     existing: Existing,
     /// Open from [`Output::begin`] on.
-    results: Option<File>,
+    results: Option<Mutex<File>>,
     /// Scored inputs of earlier runs: name of the files → record.
     kept: HashMap<String, Earlier>,
     /// Held until the run ends, however it ends.
@@ -71,14 +68,13 @@ impl Output {
     /// Fails with [`Code::Output`] where the folder cannot serve, [`Code::Io`] where it cannot be written to, [`Code::Locked`] where another run writes to it.
     pub fn open(root: &Path, existing: Existing) -> Result<Output> {
         if root.exists() && !root.is_dir() {
-            return Err(Error::new(Code::Output, format!("`{}` is not a folder", root.display())).hint("`--output` names a folder"));
+            return Err(Error::new(Code::Output, format!("`{}` is not a folder", root.display())).hint(Remedy::ChooseOtherOutput));
         }
         fs::create_dir_all(root).map_err(|error| Error::io(format!("creating the output folder `{}`", root.display()), &error))?;
         let lock = lock(root)?;
         let has_results = root.join(RESULTS).exists() || root.join(RUN).exists();
         if has_results && existing == Existing::Refuse {
-            return Err(Error::new(Code::Output, format!("`{}` already holds results", root.display()))
-                .hint("`--overwrite` starts anew, `infer --resume` goes on; or choose another `--output`"));
+            return Err(Error::new(Code::Output, format!("`{}` already holds results", root.display())).hint(Remedy::ResumeOrOverwrite));
         }
         let kept = match existing {
             Existing::Resume => scored(&read_results(root)?).0,
@@ -99,7 +95,7 @@ impl Output {
         }
         let path = root.join(RESULTS);
         let opened = OpenOptions::new().create(true).append(true).open(&path);
-        self.results = Some(opened.map_err(|error| Error::io(format!("opening `{}`", path.display()), &error))?);
+        self.results = Some(opened.map(Mutex::new).map_err(|error| Error::io(format!("opening `{}`", path.display()), &error))?);
         Ok(())
     }
 
@@ -143,10 +139,11 @@ impl Output {
     }
 
     /// Appends a record and hands it to the system before the next input is begun.
-    pub fn append(&mut self, record: &impl Serialize) -> Result<String> {
-        let line = talk::to_json(record);
+    pub fn append(&self, record: &impl Serialize) -> Result<String> {
+        let line = to_json(record);
         // One write: a kill leaves the line whole, missing, or torn at the end of the file, where resuming drops it.
-        let results = self.results.as_mut().expect("`begin` comes before the first record");
+        let results = self.results.as_ref().expect("`begin` comes before the first record");
+        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
         let written = results.write_all(format!("{line}\n").as_bytes()).and_then(|()| results.flush());
         written.map_err(|error| Error::io(format!("writing `{}`", self.root.join(RESULTS).display()), &error))?;
         Ok(line)
@@ -203,14 +200,14 @@ fn lock(root: &Path) -> Result<File> {
     let path = root.join(LOCK);
     let opened = OpenOptions::new().create(true).append(true).open(&path);
     let file = opened.map_err(|error| {
-        Error::io(format!("the output folder `{}` cannot be written to", root.display()), &error)
-            .hint("choose another `--output`, or change its permissions")
+        Error::io(format!("the output folder `{}` cannot be written to", root.display()), &error).hint(Remedy::ChooseOtherOutput)
     })?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(Error::new(Code::Locked, format!("another run is writing to `{}`", root.display()))
-                .hint("wait for it, or choose another `--output`; shards of `infer` need a folder each"));
+            return Err(
+                Error::new(Code::Locked, format!("another run is writing to `{}`", root.display())).hint(Remedy::WaitOrChooseOtherOutput)
+            );
         }
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
             log::warn!("this file system has no locks: do not start a second run into `{}`", root.display());

@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use zsas::Result;
-use zsas::inspect::PromptParameters;
+use crate::error::Result;
 
-use crate::cli::infer::InferRun;
-use crate::cli::results::{Earlier, Output, REPORT, thumbs};
+use crate::results::InferRun;
+use crate::results::{Earlier, Output, PromptParameters, REPORT, thumbs};
 
 const TEMPLATE: &str = include_str!("report.html");
 

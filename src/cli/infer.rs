@@ -1,34 +1,27 @@
 //! `infer`: photos in; scores, maps, pictures and a report out.
 
-mod pictures;
-mod record;
-mod report;
-mod score;
-mod signals;
-mod tally;
-
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::ProgressBar;
-use serde::Serialize;
 use zsas::files::write_whole;
-use zsas::inspect::{Detector, DetectorBuilder, Plan, PromptParameters};
+use zsas::inputs::{self, Shard};
+use zsas::inspect::{Detector, DetectorBuilder, Job, JobObserver, JobOptions, Outcome, Plan};
 use zsas::methods::winclip::Memory;
 use zsas::methods::{BuildStep, MultiCrop, Reading, Reference};
-use zsas::{Checkpoint, Code, Error, Result, Tier};
+use zsas::results::{Existing, Picture, REPORT, RESULTS};
+use zsas::{Checkpoint, Code, Error, Result};
 
 use crate::cli::device::{DeviceArgs, lose_at};
-use crate::cli::infer::pictures::{Picture, Pictures};
-use crate::cli::infer::record::{Judge, Threshold};
-use crate::cli::infer::score::Scoring;
-use crate::cli::infer::signals::Signals;
-use crate::cli::infer::tally::{Outcome, Shard, parse_number, parse_range};
-use crate::cli::inputs::PhotoArgs;
-use crate::cli::results::{Existing, Output, REPORT, RESULTS, RunFile, milliseconds};
-use crate::cli::{Exit, cache, choice, inputs, talk, usage};
+use crate::cli::numbers::{parse_number, parse_range};
+use crate::cli::photos::PhotoArgs;
+use crate::cli::signals::Signals;
+use crate::cli::{Exit, cache, choice, talk, usage};
+
+/// Failures that are named on stderr; the rest is in the records.
+const MAX_FAILURES_NAMED: usize = 10;
 
 const AFTER: &str = "\
 What lands in the output folder: `results.jsonl` (a line per photo), `run.json` (what ran), and
@@ -75,7 +68,7 @@ pub struct InferArgs {
     threshold: Option<f32>,
 
     /// Exit with 4 when a photo is anomalous; needs a threshold
-    #[arg(long, value_enum, value_name = "WHAT")]
+    #[arg(long, value_parser = choice::fail_on(), value_name = "WHAT")]
     fail_on: Option<FailOn>,
 
     /// Values drawn as the coldest and the hottest colour, instead of those that come with the method
@@ -83,8 +76,8 @@ pub struct InferArgs {
     range: Option<[f32; 2]>,
 
     /// Files for each photo; all of them by default, the mask where there is a value to cut at
-    #[arg(long, value_enum, value_delimiter = ',', help_heading = "Output")]
-    save: Option<Vec<Picture>>,
+    #[arg(long, value_parser = choice::picture(), value_delimiter = ',', help_heading = "Output")]
+    save: Option<Vec<Option<Picture>>>,
 
     /// Write `report.html`: photos by score, to look at in a browser, from disk
     #[arg(long, help_heading = "Output")]
@@ -109,6 +102,10 @@ pub struct InferArgs {
     /// Only part I of N of the inputs, I from 1; each part needs an output folder of its own
     #[arg(long, value_name = "I/N", value_parser = Shard::parse, help_heading = "Input")]
     shard: Option<Shard>,
+
+    /// Photos in work at the same time; by default one for each core and one more
+    #[arg(long, value_name = "N", help_heading = "Device")]
+    parallel: Option<NonZeroUsize>,
 
     #[command(flatten)]
     photos: PhotoArgs,
@@ -142,50 +139,10 @@ pub struct InferArgs {
     device: DeviceArgs,
 }
 
-/// What `run.json` says of a run of `infer`.
-type InferRun = RunFile<Parameters, Invocation>;
-
-/// Everything that changes a result.
-#[derive(Debug, Serialize)]
-struct Parameters {
-    /// Name of the method.
-    method: &'static str,
-    /// Which text it follows.
-    reading: &'static str,
-    /// Class, phrases, references and views; null for a method that takes no text.
-    language: Option<PromptParameters>,
-    /// `f32`, `f16`.
-    precision: &'static str,
-    /// Given by the user.
-    threshold: Option<f32>,
-    /// Cuts mask and regions.
-    level: Option<f32>,
-    /// Colours.
-    range: [f32; 2],
-    /// Files of each photo.
-    save: Vec<String>,
-    /// How photos are read.
-    #[serde(flatten)]
-    photos: PhotoArgs,
-}
-
-/// Wishes that leave results alone.
-#[derive(Debug, Serialize)]
-struct Invocation {
-    /// Part of the inputs, `1/4`.
-    shard: Option<String>,
-    /// Whether it goes on from an earlier run.
-    resume: bool,
-    /// Whether there is a page.
-    report: bool,
-    /// Shape of kernels that was forced.
-    kernels: Option<&'static str>,
-}
-
-/// What fails a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FailOn {
-    /// A score that reaches the threshold
+/// What makes a run end with an exit code of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailOn {
+    /// A score that reaches the threshold.
     Anomaly,
 }
 
@@ -193,10 +150,7 @@ enum FailOn {
 pub fn run(args: &InferArgs) -> Result<Exit> {
     args.check()?;
     // Inputs and output are checked before weights are read or a device is opened.
-    let found = inputs::find(&args.inputs, &args.output)?;
-    let mut output = Output::open(&args.output, args.existing())?;
-    let named = output.name(found);
-    let inputs = args.shard.map_or_else(|| named.clone(), |shard| shard.take(named.clone()));
+    let job = Job::new(&args.inputs, &args.output, args.job_options())?;
     let signals = Signals::watch()?;
     let building = Building::new(args.quiet);
     let plan = args.builder(&building)?.plan()?;
@@ -210,31 +164,26 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     building.finish();
     args.device.describe(&detector.device(), args.quiet);
     args.keep_memory(&detector)?;
-    let judge = args.judge(&detector);
-    let pictures = Pictures::new(args.save.as_deref(), judge.level, args.range.unwrap_or(detector.scale().range), args.report)?;
-    let mut run_file = args.run_file(&detector, &judge, &pictures)?;
-    if args.resume {
-        run_file.check_same_as_earlier(&output)?;
-    }
-    output.begin()?;
-    run_file.write(&output)?;
 
-    let scoring = Scoring {
-        detector: &detector,
-        judge,
-        pictures: &pictures,
-        output: &mut output,
-        signals: &signals,
-        photos: args.photos,
+    let root = job.root().to_owned();
+    let console = Console {
+        bar: Mutex::default(),
+        failures: Mutex::new(0),
+        signals,
         prints_records: args.json,
         is_quiet: args.quiet,
+        detector: &detector,
     };
-    let outcome = scoring.run(&inputs);
-    args.finish(&output, &mut run_file, &outcome, &detector.device().name())?;
+    let outcome = job.run(&detector, &console)?;
+    console.finish();
+    if !args.quiet {
+        args.summarize(&root, &outcome, &detector.device().name());
+    }
+    let counts = outcome.tally.counts;
     outcome.end.map(|signal| match signal {
         Some(number) => Exit::Signal(number),
-        None if args.fail_on.is_some() && outcome.tally.counts.anomalous > 0 => Exit::Anomaly,
-        None if outcome.tally.counts.failed > 0 => Exit::SomeFailed,
+        None if args.fail_on == Some(FailOn::Anomaly) && counts.anomalous > 0 => Exit::Anomaly,
+        None if counts.failed > 0 => Exit::SomeFailed,
         None => Exit::Done,
     })
 }
@@ -304,13 +253,63 @@ impl Building {
     }
 }
 
+/// The console while photos are scored: a bar, failures one by one, records on stdout.
+struct Console<'a> {
+    bar: Mutex<Option<ProgressBar>>,
+    failures: Mutex<usize>,
+    signals: Signals,
+    prints_records: bool,
+    is_quiet: bool,
+    detector: &'a Detector,
+}
+
+impl Console<'_> {
+    fn with_bar(&self, act: impl FnOnce(&ProgressBar)) {
+        if let Some(bar) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            act(bar);
+        }
+    }
+
+    fn finish(&self) {
+        self.with_bar(ProgressBar::finish_and_clear);
+    }
+}
+
+impl JobObserver for Console<'_> {
+    fn begun(&self, count: usize) {
+        let bar = talk::progress(count as u64, self.is_quiet);
+        talk::follow(&self.detector.device(), &bar);
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+    }
+
+    fn recorded(&self, line: &str) -> Result<()> {
+        self.with_bar(|bar| bar.inc(1));
+        if self.prints_records { talk::print_line(line) } else { Ok(()) }
+    }
+
+    fn failed(&self, path: &str, error: &Error) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        *failures += 1;
+        if !self.is_quiet && *failures <= MAX_FAILURES_NAMED {
+            self.with_bar(|bar| bar.suspend(|| talk::say(format_args!("failed: {path}: {error}"))));
+        }
+        if !self.is_quiet && *failures == MAX_FAILURES_NAMED + 1 {
+            self.with_bar(|bar| bar.suspend(|| talk::say("failed: further failures are in the records only")));
+        }
+    }
+
+    fn stopped(&self) -> Option<u8> {
+        self.signals.received()
+    }
+}
+
 impl InferArgs {
     /// Finds contradictions that need no file and no device.
     fn check(&self) -> Result<()> {
         if self.fail_on.is_some() && self.threshold.is_none() && self.profile.is_none() {
             return Err(no_threshold());
         }
-        if self.save.as_ref().is_some_and(|save| save.contains(&Picture::None) && save.len() > 1) {
+        if self.save.as_ref().is_some_and(|save| save.contains(&None) && save.len() > 1) {
             return Err(usage("`--save none` stands alone"));
         }
         if self.normal.iter().any(|path| path.as_os_str() == "-") {
@@ -360,11 +359,11 @@ impl InferArgs {
             return Ok(Vec::new());
         }
         let unusable = |error: Error| Error::new(Code::Reference, error.message()).context("as reference images, given by `--normal`");
-        let photos = self.photos;
+        let read = self.photos.options();
         inputs::find(&self.normal, &self.output)
             .map_err(unusable)?
             .into_iter()
-            .map(|input| Reference::lazy(input.path, move || Ok(photos.open(&input.file)?.image)))
+            .map(|input| Reference::lazy(input.path, move || Ok(read.open(&input.file)?.image)))
             .collect()
     }
 
@@ -375,65 +374,26 @@ impl InferArgs {
         }
     }
 
-    fn judge(&self, detector: &Detector) -> Judge {
-        let flag = self.threshold.map(|value| Threshold { value, source: "flag" });
-        let threshold = flag.or(detector.threshold().map(|value| Threshold { value, source: "profile" }));
-        Judge {
-            method: detector.method().name,
-            class: detector.prompt().map(|prompt| prompt.class.clone()),
-            threshold,
-            level: threshold.map(|threshold| threshold.value).or(detector.scale().level),
-        }
-    }
-
-    fn run_file(&self, detector: &Detector, judge: &Judge, pictures: &Pictures) -> Result<InferRun> {
-        let parameters = Parameters {
-            method: judge.method,
-            reading: detector.reading().as_str(),
-            language: detector.prompt().cloned(),
-            precision: self.device.precision.as_str(),
-            threshold: judge.threshold.map(|threshold| threshold.value),
-            level: judge.level,
-            range: pictures.range(),
-            save: pictures.names(),
-            photos: self.photos,
-        };
-        let invocation = Invocation {
-            shard: self.shard.map(|shard| shard.to_string()),
-            resume: self.resume,
+    fn job_options(&self) -> JobOptions {
+        JobOptions {
+            existing: self.existing(),
+            threshold: self.threshold,
+            range: self.range,
+            save: self.save.as_ref().map(|save| save.iter().copied().flatten().collect()),
             report: self.report,
-            kernels: self.device.kernels.map(Tier::as_str),
-        };
-        Ok(RunFile::new(&detector.device(), detector.weights()[0].identity()?, parameters, invocation))
+            shard: self.shard,
+            read: self.photos.options(),
+            threads: self.parallel.map(NonZeroUsize::get),
+            tier: self.device.kernels,
+        }
     }
 
-    /// Writes what is written once, at the end: counts, the report, the summary. A run that failed keeps its own error.
-    fn finish(&self, output: &Output, run_file: &mut InferRun, outcome: &Outcome, device: &str) -> Result<()> {
-        run_file.status = match outcome.end {
-            Ok(None) => "done",
-            Ok(Some(_)) => "interrupted",
-            Err(_) => "failed",
-        };
-        run_file.error = outcome.end.as_ref().err().map(ToString::to_string);
-        run_file.counts = Some(outcome.tally.counts);
-        run_file.latency_ms = outcome.tally.latency();
-        run_file.seconds = Some(milliseconds(Duration::from_secs_f64(outcome.seconds)) / 1e3);
-        let mut written = run_file.write(output);
-        if self.report && written.is_ok() {
-            written = report::write(output, run_file);
-        }
-        if !self.quiet {
-            self.summarize(output, outcome, device, run_file.parameters.threshold);
-        }
-        if outcome.end.is_err() { Ok(()) } else { written }
-    }
-
-    fn summarize(&self, output: &Output, outcome: &Outcome, device: &str, threshold: Option<f32>) {
+    fn summarize(&self, root: &Path, outcome: &Outcome, device: &str) {
         let counts = outcome.tally.counts;
         let each = outcome
             .tally
             .latency()
-            .map_or_else(String::new, |_| format!(", {:.2} s each", outcome.seconds / counts.scored as f64));
+            .map_or_else(String::new, |_| format!(", {:.2} s each", outcome.duration.as_secs_f64() / counts.scored as f64));
         let mut parts = vec![format!("{} scored{each} on {device}", counts.scored)];
         for (count, what) in [(counts.failed, "failed"), (counts.skipped, "done before")] {
             if count > 0 {
@@ -445,7 +405,7 @@ impl InferArgs {
             parts.push(format!("interrupted, {left} left for `--resume`"));
         }
         talk::say(format_args!("{} photo{}: {}", counts.inputs, if counts.inputs == 1 { "" } else { "s" }, parts.join("; ")));
-        if let Some(threshold) = threshold {
+        if let Some(threshold) = outcome.threshold {
             talk::say(format_args!("{} anomalous at {threshold}", counts.anomalous));
         }
         if !outcome.tally.worst().is_empty() {
@@ -454,7 +414,6 @@ impl InferArgs {
         for (score, path) in outcome.tally.worst() {
             talk::say(format_args!("  {score:>9.4}  {path}"));
         }
-        let root = output.root();
         talk::say(format_args!("records: {}", root.join(RESULTS).display()));
         if self.report {
             talk::say(format_args!("report: {}", root.join(REPORT).display()));

@@ -1,0 +1,21 @@
+//! Inspects a folder of photos: `cargo run --release --example folder -- photos/ found/` writes records, pictures and a report.
+
+use std::path::PathBuf;
+
+use zsas::inspect::{Detector, Job, JobOptions, Unobserved};
+use zsas::results::Existing;
+
+fn main() -> zsas::Result<()> {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let (Some(photos), Some(output)) = (arguments.next(), arguments.next()) else { panic!("usage: folder PHOTOS OUTPUT") };
+    let options = JobOptions { report: true, existing: Existing::Overwrite, ..JobOptions::default() };
+    let job = Job::new(&[photos], &output, options)?;
+    let detector = Detector::builder().open()?;
+    let outcome = job.run(&detector, &Unobserved)?;
+    outcome.end?;
+    println!("{} scored, {} failed", outcome.tally.counts.scored, outcome.tally.counts.failed);
+    for (score, path) in outcome.tally.worst() {
+        println!("{score:9.4}  {path}");
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Numbers on the command line.
+
+/// Reads `LO,HI`.
+pub fn parse_range(text: &str) -> Result<[f32; 2], String> {
+    let range = text
+        .split_once(',')
+        .and_then(|(low, high)| Some([low.trim().parse().ok()?, high.trim().parse().ok()?]));
+    match range {
+        Some([low, high]) if f32::is_finite(low) && f32::is_finite(high) && low < high => Ok([low, high]),
+        _ => Err("expected two numbers, the smaller first, as in `0,0.5`".to_owned()),
+    }
+}
+
+/// Reads a finite number.
+pub fn parse_number(text: &str) -> Result<f32, String> {
+    text.parse()
+        .ok()
+        .filter(|number: &f32| number.is_finite())
+        .ok_or_else(|| "expected a finite number".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_numbers_are_finite() {
+        assert_eq!(parse_range("0, 0.5"), Ok([0.0, 0.5]));
+        for wrong in ["1,1", "2,1", "NaN,1", "0,inf", "1"] {
+            assert!(parse_range(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_number("nan").is_err());
+    }
+}

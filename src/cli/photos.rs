@@ -1,0 +1,46 @@
+//! Options of the verbs that read photos.
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use zsas::image::{Limits, ReadOptions, SixteenBit};
+
+/// Which photos are accepted, and how they are turned.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct PhotoArgs {
+    /// Leave photos as they are stored, whatever orientation their EXIF or XMP data name
+    #[arg(long, help_heading = "Input")]
+    ignore_exif: bool,
+
+    /// Refuse photos with a shorter side, in pixels
+    #[arg(long, value_name = "N", default_value_t = Limits::default().min_side, help_heading = "Input")]
+    min_size: u32,
+
+    /// Refuse photos of more pixels, before they are decoded
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels, help_heading = "Input")]
+    max_pixels: u64,
+
+    /// Refuse photos with a longer side, in pixels
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_side, help_heading = "Input")]
+    max_side: u32,
+
+    /// Refuse files of more bytes, before they are read
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_bytes, help_heading = "Input")]
+    max_bytes: u64,
+
+    /// How photos of 9 to 16 bits are reduced to 8: `scale` keeps the upper 8 bits; `clip` lets grey saturate at 255, as Pillow does
+    #[arg(long, value_name = "HOW", default_value = "scale", value_parser = sixteen_bit(), help_heading = "Input")]
+    sixteen_bit: SixteenBit,
+}
+
+fn sixteen_bit() -> impl TypedValueParser<Value = SixteenBit> {
+    PossibleValuesParser::new(["scale", "clip"]).map(|name| if name == "clip" { SixteenBit::Clip } else { SixteenBit::Scale })
+}
+
+impl PhotoArgs {
+    /// How photos are read.
+    pub fn options(&self) -> ReadOptions {
+        let PhotoArgs { max_bytes, max_pixels, max_side, min_size: min_side, .. } = *self;
+        let limits = Limits { max_bytes, max_pixels, max_side, min_side };
+        ReadOptions { limits, ignore_orientation: self.ignore_exif, sixteen_bit: self.sixteen_bit }
+    }
+}

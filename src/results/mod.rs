@@ -1,0 +1,24 @@
+//! The output folder of a run: who may write to it, the records, pictures and report it holds, and how they are read again.
+
+mod output;
+mod pictures;
+mod prompt;
+mod record;
+pub mod report;
+mod run_file;
+mod scored;
+mod tally;
+
+pub use crate::inputs::{RESULTS, RUN};
+pub use output::{Existing, Named, Output, REPORT, thumbs};
+pub use pictures::{Picture, Pictures};
+pub use prompt::{NamedHash, PromptParameters};
+pub use record::{Decision, Earlier, FailedRecord, Head, Milliseconds, milliseconds};
+pub use run_file::{Counts, InferRun, Invocation, Latency, Parameters, RunFile};
+pub use scored::{Judge, ScoredRecord, Threshold};
+pub use tally::Tally;
+
+/// A value as JSON; ours have string keys and finite or null numbers, which never fails.
+pub fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| panic!("our own records serialise: {error}"))
+}
