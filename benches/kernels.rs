@@ -6,17 +6,13 @@ mod variants;
 use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use zsas::kernels::{Activation, Conv2d, Extreme, Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Softmax, TopMean, Unary};
+use zsas::kernels::{Activation, Conv2d, Extreme, Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Softmax, TopMean, Unary, sample};
+use zsas::tensor::Seeded;
 use zsas::{DType, Device, DeviceOptions};
 
-/// Times a kernel on numbers between −1 and 1; throughput in operations where it computes, in bytes where it moves.
+/// Times a kernel on numbers of either sign; throughput in operations where it computes, in bytes where it moves.
 fn bench(group: &mut BenchmarkGroup<'_, WallTime>, device: &Device, name: &str, kernel: &dyn Kernel, is_traffic: bool) {
-    let operands = kernel.operands();
-    let inputs: Vec<Vec<f32>> = operands
-        .iter()
-        .take(operands.len() - 1)
-        .map(|operand| (0..operand.len).map(|at| ((at * 7919) % 2003) as f32 / 1001.5 - 1.0).collect())
-        .collect();
+    let inputs = sample(kernel, DType::F32, &mut Seeded::new(1));
     let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let implementation = device.implementation(kernel);
     let work = kernel.work();

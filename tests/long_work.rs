@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use common::binary::{Place, finish, needs_adapter};
 use common::{Seeded, golden_array, golden_file};
-use zsas::kernels::{Tier, every_kernel};
+use zsas::kernels::{Tier, every_kernel, sample};
 use zsas::models::Sam;
 use zsas::run::{Pace, Progress};
 use zsas::{Array, Code, DType, Device, DeviceOptions, Error, Graph, Precision, Program};
@@ -67,12 +67,7 @@ fn every_kernel_can_go_out_in_parts() {
         Device::open(&DeviceOptions { pace: Some(Pace { dispatch: 30_000, submission: u64::MAX }), ..DeviceOptions::default() }).unwrap();
     let mut seeded = Seeded::new(7);
     for kernel in every_kernel() {
-        let operands = kernel.operands();
-        let inputs: Vec<Vec<f32>> = operands
-            .iter()
-            .take(operands.len() - 1)
-            .map(|operand| seeded.contents(operand, DType::F32))
-            .collect();
+        let inputs = sample(&*kernel, DType::F32, &mut seeded);
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         for implementation in kernel.implementations() {
             let [whole, parts] = [whole, &parts].map(|device| device.launch(&*kernel, &implementation, DType::F32, &inputs).unwrap());

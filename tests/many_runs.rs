@@ -6,6 +6,7 @@ use std::sync::Barrier;
 
 use common::Seeded;
 use zsas::graph::Epilogue;
+use zsas::kernels::sample_numbers;
 use zsas::run::{Input, Pace};
 use zsas::weights::Weight;
 use zsas::{Array, Code, Device, DeviceOptions, Graph, Precision, Program, Tensor};
@@ -13,7 +14,7 @@ use zsas::{Array, Code, Device, DeviceOptions, Graph, Precision, Program, Tensor
 const SIDE: usize = 96;
 
 fn numbers(seed: u64) -> Array {
-    Array::new([SIDE, SIDE], Seeded::new(seed).numbers(SIDE * SIDE, zsas::DType::F32))
+    Array::new([SIDE, SIDE], sample_numbers(SIDE * SIDE, zsas::DType::F32, &mut Seeded::new(seed)))
 }
 
 /// Products and softmaxes in turn: long enough that runs of two threads meet.

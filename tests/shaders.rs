@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use naga::back::{hlsl, msl, spv};
 use zsas::DType;
-use zsas::kernels::{Implementation, Kernel, MAX_INVOCATIONS, MAX_WORKGROUP_BYTES, every_kernel};
+use zsas::kernels::{ELEMENT_LANES, Implementation, Kernel, MAX_INVOCATIONS, MAX_WORKGROUP_BYTES, SOFTWARE_LANES, every_kernel};
 use zsas::shader::{Assembled, Library, Reflection, assemble, reflect};
 
 use common::assert_golden;
@@ -97,6 +97,60 @@ fn every_kernel_keeps_within_the_limits_that_devices_are_asked_for() {
         let bytes = reflection.workgroup_memory;
         assert!(bytes <= MAX_WORKGROUP_BYTES, "{}: {bytes} bytes of workgroup memory", implementation.file);
     });
+}
+
+/// The lanes that Rust counts workgroups with are those of the WGSL file, and no launch has more workgroups than its folding spares.
+#[test]
+fn launches_are_as_long_as_the_work() {
+    let library = Library::embedded();
+    let mut seen = BTreeSet::new();
+    for kernel in every_kernel() {
+        for Implementation { file, constants, launch, .. } in kernel.implementations() {
+            let constant = |name: &str| constants.iter().find(|(known, _)| *known == name).map(|&(_, value)| value as usize);
+            let params = kernel.params();
+            let field = |name: &str| {
+                let at = params.fields.iter().find(|field| field.name == name).unwrap().offset as usize;
+                u32::from_le_bytes(params.bytes[at..at + 4].try_into().unwrap()) as usize
+            };
+            // What lanes or workgroups are counted for, and how many of these a workgroup makes.
+            let (work, of_group) = match file {
+                "unary" | "binary" | "cast_to_f32" | "cast_from_f32" => (kernel.output_len(), 4 * ELEMENT_LANES),
+                "pool" | "resize" | "concat" | "gather" | "permute" => (kernel.output_len(), constant("VEC").unwrap() * ELEMENT_LANES),
+                "channels_last" => (field("batch") * field("pixels"), ELEMENT_LANES),
+                "layer_norm" | "normalize_rows" | "softmax" | "top_mean" => (field("rows"), 1),
+                "layer_norm_software" | "normalize_rows_software" | "softmax_software" | "top_mean_software" => {
+                    (field("rows"), SOFTWARE_LANES)
+                }
+                "attention" => (field("heads") * field("queries").div_ceil(constant("WORKGROUP").unwrap()), 1),
+                "attention_software" => (field("heads") * field("queries").div_ceil(constant("ROWS").unwrap() * SOFTWARE_LANES), 1),
+                "matmul" | "conv2d" | "matmul_software" | "conv2d_software" => {
+                    let (rows, cols) = match file.starts_with("matmul") {
+                        true => (field("rows"), field("cols")),
+                        false => (field("batch") * field("height_out") * field("width_out"), field("channels_out")),
+                    };
+                    let (tall, wide) = match constant("TILE") {
+                        Some(tile) => (tile, tile),
+                        None => (constant("ROWS").unwrap(), 8 * SOFTWARE_LANES),
+                    };
+                    (rows.div_ceil(tall) * cols.div_ceil(wide), 1)
+                }
+                other => panic!("shaders/{other}.wgsl: how is its work shared out?"),
+            };
+            let (needed, groups) = (work.div_ceil(of_group), launch.x as usize * launch.y as usize);
+            let spare = launch.y as usize - 1;
+            assert!((needed..=needed + spare).contains(&groups), "{kernel:?} by {file}: {groups} workgroups for {needed}");
+
+            let lanes = match file {
+                "matmul" | "conv2d" => (constant("TILE").unwrap() / 8).pow(2),
+                _ if file.ends_with("_software") => SOFTWARE_LANES,
+                _ => constant("WORKGROUP").unwrap_or(ELEMENT_LANES),
+            };
+            if seen.insert((file, constants.clone())) {
+                let found = reflect(&assemble(&library, file, &constants, DType::F32).unwrap()).unwrap().workgroup_size;
+                assert_eq!(found.iter().product::<u32>() as usize, lanes, "lanes of shaders/{file}.wgsl");
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use zsas::files::read_limited;
 use zsas::kernels::{
     Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Columns, Concat, Content, Conv2d, Extreme, Gather, Grid,
-    Interpolation, Kernel, LayerNorm, Matmul, NormalizeRows, Operand, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
+    Interpolation, Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary, sample,
 };
 use zsas::tensor::Seeded;
 use zsas::{Code, DType, Device, Error, Result};
@@ -143,16 +143,14 @@ impl<'a> Bench<'a> {
     }
 
     fn measure(&self, name: &str, kernel: &dyn Kernel) -> Result<Measured> {
-        let mut seeded = Seeded::new(1);
         let operands = kernel.operands();
-        let contents = |operand: &Operand| -> Vec<f32> {
-            let whole_span = |most: usize| (0..operand.len).map(|at| (at % 2 * most) as f32).collect();
-            match operand.content {
-                Content::Spans(most) => whole_span(most),
-                content => seeded.numbers(operand.len).into_iter().map(|x| content.fit(x)).collect(),
+        let mut inputs = sample(kernel, self.elem, &mut Seeded::new(1));
+        // Of sampled spans most are short; whole ones are what networks have.
+        for (input, operand) in inputs.iter_mut().zip(&operands) {
+            if let Content::Spans(most) = operand.content {
+                *input = (0..operand.len).map(|at| (at % 2 * most) as f32).collect();
             }
-        };
-        let inputs: Vec<Vec<f32>> = operands.iter().take(operands.len() - 1).map(contents).collect();
+        }
         let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let implementation = self.device.implementation(kernel);
         let timing = self.device.time(kernel, &implementation, self.elem, &borrowed, REPETITIONS)?;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use zsas::kernels::{Implementation, Kernel, every_kernel};
+use zsas::kernels::{Implementation, Kernel, every_kernel, sample};
 use zsas::run::{AdapterReport, adapters, expected, worst};
 use zsas::{DType, Device, Error, Result};
 
@@ -244,14 +244,7 @@ fn misses(
     elem: DType,
     seeded: &mut Seeded,
 ) -> Result<Option<String>> {
-    let operands = kernel.operands();
-    // Halved, so that no exponential leaves the range of f16.
-    let numbers = |operand: &zsas::kernels::Operand| -> Vec<f32> {
-        let dtype = operand.storage.dtype(elem);
-        let fit = |x: f32| operand.content.fit(dtype.round(f64::from(x) / 2.0) as f32);
-        seeded.numbers(operand.len).into_iter().map(fit).collect()
-    };
-    let inputs: Vec<Vec<f32>> = operands.iter().take(operands.len() - 1).map(numbers).collect();
+    let inputs = sample(kernel, elem, seeded);
     let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let launched = match device.launch(kernel, implementation, elem, &borrowed) {
         Ok(launched) => launched,

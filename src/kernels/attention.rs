@@ -1,5 +1,6 @@
 //! Softmax-weighted sums of values, without ever storing the weights.
 
+use crate::kernels::geometry::SOFTWARE_LANES;
 use crate::kernels::{
     Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_rows, read_spans, write,
 };
@@ -130,7 +131,7 @@ impl Kernel for Attention {
         let in_fours = |size: usize| size.is_multiple_of(4);
         if in_fours(self.head_dim) && places.iter().all(|place| in_fours(place.stride) && in_fours(place.offset)) {
             let rows = rows_of_a_lane(self.pairs / self.queries);
-            let launch = Launch::groups(self.queries.div_ceil(8 * rows) * self.heads);
+            let launch = Launch::groups(self.queries.div_ceil(SOFTWARE_LANES * rows) * self.heads);
             all.push(Implementation::software("attention_software", with(("ROWS", rows as u32)), launch));
         }
         let launch = Launch::groups(self.queries.div_ceil(QUERIES) * self.heads);

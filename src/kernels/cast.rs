@@ -1,6 +1,6 @@
 //! Elements from the storage type of a launch to f32, or back.
 
-use crate::kernels::elementwise::fours;
+use crate::kernels::geometry::fours;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, read_f32, write, write_f32};
 
 /// Which side of a cast is f32; the other is the storage type of the launch.

@@ -1,5 +1,6 @@
 //! From planes of pixels to pixels of channels.
 
+use crate::kernels::geometry::ELEMENT_LANES;
 use crate::kernels::{Implementation, Io, Kernel, Launch, Operand, ParamBlock, Work, boxed, params, read, write};
 
 /// `y[b, h, w, c] = x[b, c, h, w]`, and 0 for the channels from `channels` to `padded`.
@@ -40,7 +41,7 @@ impl Kernel for ChannelsLast {
     }
 
     fn implementations(&self) -> Vec<Implementation> {
-        vec![Implementation::plain("channels_last", vec![], Launch::invocations(self.batch * self.pixels(), 64))]
+        vec![Implementation::plain("channels_last", vec![], Launch::invocations(self.batch * self.pixels(), ELEMENT_LANES))]
     }
 
     fn work(&self) -> Work {

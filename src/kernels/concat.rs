@@ -1,6 +1,6 @@
 //! Two matrices side by side.
 
-use crate::kernels::pool::slices;
+use crate::kernels::geometry::slices;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, write};
 
 /// `y[r, ·] = a[r, ·]` followed by `b[r, ·]`.

@@ -1,6 +1,6 @@
 //! Two-dimensional convolution, channels last, with bias, residual and activation in the epilogue.
 
-use crate::kernels::matmul::{strips, tiles};
+use crate::kernels::geometry::{strips, tiles};
 use crate::kernels::{
     Activation, Implementation, Io, Kernel, Operand, Pairing, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };

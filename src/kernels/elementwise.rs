@@ -1,16 +1,7 @@
 //! Functions of one or two elements at the same place.
 
-use crate::kernels::{
-    Activation, Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write,
-};
-
-/// Elements made by a workgroup: 64 lanes of 4.
-const PER_GROUP: usize = 256;
-
-/// Launch of kernels whose lanes make 4 elements each.
-pub(super) fn fours(len: usize) -> Launch {
-    Launch::invocations(len, PER_GROUP)
-}
+use crate::kernels::geometry::fours;
+use crate::kernels::{Activation, Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// `y[i] = activation(scale · x[i] + offset)`.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Rows picked by number.
 
-use crate::kernels::pool::slices;
+use crate::kernels::geometry::slices;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, read_rows, write};
 
 /// `y[r, ·] = x[rows[r], ·]`, as `torch.index_select`; zeros where `rows[r]` is `rows_in`.

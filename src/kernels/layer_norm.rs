@@ -1,8 +1,7 @@
 //! Rows shifted and scaled to mean 0 and variance 1, then by learnt factors.
 
-use crate::kernels::{
-    Implementation, Io, Kernel, Launch, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
-};
+use crate::kernels::geometry::{INSTANCE_SIZES, row_kernel};
+use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write};
 
 /// `y = (x − mean) / √(variance + eps) · weight + bias` over the last axis (Ba et al. 2016; biased variance, as PyTorch).
 ///
@@ -72,29 +71,6 @@ impl Kernel for LayerNorm {
         }
     }
 }
-
-/// Implementations that make a row from a row: a workgroup per row, and on software adapters a lane per row.
-pub(super) fn row_kernel(plain: &'static str, cpu: &'static str, rows: usize, cols: usize) -> Vec<Implementation> {
-    let mut all = Vec::new();
-    if let Some(launch) = lane_rows(rows) {
-        all.push(Implementation::software(cpu, vec![], launch));
-    }
-    all.push(Implementation::plain(plain, vec![("WORKGROUP", row_lanes(cols))], Launch::groups(rows)));
-    all
-}
-
-/// Lanes of a workgroup that shares a row: short rows would leave most of 256 idle.
-pub(super) fn row_lanes(cols: usize) -> u32 {
-    if cols <= 256 { 64 } else { 256 }
-}
-
-/// Launch of 8 rows per workgroup, a lane each; none for fewer rows than lanes of two cores, which would sit idle.
-pub(super) fn lane_rows(rows: usize) -> Option<Launch> {
-    (rows >= 16).then(|| Launch::invocations(rows, 8))
-}
-
-/// Rows and columns that row kernels are tested with: single elements, odd sizes, either size of workgroup, folded launches.
-pub(super) const INSTANCE_SIZES: [(usize, usize); 8] = [(1, 1), (1, 3), (3, 7), (17, 5), (65, 1280), (2, 257), (3, 10_000), (65_537, 3)];
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
     boxed(INSTANCE_SIZES.map(|(rows, cols)| LayerNorm { rows, cols, eps: 1e-5 }))

@@ -1,7 +1,8 @@
 //! Matrix product with bias, residual and activation in the epilogue; or pairwise distances, which differ in one line.
 
+use crate::kernels::geometry::{strips, tiles};
 use crate::kernels::{
-    Activation, Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
+    Activation, Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
 
 /// What is summed over the inner axis.
@@ -114,23 +115,6 @@ impl Kernel for Matmul {
             }
         }
     }
-}
-
-/// Lanes of a strip, each with 8 columns: as many as a vector of AVX2 holds.
-const STRIP_LANES: usize = 8;
-
-/// Constants and launch of `shaders/lib/strip.wgsl`: 64 rows share the loads of b where there are so many, else 16.
-pub(super) fn strips(rows: usize, cols: usize, masked: bool) -> ([(&'static str, u32); 3], Launch) {
-    let rows_of_strip = if rows >= 128 { 64 } else { 16 };
-    let launch = Launch::groups(rows.div_ceil(rows_of_strip) * cols.div_ceil(8 * STRIP_LANES));
-    ([("LANES", STRIP_LANES as u32), ("MASKED", u32::from(masked)), ("ROWS", rows_of_strip as u32)], launch)
-}
-
-/// Constants and launch of `shaders/lib/tile.wgsl`: large blocks reuse more, but small problems need more workgroups than a GPU has cores.
-pub(super) fn tiles(rows: usize, cols: usize) -> ([(&'static str, u32); 1], Launch) {
-    let blocks = |tile: usize| rows.div_ceil(tile) * cols.div_ceil(tile);
-    let tile = if blocks(128) >= 128 { 128 } else { 64 };
-    ([("TILE", tile as u32)], Launch::groups(blocks(tile)))
 }
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {

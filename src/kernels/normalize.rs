@@ -1,6 +1,6 @@
 //! Rows divided by their Euclidean norm.
 
-use crate::kernels::layer_norm::{INSTANCE_SIZES, row_kernel};
+use crate::kernels::geometry::{INSTANCE_SIZES, row_kernel};
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// `y = x / max(‖x‖₂, eps)` over the last axis, as `torch.nn.functional.normalize`.

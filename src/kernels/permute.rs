@@ -1,6 +1,6 @@
 //! Axes in another order.
 
-use crate::kernels::pool::slices;
+use crate::kernels::geometry::slices;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, write};
 
 /// `y = x` with axis `order[i]` of x as axis i, as `torch.permute`.

@@ -1,7 +1,8 @@
 //! Largest or mean value over square windows, channels last.
 
 use crate::kernels::conv2d::windows;
-use crate::kernels::{Implementation, Io, Kernel, Launch, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read, write};
+use crate::kernels::geometry::slices;
+use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// What becomes of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +107,6 @@ impl Kernel for Pool {
             }
         }
     }
-}
-
-/// VEC and launch of kernels in which a lane of 64 makes VEC neighbours along a last axis of `cols`: 4 where that divides it.
-///
-/// A lane finds its place with several divisions, which 4 elements then share.
-pub(super) fn slices(len: usize, cols: usize) -> (u32, Launch) {
-    let vec = if cols.is_multiple_of(4) { 4 } else { 1 };
-    (vec as u32, Launch::invocations(len / vec, 64))
 }
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {

@@ -1,6 +1,6 @@
 //! Images at another size, channels last.
 
-use crate::kernels::pool::slices;
+use crate::kernels::geometry::slices;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// How a value between pixels is found.

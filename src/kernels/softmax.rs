@@ -1,6 +1,6 @@
 //! Exponentials divided by their sum, row by row.
 
-use crate::kernels::layer_norm::{INSTANCE_SIZES, row_kernel};
+use crate::kernels::geometry::{INSTANCE_SIZES, row_kernel};
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// `y[r, c] = exp(x[r, c]) / Σ exp(x[r, ·])` over the last axis, with the row's maximum taken off first.

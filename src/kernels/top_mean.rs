@@ -1,6 +1,6 @@
 //! Mean of the largest or smallest values of each row: the distance to the k nearest neighbours.
 
-use crate::kernels::layer_norm::lane_rows;
+use crate::kernels::geometry::lane_rows;
 use crate::kernels::{
     Implementation, Io, Kernel, Launch, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read_f32, write_f32,
 };

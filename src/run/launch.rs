@@ -86,7 +86,10 @@ impl Launches {
             gpu.faults.wait(Some(index))?;
             log::debug!("shaders/{}.wgsl was ready after {:.0?}", self.steps[step].file, start.elapsed() - begun);
             if start.elapsed() > PATIENCE && !is_told {
-                log::warn!("compiling {} kernels for this adapter, once", cold.len());
+                log::warn!(
+                    "compiling {} kernels for this adapter; later starts find them where the driver keeps what it compiles",
+                    cold.len()
+                );
                 is_told = true;
             }
         }

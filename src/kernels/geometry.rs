@@ -1,0 +1,59 @@
+//! How work is shared out among workgroups and lanes: the launches that several kernels have in common.
+
+use crate::kernels::{Implementation, Launch};
+
+/// Lanes of a workgroup of kernels in which each makes elements of its own; `LANES` of their WGSL files.
+pub const ELEMENT_LANES: usize = 64;
+
+/// Lanes of a workgroup of kernels for software adapters, as many as a vector of AVX2 holds; `LANES` of their WGSL files.
+pub const SOFTWARE_LANES: usize = 8;
+
+/// Launch of kernels whose lanes make 4 elements each.
+pub(super) fn fours(len: usize) -> Launch {
+    Launch::invocations(len.div_ceil(4), ELEMENT_LANES)
+}
+
+/// VEC and launch of kernels in which a lane of 64 makes VEC neighbours along a last axis of `cols`: 4 where that divides it.
+///
+/// A lane finds its place with several divisions, which 4 elements then share.
+pub(super) fn slices(len: usize, cols: usize) -> (u32, Launch) {
+    let vec = if cols.is_multiple_of(4) { 4 } else { 1 };
+    (vec as u32, Launch::invocations(len / vec, ELEMENT_LANES))
+}
+
+/// Implementations that make a row from a row: a workgroup per row, and on software adapters a lane per row.
+pub(super) fn row_kernel(plain: &'static str, software: &'static str, rows: usize, cols: usize) -> Vec<Implementation> {
+    let mut all = Vec::new();
+    if let Some(launch) = lane_rows(rows) {
+        all.push(Implementation::software(software, vec![], launch));
+    }
+    all.push(Implementation::plain(plain, vec![("WORKGROUP", row_lanes(cols))], Launch::groups(rows)));
+    all
+}
+
+/// Lanes of a workgroup that shares a row: short rows would leave most of 256 idle.
+pub(super) fn row_lanes(cols: usize) -> u32 {
+    if cols <= 256 { 64 } else { 256 }
+}
+
+/// Launch of kernels for software adapters in which each lane makes a row; none for fewer rows than lanes of two cores, which would sit idle.
+pub(super) fn lane_rows(rows: usize) -> Option<Launch> {
+    (rows >= 16).then(|| Launch::invocations(rows, SOFTWARE_LANES))
+}
+
+/// Rows and columns that row kernels are tested with: single elements, odd sizes, either size of workgroup, folded launches.
+pub(super) const INSTANCE_SIZES: [(usize, usize); 8] = [(1, 1), (1, 3), (3, 7), (17, 5), (65, 1280), (2, 257), (3, 10_000), (65_537, 3)];
+
+/// Constants and launch of `shaders/lib/strip.wgsl`, whose lanes make 8 columns each: 64 rows share the loads of b where there are so many, else 16.
+pub(super) fn strips(rows: usize, cols: usize, masked: bool) -> ([(&'static str, u32); 3], Launch) {
+    let rows_of_strip = if rows >= 128 { 64 } else { 16 };
+    let launch = Launch::groups(rows.div_ceil(rows_of_strip) * cols.div_ceil(8 * SOFTWARE_LANES));
+    ([("LANES", SOFTWARE_LANES as u32), ("MASKED", u32::from(masked)), ("ROWS", rows_of_strip as u32)], launch)
+}
+
+/// Constants and launch of `shaders/lib/tile.wgsl`: large blocks reuse more, but small problems need more workgroups than a GPU has cores.
+pub(super) fn tiles(rows: usize, cols: usize) -> ([(&'static str, u32); 1], Launch) {
+    let blocks = |tile: usize| rows.div_ceil(tile) * cols.div_ceil(tile);
+    let tile = if blocks(128) >= 128 { 128 } else { 64 };
+    ([("TILE", tile as u32)], Launch::groups(blocks(tile)))
+}
