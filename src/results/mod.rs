@@ -1,5 +1,6 @@
 //! The output folder of a run: who may write to it, the records, pictures and report it holds, and how they are read again.
 
+mod inside;
 mod output;
 mod pictures;
 mod prompt;
