@@ -208,13 +208,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
             head: Head::new(&input.path, input.output(), [photo.width(), photo.height()], sam::NETWORK.name),
             masks: written.masks,
             overlay: written.overlay,
-            ms: Milliseconds {
-                decode: milliseconds(decode),
-                pre: milliseconds(found.pre),
-                device: milliseconds(found.device),
-                post: milliseconds(written.post),
-                write: milliseconds(written.write),
-            },
+            ms: Milliseconds { decode, pre: found.pre, device: found.device, post: written.post, write: written.write },
             warnings,
         };
         output.append(&record).map(|line| (record, line))
