@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     quiet_driver();
     // The one place that ends the program: everything below returns.
     let arguments = cli::Arguments::parse();
-    cli::talk::start(arguments.verbose);
+    cli::talk::start(arguments.verbose, arguments.command.is_quiet());
     cli::bugs::guarded(|| match arguments.command.run() {
         Ok(exit) => exit,
         Err(error) => {
