@@ -229,7 +229,7 @@ struct Inner {
 impl Error {
     /// An error of a kind with its message: lower case, no full stop, literals in backticks.
     ///
-    /// Control and bidirectional characters, which names of files and tensors may hold, are escaped: see [`printable`].
+    /// Control and bidirectional characters, which names of files and tensors may hold, are escaped, and long names shortened: see [`printable`].
     pub fn new(code: Code, message: impl Into<String>) -> Error {
         let message = printable(&message.into()).into_owned();
         Error(Box::new(Inner { code, message, context: Vec::new(), remedy: None }))
@@ -336,9 +336,32 @@ impl<T> Context<T> for Result<T> {
     }
 }
 
+/// Longest text in bytes that [`printable`] leaves whole, and what it keeps of each end of a longer one.
+const LONGEST: usize = 4096;
+const KEPT: usize = 1024;
+
 /// A text that is safe to print on one line of a terminal: control characters, line breaks among them, and characters that change the
-/// direction of writing are escaped as in Rust, `\u{1b}`.
+/// direction of writing are escaped as in Rust, `\u{1b}`; the middle of what is longer than 4 kB is left out.
 pub fn printable(text: &str) -> Cow<'_, str> {
+    // Shortened first, so that a huge name is not escaped whole, and again, since escaping lengthens.
+    match shortened(text) {
+        Cow::Borrowed(text) => match escaped(text) {
+            Cow::Borrowed(text) => Cow::Borrowed(text),
+            Cow::Owned(text) => Cow::Owned(shortened(&text).into_owned()),
+        },
+        Cow::Owned(text) => Cow::Owned(shortened(&escaped(&text)).into_owned()),
+    }
+}
+
+fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST {
+        return Cow::Borrowed(text);
+    }
+    let (start, end) = (text.floor_char_boundary(KEPT), text.ceil_char_boundary(text.len() - KEPT));
+    Cow::Owned(format!("{} … {} bytes … {}", &text[..start], end - start, &text[end..]))
+}
+
+fn escaped(text: &str) -> Cow<'_, str> {
     let is_unsafe = |c: char| {
         c.is_control()
             || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}')
@@ -381,6 +404,20 @@ mod tests {
         let error = Error::new(Code::Decode, "not a PNG: `\u{1b}[31ma\nb\u{202e}`").context("in `\u{7}ü`");
         assert_eq!(format!("{error:#}"), "not a PNG: `\\u{1b}[31ma\\nb\\u{202e}`\n  in `\\u{7}ü`");
         assert!(matches!(printable("größe 零"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_name_of_megabytes_is_told_by_its_ends() {
+        let name = format!("{}.png", "é".repeat(3_000_000));
+        let error = Error::new(Code::NotFound, format!("`{name}` does not exist")).context(name.as_str());
+        let shown = format!("{error:#}");
+        assert!(shown.len() < 5000, "{}", shown.len());
+        assert!(shown.starts_with("`é") && error.message().ends_with(".png` does not exist"), "{shown}");
+        assert!(error.message().contains("é … 59979"), "{shown}");
+        // What is shortened stays as it is where a line is made of it, and escapes do not lengthen it again.
+        assert_eq!(printable(&format!("error: {}", error.message())), format!("error: {}", error.message()));
+        assert!(printable(&"\u{1b}".repeat(100_000)).len() < 2500);
+        assert_eq!(printable(&"x".repeat(LONGEST)).len(), LONGEST);
     }
 
     #[test]

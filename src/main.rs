@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     cli::signals::outlive_file_limit();
     // The one place that ends the program: everything below returns.
     let arguments = cli::Arguments::parse();
-    cli::talk::start(arguments.verbose);
+    cli::talk::start(arguments.verbose, arguments.command.is_quiet());
     cli::bugs::guarded(|| match arguments.command.run() {
         Ok(exit) => exit,
         Err(error) => {

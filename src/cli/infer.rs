@@ -99,7 +99,7 @@ pub struct InferArgs {
 
     /// No summary, no warnings, no failures one by one, no progress; the exit code tells
     #[arg(short, long, help_heading = "Output")]
-    quiet: bool,
+    pub quiet: bool,
 
     /// Only part I of N of the inputs, I from 1; each part needs an output folder of its own
     #[arg(long, value_name = "I/N", value_parser = Shard::parse, help_heading = "Input")]

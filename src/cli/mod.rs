@@ -82,7 +82,23 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does it.
+    /// Whether warnings are unwanted.
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            Command::Infer(args) => args.quiet,
+            Command::Segment(args) => args.quiet,
+            Command::Doctor(_)
+            | Command::Forward(_)
+            | Command::Diff(_)
+            | Command::Profile(_)
+            | Command::Bench(_)
+            | Command::Shader(_)
+            | Command::Env(_)
+            | Command::Completions(_) => false,
+        }
+    }
+
+    /// Runs the verb.
     pub fn run(&self) -> Result<Exit> {
         match self {
             Command::Infer(args) => infer::run(args),

@@ -73,7 +73,7 @@ pub struct SegmentArgs {
 
     /// No summary, no warnings, no progress
     #[arg(short, long, help_heading = "Output")]
-    quiet: bool,
+    pub quiet: bool,
 
     #[command(flatten)]
     photos: PhotoArgs,

@@ -13,9 +13,9 @@ use zsas::{Device, Error, Remedy, Result};
 /// Steps of a bar that follows a program.
 const PARTS: u64 = 1000;
 
-/// Starts the log: warnings by default, `-v` adds what was chosen, `-vv` everything of ours. `RUST_LOG` overrules.
-pub fn start(verbose: u8) {
-    let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
+/// Starts the log: warnings by default, none where it is quiet, `-v` adds what was chosen, `-vv` everything of ours. `RUST_LOG` overrules.
+pub fn start(verbose: u8, is_quiet: bool) {
+    let level = if is_quiet { "error" } else { ["warn", "info", "debug"][usize::from(verbose.min(2))] };
     // The graphics crates report through our errors; on their own they talk of internals.
     let filter = format!("error,zsas={level},zsas_gpu={level}");
     let line = |buffer: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
