@@ -1,6 +1,7 @@
 //! The output folder of a run: who may write to it, the records, pictures and report it holds, and how they are read again.
 
 mod journal;
+mod inside;
 mod output;
 mod owned;
 mod pictures;
