@@ -1,7 +1,7 @@
 //! The output folder of a run: who may write to it, the records, pictures and report it holds, and how they are read again.
 
-mod journal;
 mod inside;
+mod journal;
 mod output;
 mod owned;
 mod pictures;
