@@ -239,7 +239,9 @@ impl Error {
     pub fn io(action: impl fmt::Display, source: &std::io::Error) -> Error {
         let error = Error::new(Code::Io, format!("{action}: {source}"));
         match source.kind() {
-            std::io::ErrorKind::FileTooLarge => error.hint("`ulimit -f` shows the limit of the process, the file system may have one of its own"),
+            std::io::ErrorKind::FileTooLarge => {
+                error.hint("`ulimit -f` shows the limit of the process, the file system may have one of its own")
+            }
             _ => error,
         }
     }

@@ -17,7 +17,10 @@ fn a_file_that_no_earlier_run_wrote_is_never_replaced() {
     let place = Place::with_photos(&["lot/a.png"]);
     for file in ["lot/a.png.tiff", "report.html"] {
         place.write(file, b"mine");
-        place.run(&["infer", "lot/a.png", "-o", ".", "--report"]).exits(2).says("would be overwritten, and no earlier run wrote it");
+        place
+            .run(&["infer", "lot/a.png", "-o", ".", "--report"])
+            .exits(2)
+            .says("would be overwritten, and no earlier run wrote it");
         assert_eq!(fs::read(place.path(file)).unwrap(), b"mine");
         assert!(!place.path("results.jsonl").exists());
         fs::remove_file(place.path(file)).unwrap();
@@ -65,13 +68,18 @@ fn a_photo_that_kills_two_runs_is_given_up_and_the_rest_is_done() {
     let place = Place::with_photos(&["p/1.png", "p/2.png", "p/3.png", "p/4.png", "p/5.png"]);
     let infer = |more: &[&str]| {
         let mut command = place.command();
-        command.env("ZSAS_ABORT_AT", "p/3.png").args(["infer", "p", "-o", "out", "--method", "utad"]).args(more);
+        command
+            .env("ZSAS_ABORT_AT", "p/3.png")
+            .args(["infer", "p", "-o", "out", "--method", "utad"])
+            .args(more);
         finish(&mut command)
     };
     for more in [&[][..], &["--resume"]] {
         assert_eq!(infer(more).code, None, "the process is killed");
     }
-    infer(&["--resume"]).exits(3).says("failed: p/3.png: two runs were killed while this image was in work");
+    infer(&["--resume"])
+        .exits(3)
+        .says("failed: p/3.png: two runs were killed while this image was in work");
     assert_eq!(paths(&place), ["p/1.png", "p/2.png", "p/3.png", "p/4.png", "p/5.png"]);
     let records = place.records();
     assert_eq!(records[2]["error"]["code"], "crashed");
@@ -105,7 +113,10 @@ fn folders_and_links_where_pictures_were_to_be_are_one_photos_trouble() {
     needs_adapter!("folders_and_links_where_pictures_were_to_be_are_one_photos_trouble");
     let place = Place::with_photos(&["a.png", "b.png"]);
     fs::create_dir_all(place.path("out/a.png.tiff")).unwrap();
-    place.infer(&["a.png", "b.png", "--method", "utad"]).exits(3).says("is a folder, and is not written to");
+    place
+        .infer(&["a.png", "b.png", "--method", "utad"])
+        .exits(3)
+        .says("is a folder, and is not written to");
     let records = place.records();
     assert_eq!((records[0]["error"]["code"].as_str(), records[1]["status"].as_str()), (Some("output"), Some("ok")));
     // A link to a folder elsewhere is not followed.

@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::files::{short_hash, write_whole};
 
 use serde::Serialize;
+use unicode_normalization::UnicodeNormalization;
 
 use crate::inputs::Input;
 use crate::results::journal::{self, Journal};
@@ -189,23 +190,29 @@ impl Output {
         write_whole(&owned::below(&self.root, RESULTS)?, sorted.as_bytes())
     }
 
-    /// Gives each input a name that no other input has, now or among the results that stay.
+    /// Gives each input a name that no other input has, now or among the results that stay; one that has such a result keeps its name.
+    ///
+    /// Names differ in more than case and the way accents are coded, which not every file system tells.
     pub fn name(&self, inputs: Vec<Input>) -> Vec<Named> {
-        let mut taken = HashSet::new();
-        let is_foreign = |name: &str, input: &Input| self.kept.get(name).is_some_and(|earlier| earlier.path != input.path);
-        let mut named = Vec::with_capacity(inputs.len());
-        for input in inputs {
-            let fitting = fit(&input.name);
-            let mut name = fitting.clone();
-            let mut at = 2;
-            // Case aside, for file systems that do not tell it.
-            while is_foreign(&name, &input) || !taken.insert(name.to_lowercase()) {
-                name = format!("{fitting}~{at}");
-                at += 1;
+        let mut earlier: HashMap<&str, &str> = self.kept.values().map(|earlier| (earlier.path.as_str(), earlier.name())).collect();
+        let mut taken: HashSet<String> = self.kept.keys().map(|name| fold(name)).collect();
+        let mut next: HashMap<String, usize> = HashMap::new();
+        let mut fresh = |wish: &str| {
+            let wish = fit(wish);
+            let at = next.entry(fold(&wish)).or_insert(1);
+            loop {
+                let name = if *at == 1 { wish.clone() } else { format!("{wish}~{at}") };
+                *at += 1;
+                if taken.insert(fold(&name)) {
+                    return name;
+                }
             }
-            named.push(Named { file: input.file, path: input.path, name });
-        }
-        named
+        };
+        let name = |input: Input| {
+            let name = earlier.remove(input.path.as_str()).map_or_else(|| fresh(&input.name), str::to_owned);
+            Named { file: input.file, path: input.path, name }
+        };
+        inputs.into_iter().map(name).collect()
     }
 
     /// Writes a file of an input or of the run, whole or not at all; returns its path within the folder.
@@ -326,6 +333,12 @@ fn fit(name: &str) -> String {
         }
     });
     parts.collect::<Vec<_>>().join("/")
+}
+
+/// A name without what some file systems do not tell: case, and whether an accent is a character of its own.
+fn fold(name: &str) -> String {
+    // Three times: `ſ` is an `S`, `K` (Kelvin) a `k`, `ẞ` an `SS`.
+    name.to_lowercase().to_uppercase().to_lowercase().nfd().collect()
 }
 
 /// At most `len` bytes of a text, cut between characters.
