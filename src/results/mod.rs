@@ -1,5 +1,6 @@
 //! The output folder of a run: who may write to it, the records, pictures and report it holds, and how they are read again.
 
+mod masks;
 mod output;
 mod pictures;
 mod prompt;
@@ -10,6 +11,7 @@ mod scored;
 mod tally;
 
 pub use crate::inputs::{RESULTS, RUN};
+pub use masks::{MaskFile, MaskFiles, MaskInvocation, MaskParameters, MaskRecord, MaskRun, MasksRecord, WrittenMasks};
 pub use output::{Existing, Named, Output, REPORT, thumbs};
 pub use pictures::{Picture, Pictures};
 pub use prompt::{NamedHash, PromptParameters};
