@@ -19,6 +19,8 @@ pub enum Code {
     NoInputs,
     /// An image that cannot be decoded.
     Decode,
+    /// An image that killed the process twice.
+    Crashed,
     /// An image of more pixels than the limit.
     TooLarge,
     /// An image with a side below the limit.
@@ -67,6 +69,7 @@ impl Code {
             Code::NotFound => "not_found",
             Code::NoInputs => "no_inputs",
             Code::Decode => "decode",
+            Code::Crashed => "crashed",
             Code::TooLarge => "too_large",
             Code::TooSmall => "too_small",
             Code::Output => "output",

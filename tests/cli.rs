@@ -284,6 +284,8 @@ fn r11_without_an_adapter_it_ends_with_5_and_says_what_to_do() {
         finish(command.args(arguments).env("WGPU_BACKEND", "vulkan"))
     };
     assert_golden("cli/r11_no_adapter.txt", &without(&["infer", "a.png", "--output", "out", "--quiet"]).exits(5).stderr);
+    let hidden = finish(place.command().arg("doctor").env("WGPU_BACKEND", "gl"));
+    hidden.exits(5).says("`$WGPU_BACKEND` is `gl`");
     without(&["doctor"]).exits(5).prints("device: none");
     without(&["doctor", "--json"]).exits(5).prints(r#""adapters":[]"#);
     without(&["bench", "kernels"]).exits(5);

@@ -247,6 +247,10 @@ fn results_are_refused_overwritten_and_told() {
     assert_eq!(serde_json::from_str::<Value>(&again.stdout).unwrap()["masks"][0]["file"], Value::Null);
     assert_eq!(place.outputs(), ["results.jsonl", "run.json", "ä b.png.1.tiff"]);
 
+    place.write("out/ä b.png.overlay.png", b"the user's own");
+    run(&["--box", "1,2,30,40", "--overwrite"]).exits(2).says("no earlier run wrote it");
+    std::fs::remove_file(place.path("out/ä b.png.overlay.png")).unwrap();
+
     // As a run leaves it that is killed before its record.
     std::fs::write(place.path("out/results.jsonl"), "").unwrap();
     run(&["--box", "1,2,30,40", "--overwrite", "--save", "none"]).exits(0);

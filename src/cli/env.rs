@@ -17,6 +17,9 @@ pub const GPU_MEMORY: &str = "ZSAS_GPU_MEMORY";
 /// When to lose the device on purpose.
 pub const LOSE_DEVICE_AT: &str = "ZSAS_LOSE_DEVICE_AT";
 
+/// At which image to abort the process.
+pub const ABORT_AT: &str = "ZSAS_ABORT_AT";
+
 const AFTER: &str = "\
 Example:
   zsas-gpu env";
@@ -43,7 +46,7 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
     Variable { name, value: None, default, meaning }
 }
 
-const VARIABLES: [Variable; 11] = [
+const VARIABLES: [Variable; 12] = [
     variable(
         WEIGHTS,
         "the weights inside the binary, for utad and saliency",
@@ -62,6 +65,7 @@ const VARIABLES: [Variable; 11] = [
         "never",
         "attempts of `infer` and `segment`, counted from 1 (`2` or `2,3`), before which the device is lost, to try the recovery",
     ),
+    variable(ABORT_AT, "never", "path of a photo at which `infer` aborts, to test what a later `--resume` makes of it"),
     variable("WGPU_BACKEND", "vulkan,metal,dx12", "the graphics interfaces that are looked at"),
     variable("VK_DRIVER_FILES", "all installed drivers", "heeded by the Vulkan loader: the drivers it offers (formerly VK_ICD_FILENAMES)"),
     variable("RUST_LOG", "error,zsas=warn", "what is logged to stderr, by module; overrules `-v`"),

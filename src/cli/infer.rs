@@ -19,7 +19,7 @@ use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::numbers::{parse_number, parse_range};
 use crate::cli::photos::PhotoArgs;
 use crate::cli::signals::Signals;
-use crate::cli::{Exit, cache, choice, talk, usage};
+use crate::cli::{Exit, cache, choice, env, talk, usage};
 
 /// Failures that are named on stderr; the rest is in the records.
 const MAX_FAILURES_NAMED: usize = 10;
@@ -396,6 +396,7 @@ impl InferArgs {
             threads: self.parallel.map(NonZeroUsize::get),
             tier: self.device.kernels,
             references_left_out: LeftOut::default(),
+            abort_at: std::env::var(env::ABORT_AT).ok(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::image::ReadOptions;
 use crate::inputs::{self, Found, LeftOut, Shard};
 use crate::inspect::Detector;
@@ -12,7 +12,7 @@ use crate::inspect::many::{Inspected, default_threads, inspect_many};
 use crate::kernels::Tier;
 use crate::results::{
     Existing, FailedRecord, InferRun, Invocation, Judge, Milliseconds, Named, NotInspected, Output, Parameters, Picture, Pictures, RunFile,
-    ScoredRecord, Tally, Threshold, report,
+    ScoredRecord, SourceFile, Tally, Threshold, report,
 };
 
 /// How images are read and results written. The default is what most users want.
@@ -34,6 +34,9 @@ pub struct JobOptions {
     pub read: ReadOptions,
     /// Images in work at the same time; by default [`default_threads`].
     pub threads: Option<usize>,
+    /// Path of an image at which the process aborts, so that the handling of such images can be tested.
+    #[doc(hidden)]
+    pub abort_at: Option<String>,
     /// What was left out of the reference images, for `run.json`.
     pub references_left_out: LeftOut,
     /// Tier of kernels that was forced, for `run.json`.
@@ -123,6 +126,8 @@ impl Job {
         if self.options.existing == Existing::Resume {
             run_file.check_same_as_earlier(&self.output)?;
         }
+        let files: Vec<String> = self.inputs.iter().flat_map(|input| pictures.files(&input.name)).collect();
+        self.output.refuse_foreign(files.iter().map(String::as_str))?;
         self.output.begin()?;
         run_file.write(&self.output)?;
         let start = Instant::now();
@@ -189,14 +194,27 @@ impl Job {
             tally.skipped(&record.path, record.score.unwrap_or(f32::NEG_INFINITY), record.decision, &record.uninspected);
         }
         observer.begun(todo.len());
+        let (crashed, todo): (Vec<&Named>, Vec<&Named>) = todo.into_iter().partition(|input| self.output.has_crashed(input));
+        for input in crashed {
+            let error = Error::new(Code::Crashed, "two runs were killed while this image was in work");
+            self.commit(input, Made::Failed(error), tally, observer)?;
+        }
         let files: Vec<&Path> = todo.iter().map(|input| input.file.as_path()).collect();
-        let threads = self.options.threads.unwrap_or_else(default_threads);
+        let is_suspicious = todo.iter().any(|input| self.output.is_suspect(input));
+        let threads = if is_suspicious { 1 } else { self.options.threads.unwrap_or_else(default_threads) };
+        let begin = |at: usize| {
+            let in_work = self.output.in_work(todo[at]);
+            if self.options.abort_at.as_deref() == Some(todo[at].path.as_str()) {
+                std::process::abort();
+            }
+            in_work
+        };
         let make = |at: usize, inspected| self.make(judge, pictures, todo[at], inspected);
         let commit = |at: usize, made| match self.commit(todo[at], made, tally, observer) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         };
-        match inspect_many(detector, &files, threads, self.options.read, || observer.stopped().is_some(), make, commit) {
+        match inspect_many(detector, &files, (threads, self.options.read), || observer.stopped().is_some(), begin, make, commit) {
             ControlFlow::Break(error) => Err(error),
             ControlFlow::Continue(()) => detector.fault().map_or_else(|| Ok(observer.stopped()), Err),
         }
@@ -215,7 +233,12 @@ impl Job {
         let written = pictures.write(&self.output, &input.name, image, &finding.map, mask.as_ref());
         let ms = Milliseconds::new(*decode, &finding.stages, marked - start, marked.elapsed());
         match written {
-            Ok(file) => Made::Scored { record: Box::new(judge.record(&input.path, input.output(), finding, regions, file, ms)), ms },
+            Ok(files) => {
+                let source = SourceFile::of(&input.file);
+                Made::Scored { record: Box::new(judge.record(&input.path, input.output(), finding, regions, files, source, ms)), ms }
+            }
+            // A folder or a link where a picture was to be: this image's trouble.
+            Err(error) if error.code() == Code::Output => Made::Failed(error),
             Err(error) => Made::Unwritable(error),
         }
     }
@@ -242,6 +265,9 @@ impl Job {
     fn finish(&self, run_file: &mut InferRun, outcome: &Outcome) -> Result<()> {
         run_file.end(&outcome.end, outcome.tally.counts, outcome.tally.latency(), outcome.duration);
         let mut written = run_file.write(&self.output);
+        if matches!(outcome.end, Ok(_)) {
+            written = written.and_then(|()| self.output.finish(&self.inputs));
+        }
         if self.options.report && written.is_ok() {
             written = report::write(&self.output, run_file);
         }

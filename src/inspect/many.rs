@@ -37,20 +37,21 @@ pub fn default_threads() -> usize {
 
 /// Inspects files in several threads.
 ///
-/// Each thread reads the next file, inspects the image, and calls `finish` (pictures, regions). `commit` is called on this thread, in
+/// Each thread takes the next file: `begin` makes a value that is held while it is in work. It reads the file, inspects the image, and calls `finish` (pictures, regions). `commit` is called on this thread, in
 /// the order of the files. Once `is_stopped` says yes, `commit` breaks, or the detector gives up, no file is begun any more; those in work are finished.
-pub fn inspect_many<T: Send, B>(
+pub fn inspect_many<W, T: Send, B>(
     detector: &Detector,
     files: &[impl AsRef<Path> + Sync],
-    threads: usize,
-    read: ReadOptions,
+    (threads, read): (usize, ReadOptions),
     is_stopped: impl Fn() -> bool + Sync,
+    begin: impl Fn(usize) -> W + Sync,
     finish: impl Fn(usize, Result<Inspected>) -> T + Sync,
     commit: impl FnMut(usize, T) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
     let threads = if detector.is_sequential() { 1 } else { threads.min(MAX_THREADS) };
     let budget = Budget::new(MEMORY);
     let work = |at: usize| {
+        let _in_work = begin(at);
         let start = Instant::now();
         let Decoded { image, warnings, uninspected } = match read.open(files[at].as_ref()) {
             Ok(decoded) => decoded,

@@ -80,7 +80,8 @@ pub struct MaskJob {
 impl MaskJob {
     /// Reads the photo, checks the boxes and opens the output folder.
     ///
-    /// Errors: what names no single photo, a file that cannot be read, a box beside the photo, a folder that cannot be used.
+    /// Errors: what names no single photo, a file that cannot be read, a box beside the photo, a folder that cannot be used, files in it that
+    /// no earlier run wrote.
     pub fn new(image: &Path, output: &Path, options: MaskOptions) -> Result<MaskJob> {
         let input = inputs::single(image)?;
         let start = Instant::now();
@@ -92,7 +93,9 @@ impl MaskJob {
         warnings.extend(check_boxes(&options.boxes, photo.image.width(), photo.image.height())?);
         let output = Output::open(output, options.existing)?;
         let input = output.name(vec![input]).remove(0);
-        Ok(MaskJob { options, output, input, photo, warnings, start, decode })
+        let job = MaskJob { options, output, input, photo, warnings, start, decode };
+        job.output.refuse_foreign(job.files().names(job.options.boxes.len()).iter().map(String::as_str))?;
+        Ok(job)
     }
 
     /// What a user should know before anything is computed.
@@ -142,7 +145,7 @@ impl MaskJob {
         }
         let counts = Counts { scored: done, failed: usize::from(kept.is_err()), ..tally.counts };
         run.end(&end, counts, None::<Latency>, self.start.elapsed());
-        let told = run.write(&self.output);
+        let told = run.write(&self.output).and_then(|()| self.output.finish(&[]));
         let kept = kept?;
         told?;
         Ok(kept.ok_or_else(|| stopped().unwrap_or_default()))

@@ -1,23 +1,29 @@
 //! The output folder of a run: who may write to it, the records, pictures and report it holds, and how they are read again.
 
+mod inside;
+mod journal;
 mod masks;
 mod output;
+mod owned;
 mod pictures;
 mod prompt;
 mod record;
 pub mod report;
 mod run_file;
 mod scored;
+mod source;
 mod tally;
 
 pub use crate::inputs::{RESULTS, RUN};
 pub use masks::{MaskFile, MaskFiles, MaskInvocation, MaskParameters, MaskRecord, MaskRun, MasksRecord, WrittenMasks};
-pub use output::{Existing, Named, Output, REPORT, thumbs};
+pub use output::{Existing, InWork, Named, Output, REPORT, thumbs};
+pub use owned::own_files;
 pub use pictures::{Picture, Pictures};
 pub use prompt::{NamedHash, PromptParameters};
 pub use record::{Decision, Earlier, FailedRecord, Head, Milliseconds, milliseconds};
 pub use run_file::{Counts, InferRun, Invocation, Latency, NotInspected, Parameters, RunFile};
 pub use scored::{Judge, ScoredRecord, Threshold};
+pub use source::SourceFile;
 pub use tally::{InPart, Tally};
 
 /// A value as JSON; ours have string keys and finite or null numbers, which never fails.

@@ -12,7 +12,8 @@ use crate::files::{short_hash, write_whole};
 use serde::Serialize;
 
 use crate::inputs::Input;
-use crate::results::{Earlier, RESULTS, RUN, to_json};
+use crate::results::journal::{self, Journal};
+use crate::results::{Earlier, RESULTS, RUN, owned, to_json};
 
 /// The page to look at.
 pub const REPORT: &str = "report.html";
@@ -35,9 +36,6 @@ pub fn thumbs(name: &str) -> [String; 2] {
     ["photo", "heat"].map(|what| format!("{THUMBS}/{name}.{what}.jpg"))
 }
 
-/// Endings of the files of an input; none is the ending of another, so distinct names never share a file.
-const ENDINGS: [&str; 4] = [".tiff", ".mask.png", ".heatmap.png", ".overlay.png"];
-
 /// What to do with results that are already there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Existing {
@@ -56,8 +54,15 @@ pub struct Output {
     existing: Existing,
     /// Open from [`Output::begin`] on.
     results: Option<Mutex<File>>,
+    journal: Option<journal::Writer>,
     /// Scored inputs of earlier runs: name of the files → record.
     kept: HashMap<String, Earlier>,
+    /// What killed runs had in work.
+    killed: Journal,
+    /// Files of earlier runs.
+    own: HashSet<String>,
+    /// Whether this run made the folder.
+    is_new: bool,
     /// Held until the run ends, however it ends.
     _lock: File,
 }
@@ -65,22 +70,39 @@ pub struct Output {
 impl Output {
     /// Creates the folder, or looks at what it holds; changes nothing in it but the lock.
     ///
-    /// Fails with [`Code::Output`] where the folder cannot serve, [`Code::Io`] where it cannot be written to, [`Code::Locked`] where another run writes to it.
+    /// Fails with [`Code::Output`] where the folder cannot serve or be written to, [`Code::Locked`] where another run writes to it.
     pub fn open(root: &Path, existing: Existing) -> Result<Output> {
+        let refused = |what: String, remedy| Err(Error::new(Code::Output, what).hint(remedy));
         if root.exists() && !root.is_dir() {
-            return Err(Error::new(Code::Output, format!("`{}` is not a folder", root.display())).hint(Remedy::ChooseOtherOutput));
+            return refused(format!("`{}` is not a folder", root.display()), Remedy::ChooseOtherOutput);
         }
-        fs::create_dir_all(root).map_err(|error| Error::io(format!("creating the output folder `{}`", root.display()), &error))?;
+        for file in [RESULTS, RUN, REPORT] {
+            if root.join(file).is_dir() {
+                return refused(format!("`{}` is a folder", root.join(file).display()), Remedy::ChooseOtherOutput);
+            }
+        }
+        let is_new = !root.exists();
+        fs::create_dir_all(root).map_err(|error| unwritable(root, &error))?;
         let lock = lock(root)?;
+        let mut output = Output {
+            root: root.to_owned(),
+            existing,
+            results: None,
+            journal: None,
+            kept: HashMap::new(),
+            killed: Journal::read(root),
+            own: owned::own_files(root),
+            is_new,
+            _lock: lock,
+        };
         let has_results = root.join(RESULTS).exists() || root.join(RUN).exists();
         if has_results && existing == Existing::Refuse {
-            return Err(Error::new(Code::Output, format!("`{}` already holds results", root.display())).hint(Remedy::ResumeOrOverwrite));
+            return refused(format!("`{}` already holds results", root.display()), Remedy::ResumeOrOverwrite);
         }
-        let kept = match existing {
-            Existing::Resume => scored(&read_results(root)?).0,
-            _ => HashMap::new(),
-        };
-        Ok(Output { root: root.to_owned(), existing, results: None, kept, _lock: lock })
+        if existing == Existing::Resume {
+            output.kept = scored(&read_results(root)?).0;
+        }
+        Ok(output)
     }
 
     /// Makes room for this run's results; called once everything else is ready, so that a run that cannot start costs nothing.
@@ -91,11 +113,13 @@ impl Output {
         }
         remove_leftovers(root);
         if self.existing == Existing::Overwrite {
-            remove_results(root)?;
+            self.own.iter().try_for_each(|file| owned::remove(root, file))?;
+            journal::remove(root);
         }
-        let path = root.join(RESULTS);
+        let path = owned::below(root, RESULTS)?;
         let opened = OpenOptions::new().create(true).append(true).open(&path);
         self.results = Some(opened.map(Mutex::new).map_err(|error| Error::io(format!("opening `{}`", path.display()), &error))?);
+        self.journal = Some(journal::Writer::open(root)?);
         Ok(())
     }
 
@@ -104,9 +128,65 @@ impl Output {
         &self.root
     }
 
-    /// The record of an earlier run, if this input was scored then.
+    /// The record of an earlier run, if this input was scored then, is still the same file, and its pictures are there.
     pub fn earlier(&self, input: &Named) -> Option<&Earlier> {
-        self.kept.get(&input.name)
+        let earlier = self.kept.get(&input.name)?;
+        let is_same = earlier.input.as_ref().is_some_and(|source| source.is(&input.file));
+        let is_there = |file: &String| owned::below(&self.root, file).is_ok_and(|path| path.is_file());
+        (is_same && earlier.files.iter().all(is_there)).then_some(earlier)
+    }
+
+    /// Whether this image killed enough runs to be given up.
+    pub fn has_crashed(&self, input: &Named) -> bool {
+        self.existing == Existing::Resume && self.killed.has_crashed(&input.name)
+    }
+
+    /// Whether a run was killed with this image in work: then images are to be tried one at a time.
+    pub fn is_suspect(&self, input: &Named) -> bool {
+        self.existing == Existing::Resume && self.killed.is_suspect(&input.name)
+    }
+
+    /// Notes that an image is in work, until the value is dropped.
+    pub fn in_work<'a>(&'a self, input: &'a Named) -> InWork<'a> {
+        if let Some(journal) = &self.journal {
+            journal.begin(&input.name);
+        }
+        InWork { journal: self.journal.as_ref(), name: &input.name }
+    }
+
+    /// Refuses files that are there and that no earlier run wrote: they are the user's.
+    ///
+    /// Fails with [`Code::Output`] naming the first.
+    pub fn refuse_foreign<'a>(&self, files: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        for file in files.into_iter().chain([RESULTS, RUN, REPORT]) {
+            let path = self.root.join(file);
+            let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir());
+            if is_file && !self.own.contains(file) {
+                let message = format!("`{}` would be overwritten, and no earlier run wrote it", path.display());
+                return Err(Error::new(Code::Output, message).hint(Remedy::ChooseOtherOutput));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the records into the order of the inputs, those of other inputs behind; the journal goes. Called where a run came to its end.
+    pub fn finish(&self, inputs: &[Named]) -> Result<()> {
+        journal::remove(&self.root);
+        if self.existing != Existing::Resume {
+            return Ok(());
+        }
+        let place: HashMap<&str, usize> = inputs.iter().enumerate().map(|(at, input)| (input.name.as_str(), at)).collect();
+        let text = read_results(&self.root)?;
+        let mut lines: Vec<(usize, &str)> = text
+            .lines()
+            .map(|line| (Earlier::parse(line).and_then(|earlier| place.get(earlier.name()).copied()).unwrap_or(usize::MAX), line))
+            .collect();
+        if lines.is_sorted_by_key(|(at, _)| *at) {
+            return Ok(());
+        }
+        lines.sort_by_key(|(at, _)| *at);
+        let sorted = lines.iter().fold(String::with_capacity(text.len()), |text, (_, line)| text + line + "\n");
+        write_whole(&owned::below(&self.root, RESULTS)?, sorted.as_bytes())
     }
 
     /// Gives each input a name that no other input has, now or among the results that stay.
@@ -129,8 +209,13 @@ impl Output {
     }
 
     /// Writes a file of an input or of the run, whole or not at all; returns its path within the folder.
+    ///
+    /// Fails with [`Code::Output`] where a link or a folder is in the way, with [`Code::Io`] where writing fails.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<String> {
-        let path = self.root.join(name);
+        if !self.root.is_dir() {
+            return Err(Error::new(Code::Io, format!("the output folder `{}` was removed", self.root.display())));
+        }
+        let path = owned::below(&self.root, name)?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|error| Error::io(format!("creating `{}`", folder.display()), &error))?;
         }
@@ -138,14 +223,20 @@ impl Output {
         Ok(name.to_owned())
     }
 
-    /// Appends a record and hands it to the system before the next input is begun.
+    /// Appends a record and hands it to the system before the next one.
+    ///
+    /// Fails with [`Code::Io`] where writing fails, or the file is no longer where it was opened.
     pub fn append(&self, record: &impl Serialize) -> Result<String> {
         let line = to_json(record);
+        let path = self.root.join(RESULTS);
         // One write: a kill leaves the line whole, missing, or torn at the end of the file, where resuming drops it.
         let results = self.results.as_ref().expect("`begin` comes before the first record");
         let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_at(&results, &path) {
+            return Err(Error::new(Code::Io, format!("`{}` was removed or replaced during the run", path.display())));
+        }
         let written = results.write_all(format!("{line}\n").as_bytes()).and_then(|()| results.flush());
-        written.map_err(|error| Error::io(format!("writing `{}`", self.root.join(RESULTS).display()), &error))?;
+        written.map_err(|error| Error::io(format!("writing `{}`", path.display()), &error))?;
         Ok(line)
     }
 
@@ -154,6 +245,53 @@ impl Output {
         let text = read_results(&self.root)?;
         Ok(text.lines().filter_map(Earlier::parse).collect())
     }
+}
+
+impl Drop for Output {
+    /// A run that was refused leaves no folder behind that holds nothing but its lock.
+    fn drop(&mut self) {
+        if self.is_new && self.results.is_none() {
+            let _ = fs::remove_file(self.root.join(LOCK));
+            let _ = fs::remove_dir(&self.root);
+        }
+    }
+}
+
+/// An image in work, as the journal notes it.
+pub struct InWork<'a> {
+    journal: Option<&'a journal::Writer>,
+    name: &'a str,
+}
+
+impl Drop for InWork<'_> {
+    fn drop(&mut self) {
+        if let Some(journal) = self.journal {
+            journal.end(self.name);
+        }
+    }
+}
+
+/// Whether a path leads to an open file.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata().map(identity), fs::metadata(path).map(identity)) {
+        (Ok(open), Ok(there)) => open == there,
+        _ => false,
+    }
+}
+
+/// Whether a path leads to a file that may be the open one.
+#[cfg(not(unix))]
+fn is_at(file: &File, path: &Path) -> bool {
+    let len = |metadata: fs::Metadata| metadata.len();
+    matches!((file.metadata().map(len), fs::metadata(path).map(len)), (Ok(open), Ok(there)) if open == there)
+}
+
+fn unwritable(root: &Path, error: &io::Error) -> Error {
+    let message = format!("the output folder `{}` cannot be written to: {error}", root.display());
+    Error::new(Code::Output, message).hint(Remedy::ChooseOtherOutput)
 }
 
 /// An input with the name of its files.
@@ -199,9 +337,7 @@ fn shorten(text: &str, len: usize) -> &str {
 fn lock(root: &Path) -> Result<File> {
     let path = root.join(LOCK);
     let opened = OpenOptions::new().create(true).append(true).open(&path);
-    let file = opened.map_err(|error| {
-        Error::io(format!("the output folder `{}` cannot be written to", root.display()), &error).hint(Remedy::ChooseOtherOutput)
-    })?;
+    let file = opened.map_err(|error| unwritable(root, &error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -266,40 +402,6 @@ fn remove_leftovers(root: &Path) {
     }
 }
 
-/// Removes the files of the earlier run that its records and `run.json` name, so that no old picture stays beside new ones; then the records.
-fn remove_results(root: &Path) -> Result<()> {
-    for earlier in read_results(root)?.lines().filter_map(Earlier::parse).filter(|earlier| is_inside(earlier.name())) {
-        let pictures = ENDINGS.iter().map(|ending| format!("{}{ending}", earlier.name()));
-        for file in pictures.chain(thumbs(earlier.name())) {
-            remove(&root.join(file))?;
-        }
-    }
-    files_of_run(root).iter().try_for_each(|file| remove(&root.join(file)))?;
-    [RUN, REPORT, RESULTS].iter().try_for_each(|file| remove(&root.join(file)))
-}
-
-/// The files that `run.json` names.
-fn files_of_run(root: &Path) -> Vec<String> {
-    let text = fs::read(root.join(RUN)).unwrap_or_default();
-    let run: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    let names = run["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
-    names.filter(|file| is_inside(file)).map(str::to_owned).collect()
-}
-
-/// True for a relative path that stays in its folder.
-fn is_inside(name: &str) -> bool {
-    Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound && error.kind() != io::ErrorKind::NotADirectory => {
-            Err(Error::io(format!("removing `{}`", path.display()), &error))
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,7 +444,7 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         assert_eq!(Output::open(&file, Existing::Refuse).err().map(|error| error.code()), Some(Code::Output));
-        assert_eq!(Output::open(&file.join("below"), Existing::Refuse).err().map(|error| error.code()), Some(Code::Io));
+        assert_eq!(Output::open(&file.join("below"), Existing::Refuse).err().map(|error| error.code()), Some(Code::Output));
     }
 
     const OK: &str = r#"{"v":1,"path":"a.png","status":"ok","score":1.5,"decision":null}"#;

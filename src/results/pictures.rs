@@ -46,6 +46,17 @@ impl Picture {
         }
     }
 
+    /// The file of an image of this name.
+    pub fn file(self, name: &str) -> String {
+        let ending = match self {
+            Picture::Map => "tiff",
+            Picture::Mask => "mask.png",
+            Picture::Overlay => "overlay.png",
+            Picture::Heatmap => "heatmap.png",
+        };
+        format!("{name}.{ending}")
+    }
+
     /// What it holds, in a line.
     pub fn about(self) -> &'static str {
         match self {
@@ -90,28 +101,33 @@ impl Pictures {
         [*self.range.start(), *self.range.end()]
     }
 
-    /// Writes the files of a photo; returns the name of the map if that is among them.
-    pub fn write(&self, output: &Output, name: &str, photo: &Rgb, map: &Array, mask: Option<&Mask>) -> Result<Option<String>> {
-        let has = |picture| self.chosen.contains(&picture);
-        let file = if has(Picture::Map) { Some(output.write(&format!("{name}.tiff"), &encode_tiff(map)?)?) } else { None };
-        if let Some(mask) = mask.filter(|_| has(Picture::Mask)) {
-            output.write(&format!("{name}.mask.png"), &encode_mask_png(mask)?)?;
+    /// The files of an image of this name.
+    pub fn files(&self, name: &str) -> Vec<String> {
+        let pictures = self.chosen.iter().map(|picture| picture.file(name));
+        pictures.chain(thumbs(name).into_iter().filter(|_| self.has_thumbs)).collect()
+    }
+
+    /// Writes the files of an image; returns their names.
+    pub fn write(&self, output: &Output, name: &str, photo: &Rgb, map: &Array, mask: Option<&Mask>) -> Result<Vec<String>> {
+        let covered =
+            (self.chosen.contains(&Picture::Overlay) || self.has_thumbs).then(|| overlay(photo, map, self.range.clone(), OPACITY));
+        let mut files = Vec::new();
+        for picture in &self.chosen {
+            let bytes = match (picture, mask, &covered) {
+                (Picture::Map, ..) => encode_tiff(map)?,
+                (Picture::Mask, Some(mask), _) => encode_mask_png(mask)?,
+                (Picture::Heatmap, ..) => encode_rgb_png(&colorize(map, self.range.clone()))?,
+                (Picture::Overlay, _, Some(covered)) => encode_rgb_png(covered)?,
+                (Picture::Mask, None, _) | (Picture::Overlay, _, None) => continue,
+            };
+            files.push(output.write(&picture.file(name), &bytes)?);
         }
-        if has(Picture::Heatmap) {
-            output.write(&format!("{name}.heatmap.png"), &encode_rgb_png(&colorize(map, self.range.clone()))?)?;
-        }
-        if has(Picture::Overlay) || self.has_thumbs {
-            let covered = overlay(photo, map, self.range.clone(), OPACITY);
-            if has(Picture::Overlay) {
-                output.write(&format!("{name}.overlay.png"), &encode_rgb_png(&covered)?)?;
+        if let Some(covered) = covered.as_ref().filter(|_| self.has_thumbs) {
+            for (file, picture) in thumbs(name).iter().zip([photo, covered]) {
+                files.push(output.write(file, &thumb(picture)?)?);
             }
-            if self.has_thumbs {
-                for (file, picture) in thumbs(name).iter().zip([photo, &covered]) {
-                    output.write(file, &thumb(picture)?)?;
-                }
-            }
         }
-        Ok(file)
+        Ok(files)
     }
 }
 

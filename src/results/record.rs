@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::methods::Stages;
+use crate::results::SourceFile;
 use crate::uninspected::Uninspected;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +120,11 @@ pub struct Earlier {
     pub decision: Option<Decision>,
     /// Width and height.
     pub size: Option<[usize; 2]>,
+    /// The file that was read.
+    pub input: Option<SourceFile>,
+    /// Its files in the folder.
+    #[serde(default)]
+    pub files: Vec<String>,
     /// Parts that were not inspected.
     #[serde(default)]
     pub uninspected: Vec<Uninspected>,
@@ -139,6 +145,11 @@ impl Earlier {
     /// Reads a line; `None` for a torn one, or one of another version.
     pub fn parse(line: &str) -> Option<Earlier> {
         serde_json::from_str(line).ok().filter(|earlier: &Earlier| earlier.v == VERSION)
+    }
+
+    /// True when the input was given up because it killed runs.
+    pub fn is_crashed(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.code == "crashed")
     }
 
     /// True when the input was scored.

@@ -1,16 +1,23 @@
 //! `report.html`: every photo by score, on one static page that opens from disk.
 
 use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use data_encoding::BASE64;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Result;
-
-use crate::results::InferRun;
-use crate::results::{Earlier, Output, PromptParameters, REPORT, thumbs};
+use crate::results::inside::regular_file;
+use crate::results::{Earlier, InferRun, Output, PromptParameters, REPORT, thumbs};
 
 const TEMPLATE: &str = include_str!("report.html");
 
 /// Small pictures up to this many bytes are put into the page, so that it can be sent around; beyond, it links to them.
 const MOST_EMBEDDED_BYTES: usize = 8 << 20;
+
+/// Bytes of a path that a link holds as numbers: all but letters, digits and these.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'/');
 
 /// Bars of the histogram.
 const BARS: usize = 48;
@@ -19,7 +26,7 @@ const BARS: usize = 48;
 pub fn write(output: &Output, run: &InferRun) -> Result<()> {
     let (mut scored, failed): (Vec<Earlier>, Vec<Earlier>) = output.records()?.into_iter().partition(Earlier::is_ok);
     scored.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    let cards = cards(output, &scored, run);
+    let cards = cards(output.root(), &scored, run);
     output.write(REPORT, page(&scored, &failed, &cards, run).as_bytes()).map(drop)
 }
 
@@ -126,15 +133,15 @@ fn failures(failed: &[Earlier]) -> String {
 }
 
 /// One list item per photo.
-fn cards(output: &Output, scored: &[Earlier], run: &InferRun) -> String {
+fn cards(root: &Path, scored: &[Earlier], run: &InferRun) -> String {
     let has_overlays = run.parameters.save.iter().any(|picture| picture == "overlay");
-    let sources = Sources::gather(output, scored);
+    let overlay = |name: &str| Some(format!("{name}.overlay.png")).filter(|file| has_overlays && regular_file(root, file).is_some());
+    let sources = sources(root, scored);
     let mut html = String::new();
-    for (earlier, [photo, heat]) in scored.iter().zip(&sources.pairs) {
+    for (earlier, [photo, heat]) in scored.iter().zip(&sources) {
         let (path, score) = (escape(&earlier.path), score(earlier));
         let [width, height] = earlier.size.unwrap_or([1, 1]);
-        let open =
-            if has_overlays { format!(r#"<a href="{}.overlay.png">"#, url(earlier.name())) } else { r#"<a tabindex="0">"#.to_owned() };
+        let open = overlay(earlier.name()).map_or_else(|| r#"<a tabindex="0">"#.to_owned(), |file| format!(r#"<a href="{}">"#, url(&file)));
         let _ = write!(html, r#"<li class="card" data-score="{score}">{open}"#);
         if photo.is_empty() {
             html.push_str(r#"<span class="frame none">no small picture</span>"#);
@@ -150,24 +157,26 @@ fn cards(output: &Output, scored: &[Earlier], run: &InferRun) -> String {
     html
 }
 
-/// What the `src` of each picture says: the picture itself, a link to it, or nothing where it is missing.
-struct Sources {
-    pairs: Vec<[String; 2]>,
-}
-
-impl Sources {
-    fn gather(output: &Output, scored: &[Earlier]) -> Sources {
-        let size = |file: &str| output.root().join(file).metadata().map_or(0, |metadata| metadata.len() as usize);
-        let all: usize = scored.iter().flat_map(|earlier| thumbs(earlier.name())).map(|file| size(&file)).sum();
-        let is_embedded = all <= MOST_EMBEDDED_BYTES;
-        let source = |file: String| match std::fs::read(output.root().join(&file)) {
-            Ok(bytes) if is_embedded => format!("data:image/jpeg;base64,{}", base64(&bytes)),
-            Ok(_) => url(&file),
-            Err(_) => String::new(),
-        };
-        log::info!("{} KiB of small pictures {} the report", all >> 10, if is_embedded { "go into" } else { "lie beside" });
-        Sources { pairs: scored.iter().map(|earlier| thumbs(earlier.name()).map(source)).collect() }
-    }
+/// The `src` of the small pictures of each photo: the picture itself, a link to it, or nothing where it is missing.
+///
+/// Only regular files inside the folder are read or linked to, whatever the records name.
+fn sources(root: &Path, scored: &[Earlier]) -> Vec<[String; 2]> {
+    let size = |file: &str| {
+        regular_file(root, file)
+            .and_then(|path| path.metadata().ok())
+            .map_or(0, |metadata| metadata.len() as usize)
+    };
+    let all: usize = scored.iter().flat_map(|earlier| thumbs(earlier.name())).map(|file| size(&file)).sum();
+    let is_embedded = all <= MOST_EMBEDDED_BYTES;
+    let source = |file: String| match regular_file(root, &file) {
+        Some(path) if is_embedded => {
+            fs::read(path).map_or_else(|_| String::new(), |bytes| format!("data:image/jpeg;base64,{}", BASE64.encode(&bytes)))
+        }
+        Some(_) => url(&file),
+        None => String::new(),
+    };
+    log::info!("{} KiB of small pictures {} the report", all >> 10, if is_embedded { "go into" } else { "lie beside" });
+    scored.iter().map(|earlier| thumbs(earlier.name()).map(source)).collect()
 }
 
 /// Text for HTML, attributes included.
@@ -189,26 +198,7 @@ fn escape(text: &str) -> String {
 
 /// A relative path as a link: each byte that has a meaning in a URL is written as its number.
 fn url(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte);
-    let link: String = path
-        .bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect();
-    format!("./{link}")
-}
-
-/// RFC 4648, §4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - group.len()));
-        for at in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
-            text.push(if at <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
+    format!("./{}", utf8_percent_encode(path, ESCAPED))
 }
 
 #[cfg(test)]
@@ -222,11 +212,49 @@ mod tests {
         assert_eq!(url("javascript:x"), "./javascript%3Ax");
     }
 
+    fn records(lines: &[&str]) -> Vec<Earlier> {
+        lines.iter().map(|line| Earlier::parse(line).unwrap()).collect()
+    }
+
     #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
+    fn a_planted_record_embeds_nothing_from_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("out");
+        fs::create_dir_all(root.join("report/lot")).unwrap();
+        fs::write(folder.path().join("secret.photo.jpg"), "secret").unwrap();
+        fs::write(root.join("report/lot/a.png.photo.jpg"), "foobar").unwrap();
+        let absolute = folder.path().join("secret").to_str().unwrap().replace('\\', "/");
+        let planted = format!(r#"{{"v":1,"path":"{absolute}","status":"ok","score":1.0}}"#);
+        let scored = records(&[
+            r#"{"v":1,"path":"lot/a.png","status":"ok","score":2.0}"#,
+            r#"{"v":1,"path":"b.png","output":"../../secret","status":"ok","score":1.0}"#,
+            r#"{"v":1,"path":"c.png","output":"lot/../../../secret","status":"ok","score":1.0}"#,
+            &planted,
+        ]);
+        let [own, planted @ ..] = &sources(&root, &scored)[..] else { panic!("four records") };
+        assert_eq!(own, &["data:image/jpeg;base64,Zm9vYmFy".to_owned(), String::new()]);
+        assert!(planted.iter().flatten().all(String::is_empty), "{planted:?}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_report_reads_through_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("out");
+        fs::create_dir_all(root.join("report")).unwrap();
+        fs::write(folder.path().join("secret"), "secret").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), root.join("report/a.png.photo.jpg")).unwrap();
+        let scored = records(&[r#"{"v":1,"path":"a.png","status":"ok","score":2.0}"#]);
+        assert_eq!(sources(&root, &scored), [[String::new(), String::new()]]);
+    }
+
+    #[test]
+    fn many_small_pictures_lie_beside_the_page() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("report")).unwrap();
+        fs::write(folder.path().join("report/a b.png.photo.jpg"), vec![0; MOST_EMBEDDED_BYTES + 1]).unwrap();
+        let scored = records(&[r#"{"v":1,"path":"a b.png","status":"ok","score":2.0}"#]);
+        assert_eq!(sources(folder.path(), &scored), [["./report/a%20b.png.photo.jpg".to_owned(), String::new()]]);
     }
 
     #[test]

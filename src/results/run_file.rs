@@ -14,7 +14,7 @@ use crate::image::ReadOptions;
 use crate::inputs::LeftOut;
 use crate::results::record::VERSION;
 use crate::results::tally::InPart;
-use crate::results::{Output, PromptParameters, RUN, to_json};
+use crate::results::{Output, PromptParameters, RESULTS, RUN, to_json};
 use crate::uninspected::Reason;
 use crate::weights::Identity;
 use crate::{COMMIT, VERSION as PROGRAM};
@@ -220,8 +220,18 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
 
     /// Refuses to mix results of different parameters in one folder.
     pub fn check_same_as_earlier(&self, output: &Output) -> Result<()> {
-        let Ok(text) = std::fs::read_to_string(output.root().join(RUN)) else { return Ok(()) };
-        let Ok(earlier) = serde_json::from_str::<Value>(&text) else { return Ok(()) };
+        let text = std::fs::read_to_string(output.root().join(RUN)).unwrap_or_default();
+        let earlier = match serde_json::from_str::<Value>(&text) {
+            Ok(earlier) => earlier,
+            Err(_) if !output.root().join(RESULTS).exists() => return Ok(()),
+            Err(_) => {
+                let message = format!(
+                    "`{}` is missing or damaged, so nobody knows what its records were made with",
+                    output.root().join(RUN).display()
+                );
+                return Err(Error::new(Code::Output, message).hint(Remedy::RepeatOptionsOrOverwrite));
+            }
+        };
         // Through text, so that both sides rounded their numbers alike.
         let Ok(own) = serde_json::from_str::<Value>(&to_json(self)) else { return Ok(()) };
         let differing = if earlier["weights"]["files"] == own["weights"]["files"] {

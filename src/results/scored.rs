@@ -6,7 +6,7 @@ use crate::tensor::Array;
 use crate::uninspected::Uninspected;
 use serde::Serialize;
 
-use crate::results::{Decision, Head, Milliseconds};
+use crate::results::{Decision, Head, Milliseconds, SourceFile};
 
 /// An input that was scored.
 #[derive(Debug, Serialize)]
@@ -23,6 +23,10 @@ pub struct ScoredRecord {
     level: Option<f32>,
     map: MapSummary,
     regions: Option<Vec<Region>>,
+    /// Its files in the output folder.
+    files: Vec<String>,
+    /// The file that was read.
+    input: Option<SourceFile>,
     /// Parts of the image that were not inspected.
     pub uninspected: Vec<Uninspected>,
     ms: Milliseconds,
@@ -88,7 +92,8 @@ impl Judge {
         output: Option<&str>,
         scored: &Finding,
         regions: Option<Vec<Region>>,
-        map_file: Option<String>,
+        files: Vec<String>,
+        input: Option<SourceFile>,
         ms: Milliseconds,
     ) -> ScoredRecord {
         let [height, width] = scored.map.shape().axes();
@@ -99,8 +104,10 @@ impl Judge {
             decision: self.threshold.map(|threshold| threshold.decide(scored.score, &scored.uninspected)),
             threshold: self.threshold,
             level: self.level,
-            map: summarize(&scored.map, map_file),
+            map: summarize(&scored.map, files.iter().find(|file| file.ends_with(".tiff")).cloned()),
             regions,
+            files,
+            input,
             uninspected: scored.uninspected.clone(),
             ms,
             warnings: scored.warnings.clone(),
@@ -147,7 +154,7 @@ mod tests {
             level: Some(0.5),
         };
         let (_, regions) = judge.mark(&scored.map).unwrap();
-        let record = judge.record("a.png", Some("a.png~2"), &scored, Some(regions), None, Milliseconds::default());
+        let record = judge.record("a.png", Some("a.png~2"), &scored, Some(regions), vec![], None, Milliseconds::default());
         let line = serde_json::to_string(&record).unwrap();
         assert!(line.starts_with(
             r#"{"v":1,"path":"a.png","output":"a.png~2","status":"ok","size":[2,1],"method":"utad","class":null,"score":1.0"#

@@ -145,11 +145,15 @@ pub(super) fn check_limits(report: &AdapterReport, limits: &wgpu::Limits) -> Res
 /// Variables by which the Vulkan loader is told which drivers to offer.
 const DRIVER_VARIABLES: [&str; 4] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE"];
 
+/// Names in `WGPU_BACKEND` of interfaces that adapters are looked for behind.
+const OUR_BACKENDS: [&str; 6] = ["vulkan", "vk", "metal", "mtl", "dx12", "d3d12"];
+
 /// The variable of the environment that leaves adapters out, if one is set.
 fn hidden_by(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    if let Some(value) = set("WGPU_BACKEND") {
-        return Some(format!("of `vulkan`, `metal` and `dx12` only what `$WGPU_BACKEND` names is looked at, and it is `{value}`"));
+    let names_ours = |value: &str| value.split(',').any(|one| OUR_BACKENDS.contains(&one.trim().to_lowercase().as_str()));
+    if let Some(value) = set("WGPU_BACKEND").filter(|value| !names_ours(value)) {
+        return Some(format!("`$WGPU_BACKEND` is `{value}`, which leaves all of them out"));
     }
     let (name, value) = DRIVER_VARIABLES.into_iter().find_map(|name| Some((name, set(name)?)))?;
     Some(format!("the Vulkan drivers that are offered are chosen by `${name}`, which is `{value}`"))
@@ -227,7 +231,10 @@ mod tests {
     #[test]
     fn a_variable_that_leaves_adapters_out_is_named() {
         let of = |name: &'static str, value: &'static str| hidden_by(move |asked| (asked == name).then(|| value.to_owned()));
-        assert!(of("WGPU_BACKEND", "gl").unwrap().contains("`$WGPU_BACKEND` names is looked at, and it is `gl`"));
+        for value in ["gl", "primary", "cuda"] {
+            assert!(of("WGPU_BACKEND", value).unwrap().starts_with(&format!("`$WGPU_BACKEND` is `{value}`")));
+        }
+        assert_eq!(of("WGPU_BACKEND", "gl, Vulkan"), None);
         for name in DRIVER_VARIABLES {
             assert!(of(name, "/none.json").unwrap().ends_with(&format!("`${name}`, which is `/none.json`")));
         }

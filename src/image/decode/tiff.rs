@@ -22,8 +22,8 @@ use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
 use crate::image::rgb::CHANNELS;
 
-/// Most samples of a pixel.
-const MOST_CHANNELS: usize = 16;
+/// Most samples of a pixel, CMYK and alpha: what memory a pixel takes is bounded.
+const MOST_CHANNELS: usize = 5;
 
 /// Tags of a directory.
 mod tag {

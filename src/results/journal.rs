@@ -1,0 +1,133 @@
+//! The journal of a run: which images are in work, so that one that kills the process is known to the next run.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Name of the file in the output folder.
+const FILE: &str = ".zsas.journal";
+
+/// Runs that have to be killed over an image before it is given up.
+const KILLS: usize = 2;
+
+/// A line: a run begins, or an image is begun or finished.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Run,
+    Begin(String),
+    End(String),
+}
+
+/// What killed runs had in work.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    /// By name, in how many runs that were killed.
+    in_work: BTreeMap<String, usize>,
+}
+
+impl Journal {
+    /// The journal of an output folder; empty where there is none.
+    pub(super) fn read(root: &Path) -> Journal {
+        let text = fs::read(root.join(FILE)).unwrap_or_default();
+        let mut journal = Journal::default();
+        let mut open: Vec<String> = Vec::new();
+        let mut count = |open: &mut Vec<String>| {
+            for name in open.drain(..) {
+                *journal.in_work.entry(name).or_default() += 1;
+            }
+        };
+        for line in String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
+            match line {
+                Line::Run => count(&mut open),
+                Line::Begin(name) => open.push(name),
+                Line::End(name) => open.retain(|other| *other != name),
+            }
+        }
+        count(&mut open);
+        journal
+    }
+
+    /// Images that some killed run had in work.
+    pub(super) fn begun(&self) -> impl Iterator<Item = &str> {
+        self.in_work.keys().map(String::as_str)
+    }
+
+    /// Whether enough runs were killed with this image in work.
+    pub(super) fn has_crashed(&self, name: &str) -> bool {
+        self.in_work.get(name).is_some_and(|&runs| runs >= KILLS)
+    }
+
+    /// Whether a run was killed with this image in work. Such images are tried one at a time, so that the next kill tells which it was.
+    pub(super) fn is_suspect(&self, name: &str) -> bool {
+        self.in_work.contains_key(name)
+    }
+}
+
+/// The journal of this run, written to by several threads.
+pub(super) struct Writer {
+    file: Mutex<File>,
+}
+
+impl Writer {
+    /// Goes on with the journal of earlier runs.
+    pub(super) fn open(root: &Path) -> Result<Writer> {
+        let path = root.join(FILE);
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        let file = opened.map_err(|error| Error::io(format!("opening `{}`", path.display()), &error))?;
+        let writer = Writer { file: Mutex::new(file) };
+        writer.write(&Line::Run);
+        Ok(writer)
+    }
+
+    /// An image is begun.
+    pub(super) fn begin(&self, name: &str) {
+        self.write(&Line::Begin(name.to_owned()));
+    }
+
+    /// An image is finished, well or badly.
+    pub(super) fn end(&self, name: &str) {
+        self.write(&Line::End(name.to_owned()));
+    }
+
+    /// A journal that cannot be written costs the knowledge of what killed a run, nothing else.
+    fn write(&self, line: &Line) {
+        let text = super::to_json(line) + "\n";
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            log::debug!("the journal is not written: {error}");
+        }
+    }
+}
+
+/// Removes the journal: the run came to its end.
+pub(super) fn remove(root: &Path) {
+    let _ = fs::remove_file(root.join(FILE));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_in_work_in_two_killed_runs_has_crashed() {
+        let folder = tempfile::tempdir().unwrap();
+        for run in [["a", "b", "c"], ["b", "c", "d"]] {
+            let writer = Writer::open(folder.path()).unwrap();
+            run.iter().for_each(|name| writer.begin(name));
+            writer.end("c");
+        }
+        let journal = Journal::read(folder.path());
+        let crashed: Vec<&str> = journal.begun().filter(|name| journal.has_crashed(name)).collect();
+        assert_eq!(crashed, ["b"]);
+        assert!(journal.is_suspect("a") && journal.is_suspect("d") && !journal.is_suspect("c"));
+        remove(folder.path());
+        assert!(!Journal::read(folder.path()).is_suspect("a"));
+    }
+}

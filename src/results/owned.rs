@@ -1,0 +1,135 @@
+//! Which files of an output folder are ours, and how they are reached without following links.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Code, Error, Result};
+use crate::results::journal::Journal;
+use crate::results::{Earlier, REPORT, RESULTS, RUN, thumbs};
+
+/// Endings of the pictures of an image, after a number and a point where there are several of a kind.
+const ENDINGS: [&str; 4] = ["tiff", "mask.png", "heatmap.png", "overlay.png"];
+
+/// Whether a file that a record or `run.json` names can be ours: below the folder, a picture, and of an image of this name where one is given.
+pub(super) fn is_ours(file: &str, name: Option<&str>) -> bool {
+    let stem = ENDINGS.iter().find_map(|ending| file.strip_suffix(ending)?.strip_suffix('.'));
+    let Some(stem) = stem.filter(|_| is_inside(file)) else { return thumbs_of(file, name) };
+    let unnumbered = stem
+        .rsplit_once('.')
+        .filter(|(_, number)| number.parse::<u32>().is_ok())
+        .map_or(stem, |(stem, _)| stem);
+    name.is_none_or(|name| name == stem || name == unnumbered)
+}
+
+fn thumbs_of(file: &str, name: Option<&str>) -> bool {
+    is_inside(file) && name.is_some_and(|name| thumbs(name).iter().any(|thumb| thumb == file))
+}
+
+/// True for a relative path that stays in its folder.
+pub(super) fn is_inside(name: &str) -> bool {
+    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// The path of a file below a folder; an error where a folder on the way is a link or no folder.
+///
+/// Fails with [`Code::Output`].
+pub(super) fn below(root: &Path, file: &str) -> Result<PathBuf> {
+    let mut path = root.to_owned();
+    let parts: Vec<Component<'_>> = Path::new(file).components().collect();
+    for (at, part) in parts.iter().enumerate() {
+        path.push(part);
+        let kind = match fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata.file_type(),
+            Err(_) => continue,
+        };
+        let is_last = at + 1 == parts.len();
+        let wrong = match (is_last, kind.is_dir(), kind.is_symlink()) {
+            (false, false, true) | (true, _, true) => "is a link",
+            (true, true, _) => "is a folder",
+            (false, false, false) => "is no folder",
+            (false, true, _) | (true, false, false) => continue,
+        };
+        return Err(Error::new(Code::Output, format!("`{}` {wrong}, and is not written to", path.display())));
+    }
+    Ok(path)
+}
+
+/// The files of earlier runs in an output folder, by their paths within it.
+pub fn own_files(root: &Path) -> HashSet<String> {
+    let mut own = HashSet::new();
+    let results = read(root, RESULTS);
+    let run = read(root, RUN);
+    if results.is_none() && run.is_none() {
+        return own;
+    }
+    own.extend([RESULTS, RUN, REPORT].map(str::to_owned));
+    for earlier in results.unwrap_or_default().lines().filter_map(Earlier::parse) {
+        own.extend(earlier.files.iter().filter(|file| is_ours(file, Some(earlier.name()))).cloned());
+    }
+    let run: serde_json::Value = serde_json::from_str(&run.unwrap_or_default()).unwrap_or_default();
+    let names = run["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
+    own.extend(names.filter(|file| is_ours(file, None)).map(str::to_owned));
+    // What a killed run may have written before its record.
+    for name in Journal::read(root).begun() {
+        own.extend(ENDINGS.iter().map(|ending| format!("{name}.{ending}")).chain(thumbs(name)));
+    }
+    own
+}
+
+fn read(root: &Path, file: &str) -> Option<String> {
+    let path = below(root, file).ok()?;
+    Some(String::from_utf8_lossy(&fs::read(path).ok()?).into_owned())
+}
+
+/// Removes a file below a folder, if it is there; links and folders stay.
+pub(super) fn remove(root: &Path, file: &str) -> Result<()> {
+    let Ok(path) = below(root, file) else { return Ok(()) };
+    match fs::remove_file(&path) {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(Error::io(format!("removing `{}`", path.display()), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pictures_of_the_image_itself_are_ours() {
+        for (file, ours) in [
+            ("a.png.tiff", true),
+            ("a.png.mask.png", true),
+            ("a.png.12.mask.png", true),
+            ("report/a.png.heat.jpg", true),
+            ("a.png", false),
+            ("b.png.tiff", false),
+            ("../a.png.tiff", false),
+            ("/a.png.tiff", false),
+            ("a.png.doc", false),
+            ("report/b.png.heat.jpg", false),
+            ("", false),
+        ] {
+            assert_eq!(is_ours(file, Some("a.png")), ours, "{file}");
+        }
+        assert!(is_ours("b.3.tiff", None) && !is_ours("b.doc", None) && !is_ours("../b.tiff", None));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, elsewhere) = (folder.path().join("out"), folder.path().join("elsewhere"));
+        fs::create_dir(&out).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("a.tiff"), "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, out.join("lot")).unwrap();
+        assert_eq!(below(&out, "lot/a.tiff").unwrap_err().code(), Code::Output);
+        remove(&out, "lot/a.tiff").unwrap();
+        assert!(elsewhere.join("a.tiff").exists());
+        assert!(below(&out, "new/a.tiff").is_ok());
+    }
+}
