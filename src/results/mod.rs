@@ -2,6 +2,7 @@
 
 mod inside;
 mod journal;
+mod masks;
 mod output;
 mod owned;
 mod pictures;
@@ -14,6 +15,7 @@ mod source;
 mod tally;
 
 pub use crate::inputs::{RESULTS, RUN};
+pub use masks::{MaskFile, MaskFiles, MaskInvocation, MaskParameters, MaskRecord, MaskRun, MasksRecord, WrittenMasks};
 pub use output::{Existing, InWork, Named, Output, REPORT, thumbs};
 pub use owned::own_files;
 pub use pictures::{Picture, Pictures};
