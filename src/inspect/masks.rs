@@ -13,7 +13,7 @@ use crate::models::store::FoundWeights;
 use crate::models::{Sam, sam};
 use crate::results::{
     Counts, Existing, Head, Latency, MaskFile, MaskFiles, MaskInvocation, MaskParameters, MaskRun, MasksRecord, Milliseconds, Named,
-    Output, RunFile, Tally, milliseconds,
+    Output, RunFile, Tally,
 };
 use crate::run::Device;
 use crate::tensor::Precision;
