@@ -185,7 +185,7 @@ fn a_lost_device_is_opened_anew_once() {
         let arguments = ["segment", &path, "--weights", SNAPSHOT, "--box", "5,5,40,40", "--output", "out", "--overwrite"];
         common::binary::finish(place.command().args(arguments).env("ZSAS_LOSE_DEVICE_AT", lost))
     };
-    attempt("1").exits(0).says("opened anew");
+    attempt("1").exits(0).says("is opened again");
     attempt("1,2").exits(1);
 }
 
@@ -207,7 +207,12 @@ fn wrong_wishes_are_refused_before_weights_are_read() {
     run(&["a.png", "--box", "1,2,3"]).exits(2).says("expected four numbers");
     run(&["a.png", "--box", "9,2,3,4"]).exits(2).says("the box 9,2,3,4 holds nothing");
     run(&["missing.png", "--box", "1,2,3,4"]).exits(2).says("missing.png");
-    run(&[".", "--box", "1,2,3,4"]).exits(2).says("names 2 photos");
+    run(&[".", "--box", "1,2,3,4"]).exits(2).says("`.` is a folder, and a single image file is wanted");
+    run(&["*.png", "--box", "1,2,3,4"]).exits(2).says("`*.png` is a pattern");
+    run(&["-", "--box", "1,2,3,4"]).exits(2).says("`-` is a list");
+    // Reading it fails, even for those who may read everything.
+    #[cfg(target_os = "linux")]
+    run(&["/proc/self/mem", "--box", "1,2,3,4"]).exits(2).says("/proc/self/mem");
     run(&["a.png", "--box", "96,0,99,9"]).exits(2).says("lies beside the photo, which is 96×80");
     run(&["a.png", "--box", "1,2,3,4", "--save", "none,mask"]).exits(2).says("stands alone");
     place.write("torn.png", b"\x89PNG\r\n\x1a\n");
@@ -242,9 +247,59 @@ fn results_are_refused_overwritten_and_told() {
     assert_eq!(serde_json::from_str::<Value>(&again.stdout).unwrap()["masks"][0]["file"], Value::Null);
     assert_eq!(place.outputs(), ["results.jsonl", "run.json", "ä b.png.1.tiff"]);
 
+    place.write("out/ä b.png.overlay.png", b"the user's own");
+    run(&["--box", "1,2,30,40", "--overwrite"]).exits(2).says("no earlier run wrote it");
+    std::fs::remove_file(place.path("out/ä b.png.overlay.png")).unwrap();
+
     // As a run leaves it that is killed before its record.
     std::fs::write(place.path("out/results.jsonl"), "").unwrap();
     run(&["--box", "1,2,30,40", "--overwrite", "--save", "none"]).exits(0);
+    assert_eq!(place.outputs(), ["results.jsonl", "run.json"]);
+}
+
+#[test]
+fn fractions_and_further_pages_are_warned_of() {
+    needs_adapter!("fractions_and_further_pages_are_warned_of");
+    let place = Place::new();
+    place.write("pages.tif", &std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/two_pages.tif")).unwrap());
+    let run = |arguments: &[&str]| place.run(&[&["segment", "pages.tif", "--weights", SNAPSHOT, "--output", "out"], arguments].concat());
+    run(&["--box", "0.1,0.2,0.7,0.9", "--save", "none"])
+        .exits(0)
+        .says("warning: the box 0.1,0.2,0.7,0.9 lies within one pixel: boxes are in pixels");
+    assert_eq!(place.records()[0]["uninspected"], serde_json::json!([{ "reason": "page", "count": 1, "share": null }]));
+    assert_eq!(place.json("out/run.json")["uninspected"]["in_part"]["page"]["images"], 1);
+    assert_eq!(run(&["--box", "0.1,0.2,0.7,0.9", "--overwrite", "--quiet"]).exits(0).stderr, "");
+}
+
+/// The first file that is written is the sign that a signal has to be told in `run.json`; many boxes on a large photo leave time for it.
+#[test]
+#[cfg(unix)]
+fn a_signal_leaves_a_run_that_was_interrupted() {
+    needs_adapter!("a_signal_leaves_a_run_that_was_interrupted");
+    let place = Place::new();
+    place.write("a.png", &common::binary::png(1500, 1200, |x, y| (x * y) as u8));
+    let boxes = [["--box", "10,10,1400,1100"]; 150].concat();
+    let mut child = place
+        .command()
+        .args(["segment", "a.png", "--weights", SNAPSHOT, "--output", "out"])
+        .args(boxes)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !place.path("out/a.png.1.mask.png").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its first mask");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let run = place.json("out/run.json");
+    assert_eq!((&run["status"], &run["counts"]["scored"]), (&Value::from("interrupted"), &Value::from(0)));
+    assert!(place.records().is_empty());
+    // What it left is known to be its own.
+    place
+        .run(&["segment", "a.png", "--weights", SNAPSHOT, "--output", "out", "--overwrite", "--save", "none", "--box", "1,2,30,40"])
+        .exits(0);
     assert_eq!(place.outputs(), ["results.jsonl", "run.json"]);
 }
 

@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use zsas::methods::{METHODS, MultiCrop, Reading};
-use zsas::results::Picture;
+use zsas::results::{MaskFile, Picture};
 use zsas::{Precision, Tier};
 
 use crate::cli::infer::FailOn;
@@ -56,6 +56,12 @@ pub fn tier() -> impl TypedValueParser<Value = Tier> {
 pub fn picture() -> impl TypedValueParser<Value = Option<Picture>> {
     const ALL: [Option<Picture>; 5] = [Some(Picture::Map), Some(Picture::Mask), Some(Picture::Overlay), Some(Picture::Heatmap), None];
     one_of(&ALL, |picture| picture.map_or(("none", "Nothing but records"), |picture| (picture.as_str(), picture.about())))
+}
+
+/// A parser of a kind of files of `segment`, or `none`.
+pub fn mask_file() -> impl TypedValueParser<Value = Option<MaskFile>> {
+    const ALL: [Option<MaskFile>; 4] = [Some(MaskFile::Mask), Some(MaskFile::Overlay), Some(MaskFile::Logits), None];
+    one_of(&ALL, |file| file.map_or(("none", "Nothing but the record"), |file| (file.as_str(), file.about())))
 }
 
 /// A parser of what fails a run.

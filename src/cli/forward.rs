@@ -43,7 +43,7 @@ pub fn run(args: &ForwardArgs) -> Result<Exit> {
     let graph = network.graph();
     let (names, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &inputs).into_iter().unzip();
     let program = Program::compile(&device, &graph, &outputs)?;
-    let watch = talk::Watch::new(&device, false);
+    let watch = talk::watch_device(&device);
     let arrays = program.run(&inputs.arrays())?;
     drop(watch);
     write_whole(&args.outputs, &to_safetensors(names.iter().map(String::as_str).zip(&arrays), &[])?)?;

@@ -34,7 +34,7 @@ pub fn run(args: &ProfileArgs) -> Result<Exit> {
     let graph = network.graph();
     let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &inputs).into_iter().unzip();
     let program = Program::compile(&device, &graph, &outputs)?;
-    let watch = talk::Watch::new(&device, false);
+    let watch = talk::watch_device(&device);
     program.profile(&inputs.arrays())?;
     let profile = program.profile(&inputs.arrays())?;
     drop(watch);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use zsas::error::printable;
-use zsas::run::Progress;
+use zsas::run::{Observer, Progress};
 use zsas::{Device, Error, Remedy, Result};
 
 /// Steps of a bar that follows a program.
@@ -121,35 +121,36 @@ fn bar(total: u64, template: &str, is_quiet: bool) -> ProgressBar {
     ProgressBar::with_draw_target(Some(total), target).with_style(style)
 }
 
-/// A bar that follows the programs of a device, one after the other, as long as it lives.
-pub struct Watch {
-    device: Device,
-    bar: ProgressBar,
-}
-
-impl Watch {
-    /// Begins.
-    pub fn new(device: &Device, is_quiet: bool) -> Watch {
-        let bar = bar(PARTS, "{wide_bar} {percent} %  {eta} left  {msg}", is_quiet);
-        let shown = bar.clone();
-        device.observe(Some(Arc::new(move |progress: Progress<'_>| {
-            let position = (progress.share * PARTS as f64) as u64;
-            if position < shown.position() {
-                // Another program: the pace of the last one says nothing.
-                shown.reset();
-            }
-            shown.set_message(part(progress.at).to_owned());
-            shown.set_position(position);
-        })));
-        Watch { device: device.clone(), bar }
-    }
-}
+/// A bar that is cleared when it goes.
+pub struct Watch(ProgressBar);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.device.observe(None);
-        self.bar.finish_and_clear();
+        self.0.finish_and_clear();
     }
+}
+
+/// A bar that follows the programs of a device, one after the other, and what tells it of them.
+pub fn watch(is_quiet: bool) -> (Watch, Observer) {
+    let bar = bar(PARTS, "{wide_bar} {percent} %  {eta} left  {msg}", is_quiet);
+    let shown = bar.clone();
+    let observer = move |progress: Progress<'_>| {
+        let position = (progress.share * PARTS as f64) as u64;
+        if position < shown.position() {
+            // Another program: the pace of the last one says nothing.
+            shown.reset();
+        }
+        shown.set_message(part(progress.at).to_owned());
+        shown.set_position(position);
+    };
+    (Watch(bar), Arc::new(observer))
+}
+
+/// Has a new bar follow a device; see [`watch`].
+pub fn watch_device(device: &Device) -> Watch {
+    let (watch, observer) = watch(false);
+    device.observe(Some(observer));
+    watch
 }
 
 /// Has a bar over photos say how far a device is with the one in hand.

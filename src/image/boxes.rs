@@ -1,5 +1,8 @@
 //! Rectangles on photos.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::Serialize;
 
 use crate::error::{Code, Error, Result};
@@ -18,7 +21,7 @@ impl BoundingBox {
         if corners.iter().all(|corner| corner.is_finite()) && x0 < x1 && y0 < y1 {
             return Ok(BoundingBox { corners });
         }
-        let message = format!("the box {x0},{y0},{x1},{y1} holds nothing");
+        let message = format!("the box {} holds nothing", BoundingBox { corners });
         Err(Error::new(Code::Usage, message).hint("a box is x0,y0,x1,y1 in pixels: its upper left corner, then its lower right one"))
     }
 
@@ -40,6 +43,43 @@ impl BoundingBox {
     }
 }
 
+impl fmt::Display for BoundingBox {
+    /// `x0,y0,x1,y1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [x0, y0, x1, y1] = self.corners;
+        write!(f, "{x0},{y0},{x1},{y1}")
+    }
+}
+
+impl FromStr for BoundingBox {
+    type Err = Error;
+
+    /// Reads `x0,y0,x1,y1`.
+    fn from_str(text: &str) -> Result<BoundingBox> {
+        let corners: Option<Vec<f32>> = text.split(',').map(|corner| corner.trim().parse().ok()).collect();
+        let corners: Option<[f32; 4]> = corners.and_then(|corners| corners.try_into().ok());
+        BoundingBox::new(corners.ok_or_else(|| Error::new(Code::Usage, "expected four numbers, as in `120,80,410,300`"))?)
+    }
+}
+
+/// Checks boxes against a photo of this size; returns warnings of boxes that reach beyond it, or that look like fractions.
+///
+/// Fails with [`Code::Usage`] for a box beside the photo.
+pub fn check_boxes(boxes: &[BoundingBox], width: usize, height: usize) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for bounds in boxes {
+        if !bounds.meets(width, height) {
+            return Err(Error::new(Code::Usage, format!("the box {bounds} lies beside the photo, which is {width}×{height}")));
+        }
+        if !bounds.is_within(width, height) {
+            warnings.push(format!("the box {bounds} reaches beyond the photo, which is {width}×{height}"));
+        } else if bounds.is_within(1, 1) {
+            warnings.push(format!("the box {bounds} lies within one pixel: boxes are in pixels, not in fractions of the photo"));
+        }
+    }
+    Ok(warnings)
+}
+
 impl From<BoundingBox> for [f32; 4] {
     fn from(bounds: BoundingBox) -> [f32; 4] {
         bounds.corners
@@ -58,6 +98,27 @@ mod tests {
         {
             assert_eq!(BoundingBox::new(wrong).unwrap_err().code(), Code::Usage, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_box_is_four_numbers_with_an_inside() {
+        let parsed = |text: &str| text.parse().map(BoundingBox::corners).ok();
+        assert_eq!(parsed("1, 2.5,3,-0"), None);
+        assert_eq!(parsed("-1, 2.5,3,4"), Some([-1.0, 2.5, 3.0, 4.0]));
+        for wrong in ["", "1,2,3", "1,2,3,4,5", "1,2,x,4", "1,2,NaN,4", "1,2,inf,4", "3,2,1,4"] {
+            assert_eq!(parsed(wrong), None, "{wrong}");
+        }
+        assert_eq!("-1,2.5,3,4".parse::<BoundingBox>().unwrap().to_string(), "-1,2.5,3,4");
+    }
+
+    #[test]
+    fn boxes_in_fractions_and_beyond_the_photo_are_warned_of() {
+        let warned = |text: &str| check_boxes(&[text.parse().unwrap()], 40, 30).map(|warnings| warnings.concat());
+        assert!(warned("0.1,0.2,0.7,0.9").unwrap().contains("in pixels, not in fractions"));
+        assert!(warned("0,0,1,1").unwrap().contains("in pixels, not in fractions"));
+        assert!(warned("-3,0,9,9").unwrap().contains("reaches beyond"));
+        assert_eq!(warned("0.5,0.5,1.5,9").unwrap(), "");
+        assert_eq!(warned("40,0,50,9").unwrap_err().code(), Code::Usage);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod resample;
 mod rgb;
 mod write;
 
-pub use boxes::BoundingBox;
+pub use boxes::{BoundingBox, check_boxes};
 pub use colormap::{colorize, overlay};
 pub use decode::{Decoded, EXTENSIONS, IMAGE_LIKE, Limits, ReadOptions, SixteenBit, Warning};
 pub use filter::gaussian_blur;

@@ -7,9 +7,15 @@ use crate::image::rgb::{CHANNELS, Rgb};
 /// Pixels along the photo's longer side for each pixel of a line's width.
 const PIXELS_PER_WIDTH: usize = 500;
 
-/// A colour that differs from those before it, up to ten (Tableau's).
+/// Part of the circle of hues between a colour and the next: the golden ratio, whose multiples stay apart however many there are.
+const HUE_STEP: f64 = 0.618_033_988_749_895;
+
+/// A colour that differs from those before it: the first ten are Tableau's, later ones hues of a circle.
 pub fn distinct_color(at: usize) -> [u8; CHANNELS] {
-    colorous::TABLEAU10[at % colorous::TABLEAU10.len()].as_array()
+    match colorous::TABLEAU10.get(at) {
+        Some(color) => color.as_array(),
+        None => colorous::SINEBOW.eval_continuous((at as f64 * HUE_STEP).fract()).as_array(),
+    }
 }
 
 /// Lays a colour over the marked pixels, in proportion to `opacity` (0..1). Panics when the sizes differ.
@@ -60,8 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn ten_colours_differ() {
-        let colors: std::collections::HashSet<_> = (0..10).map(distinct_color).collect();
-        assert_eq!((colors.len(), distinct_color(13)), (10, distinct_color(3)));
+    fn two_hundred_colours_differ() {
+        let colors: std::collections::HashSet<_> = (0..200).map(distinct_color).collect();
+        assert_eq!(colors.len(), 200);
+        let apart = |a: [u8; 3], b: [u8; 3]| a.iter().zip(b).map(|(a, b)| a.abs_diff(b)).max().unwrap();
+        for at in 0..24 {
+            let nearest = (0..at).map(|other| apart(distinct_color(at), distinct_color(other))).min();
+            assert!(nearest.is_none_or(|nearest| nearest >= 16), "{at}: {nearest:?}");
+        }
     }
 }

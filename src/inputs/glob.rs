@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::error::{Code, Error, Result};
-use crate::inputs::names::clean;
+use crate::inputs::names::{clean, is_pattern};
 
 /// Longest pattern in bytes, and most braces in one: the matcher's own parser recurses.
 const MAX_BYTES: usize = 4096;
@@ -15,11 +15,6 @@ const MAX_BRACES: usize = 64;
 pub(super) struct Glob {
     start: PathBuf,
     matcher: GlobMatcher,
-}
-
-/// Whether a path holds a wildcard.
-pub(super) fn is_pattern(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte))
 }
 
 impl Glob {

@@ -19,7 +19,7 @@ use crate::image::EXTENSIONS;
 pub use left_out::LeftOut;
 pub use shard::Shard;
 
-use names::{clean, name_of, normal_components, with_slashes};
+use names::{clean, is_pattern, name_of, normal_components, with_slashes};
 use walk::{Walk, is_image};
 
 /// File of the records in a folder of results.
@@ -72,6 +72,40 @@ pub fn find(arguments: &[PathBuf], output: &Path) -> Result<Found> {
     finder.finish()
 }
 
+/// The one image file that an argument names, which may be no folder, glob or list.
+///
+/// Fails with [`Code::Usage`] or [`Code::NotFound`].
+pub fn single(argument: &Path) -> Result<Input> {
+    let name = argument.display();
+    let refused = |what: &str| Error::new(Code::Usage, format!("`{name}` is {what}, and a single image file is wanted"));
+    if argument.as_os_str() == "-" {
+        return Err(refused("a list on standard input"));
+    }
+    match fs::metadata(argument) {
+        Ok(metadata) if metadata.is_dir() => Err(refused("a folder")),
+        Ok(_) => Ok(input(argument.to_owned(), 2)),
+        Err(_) if is_pattern(argument) => Err(refused("a pattern or does not exist")),
+        Err(error) if is_missing(&error) => Err(Error::new(Code::NotFound, format!("`{name}` does not exist"))),
+        Err(error) => Err(unreachable(argument, &error)),
+    }
+}
+
+/// An input at this path; where that does not start here, its name keeps this many last components.
+fn input(file: PathBuf, kept: usize) -> Input {
+    let clean = clean(&file);
+    let starts_here = clean.components().all(|part| matches!(part, Component::Normal(_)));
+    let kept = if starts_here { usize::MAX } else { kept };
+    Input { path: with_slashes(&clean), name: name_of(&clean, kept), file }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn unreachable(path: &Path, error: &io::Error) -> Error {
+    Error::new(Code::NotFound, format!("`{}` cannot be looked at: {error}", path.display()))
+}
+
 struct Finder {
     /// The output folder, if it exists yet.
     output: Option<PathBuf>,
@@ -96,12 +130,12 @@ impl Finder {
                 Ok(())
             }
             #[cfg(feature = "cli")]
-            Err(_) if glob::is_pattern(argument) => self.add_matches(argument),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(_) if is_pattern(argument) => self.add_matches(argument),
+            Err(error) if is_missing(&error) => {
                 self.missing.push(argument.to_owned());
                 Ok(())
             }
-            Err(error) => Err(Error::new(Code::NotFound, format!("`{}` cannot be looked at: {error}", argument.display()))),
+            Err(error) => Err(unreachable(argument, &error)),
         }
     }
 
@@ -147,11 +181,8 @@ impl Finder {
 
     /// Adds a file; where its path does not start here, its name keeps this many last components.
     fn push(&mut self, file: PathBuf, kept: usize) {
-        let clean = clean(&file);
-        let starts_here = clean.components().all(|part| matches!(part, Component::Normal(_)));
-        let kept = if starts_here { usize::MAX } else { kept };
-        if self.seen.insert(clean.clone()) {
-            self.found.inputs.push(Input { path: with_slashes(&clean), name: name_of(&clean, kept), file });
+        if self.seen.insert(clean(&file)) {
+            self.found.inputs.push(input(file, kept));
         } else {
             log::info!("`{}` is given twice and scored once", file.display());
         }
@@ -244,6 +275,23 @@ mod tests {
     }
 
     #[test]
+    fn a_single_image_is_no_folder_pattern_or_list() {
+        let folder = folder(&["lot/a [1].png"]);
+        let at = |name: &str| folder.path().join(name);
+        assert_eq!(single(&at("lot/a [1].png")).unwrap().name, "lot/a [1].png");
+        for (path, code, what) in [
+            (at("lot"), Code::Usage, "is a folder"),
+            (at("lot/*.png"), Code::Usage, "is a pattern"),
+            (PathBuf::from("-"), Code::Usage, "is a list"),
+            (at("no.png"), Code::NotFound, "does not exist"),
+        ] {
+            let error = single(&path).unwrap_err();
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.message().contains(what), "{error}");
+        }
+    }
+
+    #[test]
     fn names_are_relative_whatever_the_path() {
         assert_eq!(name_of(Path::new("/data/lot7/a.png"), 2), "lot7/a.png");
         assert_eq!(name_of(Path::new("../../a.png"), 2), "a.png");
@@ -257,7 +305,9 @@ mod tests {
         let folder = folder(&["lot [3]/a.png", "lot 3/b.png"]);
         let found = |pattern: &str| names(find(&[folder.path().join(pattern)], Path::new("nowhere")));
         assert_eq!(found("lot [3]/*.png"), ["lot [3]/a.png"]);
-        assert_eq!(found("lot ?/*.png"), ["lot 3/b.png"]);
+        // The last folder without a wildcard is part of the names.
+        let base = folder.path().file_name().unwrap().to_str().unwrap();
+        assert_eq!(found("lot ?/*.png"), [format!("{base}/lot 3/b.png")]);
         let error = find(&[folder.path().join("no [3]/*.png")], Path::new("nowhere")).unwrap_err();
         assert!(format!("{error:#}").contains("`[[]` stands for `[`"), "{error:#}");
     }

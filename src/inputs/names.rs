@@ -8,6 +8,11 @@ pub(super) fn clean(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
+/// Whether a path holds a wildcard.
+pub(super) fn is_pattern(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte))
+}
+
 /// How many components are names of files or folders.
 pub(super) fn normal_components(path: &Path) -> usize {
     path.components().filter(|part| matches!(part, Component::Normal(_))).count()

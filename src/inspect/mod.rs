@@ -1,9 +1,11 @@
-//! The front door: a [`Detector`] finds defects in one image, a [`Job`] in a folder of them.
+//! The front door: a [`Detector`] finds defects in one image, a [`Job`] in a folder of them. A [`MaskJob`] cuts out what boxes on one
+//! image hold.
 
 mod builder;
 mod detector;
 mod job;
 mod many;
+mod masks;
 mod pipeline;
 mod recovery;
 
@@ -12,4 +14,5 @@ pub use builder::{DetectorBuilder, Plan};
 pub use detector::Detector;
 pub use job::{Job, JobObserver, JobOptions, Outcome, Unobserved};
 pub use many::{Inspected, default_threads, inspect_many};
+pub use masks::{FoundMasks, MaskFinder, MaskJob, MaskOptions};
 pub use recovery::{DeviceRequest, Recoverable};

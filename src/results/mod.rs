@@ -1,6 +1,7 @@
 //! The output folder of a run: who may write to it, the records, pictures and report it holds, and how they are read again.
 
 mod journal;
+mod masks;
 mod output;
 mod owned;
 mod pictures;
@@ -13,6 +14,7 @@ mod source;
 mod tally;
 
 pub use crate::inputs::{RESULTS, RUN};
+pub use masks::{MaskFile, MaskFiles, MaskInvocation, MaskParameters, MaskRecord, MaskRun, MasksRecord, WrittenMasks};
 pub use output::{Existing, InWork, Named, Output, REPORT, thumbs};
 pub use owned::own_files;
 pub use pictures::{Picture, Pictures};

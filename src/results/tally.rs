@@ -59,7 +59,8 @@ impl Tally {
         }
     }
 
-    fn count_parts(&mut self, uninspected: &[Uninspected]) {
+    /// Counts an image of which these parts were not inspected, none where it was inspected as a whole.
+    pub fn count_parts(&mut self, uninspected: &[Uninspected]) {
         self.counts.in_part += usize::from(!uninspected.is_empty());
         for part in uninspected {
             let counted = self.in_part.entry(part.reason).or_default();

@@ -1,0 +1,216 @@
+//! Masks of boxes on one photo (Segment Anything): their record, and the files they are written to.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::image::{
+    BoundingBox, Mask, ReadOptions, Rgb, distinct_color, encode_mask_png, encode_rgb_png, encode_tiff, paint_box, paint_mask,
+};
+use crate::methods::Segment;
+use crate::results::{Head, Milliseconds, Output, RunFile};
+use crate::uninspected::Uninspected;
+
+/// Ending of the overlay's name.
+const OVERLAY_ENDING: &str = ".overlay.png";
+
+/// Cover of the photo by a mask's colour.
+const OPACITY: f32 = 0.5;
+
+/// A kind of files of the masks of a photo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MaskFile {
+    /// Each mask, 0 and 255 (PNG).
+    Mask,
+    /// The photo with all masks and boxes on it (PNG).
+    Overlay,
+    /// The logits each mask is cut from at 0 (TIFF, f32, one channel).
+    Logits,
+}
+
+impl MaskFile {
+    /// What is written unless something else is asked for.
+    pub const DEFAULT: [MaskFile; 2] = [MaskFile::Mask, MaskFile::Overlay];
+
+    /// The name in records and options.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MaskFile::Mask => "mask",
+            MaskFile::Overlay => "overlay",
+            MaskFile::Logits => "logits",
+        }
+    }
+
+    /// What it holds, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            MaskFile::Mask => "Each mask, 0 and 255 (PNG)",
+            MaskFile::Overlay => "Photo with all masks and boxes on it (PNG)",
+            MaskFile::Logits => "The logits each mask is cut from at 0 (TIFF, f32, one channel)",
+        }
+    }
+}
+
+/// What `run.json` says of a run that cuts out masks.
+pub type MaskRun = RunFile<MaskParameters, MaskInvocation>;
+
+/// Everything that changes a mask.
+#[derive(Clone, Debug, Serialize)]
+pub struct MaskParameters {
+    /// The network.
+    pub network: &'static str,
+    /// What was asked for, in pixels of the upright photo.
+    pub boxes: Vec<BoundingBox>,
+    /// `f32`, `f16`.
+    pub precision: &'static str,
+    /// Kinds of files.
+    pub save: Vec<MaskFile>,
+    /// How the photo is read.
+    #[serde(flatten)]
+    pub read: ReadOptions,
+}
+
+/// Options that leave masks alone.
+#[derive(Clone, Debug, Serialize)]
+pub struct MaskInvocation {
+    /// Tier of kernels that was forced.
+    pub kernels: Option<&'static str>,
+}
+
+/// The line of `results.jsonl` of a photo and its masks.
+#[derive(Debug, Serialize)]
+pub struct MasksRecord {
+    /// The photo.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The mask of each box, in their order.
+    pub masks: Vec<MaskRecord>,
+    /// File of the overlay.
+    pub overlay: Option<String>,
+    /// Parts of the file that were not looked at.
+    pub uninspected: Vec<Uninspected>,
+    /// Time of each stage.
+    pub ms: Milliseconds,
+    /// What a user should know.
+    pub warnings: Vec<String>,
+}
+
+/// The mask of a box.
+#[derive(Debug, Serialize)]
+pub struct MaskRecord {
+    /// The box.
+    #[serde(rename = "box")]
+    pub bounds: BoundingBox,
+    /// File of the mask.
+    pub file: Option<String>,
+    /// File of the logits.
+    pub logits: Option<String>,
+    /// The network's own estimate of its overlap with the truth, which may leave 0…1.
+    pub iou: f32,
+    /// Number of pixels.
+    pub area: usize,
+    /// Left, top, width, height; null for an empty mask.
+    pub bbox: Option<[usize; 4]>,
+}
+
+/// Writes the files of a photo.
+pub struct MaskFiles<'a> {
+    /// Where to.
+    pub output: &'a Output,
+    /// Name to which endings are added.
+    pub name: &'a str,
+    /// Kinds of files.
+    pub save: &'a [MaskFile],
+}
+
+/// What was written, and how long drawing and writing took.
+pub struct WrittenMasks {
+    /// The mask of each box.
+    pub masks: Vec<MaskRecord>,
+    /// File of the overlay.
+    pub overlay: Option<String>,
+    /// Scaling masks to the photo's size and drawing them.
+    pub post: Duration,
+    /// Encoding and writing.
+    pub write: Duration,
+}
+
+impl MaskFiles<'_> {
+    /// Names of the files of this many masks.
+    pub fn names(&self, masks: usize) -> Vec<String> {
+        let has = |kind| self.save.contains(&kind);
+        let mut endings = Vec::new();
+        for mask in 1..=masks {
+            endings.extend(has(MaskFile::Mask).then(|| mask_ending(mask)));
+            endings.extend(has(MaskFile::Logits).then(|| logits_ending(mask)));
+        }
+        endings.extend(has(MaskFile::Overlay).then(|| OVERLAY_ENDING.to_owned()));
+        endings.into_iter().map(|ending| format!("{}{ending}", self.name)).collect()
+    }
+
+    /// Writes mask after mask, since those of a large photo together might not fit into memory; then the overlay.
+    ///
+    /// `is_stopped` is asked before each file; `None` once it says yes.
+    pub fn write(
+        &self,
+        photo: &Rgb,
+        boxes: &[BoundingBox],
+        segments: &[Segment],
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<Option<WrittenMasks>> {
+        let mut written = WrittenMasks { masks: Vec::new(), overlay: None, post: Duration::ZERO, write: Duration::ZERO };
+        let mut painted = self.save.contains(&MaskFile::Overlay).then(|| photo.clone());
+        for (at, (segment, &bounds)) in segments.iter().zip(boxes).enumerate() {
+            if is_stopped() {
+                return Ok(None);
+            }
+            let start = Instant::now();
+            let logits = segment.logits();
+            let mask = Mask::of_positive(&logits);
+            if let Some(painted) = &mut painted {
+                paint_mask(painted, &mask, distinct_color(at), OPACITY);
+            }
+            let drawn = Instant::now();
+            written.masks.push(MaskRecord {
+                bounds,
+                file: self.file(MaskFile::Mask, &mask_ending(at + 1), || encode_mask_png(&mask))?,
+                logits: self.file(MaskFile::Logits, &logits_ending(at + 1), || encode_tiff(&logits))?,
+                iou: segment.iou,
+                area: mask.area(),
+                bbox: mask.bbox(),
+            });
+            written.post += drawn - start;
+            written.write += drawn.elapsed();
+        }
+        if is_stopped() {
+            return Ok(None);
+        }
+        if let Some(mut painted) = painted {
+            let start = Instant::now();
+            for (at, &bounds) in boxes.iter().enumerate() {
+                paint_box(&mut painted, bounds, distinct_color(at));
+            }
+            written.overlay = self.file(MaskFile::Overlay, OVERLAY_ENDING, || encode_rgb_png(&painted))?;
+            written.write += start.elapsed();
+        }
+        Ok(Some(written))
+    }
+
+    /// Writes a file of a kind, if that is wanted; returns its name.
+    fn file(&self, kind: MaskFile, ending: &str, encode: impl FnOnce() -> Result<Vec<u8>>) -> Result<Option<String>> {
+        if !self.save.contains(&kind) {
+            return Ok(None);
+        }
+        self.output.write(&format!("{}{ending}", self.name), &encode()?).map(Some)
+    }
+}
+
+fn mask_ending(number: usize) -> String {
+    format!(".{number}.mask.png")
+}
+
+fn logits_ending(number: usize) -> String {
+    format!(".{number}.tiff")
+}
