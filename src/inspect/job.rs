@@ -125,6 +125,7 @@ impl Job {
         let mut run_file = self.run_file(detector, &judge, &pictures)?;
         if self.options.existing == Existing::Resume {
             run_file.check_same_as_earlier(&self.output)?;
+            self.output.forget_changed(&self.inputs);
         }
         let files: Vec<String> = self.inputs.iter().flat_map(|input| pictures.files(&input.name)).collect();
         self.output.refuse_foreign(files.iter().map(String::as_str))?;

@@ -1,6 +1,6 @@
 //! The journal of a run: which images are in work, so that one that kills the process is known to the next run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// Name of the file in the output folder.
-const FILE: &str = ".zsas.journal";
+pub(super) const FILE: &str = ".zsas.journal";
 
 /// Runs that have to be killed over an image before it is given up.
 const KILLS: usize = 2;
@@ -30,33 +30,34 @@ enum Line {
 pub(super) struct Journal {
     /// By name, in how many runs that were killed.
     in_work: BTreeMap<String, usize>,
+    /// Names of all images that were begun since a run came to its end.
+    begun: BTreeSet<String>,
 }
 
 impl Journal {
     /// The journal of an output folder; empty where there is none.
     pub(super) fn read(root: &Path) -> Journal {
         let text = fs::read(root.join(FILE)).unwrap_or_default();
-        let mut journal = Journal::default();
+        let Journal { mut in_work, mut begun } = Journal::default();
         let mut open: Vec<String> = Vec::new();
-        let mut count = |open: &mut Vec<String>| {
-            for name in open.drain(..) {
-                *journal.in_work.entry(name).or_default() += 1;
-            }
-        };
+        let mut count = |open: &mut Vec<String>| open.drain(..).for_each(|name| *in_work.entry(name).or_default() += 1);
         for line in String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
             match line {
                 Line::Run => count(&mut open),
-                Line::Begin(name) => open.push(name),
+                Line::Begin(name) => {
+                    begun.insert(name.clone());
+                    open.push(name);
+                }
                 Line::End(name) => open.retain(|other| *other != name),
             }
         }
         count(&mut open);
-        journal
+        Journal { in_work, begun }
     }
 
-    /// Images that some killed run had in work.
+    /// Images that were begun by a run which did not come to its end: their files may be there without a record.
     pub(super) fn begun(&self) -> impl Iterator<Item = &str> {
-        self.in_work.keys().map(String::as_str)
+        self.begun.iter().map(String::as_str)
     }
 
     /// Whether enough runs were killed with this image in work.
@@ -126,6 +127,7 @@ mod tests {
         let journal = Journal::read(folder.path());
         let crashed: Vec<&str> = journal.begun().filter(|name| journal.has_crashed(name)).collect();
         assert_eq!(crashed, ["b"]);
+        assert_eq!(journal.begun().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
         assert!(journal.is_suspect("a") && journal.is_suspect("d") && !journal.is_suspect("c"));
         remove(folder.path());
         assert!(!Journal::read(folder.path()).is_suspect("a"));

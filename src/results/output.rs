@@ -58,6 +58,8 @@ pub struct Output {
     journal: Option<journal::Writer>,
     /// Scored inputs of earlier runs: name of the files → record.
     kept: HashMap<String, Earlier>,
+    /// Files of records that do not stay.
+    stale: Vec<String>,
     /// What killed runs had in work.
     killed: Journal,
     /// Files of earlier runs.
@@ -77,9 +79,12 @@ impl Output {
         if root.exists() && !root.is_dir() {
             return refused(format!("`{}` is not a folder", root.display()), Remedy::ChooseOtherOutput);
         }
-        for file in [RESULTS, RUN, REPORT] {
-            if root.join(file).is_dir() {
-                return refused(format!("`{}` is a folder", root.join(file).display()), Remedy::ChooseOtherOutput);
+        for file in [RESULTS, RUN, REPORT, LOCK, journal::FILE] {
+            let path = root.join(file);
+            // A link would be followed, a pipe waited for.
+            if let Some(kind) = fs::symlink_metadata(&path).ok().map(|metadata| metadata.file_type()).filter(|kind| !kind.is_file()) {
+                let what = if kind.is_dir() { "a folder" } else { "no regular file" };
+                return refused(format!("`{}` is {what}", path.display()), Remedy::ChooseOtherOutput);
             }
         }
         let is_new = !root.exists();
@@ -91,6 +96,7 @@ impl Output {
             results: None,
             journal: None,
             kept: HashMap::new(),
+            stale: Vec::new(),
             killed: Journal::read(root),
             own: owned::own_files(root),
             is_new,
@@ -101,7 +107,7 @@ impl Output {
             return refused(format!("`{}` already holds results", root.display()), Remedy::ResumeOrOverwrite);
         }
         if existing == Existing::Resume {
-            output.kept = scored(&read_results(root)?).0;
+            output.kept = scored(&read_results(root)?);
         }
         Ok(output)
     }
@@ -110,7 +116,8 @@ impl Output {
     pub fn begin(&mut self) -> Result<()> {
         let root = &self.root;
         if self.existing == Existing::Resume {
-            rewrite_scored(root)?;
+            rewrite(root, &self.kept)?;
+            self.stale.iter().try_for_each(|file| owned::remove(root, file))?;
         }
         remove_leftovers(root);
         if self.existing == Existing::Overwrite {
@@ -129,12 +136,24 @@ impl Output {
         &self.root
     }
 
-    /// The record of an earlier run, if this input was scored then, is still the same file, and its pictures are there.
+    /// Drops the records, and with [`Output::begin`] the pictures, of inputs whose file is not the one that was scored, or whose pictures are gone: they are to be scored again.
+    ///
+    /// Comes before [`Output::begin`], so that no input gets a second record.
+    pub fn forget_changed(&mut self, inputs: &[Named]) {
+        for input in inputs {
+            let Some(earlier) = self.kept.get(&input.name) else { continue };
+            let is_same = earlier.input.as_ref().is_some_and(|source| source.is(&input.file));
+            if !is_same || earlier.files.iter().any(|file| owned::regular_file(&self.root, file).is_none()) {
+                self.stale
+                    .extend(earlier.files.iter().filter(|file| owned::is_ours(file, Some(&input.name))).cloned());
+                self.kept.remove(&input.name);
+            }
+        }
+    }
+
+    /// The record of an earlier run that stays.
     pub fn earlier(&self, input: &Named) -> Option<&Earlier> {
-        let earlier = self.kept.get(&input.name)?;
-        let is_same = earlier.input.as_ref().is_some_and(|source| source.is(&input.file));
-        let is_there = |file: &String| owned::below(&self.root, file).is_ok_and(|path| path.is_file());
-        (is_same && earlier.files.iter().all(is_there)).then_some(earlier)
+        self.kept.get(&input.name)
     }
 
     /// Whether this image killed enough runs to be given up.
@@ -375,28 +394,34 @@ fn read_results(root: &Path) -> Result<String> {
     }
 }
 
-/// The records of scored inputs, and their lines: torn lines go, failed inputs get another try.
-fn scored(text: &str) -> (HashMap<String, Earlier>, String) {
-    let (mut kept, mut lines) = (HashMap::new(), String::new());
+/// The records of scored inputs by the names of their files: torn lines go, failed inputs get another try.
+fn scored(text: &str) -> HashMap<String, Earlier> {
+    let mut kept = HashMap::new();
     for line in text.lines() {
         match Earlier::parse(line) {
             None => log::warn!("a torn line of `{RESULTS}` is dropped"),
-            Some(earlier) if earlier.is_ok() && earlier.score.is_some() && !kept.contains_key(earlier.name()) => {
-                lines.push_str(line);
-                lines.push('\n');
+            Some(earlier) if earlier.is_ok() && earlier.score.is_some() => {
                 kept.insert(earlier.name().to_owned(), earlier);
             }
             Some(_) => {}
         }
     }
-    (kept, lines)
+    kept
 }
 
-/// Leaves only the lines of scored inputs in the records.
-fn rewrite_scored(root: &Path) -> Result<()> {
+/// Leaves only these records, the last of each name.
+fn rewrite(root: &Path, kept: &HashMap<String, Earlier>) -> Result<()> {
     let text = read_results(root)?;
-    let (_, lines) = scored(&text);
-    if lines == text { Ok(()) } else { write_whole(&root.join(RESULTS), lines.as_bytes()) }
+    let mut last: HashMap<String, usize> = HashMap::new();
+    for (at, line) in text.lines().enumerate() {
+        if let Some(earlier) = Earlier::parse(line).filter(|earlier| earlier.is_ok() && kept.contains_key(earlier.name())) {
+            last.insert(earlier.name().to_owned(), at);
+        }
+    }
+    let stays: HashSet<usize> = last.into_values().collect();
+    let lines = text.lines().enumerate().filter(|(at, _)| stays.contains(at));
+    let lines = lines.fold(String::with_capacity(text.len()), |text, (_, line)| text + line + "\n");
+    if lines == text { Ok(()) } else { write_whole(&owned::below(root, RESULTS)?, lines.as_bytes()) }
 }
 
 /// Removes what a killed run was writing. Best effort: such files harm nobody.
@@ -460,7 +485,8 @@ mod tests {
         assert_eq!(Output::open(&file.join("below"), Existing::Refuse).err().map(|error| error.code()), Some(Code::Output));
     }
 
-    const OK: &str = r#"{"v":1,"path":"a.png","status":"ok","score":1.5,"decision":null}"#;
+    const OK: &str =
+        r#"{"v":1,"path":"a.png","status":"ok","score":1.5,"decision":null,"files":["a.png.tiff","a.png.overlay.png","own.png"]}"#;
 
     #[test]
     fn resuming_keeps_scored_inputs_and_drops_torn_lines_and_failures() {
@@ -482,7 +508,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("out");
         fs::create_dir(&root).unwrap();
-        let evil = r#"{"v":1,"path":"x","output":"../own","status":"ok"}"#;
+        let evil = r#"{"v":1,"path":"x","output":"../own","status":"ok","files":["../own.tiff"]}"#;
         fs::write(root.join(RESULTS), format!("{OK}\n{evil}\n")).unwrap();
         for file in ["a.png.tiff", "a.png.overlay.png", "own.png", ".zsas-x.tmp", "../own.tiff"] {
             fs::write(root.join(file), "").unwrap();
@@ -496,7 +522,65 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         left.sort();
-        assert_eq!(left, [LOCK, "own.png", RESULTS]);
+        assert_eq!(left, [journal::FILE, LOCK, "own.png", RESULTS]);
         assert!(folder.path().join("own.tiff").exists());
+    }
+
+    #[test]
+    fn a_changed_input_loses_its_record_before_it_gets_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("out");
+        fs::create_dir(&root).unwrap();
+        let photos = ["same.png", "changed.png", "lost.png"].map(|name| {
+            fs::write(folder.path().join(name), name).unwrap();
+            input(folder.path().join(name).to_str().unwrap(), name)
+        });
+        let line = |input: &Input| {
+            let source = crate::results::SourceFile::of(&input.file);
+            let files = [format!("{}.tiff", input.name)];
+            fs::write(root.join(&files[0]), "").unwrap();
+            let record = serde_json::json!({"v": 1, "path": input.path, "output": input.name, "status": "ok", "score": 1, "files": files, "input": source});
+            format!("{record}\n")
+        };
+        let lines = photos.each_ref().map(line);
+        fs::write(root.join(RESULTS), lines.concat()).unwrap();
+        fs::write(&photos[1].file, "changed").unwrap();
+        fs::remove_file(root.join("lost.png.tiff")).unwrap();
+        let mut output = Output::open(&root, Existing::Resume).unwrap();
+        let named = output.name(photos.to_vec());
+        output.forget_changed(&named);
+        output.begin().unwrap();
+        assert_eq!(named.iter().map(|input| output.earlier(input).is_some()).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(fs::read_to_string(root.join(RESULTS)).unwrap(), lines[0]);
+        assert!(root.join("same.png.tiff").exists() && !root.join("changed.png.tiff").exists());
+    }
+
+    #[test]
+    fn files_of_images_begun_by_a_killed_run_are_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = Output::open(folder.path(), Existing::Refuse).unwrap();
+        let named = output.name(vec![input("a.png", "a.png"), input("b.png", "b.png")]);
+        output.begin().unwrap();
+        // Its pictures are written, but it waits for the record of another image.
+        drop(output.in_work(&named[0]));
+        output.write("a.png.tiff", b"").unwrap();
+        drop(output);
+        fs::write(folder.path().join("b.png.tiff"), "mine").unwrap();
+        let output = Output::open(folder.path(), Existing::Resume).unwrap();
+        assert!(output.refuse_foreign(["a.png.tiff"]).is_ok());
+        assert_eq!(output.refuse_foreign(["b.png.tiff"]).unwrap_err().code(), Code::Output);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn records_that_are_a_link_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("out");
+        fs::create_dir(&root).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), root.join(RESULTS)).unwrap();
+        for existing in [Existing::Refuse, Existing::Resume, Existing::Overwrite] {
+            let error = Output::open(&root, existing).err().unwrap();
+            assert!(error.code() == Code::Output && error.message().ends_with("is no regular file"), "{error}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::tensor::Array;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::results::{Output, thumbs};
+use crate::results::{Output, owned, thumbs};
 
 /// Cover of the photo by the hottest colour.
 const OPACITY: f32 = 0.75;
@@ -107,11 +107,28 @@ impl Pictures {
         pictures.chain(thumbs(name).into_iter().filter(|_| self.has_thumbs)).collect()
     }
 
-    /// Writes the files of an image; returns their names.
+    /// Writes the files of an image; returns their names. Where one cannot be written, those before it are removed again.
     pub fn write(&self, output: &Output, name: &str, photo: &Rgb, map: &Array, mask: Option<&Mask>) -> Result<Vec<String>> {
+        let mut files = Vec::new();
+        let written = self.write_each(output, name, photo, map, mask, &mut files);
+        if written.is_err() {
+            // Best effort: they have no record, and the error is what matters.
+            files.iter().for_each(|file| drop(owned::remove(output.root(), file)));
+        }
+        written.map(|()| files)
+    }
+
+    fn write_each(
+        &self,
+        output: &Output,
+        name: &str,
+        photo: &Rgb,
+        map: &Array,
+        mask: Option<&Mask>,
+        files: &mut Vec<String>,
+    ) -> Result<()> {
         let covered =
             (self.chosen.contains(&Picture::Overlay) || self.has_thumbs).then(|| overlay(photo, map, self.range.clone(), OPACITY));
-        let mut files = Vec::new();
         for picture in &self.chosen {
             let bytes = match (picture, mask, &covered) {
                 (Picture::Map, ..) => encode_tiff(map)?,
@@ -127,7 +144,7 @@ impl Pictures {
                 files.push(output.write(file, &thumb(picture)?)?);
             }
         }
-        Ok(files)
+        Ok(())
     }
 }
 
@@ -162,5 +179,17 @@ mod tests {
     fn the_thinnest_photo_has_a_small_picture() {
         assert!(thumb(&Rgb::new(1, 5000, vec![9; 15_000])).is_ok());
         assert!(thumb(&Rgb::new(1, 1, vec![9; 3])).is_ok());
+    }
+
+    #[test]
+    fn an_image_whose_last_picture_cannot_be_written_leaves_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output::open(folder.path(), crate::results::Existing::Refuse).unwrap();
+        std::fs::create_dir(folder.path().join("a.heatmap.png")).unwrap();
+        let (photo, map) = (Rgb::new(8, 8, vec![9; 192]), Array::new([8, 8], vec![0.5; 64]));
+        let pictures = Pictures::new(None, None, [0.0, 1.0], false).unwrap();
+        assert_eq!(pictures.write(&output, "a", &photo, &map, None).unwrap_err().code(), Code::Output);
+        assert!(!folder.path().join("a.tiff").exists());
+        assert_eq!(pictures.write(&output, "b", &photo, &map, None).unwrap(), ["b.tiff", "b.overlay.png", "b.heatmap.png"]);
     }
 }
