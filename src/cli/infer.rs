@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use indicatif::ProgressBar;
 use zsas::files::write_whole;
+use zsas::image::Warning;
 use zsas::inputs::{self, Input, LeftOut, Shard};
 use zsas::inspect::{Detector, DetectorBuilder, Job, JobObserver, JobOptions, Outcome, Plan};
 use zsas::methods::winclip::Memory;
@@ -292,6 +293,12 @@ impl JobObserver for Console<'_> {
     fn recorded(&self, line: &str) -> Result<()> {
         self.with_bar(|bar| bar.inc(1));
         if self.prints_records { talk::print_line(line) } else { Ok(()) }
+    }
+
+    fn warned(&self, path: &str, warning: Warning) {
+        if !self.is_quiet {
+            self.with_bar(|bar| bar.suspend(|| talk::say(format_args!("warning: {path}: {warning}; later photos like it are not named"))));
+        }
     }
 
     fn failed(&self, path: &str, error: &Error) {

@@ -1,9 +1,10 @@
 //! Counts, latencies and the most anomalous photos of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
+use crate::image::Warning;
 use crate::results::{Counts, Decision, Latency, Milliseconds};
 use crate::uninspected::{Reason, Uninspected};
 
@@ -18,6 +19,7 @@ pub struct Tally {
     totals: Vec<f64>,
     worst: Vec<(f32, String)>,
     in_part: BTreeMap<Reason, InPart>,
+    warnings: HashSet<Warning>,
 }
 
 /// Images that were inspected in part for one reason.
@@ -71,6 +73,11 @@ impl Tally {
     /// Images that were inspected in part, by reason.
     pub fn in_part(&self) -> &BTreeMap<Reason, InPart> {
         &self.in_part
+    }
+
+    /// Whether no image before had this warning.
+    pub fn is_new(&mut self, warning: Warning) -> bool {
+        self.warnings.insert(warning)
     }
 
     /// Counts a photo that could not be scored.
