@@ -207,8 +207,8 @@ impl DetectorBuilder {
         let is_there = |network: &'static NetworkInfo| network.published.is_none() || store::is_there(network, self.weights.as_deref());
         let strongest = methods::strongest(self.has_references(), is_there);
         let info = strongest.ok_or_else(|| Error::new(Code::WeightsMissing, "there are no weights of any method"))?;
-        let needs_text = self.subject.is_some() || self.has_references() || self.views != MultiCrop::None;
-        if needs_text && !info.takes.text {
+        let has_text = self.subject.is_some() || self.has_references();
+        if has_text && !info.takes.text || !info.takes.views.contains(&self.views) {
             return Err(self.no_text_weights());
         }
         Ok(info)
