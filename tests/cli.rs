@@ -425,7 +425,7 @@ fn a_folder_gives_records_maps_pictures_and_a_report() {
     assert_eq!(record["level"], 0.5);
     assert_eq!(record["map"]["file"], "lot/b.png.tiff");
     let keys: Vec<&String> = record.as_object().unwrap().keys().collect();
-    assert_eq!(keys.len(), 14, "{keys:?}");
+    assert_eq!(keys.len(), 17, "{keys:?}");
     let run = place.json("out/run.json");
     assert_eq!((run["status"].as_str(), &run["counts"]["scored"]), (Some("done"), &2.into()));
     assert_eq!(run["weights"]["files"][0]["sha256"].as_str().unwrap().len(), 64);

@@ -106,10 +106,6 @@ pub struct InferArgs {
     #[arg(long, value_name = "I/N", value_parser = Shard::parse, help_heading = "Input")]
     shard: Option<Shard>,
 
-    /// Photos in work at the same time; by default one for each core and one more
-    #[arg(long, value_name = "N", help_heading = "Device")]
-    parallel: Option<NonZeroUsize>,
-
     #[command(flatten)]
     photos: PhotoArgs,
 
@@ -137,6 +133,10 @@ pub struct InferArgs {
     /// Views of a photo that decide its score (winclip, winclip+); `tile` has utad inspect the whole of an elongated photo
     #[arg(long, value_parser = choice::views(), default_value = "none", help_heading = "Class and references")]
     multi_crop: MultiCrop,
+
+    /// Photos in work at the same time; by default one for each core and one more
+    #[arg(long, value_name = "N", help_heading = "Device")]
+    parallel: Option<NonZeroUsize>,
 
     #[command(flatten)]
     device: DeviceArgs,
