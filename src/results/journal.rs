@@ -1,6 +1,6 @@
 //! The journal of a run: which images are in work, so that one that kills the process is known to the next run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -30,6 +30,8 @@ enum Line {
 pub(super) struct Journal {
     /// By name, in how many runs that were killed.
     in_work: BTreeMap<String, usize>,
+    /// Everything they began.
+    begun: BTreeSet<String>,
 }
 
 impl Journal {
@@ -38,6 +40,7 @@ impl Journal {
         let text = fs::read(root.join(FILE)).unwrap_or_default();
         let mut journal = Journal::default();
         let mut open: Vec<String> = Vec::new();
+        let mut begun = BTreeSet::new();
         let mut count = |open: &mut Vec<String>| {
             for name in open.drain(..) {
                 *journal.in_work.entry(name).or_default() += 1;
@@ -46,17 +49,21 @@ impl Journal {
         for line in String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
             match line {
                 Line::Run => count(&mut open),
-                Line::Begin(name) => open.push(name),
+                Line::Begin(name) => {
+                    begun.insert(name.clone());
+                    open.push(name);
+                }
                 Line::End(name) => open.retain(|other| *other != name),
             }
         }
         count(&mut open);
+        journal.begun = begun;
         journal
     }
 
-    /// Images that some killed run had in work.
+    /// Images that killed runs began, finished or not: their pictures may be there.
     pub(super) fn begun(&self) -> impl Iterator<Item = &str> {
-        self.in_work.keys().map(String::as_str)
+        self.begun.iter().map(String::as_str)
     }
 
     /// Whether enough runs were killed with this image in work.
