@@ -237,7 +237,13 @@ impl Error {
 
     /// A failed read or write, naming what was being done.
     pub fn io(action: impl fmt::Display, source: &std::io::Error) -> Error {
-        Error::new(Code::Io, format!("{action}: {source}"))
+        let error = Error::new(Code::Io, format!("{action}: {source}"));
+        match source.kind() {
+            std::io::ErrorKind::FileTooLarge => {
+                error.hint("`ulimit -f` shows the limit of the process, the file system may have one of its own")
+            }
+            _ => error,
+        }
     }
 
     /// Adds where it happened; the caller's line comes after the callee's.

@@ -8,6 +8,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     quiet_driver();
+    cli::signals::outlive_file_limit();
     // The one place that ends the program: everything below returns.
     let arguments = cli::Arguments::parse();
     cli::talk::start(arguments.verbose, arguments.command.is_quiet());

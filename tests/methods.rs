@@ -90,7 +90,7 @@ fn tiles_of_utad_inspect_the_whole_of_an_elongated_image() {
     // A black square at the left end of a woven band of 4:1.
     let (width, height) = (640, 160);
     let is_defect = |x: usize, y: usize| (10..40).contains(&x) && (65..95).contains(&y);
-    let weave = |x: usize, y: usize| 100 + 50 * u8::from((x / 8 + y / 8) % 2 == 0) + ((7 * x + 13 * y) % 5) as u8;
+    let weave = |x: usize, y: usize| 100 + 50 * u8::from((x / 8 + y / 8).is_multiple_of(2)) + ((7 * x + 13 * y) % 5) as u8;
     let data = (0..height)
         .flat_map(|y| (0..width).flat_map(move |x| [if is_defect(x, y) { 0 } else { weave(x, y) }; 3]))
         .collect();

@@ -2,13 +2,13 @@
 
 use clap::Args;
 use serde::Serialize;
-use zsas::kernels::{Implementation, Kernel, every_kernel, sample};
-use zsas::run::{AdapterReport, adapters, expected, worst};
+use zsas::kernels::every_kernel;
+use zsas::run::{AdapterReport, adapters};
+use zsas::tensor::Seeded;
 use zsas::{DType, Device, Error, Result};
 
 use crate::cli::device::DeviceArgs;
 use crate::cli::{Exit, talk};
-use zsas::tensor::Seeded;
 
 const AFTER: &str = "\
 `--selftest` runs every kernel on the device and compares it with its f64 twin within derived
@@ -223,7 +223,7 @@ fn selftest(device: &Device) -> Result<Selftest> {
         for &elem in elems {
             bar.inc(1);
             let implementation = device.implementation(&**kernel);
-            match misses(device, &**kernel, &implementation, elem, &mut seeded)? {
+            match device.check(&**kernel, &implementation, elem, &mut seeded)? {
                 None => test.passed += 1,
                 Some(miss) => {
                     test.failed += 1;
@@ -234,27 +234,4 @@ fn selftest(device: &Device) -> Result<Selftest> {
     }
     bar.finish_and_clear();
     Ok(test)
-}
-
-/// Why a launch is wrong; `None` when it is right. A lost or absent device is an error, a refused launch is a miss.
-fn misses(
-    device: &Device,
-    kernel: &dyn Kernel,
-    implementation: &Implementation,
-    elem: DType,
-    seeded: &mut Seeded,
-) -> Result<Option<String>> {
-    let inputs = sample(kernel, elem, seeded);
-    let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let launched = match device.launch(kernel, implementation, elem, &borrowed) {
-        Ok(launched) => launched,
-        Err(error) if error.code() == zsas::Code::DeviceLost => return Err(error),
-        Err(error) => return Ok(Some(error.to_string())),
-    };
-    if !launched.guards_intact {
-        return Ok(Some("wrote outside its output".to_owned()));
-    }
-    let (values, bounds) = expected(kernel, elem, &borrowed);
-    Ok(worst(&launched.output, &values, &bounds)
-        .map(|at| format!("element {at} is {:e} on the device, {:e} by the twin, bound {:e}", launched.output[at], values[at], bounds[at])))
 }

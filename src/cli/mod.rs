@@ -22,7 +22,7 @@ mod photos;
 mod profile;
 mod segment;
 mod shader;
-mod signals;
+pub mod signals;
 pub mod talk;
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks to stop after the image in hand, the second stops at once.
+//! Signals: the first Ctrl-C or SIGTERM asks to stop after the image in hand, the second stops at once; SIGXFSZ is an error of writing.
 
 use std::io;
 use std::sync::Arc;
@@ -7,6 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use zsas::{Error, Result};
+
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) an error of that write; the system's default is to kill the process.
+pub fn outlive_file_limit() {
+    #[cfg(unix)]
+    if let Err(error) = flag::register(signal_hook::consts::SIGXFSZ, Arc::default()) {
+        log::debug!("a write beyond the limit of file sizes will end the process: {error}");
+    }
+}
 
 /// Knows whether a signal came, and which.
 #[derive(Clone, Default)]

@@ -238,7 +238,7 @@ impl Job {
         match written {
             Ok(files) => {
                 let source = SourceFile::of(&input.file);
-                let record = judge.record(&input.path, input.output(), finding, regions, files, source, ms);
+                let record = judge.record(input, finding, regions, files, source, ms);
                 Made::Scored { record: Box::new(record), ms, warnings: warnings.clone() }
             }
             // A folder or a link where a picture was to be: this image's trouble.
@@ -274,7 +274,7 @@ impl Job {
     fn finish(&self, run_file: &mut InferRun, outcome: &Outcome) -> Result<()> {
         run_file.end(&outcome.end, outcome.tally.counts, outcome.tally.latency(), outcome.duration);
         let mut written = run_file.write(&self.output);
-        if matches!(outcome.end, Ok(_)) {
+        if outcome.end.is_ok() {
             written = written.and_then(|()| self.output.finish(&self.inputs));
         }
         if self.options.report && written.is_ok() {

@@ -13,7 +13,7 @@ use crate::models::store::FoundWeights;
 use crate::models::{Sam, sam};
 use crate::results::{
     Counts, Existing, Head, Latency, MaskFile, MaskFiles, MaskInvocation, MaskParameters, MaskRun, MasksRecord, Milliseconds, Named,
-    Output, RunFile, Tally, milliseconds,
+    Output, RunFile, Tally,
 };
 use crate::run::Device;
 use crate::tensor::Precision;
@@ -161,13 +161,7 @@ impl MaskJob {
             masks: written.masks,
             overlay: written.overlay,
             uninspected: self.photo.uninspected.clone(),
-            ms: Milliseconds {
-                decode: milliseconds(self.decode),
-                pre: milliseconds(found.pre),
-                device: milliseconds(found.device),
-                post: milliseconds(written.post),
-                write: milliseconds(written.write),
-            },
+            ms: Milliseconds { decode: self.decode, pre: found.pre, device: found.device, post: written.post, write: written.write },
             warnings: self.warnings.clone(),
         };
         let line = self.output.append(&record)?;

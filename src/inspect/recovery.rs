@@ -30,10 +30,13 @@ impl DeviceRequest {
     }
 }
 
+/// Builds something on a device.
+type Build<T> = Box<dyn Fn(&Device) -> Result<T> + Send + Sync>;
+
 /// Something built on a device, with the means to build it again. Shared by reference between threads.
 pub struct Recoverable<T> {
     request: DeviceRequest,
-    build: Box<dyn Fn(&Device) -> Result<T> + Send + Sync>,
+    build: Build<T>,
     opened: RwLock<Arc<(Device, T)>>,
     lost_in_a_row: AtomicUsize,
     attempts: AtomicUsize,

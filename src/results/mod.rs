@@ -1,6 +1,5 @@
 //! The output folder of a run: who may write to it, the records, pictures and report it holds, and how they are read again.
 
-mod inside;
 mod journal;
 mod masks;
 mod output;

@@ -32,10 +32,21 @@ pub(super) fn is_inside(name: &str) -> bool {
     !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// The path of a file below a folder; an error where a folder on the way is a link or no folder.
+/// The path of a regular file below a folder; `None` where there is none, where the name leaves the folder, or leads through a link.
+///
+/// For names that come from records, which anybody may have written.
+pub(super) fn regular_file(root: &Path, file: &str) -> Option<PathBuf> {
+    let path = below(root, file).ok()?;
+    fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()).then_some(path)
+}
+
+/// The path of a file below a folder; an error where the name leaves the folder, or something on the way is a link or no folder.
 ///
 /// Fails with [`Code::Output`].
 pub(super) fn below(root: &Path, file: &str) -> Result<PathBuf> {
+    if !is_inside(file) {
+        return Err(Error::new(Code::Output, format!("`{file}` lies outside the output folder")));
+    }
     let mut path = root.to_owned();
     let parts: Vec<Component<'_>> = Path::new(file).components().collect();
     for (at, part) in parts.iter().enumerate() {
@@ -72,7 +83,7 @@ pub fn own_files(root: &Path) -> HashSet<String> {
     let names = run["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
     own.extend(names.filter(|file| is_ours(file, None)).map(str::to_owned));
     // What a killed run may have written before its record.
-    for name in Journal::read(root).begun() {
+    for name in Journal::read(root).begun().filter(|name| is_inside(name)) {
         own.extend(ENDINGS.iter().map(|ending| format!("{name}.{ending}")).chain(thumbs(name)));
     }
     own
@@ -130,6 +141,40 @@ mod tests {
         assert_eq!(below(&out, "lot/a.tiff").unwrap_err().code(), Code::Output);
         remove(&out, "lot/a.tiff").unwrap();
         assert!(elsewhere.join("a.tiff").exists());
+        assert_eq!(regular_file(&out, "lot/a.tiff"), None);
         assert!(below(&out, "new/a.tiff").is_ok());
+    }
+
+    #[test]
+    fn a_name_that_leaves_the_folder_leads_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("out");
+        fs::create_dir_all(root.join("lot")).unwrap();
+        let secret = folder.path().join("secret.tiff");
+        for file in [&root.join("lot/a.tiff"), &secret] {
+            fs::write(file, "").unwrap();
+        }
+        assert_eq!(regular_file(&root, "lot/a.tiff"), Some(root.join("lot/a.tiff")));
+        for name in ["../secret.tiff", "lot/../../secret.tiff", secret.to_str().unwrap(), "", "lot", "lot/b.tiff", "lot/a.tiff/b.tiff"] {
+            assert_eq!(regular_file(&root, name), None, "{name}");
+        }
+        for name in ["../secret.tiff", "lot/../../secret.tiff", secret.to_str().unwrap()] {
+            assert_eq!(below(&root, name).unwrap_err().code(), Code::Output);
+            remove(&root, name).unwrap();
+        }
+        assert!(secret.exists());
+    }
+
+    #[test]
+    fn a_planted_journal_makes_nothing_outside_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("out");
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join(RUN), "{}").unwrap();
+        fs::write(root.join(".zsas.journal"), "\"run\"\n{\"begin\":\"../secret\"}\n").unwrap();
+        let secret = folder.path().join("secret.tiff");
+        fs::write(&secret, "").unwrap();
+        own_files(&root).iter().for_each(|file| remove(&root, file).unwrap());
+        assert!(secret.exists());
     }
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::methods::Stages;
 use crate::results::SourceFile;
 use crate::uninspected::Uninspected;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Version of the format.
 pub const VERSION: u32 = 1;
@@ -67,35 +67,34 @@ pub enum Decision {
     Anomalous,
 }
 
-/// Wall-clock milliseconds of each stage.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+/// Wall-clock time of each stage of an image; in JSON as milliseconds, each rounded once, to a hundredth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Milliseconds {
     /// Reading and decoding the file.
-    pub decode: f64,
+    #[serde(serialize_with = "as_milliseconds")]
+    pub decode: Duration,
     /// Resizing and normalising.
-    pub pre: f64,
-    /// Upload, networks, download.
-    pub device: f64,
+    #[serde(serialize_with = "as_milliseconds")]
+    pub pre: Duration,
+    /// Upload, networks, download, and waiting for a device that is busy with other images.
+    #[serde(serialize_with = "as_milliseconds")]
+    pub device: Duration,
     /// From the device's numbers to the map and its regions.
-    pub post: f64,
+    #[serde(serialize_with = "as_milliseconds")]
+    pub post: Duration,
     /// Encoding and writing pictures.
-    pub write: f64,
+    #[serde(serialize_with = "as_milliseconds")]
+    pub write: Duration,
 }
 
 impl Milliseconds {
-    /// The stages of an image: decoding, those of the method, regions, and writing. Durations are added before they are rounded.
+    /// The stages of an image: decoding, those of the method, regions, and writing.
     pub fn new(decode: Duration, stages: &Stages, mark: Duration, write: Duration) -> Milliseconds {
-        Milliseconds {
-            decode: milliseconds(decode),
-            pre: milliseconds(stages.preprocess),
-            device: milliseconds(stages.device),
-            post: milliseconds(stages.postprocess + mark),
-            write: milliseconds(write),
-        }
+        Milliseconds { decode, pre: stages.preprocess, device: stages.device, post: stages.postprocess + mark, write }
     }
 
-    /// Sum of the stages.
-    pub fn total(&self) -> f64 {
+    /// Sum of the stages, not rounded.
+    pub fn total(&self) -> Duration {
         self.decode + self.pre + self.device + self.post + self.write
     }
 }
@@ -103,6 +102,10 @@ impl Milliseconds {
 /// Milliseconds to a hundredth.
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e5).round() / 100.0
+}
+
+fn as_milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(milliseconds(*duration))
 }
 
 /// What later steps need of a line: resuming, the report.
@@ -160,5 +163,19 @@ impl Earlier {
     /// Name of its files.
     pub fn name(&self) -> &str {
         self.output.as_deref().unwrap_or(&self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_added_before_they_are_rounded() {
+        let part = Duration::from_micros(4);
+        let stages = Stages { preprocess: part, device: part, postprocess: part };
+        let ms = Milliseconds::new(part, &stages, part, part);
+        assert_eq!(serde_json::to_string(&ms).unwrap(), r#"{"decode":0.0,"pre":0.0,"device":0.0,"post":0.01,"write":0.0}"#);
+        assert_eq!(milliseconds(ms.total()), 0.02);
     }
 }

@@ -8,7 +8,7 @@ use data_encoding::BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Result;
-use crate::results::inside::regular_file;
+use crate::results::owned::regular_file;
 use crate::results::{Earlier, InferRun, Output, PromptParameters, REPORT, thumbs};
 
 const TEMPLATE: &str = include_str!("report.html");

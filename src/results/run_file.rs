@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::image::ReadOptions;
 use crate::inputs::LeftOut;
-use crate::results::record::VERSION;
+use crate::results::record::{VERSION, milliseconds};
 use crate::results::tally::InPart;
 use crate::results::{Output, PromptParameters, RESULTS, RUN, to_json};
 use crate::uninspected::Reason;
@@ -153,7 +153,9 @@ pub struct Counts {
     pub in_part: usize,
 }
 
-/// Percentiles of the time a photo takes, in milliseconds. Decoding overlaps with the device's work, so a run takes less than their sum.
+/// Percentiles of the time of a photo, from its file to its pictures, waiting for the device included; in milliseconds, rounded once.
+///
+/// Several photos are in work at the same time, so a run takes less than the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Latency {
     p50: f64,
@@ -164,12 +166,12 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Of some photos; `None` of none.
-    pub fn of(mut totals: Vec<f64>) -> Option<Latency> {
-        totals.sort_by(f64::total_cmp);
-        let rank = |share: usize| totals.get((totals.len() * share).div_ceil(100).saturating_sub(1)).copied();
-        let mean = totals.iter().sum::<f64>() / totals.len() as f64;
-        let [p50, p90, p99, max, mean] = [rank(50)?, rank(90)?, rank(99)?, rank(100)?, mean].map(|ms| (ms * 100.0).round() / 100.0);
+    /// Of some photos, by nearest rank; `None` of none.
+    pub fn of(mut totals: Vec<Duration>) -> Option<Latency> {
+        totals.sort();
+        let rank = |share: usize| totals.get((totals.len() * share).div_ceil(100).saturating_sub(1)).copied().map(milliseconds);
+        let [p50, p90, p99, max] = [rank(50)?, rank(90)?, rank(99)?, rank(100)?];
+        let mean = milliseconds(totals.iter().sum::<Duration>().div_f64(totals.len() as f64));
         Some(Latency { p50, p90, p99, max, mean })
     }
 }
@@ -209,7 +211,7 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
         self.error = end.as_ref().err().map(ToString::to_string);
         self.counts = Some(counts);
         self.latency_ms = latency;
-        self.seconds = Some((duration.as_secs_f64() * 1e5).round() / 1e5);
+        self.seconds = Some(milliseconds(duration) / 1e3);
     }
 
     /// Writes the file.
@@ -265,8 +267,11 @@ mod tests {
 
     #[test]
     fn percentiles_are_nearest_ranks() {
-        let latency = Latency::of((1..=10).map(f64::from).collect()).unwrap();
+        let latency = Latency::of((1..=10).map(Duration::from_millis).collect()).unwrap();
         assert_eq!(latency, Latency { p50: 5.0, p90: 9.0, p99: 10.0, max: 10.0, mean: 5.5 });
         assert_eq!(Latency::of(vec![]), None);
+        // 1.004 and 1.008 ms: the mean is rounded, not a mean of what was rounded.
+        let two = Latency::of([1004, 1008].map(Duration::from_micros).to_vec()).unwrap();
+        assert_eq!(two, Latency { p50: 1.0, p90: 1.01, p99: 1.01, max: 1.01, mean: 1.01 });
     }
 }

@@ -6,7 +6,7 @@ use crate::tensor::Array;
 use crate::uninspected::Uninspected;
 use serde::Serialize;
 
-use crate::results::{Decision, Head, Milliseconds, SourceFile};
+use crate::results::{Decision, Head, Milliseconds, Named, SourceFile};
 
 /// An input that was scored.
 #[derive(Debug, Serialize)]
@@ -85,11 +85,10 @@ impl Judge {
         })
     }
 
-    /// The record of a scored input. `output` is the name of its files where that is not the path.
+    /// The record of a scored input.
     pub fn record(
         &self,
-        path: &str,
-        output: Option<&str>,
+        named: &Named,
         scored: &Finding,
         regions: Option<Vec<Region>>,
         files: Vec<String>,
@@ -98,7 +97,7 @@ impl Judge {
     ) -> ScoredRecord {
         let [height, width] = scored.map.shape().axes();
         ScoredRecord {
-            head: Head::new(path, output, [width, height], self.method),
+            head: Head::new(&named.path, named.output(), [width, height], self.method),
             class: self.class.clone(),
             score: scored.score,
             decision: self.threshold.map(|threshold| threshold.decide(scored.score, &scored.uninspected)),
@@ -154,7 +153,8 @@ mod tests {
             level: Some(0.5),
         };
         let (_, regions) = judge.mark(&scored.map).unwrap();
-        let record = judge.record("a.png", Some("a.png~2"), &scored, Some(regions), vec![], None, Milliseconds::default());
+        let named = Named { file: "a.png".into(), path: "a.png".to_owned(), name: "a.png~2".to_owned() };
+        let record = judge.record(&named, &scored, Some(regions), vec![], None, Milliseconds::default());
         let line = serde_json::to_string(&record).unwrap();
         assert!(line.starts_with(
             r#"{"v":1,"path":"a.png","output":"a.png~2","status":"ok","size":[2,1],"method":"utad","class":null,"score":1.0"#

@@ -1,6 +1,7 @@
 //! Counts, latencies and the most anomalous photos of a run.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ const MOST_NAMED: usize = 5;
 pub struct Tally {
     /// The counts so far.
     pub counts: Counts,
-    totals: Vec<f64>,
+    totals: Vec<Duration>,
     worst: Vec<(f32, String)>,
     in_part: BTreeMap<Reason, InPart>,
     warnings: HashSet<Warning>,

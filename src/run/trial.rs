@@ -1,16 +1,17 @@
 //! One launch on its own, between guard bands and on poisoned outputs: what tests, `diff` and kernel benchmarks run.
 
-use crate::error::Result;
-use crate::kernels::{Implementation, Kernel, UNIT_ROUNDOFF};
+use crate::error::{Code, Result};
+use crate::kernels::{Implementation, Kernel, UNIT_ROUNDOFF, sample};
 use crate::run::codec::{decode, encode};
 use crate::run::device::{Backend, Device};
+use crate::run::diff::worst;
 use crate::run::gpu::Gpu;
 use crate::run::launch::{Launches, schedule};
 use crate::run::memory::TrackedBuffer;
 use crate::run::pipelines::Wanted;
 use crate::run::readback::read;
 use crate::run::reference;
-use crate::tensor::DType;
+use crate::tensor::{DType, Seeded};
 
 /// Bytes before and after each buffer that no kernel may touch; also the alignment of binding offsets.
 const GUARD: usize = 256;
@@ -61,6 +62,27 @@ impl Device {
         };
         let ready = Ready::new(gpu, kernel, implementation, elem, inputs)?;
         ready.run(gpu)
+    }
+
+    /// Runs one launch on sample inputs and compares it with the reference: what is wrong with it, or `None`.
+    ///
+    /// A refused launch is wrong; a lost device is an error.
+    pub fn check(&self, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, random: &mut Seeded) -> Result<Option<String>> {
+        let inputs = sample(kernel, elem, random);
+        let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let launched = match self.launch(kernel, implementation, elem, &borrowed) {
+            Ok(launched) => launched,
+            Err(error) if error.code() == Code::DeviceLost => return Err(error),
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        if !launched.guards_intact {
+            return Ok(Some("wrote outside its output".to_owned()));
+        }
+        let (values, bounds) = expected(kernel, elem, &borrowed);
+        Ok(worst(&launched.output, &values, &bounds).map(|at| {
+            let [found, wanted, bound] = [f64::from(launched.output[at]), values[at], bounds[at]];
+            format!("element {at} is {found:e} on the device, {wanted:e} by the reference, bound {bound:e}")
+        }))
     }
 
     /// Times repeated launches by device timestamps where the adapter has them, else by wall clock. At least one warm-up precedes them.
