@@ -131,7 +131,7 @@ impl Job {
         }
         let files: Vec<String> = self.inputs.iter().flat_map(|input| pictures.files(&input.name)).collect();
         self.output.refuse_foreign(files.iter().map(String::as_str))?;
-        self.output.begin()?;
+        self.output.begin(&self.inputs)?;
         run_file.write(&self.output)?;
         let start = Instant::now();
         let mut tally = Tally::new(self.inputs.len());

@@ -107,11 +107,18 @@ impl Output {
     }
 
     /// Makes room for this run's results; called once everything else is ready, so that a run that cannot start costs nothing.
-    pub fn begin(&mut self) -> Result<()> {
-        let root = &self.root;
+    ///
+    /// The record of an earlier run is kept where its input is still the same file and its pictures are there.
+    pub fn begin(&mut self, inputs: &[Named]) -> Result<()> {
         if self.existing == Existing::Resume {
-            rewrite_scored(root)?;
+            for input in inputs {
+                if self.kept.get(&input.name).is_some_and(|earlier| !self.is_current(earlier, input)) {
+                    self.kept.remove(&input.name);
+                }
+            }
+            rewrite_kept(&self.root, &self.kept)?;
         }
+        let root = &self.root;
         remove_leftovers(root);
         if self.existing == Existing::Overwrite {
             self.own.iter().try_for_each(|file| owned::remove(root, file))?;
@@ -129,12 +136,15 @@ impl Output {
         &self.root
     }
 
-    /// The record of an earlier run, if this input was scored then, is still the same file, and its pictures are there.
+    /// The record of an earlier run that stands for this input.
     pub fn earlier(&self, input: &Named) -> Option<&Earlier> {
-        let earlier = self.kept.get(&input.name)?;
+        self.kept.get(&input.name)
+    }
+
+    fn is_current(&self, earlier: &Earlier, input: &Named) -> bool {
         let is_same = earlier.input.as_ref().is_some_and(|source| source.is(&input.file));
         let is_there = |file: &String| owned::below(&self.root, file).is_ok_and(|path| path.is_file());
-        (is_same && earlier.files.iter().all(is_there)).then_some(earlier)
+        is_same && earlier.files.iter().all(is_there)
     }
 
     /// Whether this image killed enough runs to be given up.
@@ -393,9 +403,11 @@ fn scored(text: &str) -> (HashMap<String, Earlier>, String) {
 }
 
 /// Leaves only the lines of scored inputs in the records.
-fn rewrite_scored(root: &Path) -> Result<()> {
+fn rewrite_kept(root: &Path, kept: &HashMap<String, Earlier>) -> Result<()> {
     let text = read_results(root)?;
     let (_, lines) = scored(&text);
+    let is_kept = |line: &&str| Earlier::parse(line).is_some_and(|earlier| kept.contains_key(earlier.name()));
+    let lines = lines.lines().filter(is_kept).fold(String::new(), |lines, line| lines + line + "\n");
     if lines == text { Ok(()) } else { write_whole(&root.join(RESULTS), lines.as_bytes()) }
 }
 
@@ -450,7 +462,7 @@ mod tests {
     fn results_are_neither_overwritten_nor_shared_unasked() {
         let folder = tempfile::tempdir().unwrap();
         let mut first = Output::open(folder.path(), Existing::Refuse).unwrap();
-        first.begin().unwrap();
+        first.begin(&[]).unwrap();
         assert_eq!(Output::open(folder.path(), Existing::Resume).err().map(|error| error.code()), Some(Code::Locked));
         drop(first);
         assert_eq!(Output::open(folder.path(), Existing::Refuse).err().map(|error| error.code()), Some(Code::Output));
@@ -468,12 +480,12 @@ mod tests {
         let failed = r#"{"v":1,"path":"b.png","status":"error","error":{"code":"decode","message":""}}"#;
         fs::write(folder.path().join(RESULTS), format!("{OK}\n{failed}\n{}", &OK[..20])).unwrap();
         let mut output = Output::open(folder.path(), Existing::Resume).unwrap();
-        output.begin().unwrap();
+        output.begin(&[]).unwrap();
         assert_eq!(fs::read_to_string(folder.path().join(RESULTS)).unwrap(), format!("{OK}\n"));
         let named = output.name(vec![input("a.png", "a.png"), input("b.png", "b.png"), input("/x/a.png", "a.png")]);
-        assert!(output.kept.contains_key(&named[0].name) && !output.kept.contains_key(&named[1].name));
-        // Its record does not say which file was scored, so it is scored again.
-        assert!(output.earlier(&named[0]).is_none());
+        assert!(output.earlier(&named[0]).is_some() && output.earlier(&named[1]).is_none());
+        // Its record does not say which file was scored, so it does not stand for one.
+        assert!(!output.is_current(&output.kept["a.png"], &named[0]));
         // The third may not take over the files of the first, even if the first were not given again.
         assert_eq!(output.name(vec![input("/x/a.png", "a.png")])[0].name, "a.png~2");
     }
@@ -490,7 +502,7 @@ mod tests {
         }
         let mut output = Output::open(&root, Existing::Overwrite).unwrap();
         assert!(root.join("a.png.tiff").exists(), "opening alone removes nothing");
-        output.begin().unwrap();
+        output.begin(&[]).unwrap();
         drop(output);
         let mut left: Vec<String> = fs::read_dir(&root)
             .unwrap()
