@@ -15,7 +15,7 @@ fn main() -> zsas::Result<()> {
 /// UTAD, on the weights inside the library.
 fn by_texture(photo: &str) -> zsas::Result<()> {
     let detector = Detector::builder().method("utad").open()?;
-    let found = detector.inspect(&Rgb::open(photo.as_ref())?)?;
+    let found = detector.inspect(&Rgb::open(photo)?)?;
     println!("{} {:?}", found.score, found.regions(2.4));
     Ok(())
 }
@@ -23,7 +23,7 @@ fn by_texture(photo: &str) -> zsas::Result<()> {
 /// WinCLIP, on a snapshot of CLIP, or a folder with a snapshot `clip`.
 fn by_language(photo: &str, weights: &str, class: &str) -> zsas::Result<()> {
     let detector = Detector::builder().method("winclip").class(class).weights(weights).open()?;
-    let found = detector.inspect(&Rgb::open(photo.as_ref())?)?;
+    let found = detector.inspect(&Rgb::open(photo)?)?;
     println!("{} {:?}", found.score, found.regions(0.5));
     Ok(())
 }

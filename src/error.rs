@@ -193,7 +193,7 @@ impl fmt::Display for Remedy {
             Remedy::GiveReferences => "give reference images, or use the method `winclip`, which needs none",
             Remedy::UseMethodWithReferences => "the method `winclip+` takes reference images",
             Remedy::UseMethodWithText => "a class and a profile are for `winclip` and the other methods on CLIP",
-            Remedy::UseMethodWithViews => "views are for `winclip` and `winclip+`",
+            Remedy::UseMethodWithViews => "views are for `winclip` and `winclip+`; `utad` takes tiles alone",
             Remedy::ConvertWeights => "only safetensors are read: convert it with `python tools/convert.py CHECKPOINT FOLDER`",
             Remedy::UseEmbeddedWeights => "the weights inside the library need no file",
         })

@@ -11,7 +11,7 @@
 //! use zsas::inspect::Detector;
 //!
 //! let detector = Detector::builder().method("utad").open()?;
-//! let found = detector.inspect(&Rgb::open("part.png".as_ref())?)?;
+//! let found = detector.inspect(&Rgb::open("part.png")?)?;
 //! println!("{} {:?}", found.score, found.regions(2.4));
 //! # Ok::<(), zsas::Error>(())
 //! ```

@@ -151,7 +151,7 @@ fn r5_any_path_works() {
     place.infer(&["lot", "--report"]).exits(0);
     let records = place.records();
     let paths: Vec<&str> = records.iter().map(|record| record["path"].as_str().unwrap()).collect();
-    assert_eq!(paths, ["lot/a b'\"&<i>.png", &format!("lot/{long}"), "lot/not \u{fffd} text.png", "lot/ünïcødé 漢字.png"]);
+    assert_eq!(paths, ["lot/a b'\"&<i>.png", &format!("lot/{long}"), r"lot/not \xff text.png", "lot/ünïcødé 漢字.png"]);
     for record in &records {
         assert!(place.path("out").join(record["map"]["file"].as_str().unwrap()).is_file(), "{record}");
     }
@@ -176,7 +176,7 @@ fn r6_the_output_folder_is_checked_before_weights_load() {
     let place = Place::with_photos(&["a.png"]);
     let infer = |output: &str| place.run(&["infer", "a.png", "--weights", "nowhere", "--output", output]);
     infer("a.png").exits(2).says("`a.png` is not a folder");
-    infer("a.png/below").exits(1).says("creating the output folder");
+    infer("a.png/below").exits(2).says("the output folder `a.png/below` cannot be written to");
     place.write("full/results.jsonl", b"");
     assert_golden("cli/r6_results_exist.txt", &infer("full").exits(2).stderr);
 }
@@ -318,7 +318,7 @@ fn r11_a_lost_device_is_opened_again_and_patience_ends() {
     };
     lose("").exits(0);
     let undisturbed: Vec<Value> = place.records().iter().map(|record| record["score"].clone()).collect();
-    lose("2").exits(0).says("opened anew");
+    lose("2").exits(0).says("the device is opened again");
     let recovered: Vec<Value> = place.records().iter().map(|record| record["score"].clone()).collect();
     assert_eq!(recovered, undisturbed);
     lose("2,3").exits(3);
@@ -424,8 +424,6 @@ fn a_folder_gives_records_maps_pictures_and_a_report() {
     assert_eq!(record["threshold"], serde_json::json!({"value": 0.5, "source": "flag"}));
     assert_eq!(record["level"], 0.5);
     assert_eq!(record["map"]["file"], "lot/b.png.tiff");
-    let keys: Vec<&String> = record.as_object().unwrap().keys().collect();
-    assert_eq!(keys.len(), 14, "{keys:?}");
     let run = place.json("out/run.json");
     assert_eq!((run["status"].as_str(), &run["counts"]["scored"]), (Some("done"), &2.into()));
     assert_eq!(run["weights"]["files"][0]["sha256"].as_str().unwrap().len(), 64);
@@ -456,6 +454,9 @@ fn an_anomaly_ends_with_4_when_asked_to() {
     infer("-1e9").exits(4).says("2 anomalous at -1000000000");
     assert_eq!(place.records()[0]["decision"], "anomalous");
     infer("1e9").exits(0);
+    // The photos are 96×80, and UTAD sees the central square.
+    assert_eq!(place.records()[0]["decision"], "normal_in_part");
+    place.infer(&["a.png", "--overwrite", "--threshold", "1e9", "--multi-crop", "tile"]).exits(0);
     assert_eq!(place.records()[0]["decision"], "normal");
     assert_eq!(place.records()[0]["regions"], serde_json::json!([]));
 }
@@ -467,7 +468,7 @@ fn without_a_threshold_there_is_no_decision_and_saliency_has_no_mask() {
     place
         .infer(&["a.png", "--method", "saliency", "--save", "mask"])
         .exits(2)
-        .says("`--save mask` needs a value to cut the map at");
+        .says("a mask needs a value to cut the map at");
     for reading in ["released", "paper"] {
         place.infer(&["a.png", "--method", "saliency", "--reading", reading, "--overwrite"]).exits(0);
         let record = &place.records()[0];

@@ -125,7 +125,7 @@ fn found(device: &Device, photo: &Rgb, boxes: &[BoundingBox]) -> Vec<Segment> {
 }
 
 fn landscape() -> Rgb {
-    Rgb::open(golden_path("landscape.png").as_ref()).unwrap()
+    Rgb::open(golden_path("landscape.png")).unwrap()
 }
 
 /// The released SAA+ shows SAM blue, green, red: that must make a difference, and a plausible mistake must not pass for the truth.
@@ -219,7 +219,7 @@ fn wrong_wishes_are_refused_before_weights_are_read() {
     run(&["torn.png", "--box", "1,2,3,4"]).exits(2).says("torn.png");
     assert!(!place.path("out").exists());
     run(&["a.png", "--box", "1,2,3,4"]).exits(1).says("none");
-    assert!(place.outputs().is_empty(), "{:?}", place.outputs());
+    assert!(!place.path("out").exists());
 }
 
 #[test]

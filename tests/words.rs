@@ -76,7 +76,12 @@ fn winclip_plus_remembers_good_photos_and_can_be_given_the_memory() {
     infer(&place, &["a.png", "--memory", "good.memory", "--precision", "f16"])
         .exits(2)
         .says("holds features of");
-    infer(&place, &["a.png", "--memory", "a.png"]).exits(2).says("as a memory of good photos");
+    infer(&place, &["a.png", "--memory", "a.png"]).exits(2).says("as a memory of reference images");
+    // A memory is of one class.
+    infer(&place, &["a.png", "--normal", "good", "--save-memory", "bottle.memory", "--class", "bottle"]).exits(0);
+    infer(&place, &["a.png", "--memory", "bottle.memory", "--class", "cable"])
+        .exits(2)
+        .says("is a memory of `bottle`, and `cable` is inspected");
     // A memory is written over a memory only, and into a folder that is there.
     infer(&place, &["a.png", "--normal", "good", "--save-memory", "good.memory"]).exits(0);
     infer(&place, &["a.png", "--normal", "good", "--save-memory", "good/1.png"])
@@ -351,13 +356,13 @@ fn r14_references_must_be_there_and_readable_but_may_be_of_any_size() {
     let place = place();
     infer(&place, &["a.png", "--method", "winclip+"])
         .exits(2)
-        .says("compares with good photos, and none are given");
+        .says("compares with reference images, and none are given");
     infer(&place, &["a.png", "--normal", "-"]).exits(2).says("is for the photos to be scored");
     infer(&place, &["a.png", "--normal", "no.png"]).exits(2).says("`no.png` does not exist");
     fs::create_dir(place.path("empty")).unwrap();
     infer(&place, &["a.png", "--normal", "empty"]).exits(2).says("no images in `empty`");
     place.write("good/3.png", b"no photo");
-    infer(&place, &["a.png", "--normal", "good"]).exits(2).says("given by `--normal`: `good/3.png`");
+    infer(&place, &["a.png", "--normal", "good"]).exits(2).says("as a reference image: `good/3.png`");
     place.write("good/3.png", &common::binary::png(31, 120, |x, y| (x * y) as u8));
     infer(&place, &["a.png", "--normal", "good"]).exits(0);
     assert!(!place.path("out/good").exists());
@@ -368,11 +373,13 @@ fn options_of_words_are_refused_where_a_method_knows_none() {
     let place = place();
     infer(&place, &["a.png", "--method", "utad", "--class", "bottle"])
         .exits(2)
-        .says("utad knows no words");
+        .says("`utad` takes no text");
     infer(&place, &["a.png", "--method", "winclip", "--normal", "good"])
         .exits(2)
-        .says("`--method winclip+` does");
-    infer(&place, &["a.png", "--method", "saliency", "--multi-crop", "ten"]).exits(2).says("one view");
+        .says("`--method winclip+` takes reference images");
+    infer(&place, &["a.png", "--method", "saliency", "--multi-crop", "ten"])
+        .exits(2)
+        .says("`saliency` does not support the views `ten`");
     infer(&place, &["a.png", "--method", "winclip", "--reading", "released"])
         .exits(2)
         .says("it has `paper` and `reproduction`");
@@ -390,7 +397,7 @@ fn auto_without_weights_of_clip_takes_textures_but_never_drops_words() {
             .exits(1)
             .says("need weights of CLIP")
             .says("curl -fL")
-            .says("`--method utad`");
+            .says("`utad` needs none");
     }
     assert!(!place.path("out/results.jsonl").exists());
 }
@@ -404,7 +411,7 @@ fn a_lost_device_is_opened_again_with_what_was_remembered() {
     let mut command = place.command();
     command.env("ZSAS_LOSE_DEVICE_AT", "2").env("ZSAS_CACHE", "");
     let run = common::binary::finish(command.args(["infer", "a.png", "b.png", "-o", "again", "--weights", "weights", "--normal", "good"]));
-    run.exits(0).says("it is opened anew");
+    run.exits(0).says("the device is opened again");
     let again: Vec<_> = common::binary::records(&place.path("again")).iter().map(|record| record["score"].clone()).collect();
     assert_eq!(again, scores);
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use indicatif::ProgressBar;
 use zsas::files::write_whole;
+use zsas::image::Warning;
 use zsas::inputs::{self, Input, LeftOut, Shard};
 use zsas::inspect::{Detector, DetectorBuilder, Job, JobObserver, JobOptions, Outcome, Plan};
 use zsas::methods::winclip::Memory;
@@ -105,10 +106,6 @@ pub struct InferArgs {
     #[arg(long, value_name = "I/N", value_parser = Shard::parse, help_heading = "Input")]
     shard: Option<Shard>,
 
-    /// Photos in work at the same time; by default one for each core and one more
-    #[arg(long, value_name = "N", help_heading = "Device")]
-    parallel: Option<NonZeroUsize>,
-
     #[command(flatten)]
     photos: PhotoArgs,
 
@@ -136,6 +133,10 @@ pub struct InferArgs {
     /// Views of a photo that decide its score (winclip, winclip+); `tile` has utad inspect the whole of an elongated photo
     #[arg(long, value_parser = choice::views(), default_value = "none", help_heading = "Class and references")]
     multi_crop: MultiCrop,
+
+    /// Photos in work at the same time; by default one for each core and one more
+    #[arg(long, value_name = "N", help_heading = "Device")]
+    parallel: Option<NonZeroUsize>,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -292,6 +293,12 @@ impl JobObserver for Console<'_> {
     fn recorded(&self, line: &str) -> Result<()> {
         self.with_bar(|bar| bar.inc(1));
         if self.prints_records { talk::print_line(line) } else { Ok(()) }
+    }
+
+    fn warned(&self, path: &str, warning: Warning) {
+        if !self.is_quiet {
+            self.with_bar(|bar| bar.suspend(|| talk::say(format_args!("warning: {path}: {warning}; later photos like it are not named"))));
+        }
     }
 
     fn failed(&self, path: &str, error: &Error) {

@@ -63,7 +63,7 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::GiveReferences => "add `--normal PHOTO_OR_FOLDER`, or take `--method winclip`, which needs none",
         Remedy::UseMethodWithReferences => "`--method winclip+` takes reference images",
         Remedy::UseMethodWithText => "drop `--class` and `--profile`, or use `--method winclip` or another method on CLIP",
-        Remedy::UseMethodWithViews => "`--multi-crop` is for winclip and winclip+",
+        Remedy::UseMethodWithViews => "`--multi-crop` is for winclip and winclip+; utad takes `tile` alone",
         Remedy::UseEmbeddedWeights => "`--weights embedded` needs no file",
         Remedy::FetchWeights { network, repository, files } => return Cow::Owned(fetch(network, repository, files)),
         other => return Cow::Owned(other.to_string()),

@@ -207,8 +207,8 @@ impl DetectorBuilder {
         let is_there = |network: &'static NetworkInfo| network.published.is_none() || store::is_there(network, self.weights.as_deref());
         let strongest = methods::strongest(self.has_references(), is_there);
         let info = strongest.ok_or_else(|| Error::new(Code::WeightsMissing, "there are no weights of any method"))?;
-        let needs_text = self.subject.is_some() || self.has_references() || self.views != MultiCrop::None;
-        if needs_text && !info.takes.text {
+        let has_text = self.subject.is_some() || self.has_references();
+        if has_text && !info.takes.text || !info.takes.views.contains(&self.views) {
             return Err(self.no_text_weights());
         }
         Ok(info)
@@ -216,11 +216,14 @@ impl DetectorBuilder {
 
     /// The error for text without weights of CLIP: why what is there was not taken, or how to fetch them.
     fn no_text_weights(&self) -> Error {
-        let why = store::find(&clip::NETWORK, self.weights.as_deref()).err();
-        let missing =
-            || Error::new(Code::WeightsMissing, "class, profile, reference images and views need weights of CLIP; none were found");
-        let error = why.unwrap_or_else(missing);
-        error.context("needed by the class, profile, reference images or views that were given")
+        let needed = "the class, profile, reference images or views that were given need weights of CLIP";
+        match store::find_if_there(&clip::NETWORK, self.weights.as_deref()) {
+            Err(error) => error.context(needed),
+            Ok(_) => {
+                let message = format!("{needed}, and none were found; the method `utad` needs none");
+                Error::new(Code::WeightsMissing, message).hint(clip::NETWORK.fetch())
+            }
+        }
     }
 
     fn has_references(&self) -> bool {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Code, Error, Result};
-use crate::image::ReadOptions;
+use crate::image::{ReadOptions, Warning};
 use crate::inputs::{self, Found, LeftOut, Shard};
 use crate::inspect::Detector;
 use crate::inspect::many::{Inspected, default_threads, inspect_many};
@@ -55,6 +55,9 @@ pub trait JobObserver: Sync {
         Ok(())
     }
 
+    /// Samples of an image were reduced or scaled in a way that no image before it had. Its record and those of later ones tell it, too.
+    fn warned(&self, _path: &str, _warning: Warning) {}
+
     /// An image could not be scored.
     fn failed(&self, _path: &str, _error: &Error) {}
 
@@ -93,7 +96,7 @@ pub struct Outcome {
 
 /// What a thread made of an image, for the thread that writes records.
 enum Made {
-    Scored { record: Box<ScoredRecord>, ms: Milliseconds },
+    Scored { record: Box<ScoredRecord>, ms: Milliseconds, warnings: Vec<Warning> },
     Failed(Error),
     Unwritable(Error),
 }
@@ -125,11 +128,10 @@ impl Job {
         let mut run_file = self.run_file(detector, &judge, &pictures)?;
         if self.options.existing == Existing::Resume {
             run_file.check_same_as_earlier(&self.output)?;
-            self.output.forget_changed(&self.inputs);
         }
         let files: Vec<String> = self.inputs.iter().flat_map(|input| pictures.files(&input.name)).collect();
         self.output.refuse_foreign(files.iter().map(String::as_str))?;
-        self.output.begin()?;
+        self.output.begin(&self.inputs)?;
         run_file.write(&self.output)?;
         let start = Instant::now();
         let mut tally = Tally::new(self.inputs.len());
@@ -227,7 +229,7 @@ impl Job {
             Ok(inspected) => inspected,
             Err(error) => return Made::Failed(error),
         };
-        let Inspected { image, finding, decode } = &inspected;
+        let Inspected { image, finding, warnings, decode } = &inspected;
         let start = Instant::now();
         let (mask, regions) = judge.mark(&finding.map).unzip();
         let marked = Instant::now();
@@ -236,7 +238,8 @@ impl Job {
         match written {
             Ok(files) => {
                 let source = SourceFile::of(&input.file);
-                Made::Scored { record: Box::new(judge.record(input, finding, regions, files, source, ms)), ms }
+                let record = judge.record(input, finding, regions, files, source, ms);
+                Made::Scored { record: Box::new(record), ms, warnings: warnings.clone() }
             }
             // A folder or a link where a picture was to be: this image's trouble.
             Err(error) if error.code() == Code::Output => Made::Failed(error),
@@ -248,8 +251,13 @@ impl Job {
     fn commit(&self, input: &Named, made: Made, tally: &mut Tally, observer: &impl JobObserver) -> Result<()> {
         let line = match made {
             Made::Unwritable(error) => return Err(error),
-            Made::Scored { record, ms } => {
+            Made::Scored { record, ms, warnings } => {
                 let line = self.output.append(&record)?;
+                for warning in warnings {
+                    if warning.is_once_a_run() && tally.is_new(warning) {
+                        observer.warned(&input.path, warning);
+                    }
+                }
                 tally.scored(&input.path, record.score, record.decision, &record.uninspected, &ms);
                 line
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::image::{Decoded, ReadOptions, Rgb};
+use crate::image::{Decoded, ReadOptions, Rgb, Warning};
 use crate::inspect::Detector;
 use crate::inspect::pipeline::{Budget, in_order};
 use crate::methods::Finding;
@@ -26,6 +26,8 @@ pub struct Inspected {
     pub image: Rgb,
     /// What was found in it.
     pub finding: Finding,
+    /// What was done to its samples when it was decoded.
+    pub warnings: Vec<Warning>,
     /// How long reading and decoding took.
     pub decode: Duration,
 }
@@ -62,7 +64,7 @@ pub fn inspect_many<W, T: Send, B>(
         let found = detector.inspect(&image).map(|mut finding| {
             finding.warnings.splice(..0, warnings.iter().map(ToString::to_string));
             finding.uninspected.splice(..0, uninspected);
-            Inspected { image, finding, decode }
+            Inspected { image, finding, warnings, decode }
         });
         finish(at, found)
     };

@@ -130,7 +130,7 @@ impl MaskJob {
         stopped: impl Fn() -> Option<u8>,
     ) -> Result<std::result::Result<(MasksRecord, String), u8>> {
         let mut run = self.run_file(finder);
-        self.output.begin()?;
+        self.output.begin(&[])?;
         run.write(&self.output)?;
         let kept = self.keep(found, &stopped);
         let (end, done) = match &kept {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::results::owned::regular_file;
 
 /// Name of the file in the output folder.
 pub(super) const FILE: &str = ".zsas.journal";
@@ -37,7 +38,7 @@ pub(super) struct Journal {
 impl Journal {
     /// The journal of an output folder; empty where there is none.
     pub(super) fn read(root: &Path) -> Journal {
-        let text = fs::read(root.join(FILE)).unwrap_or_default();
+        let text = regular_file(root, FILE).and_then(|path| fs::read(path).ok()).unwrap_or_default();
         let Journal { mut in_work, mut begun } = Journal::default();
         let mut open: Vec<String> = Vec::new();
         let mut count = |open: &mut Vec<String>| open.drain(..).for_each(|name| *in_work.entry(name).or_default() += 1);

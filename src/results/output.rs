@@ -58,8 +58,6 @@ pub struct Output {
     journal: Option<journal::Writer>,
     /// Scored inputs of earlier runs: name of the files → record.
     kept: HashMap<String, Earlier>,
-    /// Files of records that do not stay.
-    stale: Vec<String>,
     /// What killed runs had in work.
     killed: Journal,
     /// Files of earlier runs.
@@ -96,7 +94,6 @@ impl Output {
             results: None,
             journal: None,
             kept: HashMap::new(),
-            stale: Vec::new(),
             killed: Journal::read(root),
             own: owned::own_files(root),
             is_new,
@@ -113,12 +110,15 @@ impl Output {
     }
 
     /// Makes room for this run's results; called once everything else is ready, so that a run that cannot start costs nothing.
-    pub fn begin(&mut self) -> Result<()> {
-        let root = &self.root;
+    ///
+    /// The record of an earlier run is kept where its input is still the same file and its pictures are there.
+    pub fn begin(&mut self, inputs: &[Named]) -> Result<()> {
         if self.existing == Existing::Resume {
-            rewrite(root, &self.kept)?;
-            self.stale.iter().try_for_each(|file| owned::remove(root, file))?;
+            let stale = self.forget_changed(inputs);
+            rewrite(&self.root, &self.kept)?;
+            stale.iter().try_for_each(|file| owned::remove(&self.root, file))?;
         }
+        let root = &self.root;
         remove_leftovers(root);
         if self.existing == Existing::Overwrite {
             self.own.iter().try_for_each(|file| owned::remove(root, file))?;
@@ -136,24 +136,25 @@ impl Output {
         &self.root
     }
 
-    /// Drops the records, and with [`Output::begin`] the pictures, of inputs whose file is not the one that was scored, or whose pictures are gone: they are to be scored again.
-    ///
-    /// Comes before [`Output::begin`], so that no input gets a second record.
-    pub fn forget_changed(&mut self, inputs: &[Named]) {
-        for input in inputs {
-            let Some(earlier) = self.kept.get(&input.name) else { continue };
-            let is_same = earlier.input.as_ref().is_some_and(|source| source.is(&input.file));
-            if !is_same || earlier.files.iter().any(|file| owned::regular_file(&self.root, file).is_none()) {
-                self.stale
-                    .extend(earlier.files.iter().filter(|file| owned::is_ours(file, Some(&input.name))).cloned());
-                self.kept.remove(&input.name);
-            }
-        }
-    }
-
-    /// The record of an earlier run that stays.
+    /// The record of an earlier run that stands for this input.
     pub fn earlier(&self, input: &Named) -> Option<&Earlier> {
         self.kept.get(&input.name)
+    }
+
+    /// Drops the records of inputs whose file is not the one that was scored, or whose pictures are not all there; returns their pictures.
+    fn forget_changed(&mut self, inputs: &[Named]) -> Vec<String> {
+        let mut stale = Vec::new();
+        for input in inputs {
+            let Some(earlier) = self.kept.get(&input.name).filter(|earlier| !self.is_current(earlier, input)) else { continue };
+            stale.extend(earlier.files.iter().filter(|file| owned::is_ours(file, Some(&input.name))).cloned());
+            self.kept.remove(&input.name);
+        }
+        stale
+    }
+
+    fn is_current(&self, earlier: &Earlier, input: &Named) -> bool {
+        let is_same = earlier.input.as_ref().is_some_and(|source| source.is(&input.file));
+        is_same && earlier.files.iter().all(|file| owned::regular_file(&self.root, file).is_some())
     }
 
     /// Whether this image killed enough runs to be given up.
@@ -475,7 +476,7 @@ mod tests {
     fn results_are_neither_overwritten_nor_shared_unasked() {
         let folder = tempfile::tempdir().unwrap();
         let mut first = Output::open(folder.path(), Existing::Refuse).unwrap();
-        first.begin().unwrap();
+        first.begin(&[]).unwrap();
         assert_eq!(Output::open(folder.path(), Existing::Resume).err().map(|error| error.code()), Some(Code::Locked));
         drop(first);
         assert_eq!(Output::open(folder.path(), Existing::Refuse).err().map(|error| error.code()), Some(Code::Output));
@@ -494,11 +495,12 @@ mod tests {
         let failed = r#"{"v":1,"path":"b.png","status":"error","error":{"code":"decode","message":""}}"#;
         fs::write(folder.path().join(RESULTS), format!("{OK}\n{failed}\n{}", &OK[..20])).unwrap();
         let mut output = Output::open(folder.path(), Existing::Resume).unwrap();
-        output.begin().unwrap();
+        output.begin(&[]).unwrap();
         assert_eq!(fs::read_to_string(folder.path().join(RESULTS)).unwrap(), format!("{OK}\n"));
         let named = output.name(vec![input("a.png", "a.png"), input("b.png", "b.png"), input("/x/a.png", "a.png")]);
-        assert!(output.earlier(&named[0]).is_some());
-        assert!(output.earlier(&named[1]).is_none());
+        assert!(output.earlier(&named[0]).is_some() && output.earlier(&named[1]).is_none());
+        // Its record does not say which file was scored, so it does not stand for one.
+        assert!(!output.is_current(&output.kept["a.png"], &named[0]));
         // The third may not take over the files of the first, even if the first were not given again.
         assert_eq!(output.name(vec![input("/x/a.png", "a.png")])[0].name, "a.png~2");
     }
@@ -515,7 +517,7 @@ mod tests {
         }
         let mut output = Output::open(&root, Existing::Overwrite).unwrap();
         assert!(root.join("a.png.tiff").exists(), "opening alone removes nothing");
-        output.begin().unwrap();
+        output.begin(&[]).unwrap();
         drop(output);
         let mut left: Vec<String> = fs::read_dir(&root)
             .unwrap()
@@ -548,8 +550,7 @@ mod tests {
         fs::remove_file(root.join("lost.png.tiff")).unwrap();
         let mut output = Output::open(&root, Existing::Resume).unwrap();
         let named = output.name(photos.to_vec());
-        output.forget_changed(&named);
-        output.begin().unwrap();
+        output.begin(&named).unwrap();
         assert_eq!(named.iter().map(|input| output.earlier(input).is_some()).collect::<Vec<_>>(), [true, false, false]);
         assert_eq!(fs::read_to_string(root.join(RESULTS)).unwrap(), lines[0]);
         assert!(root.join("same.png.tiff").exists() && !root.join("changed.png.tiff").exists());
@@ -560,7 +561,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut output = Output::open(folder.path(), Existing::Refuse).unwrap();
         let named = output.name(vec![input("a.png", "a.png"), input("b.png", "b.png")]);
-        output.begin().unwrap();
+        output.begin(&[]).unwrap();
         // Its pictures are written, but it waits for the record of another image.
         drop(output.in_work(&named[0]));
         output.write("a.png.tiff", b"").unwrap();

@@ -76,22 +76,33 @@ pub fn own_files(root: &Path) -> HashSet<String> {
         return own;
     }
     own.extend([RESULTS, RUN, REPORT].map(str::to_owned));
-    for earlier in results.unwrap_or_default().lines().filter_map(Earlier::parse) {
+    let results = results.unwrap_or_default();
+    for earlier in results.lines().filter_map(Earlier::parse) {
         own.extend(earlier.files.iter().filter(|file| is_ours(file, Some(earlier.name()))).cloned());
     }
     let run: serde_json::Value = serde_json::from_str(&run.unwrap_or_default()).unwrap_or_default();
     let names = run["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
     own.extend(names.filter(|file| is_ours(file, None)).map(str::to_owned));
-    // What a killed run may have written before its record.
-    for name in Journal::read(root).begun().filter(|name| is_inside(name)) {
-        own.extend(ENDINGS.iter().map(|ending| format!("{name}.{ending}")).chain(thumbs(name)));
+    // What a killed run may have written before its record, or before the record was whole.
+    let torn = results.lines().filter(|line| Earlier::parse(line).is_none()).filter_map(name_of_torn);
+    let journal = Journal::read(root);
+    for name in torn.chain(journal.begun().map(str::to_owned)) {
+        own.extend(ENDINGS.iter().map(|ending| format!("{name}.{ending}")).chain(thumbs(&name)));
     }
     own
 }
 
+/// The name of an image's files at the start of a record that is cut off.
+fn name_of_torn(line: &str) -> Option<String> {
+    let value = |key: &str| {
+        let text = line.split_once(&format!("\"{key}\":"))?.1;
+        serde_json::Deserializer::from_str(text).into_iter::<String>().next()?.ok()
+    };
+    value("output").or_else(|| value("path")).filter(|name| is_inside(name))
+}
+
 fn read(root: &Path, file: &str) -> Option<String> {
-    let path = below(root, file).ok()?;
-    Some(String::from_utf8_lossy(&fs::read(path).ok()?).into_owned())
+    Some(String::from_utf8_lossy(&fs::read(regular_file(root, file)?).ok()?).into_owned())
 }
 
 /// Removes a file below a folder, if it is there; links and folders stay.

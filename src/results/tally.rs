@@ -1,10 +1,11 @@
 //! Counts, latencies and the most anomalous photos of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::image::Warning;
 use crate::results::{Counts, Decision, Latency, Milliseconds};
 use crate::uninspected::{Reason, Uninspected};
 
@@ -19,6 +20,7 @@ pub struct Tally {
     totals: Vec<Duration>,
     worst: Vec<(f32, String)>,
     in_part: BTreeMap<Reason, InPart>,
+    warnings: HashSet<Warning>,
 }
 
 /// Images that were inspected in part for one reason.
@@ -72,6 +74,11 @@ impl Tally {
     /// Images that were inspected in part, by reason.
     pub fn in_part(&self) -> &BTreeMap<Reason, InPart> {
         &self.in_part
+    }
+
+    /// Whether no image before had this warning.
+    pub fn is_new(&mut self, warning: Warning) -> bool {
+        self.warnings.insert(warning)
     }
 
     /// Counts a photo that could not be scored.

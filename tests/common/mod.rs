@@ -87,7 +87,7 @@ pub fn golden_array(file: &str, name: &str) -> Array {
 /// A photo that methods are held to: `textile`, `wide`, or `reference_1` to `reference_4`.
 pub fn photo(name: &str) -> Rgb {
     let path = format!("{}/tests/golden/methods/{name}.png", env!("CARGO_MANIFEST_DIR"));
-    Rgb::open(path.as_ref()).unwrap()
+    Rgb::open(path).unwrap()
 }
 
 /// Every fifth pixel of every fifth row, as goldens keep maps.

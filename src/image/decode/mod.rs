@@ -176,8 +176,8 @@ struct Raw {
 
 impl Rgb {
     /// Decodes an image file with the default [`ReadOptions`].
-    pub fn open(path: &Path) -> Result<Rgb> {
-        ReadOptions::default().open(path).map(|decoded| decoded.image)
+    pub fn open(path: impl AsRef<Path>) -> Result<Rgb> {
+        ReadOptions::default().open(path.as_ref()).map(|decoded| decoded.image)
     }
 }
 
