@@ -324,7 +324,7 @@ fn r11_a_lost_device_is_opened_again_and_patience_ends() {
     lose("2,3").exits(3);
     assert_eq!(place.records()[1]["error"]["code"], "device_lost");
     assert_eq!(place.records()[2]["score"], undisturbed[2]);
-    lose("1,2,3,4,5,6").exits(1).says("for 3 photos in a row");
+    lose("1,2,3,4,5,6").exits(1).says("for 3 images in a row");
     assert_eq!(place.records().len(), 3);
     assert_eq!(place.json("out/run.json")["status"], "failed");
     lose("x").exits(2).says("ZSAS_LOSE_DEVICE_AT");

@@ -8,9 +8,9 @@ use crate::tensor::Array;
 /// Whose resizing prepares the photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resampler {
-    /// [`resize_pillow`] with this filter: antialiased; torchvision on PIL images.
+    /// [`resize_pillow`](crate::image::resize_pillow) with this filter: antialiased; torchvision on PIL images.
     Pillow(Filter),
-    /// [`resize_opencv`]: bilinear without antialiasing.
+    /// [`resize_opencv`](crate::image::resize_opencv): bilinear without antialiasing.
     OpenCv,
 }
 

@@ -77,16 +77,20 @@ pub fn own_files(root: &Path) -> HashSet<String> {
     }
     own.extend([RESULTS, RUN, REPORT].map(str::to_owned));
     let results = results.unwrap_or_default();
+    let mut unfinished: Vec<String> = Vec::new();
     for earlier in results.lines().filter_map(Earlier::parse) {
         own.extend(earlier.files.iter().filter(|file| is_ours(file, Some(earlier.name()))).cloned());
+        if !earlier.is_ok() && is_inside(earlier.name()) {
+            unfinished.push(earlier.name().to_owned());
+        }
     }
     let run: serde_json::Value = serde_json::from_str(&run.unwrap_or_default()).unwrap_or_default();
     let names = run["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
     own.extend(names.filter(|file| is_ours(file, None)).map(str::to_owned));
-    // What a killed run may have written before its record, or before the record was whole.
+    // What may have been written of an image that failed, before a run was killed, or before a record was whole.
     let torn = results.lines().filter(|line| Earlier::parse(line).is_none()).filter_map(name_of_torn);
     let journal = Journal::read(root);
-    for name in torn.chain(journal.begun().map(str::to_owned)) {
+    for name in unfinished.into_iter().chain(torn).chain(journal.begun().map(str::to_owned)) {
         own.extend(ENDINGS.iter().map(|ending| format!("{name}.{ending}")).chain(thumbs(&name)));
     }
     own
