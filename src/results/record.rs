@@ -1,4 +1,6 @@
-//! What every line of `results.jsonl` has, and how a line is read again. Keys are only added within a version.
+//! What every line of `results.jsonl` has, and how a line is read again.
+//!
+//! `docs/records.md` explains every key. Keys and values are only added within a version.
 
 use std::time::Duration;
 

@@ -38,7 +38,7 @@ pub struct ScoredRecord {
 pub struct Threshold {
     /// Scores from here on are anomalous.
     pub value: f32,
-    /// `flag`: given on the command line; `profile`: by the profile.
+    /// `flag`: given for this run by the caller; `profile`: taken from the profile.
     pub source: &'static str,
 }
 
