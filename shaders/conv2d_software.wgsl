@@ -1,6 +1,6 @@
 //! conv2d for software adapters: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
-//! One workgroup per strip of ROWS output pixels × 8·LANES output channels. Needs channels_in and channels_out divisible by 4.
+//! One workgroup per strip of ROWS output pixels × 4·LANES·VECTORS output channels. Needs channels_in and channels_out divisible by 4.
 //! use: index, strip
 
 struct Params {
@@ -19,8 +19,10 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let pixels = params.batch * params.height_out * params.width_out;
-    let taps = vec2(params.kernel_width, params.kernel_height);
-    compute_strip(linear_group(group, groups), lane, pixels, params.channels_out / 4u, taps, params.channels_in / 4u);
+    // Without padding, the taps of a row lie side by side in x and in weight: they are one tap with as many times the channels.
+    let taps = vec2(select(1u, params.kernel_width, MASKED == 1u), params.kernel_height);
+    let inner = params.channels_in / 4u * select(params.kernel_width, 1u, MASKED == 1u);
+    compute_strip(linear_group(group, groups), lane, pixels, params.channels_out / 4u, taps, inner);
 }
 
 /// First input row of the image in the batch, and the top left corner of the pixel's window.

@@ -1,6 +1,6 @@
 //! matmul for software adapters: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
 //!
-//! One workgroup per strip of ROWS rows × 8·LANES columns. Needs cols and inner divisible by 4.
+//! One workgroup per strip of ROWS rows × 4·LANES·VECTORS columns. Needs cols and inner divisible by 4.
 //! use: index, strip
 
 struct Params { rows: u32, cols: u32, inner: u32 }

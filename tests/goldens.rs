@@ -1,4 +1,4 @@
-//! Every twin against PyTorch, from `tests/golden/kernels/`: needs neither a GPU nor Python.
+//! Every reference against PyTorch, from `tests/golden/kernels/`: needs neither a GPU nor Python.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ impl Golden {
         self.checkpoint.root().weight(&name, shape).unwrap().to_array().unwrap()
     }
 
-    /// Holds the twin of each case to PyTorch: results were computed in f64 and rounded once to f32.
+    /// Holds the reference of each case to PyTorch: results were computed in f64 and rounded once to f32.
     fn check(&self, build: impl Fn(&Parameters) -> Box<dyn Kernel>) {
         let mut cases = 0;
         while let Some(text) = self.checkpoint.metadata().get(&cases.to_string()) {
@@ -42,7 +42,7 @@ impl Golden {
             let truth = self.tensor(cases, "y");
             assert_eq!(values.len(), truth.data().len(), "{kernel:?}");
             for (at, (value, &truth)) in values.iter().zip(truth.data()).enumerate() {
-                // The twin rounds to f32 where the definition does (positions of `resize`, ε), PyTorch's f64 does not.
+                // The reference rounds to f32 where the definition does (positions of `resize`, ε), PyTorch's f64 does not.
                 assert!((value - f64::from(truth)).abs() <= bounds[at], "{kernel:?}: element {at} is {value}, PyTorch says {truth}");
             }
             cases += 1;
@@ -176,6 +176,7 @@ const BUILDS: &[(&str, Build)] = &[
             height: p.size("height"),
             width: p.size("width"),
             padded: p.size("padded"),
+            border: 0,
         })
     }),
     ("attention", |p| {

@@ -116,7 +116,7 @@ fn launches_are_as_long_as_the_work() {
             let (work, of_group) = match file {
                 "unary" | "binary" | "cast_to_f32" | "cast_from_f32" => (kernel.output_len(), 4 * ELEMENT_LANES),
                 "pool" | "resize" | "concat" | "gather" | "permute" => (kernel.output_len(), constant("VEC").unwrap() * ELEMENT_LANES),
-                "channels_last" => (field("batch") * field("pixels"), ELEMENT_LANES),
+                "channels_last" => (kernel.output_len() / field("padded"), ELEMENT_LANES),
                 "layer_norm" | "normalize_rows" | "softmax" | "top_mean" => (field("rows"), 1),
                 "layer_norm_software" | "normalize_rows_software" | "softmax_software" | "top_mean_software" => {
                     (field("rows"), SOFTWARE_LANES)
@@ -130,7 +130,7 @@ fn launches_are_as_long_as_the_work() {
                     };
                     let (tall, wide) = match constant("TILE") {
                         Some(tile) => (tile, tile),
-                        None => (constant("ROWS").unwrap(), 8 * SOFTWARE_LANES),
+                        None => (constant("ROWS").unwrap(), 4 * constant("VECTORS").unwrap() * SOFTWARE_LANES),
                     };
                     (rows.div_ceil(tall) * cols.div_ceil(wide), 1)
                 }

@@ -1,6 +1,6 @@
 //! Slower matrix products kept as lessons, each adding one idea to the one before; `shaders/matmul*.wgsl` end the ladder.
 //!
-//! They share the operands and the twin of `matmul`; `tests/variants.rs` holds them to it, `benches/kernels.rs` times them.
+//! They share the operands and the reference of `matmul`; `tests/variants.rs` holds them to it, `benches/kernels.rs` times them.
 
 use zsas::kernels::{Activation, Implementation, Io, Kernel, Launch, Matmul, Operand, Pairing, ParamBlock, Work};
 use zsas::shader::Library;

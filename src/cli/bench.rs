@@ -90,7 +90,7 @@ struct Measured {
     commit: Option<String>,
 }
 
-/// Measures.
+/// Measures each kernel and prints the results.
 pub fn run(args: &BenchArgs) -> Result<Exit> {
     let What::Kernels(args) = &args.what;
     let cases = chosen(args.kernel.as_deref())?;

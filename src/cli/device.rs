@@ -12,7 +12,7 @@ use crate::cli::{cache, choice, env, talk, usage};
 /// The options of every verb that runs something on a device.
 #[derive(Args, Clone, Debug)]
 pub struct DeviceArgs {
-    /// `auto` (discrete GPU, else integrated, else software), `reference` (slow CPU twin), an index, part of a name, or
+    /// `auto` (discrete GPU, else integrated, else software), `reference` (slow, f64 on the CPU), an index, part of a name, or
     /// `pci:0000:41:00.0`; `doctor` lists them
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Device")]
     pub device: DeviceWish,

@@ -11,7 +11,7 @@ use crate::cli::device::DeviceArgs;
 use crate::cli::{Exit, talk};
 
 const AFTER: &str = "\
-`--selftest` runs every kernel on the device and compares it with its f64 twin within derived
+`--selftest` runs every kernel on the device and compares it with its f64 reference within derived
 bounds. Exits 1 when a kernel is wrong, 5 without an adapter.
 
 Examples:
@@ -28,7 +28,7 @@ const SEED: u64 = 11;
 #[derive(Args, Debug)]
 #[command(after_help = AFTER)]
 pub struct DoctorArgs {
-    /// Run every kernel on the device against its f64 twin
+    /// Run every kernel on the device against its f64 reference
     #[arg(long)]
     selftest: bool,
 
@@ -211,7 +211,7 @@ impl Selftest {
     }
 }
 
-/// Runs every kernel in each storage the device has against its twin.
+/// Runs every kernel in each storage type of the device and compares it with its reference.
 fn selftest(device: &Device) -> Result<Selftest> {
     let has_f16 = device.adapter().is_some_and(|adapter| adapter.f16);
     let elems: &[DType] = if has_f16 { &[DType::F32, DType::F16] } else { &[DType::F32] };

@@ -59,7 +59,7 @@ const VARIABLES: [Variable; 12] = [
         "heeded by Mesa's drivers: where they keep what they compile",
     ),
     variable(SHADERS, "the shaders inside the binary", "a folder to read WGSL files from, for editing them without rebuilding"),
-    variable(GPU_MEMORY, "what the driver gives", "most megabytes to hold on the device, for who shares it"),
+    variable(GPU_MEMORY, "what the driver gives", "limit of GPU memory in megabytes, for GPUs that are shared"),
     variable(
         LOSE_DEVICE_AT,
         "never",

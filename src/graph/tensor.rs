@@ -265,10 +265,17 @@ impl<'g> Tensor<'g> {
     /// `[b, c, h, w]` → `[b, h, w, c']` with zero channels added up to the next multiple of `multiple`.
     #[track_caller]
     pub fn channels_last(self, multiple: usize) -> Tensor<'g> {
+        self.channels_last_with_border(multiple, 0)
+    }
+
+    /// As [`Tensor::channels_last`], with a border of zeros: `[b, c, h, w]` → `[b, h + 2·border, w + 2·border, c']`. A convolution without padding reads
+    /// it as one with padding reads the image, and faster.
+    #[track_caller]
+    pub fn channels_last_with_border(self, multiple: usize, border: usize) -> Tensor<'g> {
         let [batch, channels, height, width] = self.shape.axes();
         let padded = channels.next_multiple_of(multiple);
-        let kernel = ChannelsLast { batch, channels, height, width, padded };
-        self.launch(kernel, &[Some(self)], Shape::from([batch, height, width, padded]))
+        let kernel = ChannelsLast { batch, channels, height, width, padded, border };
+        self.launch(kernel, &[Some(self)], Shape::from([batch, height + 2 * border, width + 2 * border, padded]))
     }
 
     /// `[b, h, w, c]` → `[b, c, h, w]`, as PyTorch lays images out.

@@ -1,11 +1,11 @@
-//! From planes of pixels to pixels of channels.
+//! From planes of pixels to pixels of channels, with a border of zeros where a convolution wants one.
 
 use crate::kernels::geometry::ELEMENT_LANES;
 use crate::kernels::{Implementation, Io, Kernel, Launch, Operand, ParamBlock, Work, boxed, params, read, write};
 
-/// `y[b, h, w, c] = x[b, c, h, w]`, and 0 for the channels from `channels` to `padded`.
+/// `y[b, h + border, w + border, c] = x[b, c, h, w]`, and 0 in the border and for the channels from `channels` to `padded`.
 ///
-/// `x` `[batch, channels, height, width]`, `y` `[batch, height, width, padded]`. The way back is a `Permute`.
+/// `x` `[batch, channels, height, width]`, `y` `[batch, height + 2·border, width + 2·border, padded]`. The way back, without a border, is a `Permute`.
 #[derive(Clone, Debug)]
 pub struct ChannelsLast {
     /// Images.
@@ -18,11 +18,14 @@ pub struct ChannelsLast {
     pub width: usize,
     /// Channels of y, at least as many.
     pub padded: usize,
+    /// Rows and columns of zeros on each side of y.
+    pub border: usize,
 }
 
 impl ChannelsLast {
+    /// Pixels of an image of y.
     fn pixels(&self) -> usize {
-        self.height * self.width
+        (self.height + 2 * self.border) * (self.width + 2 * self.border)
     }
 }
 
@@ -32,12 +35,19 @@ impl Kernel for ChannelsLast {
     }
 
     fn operands(&self) -> Vec<Operand> {
-        let images = self.batch * self.pixels();
-        vec![read("x", images * self.channels), write("y", images * self.padded)]
+        let read_from = self.batch * self.height * self.width * self.channels;
+        vec![read("x", read_from), write("y", self.batch * self.pixels() * self.padded)]
     }
 
     fn params(&self) -> ParamBlock {
-        params! { batch: u32 = self.batch, channels: u32 = self.channels, pixels: u32 = self.pixels(), padded: u32 = self.padded }
+        params! {
+            batch: u32 = self.batch,
+            channels: u32 = self.channels,
+            height: u32 = self.height,
+            width: u32 = self.width,
+            padded: u32 = self.padded,
+            border: u32 = self.border
+        }
     }
 
     fn implementations(&self) -> Vec<Implementation> {
@@ -53,16 +63,19 @@ impl Kernel for ChannelsLast {
         for at in 0..self.output_len() {
             let (pixel, channel) = (at / self.padded, at % self.padded);
             let (image, pixel) = (pixel / self.pixels(), pixel % self.pixels());
-            let from = (image * self.channels + channel) * self.pixels() + pixel;
-            let value = if channel < self.channels { f64::from(x[from]) } else { 0.0 };
-            io.put(at, value, 0.0);
+            let across = self.width + 2 * self.border;
+            // Below the border the row wraps around, which is outside too.
+            let (row, col) = ((pixel / across).wrapping_sub(self.border), (pixel % across).wrapping_sub(self.border));
+            let is_inside = channel < self.channels && row < self.height && col < self.width;
+            let from = || ((image * self.channels + channel) * self.height + row) * self.width + col;
+            io.put(at, if is_inside { f64::from(x[from()]) } else { 0.0 }, 0.0);
         }
     }
 }
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
     boxed(
-        [(1, 1, 1, 1, 1), (1, 3, 65, 67, 4), (2, 3, 5, 7, 3), (3, 6, 4, 9, 8), (2, 257, 1, 3, 260)]
-            .map(|(batch, channels, height, width, padded)| ChannelsLast { batch, channels, height, width, padded }),
+        [(1, 1, 1, 1, 1, 0), (1, 3, 65, 67, 4, 0), (2, 3, 5, 7, 3, 1), (3, 6, 4, 9, 8, 3), (2, 257, 1, 3, 260, 0)]
+            .map(|(batch, channels, height, width, padded, border)| ChannelsLast { batch, channels, height, width, padded, border }),
     )
 }

@@ -109,7 +109,7 @@ fn images() -> Vec<(String, Box<dyn Kernel>)> {
         case("pool average 3×3/1 40² 128", pool(PoolKind::Average, 40, 128, 1)),
         case("resize nearest 32²→64² 512", resize(Interpolation::Nearest)),
         case("resize bilinear 32²→64² 512", resize(Interpolation::Bilinear)),
-        case("channels_last 256² 3→4", ChannelsLast { batch: 1, channels: 3, height: 256, width: 256, padded: 4 }),
+        case("channels_last 256² 3→4", ChannelsLast { batch: 1, channels: 3, height: 256, width: 256, padded: 4, border: 0 }),
         case("permute 32²×512 channels first", Permute { sizes: [1, 1, 32, 32, 512], order: [0, 1, 4, 2, 3] }),
         case("concat 4096×256+512", Concat { rows: 4096, left: 256, right: 512 }),
     ]

@@ -1,4 +1,4 @@
-//! Numbers that are dear to compute and follow from content alone, kept on disk under the hash of that content.
+//! On-disk cache of arrays that are expensive to compute, such as prompt embeddings, keyed by a hash of everything they depend on.
 //!
 //! A kept file is believed only where its name, its shape and the hash of its numbers agree with what is asked for; anything else is computed
 //! anew, with a warning.

@@ -109,7 +109,7 @@ impl Segmenter {
             .collect())
     }
 
-    /// A program for the next of so many boxes, and for how many of them: a batch, or fewer where the memory does not suffice.
+    /// The decoder for the next batch of boxes, and the size of that batch: at most [`sam::BATCH`], fewer where memory is short.
     fn decoder(&self, wanted: usize) -> Result<(Arc<Program>, usize)> {
         let mut decoders = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

@@ -80,8 +80,8 @@ impl WideResNet {
     /// Odd sizes round up at each halving. Outputs that nobody asks a program for cost nothing.
     pub fn forward<'g>(&self, pixels: Tensor<'g>) -> Vec<Tensor<'g>> {
         let storage = pixels.graph().precision().storage();
-        let x = pixels.cast(storage).channels_last(PIXEL_CHANNELS);
-        let mut x = self.stem.forward(x, None, Activation::Relu).max_pool(3, 2, 1);
+        let x = pixels.cast(storage).channels_last_with_border(PIXEL_CHANNELS, self.stem.padding());
+        let mut x = self.stem.forward_bordered(x, Activation::Relu).max_pool(3, 2, 1);
         let mut outputs = Vec::new();
         for blocks in &self.layers {
             x = blocks.iter().fold(x, |x, block| block.forward(x));

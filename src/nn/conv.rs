@@ -56,6 +56,18 @@ impl Conv {
         Ok(Conv { weight: weight.channels_last_filter(pad_to), bias, stride, padding: kernel / 2 })
     }
 
+    /// Zeros that it adds on each side of its input.
+    pub fn padding(&self) -> usize {
+        self.padding
+    }
+
+    /// `activation(conv(x))` of an input that has its border of [`Conv::padding`] zeros already.
+    #[track_caller]
+    pub fn forward_bordered<'g>(&self, x: Tensor<'g>, activation: Activation) -> Tensor<'g> {
+        let epilogue = Epilogue { bias: Some(x.graph().weight_f32(&self.bias)), residual: None, activation };
+        x.conv2d(x.graph().weight(&self.weight), self.stride, 0, epilogue)
+    }
+
     /// `activation(conv(x) + residual)`, norm and bias included: `x` `[b, h, w, in]` → `[b, h', w', out]`.
     #[track_caller]
     pub fn forward<'g>(&self, x: Tensor<'g>, residual: Option<Tensor<'g>>, activation: Activation) -> Tensor<'g> {

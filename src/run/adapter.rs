@@ -11,7 +11,7 @@ pub enum DeviceWish {
     /// A discrete GPU, else an integrated one, else a software adapter.
     #[default]
     Auto,
-    /// The f64 CPU twins.
+    /// The reference executor: f64 on the CPU.
     Reference,
     /// The adapter with this position in [`adapters`].
     Index(usize),

@@ -34,7 +34,7 @@ impl Device {
         Ok(Device { backend: Backend::Gpu(Arc::new(gpu)), observed: Observed::default() })
     }
 
-    /// The CPU twins: slow, deterministic, no GPU.
+    /// The reference executor: f64 on the CPU, slow, deterministic.
     pub fn reference() -> Device {
         Device { backend: Backend::Reference, observed: Observed::default() }
     }

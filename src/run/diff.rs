@@ -22,7 +22,7 @@ pub struct Divergence {
     pub index: usize,
     /// What the device computed there.
     pub device: f64,
-    /// What the twin computed there.
+    /// What the reference computed there.
     pub reference: f64,
     /// How far they may be apart.
     pub bound: f64,

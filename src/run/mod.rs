@@ -1,4 +1,4 @@
-//! Runs recordings: on a GPU through wgpu, or on the CPU twins. The only folder that says `wgpu::`.
+//! Runs recordings: on a GPU through wgpu, or on the f64 reference executor. The only folder that says `wgpu::`.
 
 mod adapter;
 mod bandwidth;

@@ -13,10 +13,10 @@ pub struct Progress<'a> {
     pub at: &'a str,
 }
 
-/// Is told of it.
+/// Callback that receives each progress update.
 pub type Observer = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
 
-/// Whom a device tells, if anybody.
+/// The registered callback, if any; shared by all clones of a device.
 #[derive(Clone, Default)]
 pub(super) struct Observed(Arc<Mutex<Option<Observer>>>);
 

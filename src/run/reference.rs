@@ -1,4 +1,4 @@
-//! Runs a plan kernel by kernel on the f64 twins. Slow, deterministic, no GPU.
+//! The reference executor: runs a plan kernel by kernel in f64 on the CPU. Slow, deterministic, no GPU.
 
 use crate::error::Result;
 use crate::graph::{Node, Plan, Source};
@@ -12,7 +12,7 @@ pub(super) struct Twin {
     pub(super) bounds: Vec<f64>,
 }
 
-/// Runs one twin. Elements it forgets to write stay NaN.
+/// Runs the reference of one kernel. Elements that it does not write stay NaN.
 pub(super) fn twin(kernel: &dyn crate::kernels::Kernel, inputs: &[&[f32]]) -> Twin {
     let len = kernel.output_len();
     let mut values = vec![f64::NAN; len];

@@ -50,7 +50,7 @@ impl Device {
         tier.choose(&all).clone()
     }
 
-    /// Runs one launch on given inputs (an absent operand is empty); on the reference, its twin.
+    /// Runs one launch on given inputs (an absent operand is empty); on the reference device, the kernel's reference.
     ///
     /// Inputs are followed by NaN, so that a read past the end shows in the output.
     pub fn launch(&self, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, inputs: &[&[f32]]) -> Result<Launched> {
@@ -116,7 +116,7 @@ impl Device {
     }
 }
 
-/// Values of the twin, and how far an output element as the kernel stores it for `elem` may be from each.
+/// Values of the reference, and how far an output element as the kernel stores it for `elem` may be from each.
 pub fn expected(kernel: &dyn Kernel, elem: DType, inputs: &[&[f32]]) -> (Vec<f64>, Vec<f64>) {
     let twin = reference::twin(kernel, inputs);
     let dtype = output_dtype(kernel, elem);
@@ -129,7 +129,7 @@ pub fn expected(kernel: &dyn Kernel, elem: DType, inputs: &[&[f32]]) -> (Vec<f64
     (twin.values, bounds)
 }
 
-/// How far one stored element may be from the twin's value: arithmetic plus the rounding of its storage.
+/// How far one stored element may be from the reference's value: arithmetic plus the rounding of its storage.
 fn stored_bound(value: f64, bound: f64, dtype: DType) -> f64 {
     bound + dtype.unit_roundoff().max(UNIT_ROUNDOFF) * (value.abs() + bound) + dtype.underflow()
 }

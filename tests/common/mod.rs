@@ -102,10 +102,10 @@ pub fn tiny() -> Clip {
     Clip::load(&golden_file("clip/tiny")).unwrap()
 }
 
-/// Runs one implementation of a kernel on the device and holds it to its twin.
+/// Runs one implementation of a kernel on the device and holds it to its reference.
 ///
 /// The output is poisoned with NaN and lies between guard bands; inputs are followed by NaN. Then the check must fail on purpose: with one
-/// output element moved past its bound, and with one element of each input changed, where that moves the twin's own output. Returns the names
+/// output element moved past its bound, and with one element of each input changed, where that moves the reference's own output. Returns the names
 /// of the inputs that do: a test over all instances of a kernel holds that each input is one of them somewhere.
 pub fn check(device: &Device, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, seed: u64) -> Vec<&'static str> {
     let mut seeded = Seeded::new(seed);
@@ -150,7 +150,7 @@ fn must_fail_on_a_moved_output(what: &str, output: &[f32], values: &[f64], bound
     assert_eq!(worst(&moved, values, bounds), Some(at), "{what}: this check lets NaN pass at output {at}");
 }
 
-/// Whether a change of an input moves the twin, and is then noticed.
+/// Whether a change of an input moves the reference, and is then noticed.
 fn must_fail_on_a_changed_input(
     what: &str,
     kernel: &dyn Kernel,

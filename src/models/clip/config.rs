@@ -70,9 +70,9 @@ impl Naming {
 /// Heads as a configuration gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heads {
-    /// So many.
+    /// Number of heads.
     Count(usize),
-    /// As many as have this width.
+    /// Width of one head; as many heads as fit the model.
     OfWidth(usize),
 }
 

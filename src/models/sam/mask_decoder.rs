@@ -13,7 +13,7 @@ const UPSCALE_EPS: f32 = 1e-6;
 
 /// From the tokens of boxes to masks.
 pub(super) struct MaskDecoder {
-    /// The token whose fate becomes the score, then those of masks `[1 + masks, channels]`.
+    /// The IoU token, then the mask tokens `[1 + masks, channels]`.
     pub tokens: Weight,
     transformer: TwoWay,
     upscale_conv1: ConvTranspose,

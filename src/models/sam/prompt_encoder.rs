@@ -42,7 +42,7 @@ impl PromptEncoder {
     /// Both corners of each box side by side: `boxes` `[n, 4]` in pixels of a frame of `side` → `[n, 2·channels]`.
     pub fn corners(&self, boxes: &Array, side: usize) -> Result<Array> {
         let (turns, corner_embed) = (self.positional_embedding.to_array()?, self.corner_embed.to_array()?);
-        // Pixels are met in their middles.
+        // Coordinates refer to pixel centres: + ½.
         let place = |pixel: f32| (f64::from(pixel) + 0.5) / side as f64;
         let of_box = |corners: &[f32]| -> Vec<f32> {
             let positions = corners.chunks(2).flat_map(|corner| fourier(&turns, [place(corner[0]), place(corner[1])]));

@@ -40,7 +40,7 @@ struct Attention {
     heads: usize,
 }
 
-/// What is added before tokens and image meet, and who meets whom.
+/// Positional encodings and key ranges of the cross attention, shared by all layers.
 struct Meeting<'g> {
     boxes: usize,
     /// `[boxes·n, dim]`.

@@ -1,7 +1,9 @@
 alias Elem = f32;
+const BLOCK: u32 = 16u;
 const LANES: u32 = 8u;
 const MASKED: u32 = 0u;
 const ROWS: u32 = 16u;
+const VECTORS: u32 = 2u;
 const PAIRING: u32 = 0u;
 const ACTIVATION: u32 = 0u;
 const HAS_BIAS: u32 = 0u;
@@ -90,20 +92,19 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
     let d = b - a;
     return fma(d, d, sum);
 }
-//! strip: ROWS rows × 8·LANES columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
+//! strip: ROWS rows × 4·LANES·VECTORS columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
 //! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
 //!
-//! A workgroup is a row of lanes. Each lane owns 8 columns as two vec4, 4·LANES columns apart, so that the lanes load b side by side: on a CPU a
-//! load of each lane, dear, and shared by all rows. The loads of a are the same for every lane, on a CPU one scalar load and a broadcast.
-//! Rows are counted in blocks of at most 32: with 48 in one loop llvmpipe keeps the sums no longer apart, at a quarter of the speed.
+//! A workgroup is a row of lanes. Each lane computes VECTORS vec4 of columns, 4·LANES columns apart, so that the lanes load neighbouring vec4 of b.
+//! On a CPU each lane loads for itself, which is slow; all rows reuse what it loaded. The loads of a are the same for every lane: one scalar load
+//! and a broadcast. Rows are counted in blocks of BLOCK: with more than 256 sums in one loop llvmpipe spills them, at a quarter of the speed.
 //! No workgroup memory, no barrier.
 //! use: epilogue, loop_end, pairing
-//! set: LANES, MASKED, ROWS
+//! set: BLOCK, LANES, MASKED, ROWS, VECTORS
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
 
-const BLOCK: u32 = min(ROWS, 32u);
 const BLOCKS: u32 = ROWS / BLOCK;
 
 /// Sums over `taps` positions of `inner` vec4 of a each, and stores. `cols` and all column and inner indices count vec4.
@@ -113,11 +114,12 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
     // Strips that follow each other share their columns of b, which stay in the cache.
     let strips_down = (rows + ROWS - 1u) / ROWS;
     let first = strip % strips_down * ROWS;
+    let left = strip / strips_down * VECTORS * LANES + lane;
     // Columns past the edge read the last one; `store` drops them.
-    let left = strip / strips_down * 2u * LANES + lane;
-    let right = left + LANES;
-    let b_left = min(left, cols - 1u);
-    let b_right = min(right, cols - 1u);
+    var columns: array<u32, VECTORS>;
+    for (var j = 0u; j < VECTORS; j++) {
+        columns[j] = min(left + j * LANES, cols - 1u);
+    }
 
     var places: array<array<vec3<i32>, BLOCK>, BLOCKS>;
     for (var block = 0u; block < BLOCKS; block++) {
@@ -125,8 +127,7 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
             places[block][r] = locate(min(first + block * BLOCK + r, rows - 1u));
         }
     }
-    var sum_left: array<array<vec4<f32>, BLOCK>, BLOCKS>;
-    var sum_right: array<array<vec4<f32>, BLOCK>, BLOCKS>;
+    var sums: array<array<array<vec4<f32>, VECTORS>, BLOCK>, BLOCKS>;
     let taps_down = loop_end(taps.y, strip);
     let taps_across = loop_end(taps.x, strip);
     let inner_end = loop_end(inner, strip);
@@ -143,11 +144,11 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
                 }
             }
             for (var k = 0u; k < inner_end; k++) {
-                var left4: array<vec4<f32>, 4>;
-                var right4: array<vec4<f32>, 4>;
+                var b4: array<array<vec4<f32>, VECTORS>, 4>;
                 for (var i = 0u; i < 4u; i++) {
-                    left4[i] = load_b(at + b_left);
-                    right4[i] = load_b(at + b_right);
+                    for (var j = 0u; j < VECTORS; j++) {
+                        b4[i][j] = load_b(at + columns[j]);
+                    }
                     at += cols;
                 }
                 for (var block = 0u; block < BLOCKS; block++) {
@@ -157,8 +158,9 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
                             a4 = select(vec4(0.0), a4, inside[block][r]);
                         }
                         for (var i = 0u; i < 4u; i++) {
-                            sum_left[block][r] = accumulate(a4[i], left4[i], sum_left[block][r]);
-                            sum_right[block][r] = accumulate(a4[i], right4[i], sum_right[block][r]);
+                            for (var j = 0u; j < VECTORS; j++) {
+                                sums[block][r][j] = accumulate(a4[i], b4[i][j], sums[block][r][j]);
+                            }
                         }
                     }
                 }
@@ -169,15 +171,16 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
         for (var r = 0u; r < BLOCK; r++) {
             let row = first + block * BLOCK + r;
             if row < rows {
-                store(row, left, cols, sum_left[block][r]);
-                store(row, right, cols, sum_right[block][r]);
+                for (var j = 0u; j < VECTORS; j++) {
+                    store(row, left + j * LANES, cols, sums[block][r][j]);
+                }
             }
         }
     }
 }
 //! conv2d for software adapters: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
-//! One workgroup per strip of ROWS output pixels × 8·LANES output channels. Needs channels_in and channels_out divisible by 4.
+//! One workgroup per strip of ROWS output pixels × 4·LANES·VECTORS output channels. Needs channels_in and channels_out divisible by 4.
 //! use: index, strip
 
 struct Params {
@@ -196,8 +199,10 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let pixels = params.batch * params.height_out * params.width_out;
-    let taps = vec2(params.kernel_width, params.kernel_height);
-    compute_strip(linear_group(group, groups), lane, pixels, params.channels_out / 4u, taps, params.channels_in / 4u);
+    // Without padding, the taps of a row lie side by side in x and in weight: they are one tap with as many times the channels.
+    let taps = vec2(select(1u, params.kernel_width, MASKED == 1u), params.kernel_height);
+    let inner = params.channels_in / 4u * select(params.kernel_width, 1u, MASKED == 1u);
+    compute_strip(linear_group(group, groups), lane, pixels, params.channels_out / 4u, taps, inner);
 }
 
 /// First input row of the image in the batch, and the top left corner of the pixel's window.
