@@ -70,6 +70,6 @@ pub const COMMIT: Option<&str> = option_env!("ZSAS_COMMIT");
 pub use error::{Code, Error, Remedy, Result};
 pub use graph::{Graph, Tensor};
 pub use kernels::Tier;
-pub use run::{Device, DeviceOptions, DeviceWish, Program};
+pub use run::{Device, DeviceChoice, DeviceOptions, Program};
 pub use tensor::{Array, DType, Precision, Shape};
 pub use weights::Checkpoint;

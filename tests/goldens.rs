@@ -182,7 +182,7 @@ const BUILDS: &[(&str, Build)] = &[
     ("attention", |p| {
         let place = |name| {
             let [stride, offset] = p.sizes(name);
-            Columns { stride, offset }
+            HeadLayout { stride, offset }
         };
         Box::new(Attention {
             queries: p.size("queries"),

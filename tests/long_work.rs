@@ -8,7 +8,7 @@ use common::binary::{Place, finish, needs_adapter};
 use common::{Seeded, golden_array, golden_file};
 use zsas::kernels::{Tier, every_kernel, sample};
 use zsas::models::Sam;
-use zsas::run::{Pace, Progress};
+use zsas::run::{Progress, SubmitLimits};
 use zsas::{Array, Code, DType, Device, DeviceOptions, Error, Graph, Precision, Program};
 
 fn sam() -> Sam {
@@ -29,7 +29,7 @@ fn encode(device: &Device) -> Array {
     encoder(device, &sam()).unwrap().run(&[&pixels()]).unwrap().remove(0)
 }
 
-fn open(pace: Option<Pace>, tier: Tier) -> Device {
+fn open(pace: Option<SubmitLimits>, tier: Tier) -> Device {
     Device::open(&DeviceOptions { pace, tier: Some(tier), ..DeviceOptions::default() }).unwrap()
 }
 
@@ -52,7 +52,7 @@ fn parts_give_what_the_whole_gives() {
     let Some(_) = common::adapter("parts_give_what_the_whole_gives") else { return };
     for tier in Tier::ALL {
         let whole = open(None, tier);
-        let parts = open(Some(Pace { dispatch: 2_000, submission: 20_000 }), tier);
+        let parts = open(Some(SubmitLimits { dispatch: 2_000, submission: 20_000 }), tier);
         assert_eq!(encode(&whole), encode(&parts), "{tier:?}");
         let (of_whole, of_parts) = (told(&whole).len(), told(&parts).len());
         assert!(of_whole == 1 && of_parts > 100, "{tier:?}: {of_whole} and {of_parts} submissions");
@@ -64,7 +64,8 @@ fn parts_give_what_the_whole_gives() {
 fn every_kernel_can_go_out_in_parts() {
     let Some(whole) = common::adapter("every_kernel_can_go_out_in_parts") else { return };
     let parts =
-        Device::open(&DeviceOptions { pace: Some(Pace { dispatch: 30_000, submission: u64::MAX }), ..DeviceOptions::default() }).unwrap();
+        Device::open(&DeviceOptions { pace: Some(SubmitLimits { dispatch: 30_000, submission: u64::MAX }), ..DeviceOptions::default() })
+            .unwrap();
     let mut seeded = Seeded::new(7);
     for kernel in every_kernel() {
         let inputs = sample(&*kernel, DType::F32, &mut seeded);
@@ -84,7 +85,7 @@ fn every_kernel_can_go_out_in_parts() {
 #[test]
 fn whoever_waits_is_told_which_block_was_reached() {
     let Some(_) = common::adapter("whoever_waits_is_told_which_block_was_reached") else { return };
-    let few = open(Some(Pace { dispatch: u64::MAX, submission: 200_000 }), Tier::Software);
+    let few = open(Some(SubmitLimits { dispatch: u64::MAX, submission: 200_000 }), Tier::Software);
     for (what, device) in [("an adapter", few), ("the reference", Device::reference())] {
         let told = told(&device);
         assert!(told.is_sorted_by(|a, b| a.0 <= b.0) && told.last().unwrap().0 == 1.0, "{what}: {told:?}");

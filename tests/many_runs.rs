@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use common::Seeded;
 use zsas::graph::Epilogue;
 use zsas::kernels::sample_numbers;
-use zsas::run::{Input, Pace};
+use zsas::run::{Input, SubmitLimits};
 use zsas::weights::Weight;
 use zsas::{Array, Code, Device, DeviceOptions, Graph, Precision, Program, Tensor};
 
@@ -41,7 +41,7 @@ fn open(options: DeviceOptions) -> Device {
 fn runs_of_several_threads_give_the_bits_of_one() {
     let Some(_) = common::adapter("runs_of_several_threads_give_the_bits_of_one") else { return };
     // Many submissions each, so that those of the threads lie between each other.
-    let pace = Some(Pace { dispatch: 200_000, submission: 1_000_000 });
+    let pace = Some(SubmitLimits { dispatch: 200_000, submission: 1_000_000 });
     for runs_at_once in [1, 3] {
         let device = open(DeviceOptions { pace, runs_at_once: Some(runs_at_once), ..DeviceOptions::default() });
         let program = compile(&device);

@@ -144,7 +144,7 @@ impl<'a> Bench<'a> {
         let mut inputs = sample(kernel, self.elem, &mut Seeded::new(1));
         // Of sampled spans most are short; whole ones are what networks have.
         for (input, operand) in inputs.iter_mut().zip(&operands) {
-            if let Content::Spans(most) = operand.content {
+            if let Content::KeyRanges(most) = operand.content {
                 *input = (0..operand.len).map(|at| (at % 2 * most) as f32).collect();
             }
         }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use clap::Args;
 use zsas::kernels::Tier;
 use zsas::shader::Library;
-use zsas::{Device, DeviceOptions, DeviceWish, Precision, Result};
+use zsas::{Device, DeviceChoice, DeviceOptions, Precision, Result};
 
 use crate::cli::{cache, choice, env, talk, usage};
 
@@ -15,7 +15,7 @@ pub struct DeviceArgs {
     /// `auto` (discrete GPU, else integrated, else software), `reference` (slow, f64 on the CPU), an index, part of a name, or
     /// `pci:0000:41:00.0`; `doctor` lists them
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Device")]
-    pub device: DeviceWish,
+    pub device: DeviceChoice,
 
     /// How weights and activations are stored; sums are f32 always. `auto` is f32, the setting reported numbers are made with
     #[arg(long, value_parser = choice::precision(), default_value = "auto", help_heading = "Device")]
@@ -53,7 +53,7 @@ impl DeviceArgs {
             talk::say(format_args!(
                 "warning: {} computes on the CPU, as no GPU was {}: right results, but slow",
                 adapter.name,
-                if self.device == DeviceWish::Auto { "found" } else { "asked for" },
+                if self.device == DeviceChoice::Auto { "found" } else { "asked for" },
             ));
         }
     }

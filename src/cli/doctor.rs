@@ -19,7 +19,7 @@ Examples:
   zsas-gpu doctor --selftest --device 1";
 
 /// Failed launches that are printed one by one.
-const MOST_FAILURES_SHOWN: usize = 20;
+const MAX_FAILURES_SHOWN: usize = 20;
 
 /// Seed of the self-test's inputs.
 const SEED: u64 = 11;
@@ -201,11 +201,11 @@ fn linux_hints() -> Vec<String> {
 
 impl Selftest {
     fn print(&self) -> Result<()> {
-        for failure in self.failures.iter().take(MOST_FAILURES_SHOWN) {
+        for failure in self.failures.iter().take(MAX_FAILURES_SHOWN) {
             talk::print_line(format_args!("wrong: {failure}"))?;
         }
-        if self.failures.len() > MOST_FAILURES_SHOWN {
-            talk::print_line(format_args!("… and {} more", self.failures.len() - MOST_FAILURES_SHOWN))?;
+        if self.failures.len() > MAX_FAILURES_SHOWN {
+            talk::print_line(format_args!("… and {} more", self.failures.len() - MAX_FAILURES_SHOWN))?;
         }
         talk::print_line(format_args!("selftest: {} launches right, {} wrong", self.passed, self.failed))
     }

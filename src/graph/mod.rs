@@ -1,11 +1,11 @@
 //! The recording: a list of kernel launches in the order a model wrote them. What is written is what runs.
 
+mod key_ranges;
 mod plan;
 mod record;
-mod spans;
 mod tensor;
 
+pub use key_ranges::{GridKeyRanges, KeyRanges};
 pub use plan::{Place, Plan};
 pub use record::{Graph, Node, Source, Value, ValueId};
-pub use spans::{GridSpans, Spans};
 pub use tensor::{Epilogue, Slice, Tensor};

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::ops::{Add, Mul, Sub};
 
-use crate::graph::spans::MOST_ROWS;
-use crate::graph::{Graph, GridSpans, Spans, ValueId};
+use crate::graph::key_ranges::MAX_ROWS;
+use crate::graph::{Graph, GridKeyRanges, KeyRanges, ValueId};
 use crate::kernels::{
-    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Columns, Concat, Conv2d, Extreme, Gather, Interpolation,
+    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Extreme, Gather, HeadLayout, Interpolation,
     Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
 };
 use crate::tensor::{Array, DType, MAX_RANK, Shape};
@@ -312,7 +312,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     fn gather_numbers(self, rows: impl ExactSizeIterator<Item = usize>) -> Tensor<'g> {
         let [rows_in, cols] = self.shape.axes();
-        assert!(rows_in < MOST_ROWS, "gather: {rows_in} rows are more than f32 counts exactly");
+        assert!(rows_in < MAX_ROWS, "gather: {rows_in} rows are more than f32 counts exactly");
         let rows_out = rows.len();
         let numbers = Array::new([rows_out], rows.map(|row| row as f32).collect());
         let numbers = self.graph.weight_f32(&Weight::from_array("rows", numbers));
@@ -350,19 +350,24 @@ impl<'g> Slice<'g> {
     /// Attention of queries to the keys in their spans, for `heads` heads side by side (Vaswani et al. 2017): `[queries, dim]`, `[keys, dim]`,
     /// `[keys, dim]` → `[queries, dim]`.
     #[track_caller]
-    pub fn attention(query: Slice<'g>, key: Slice<'g>, value: Slice<'g>, spans: &Spans, heads: usize) -> Tensor<'g> {
+    pub fn attention(query: Slice<'g>, key: Slice<'g>, value: Slice<'g>, spans: &KeyRanges, heads: usize) -> Tensor<'g> {
         Slice::attend([query, key, value], spans, heads, None)
     }
 
     /// Attention of queries to keys and values that are the cells of grids, with decomposed relative positions (Li et al. 2022): scores gain
     /// what `rel_pos` `[queries · heads, 2·rows + 2·cols]` says for the rows, from −rows on, and the columns, from −cols on, from key to query.
     #[track_caller]
-    pub fn attention_on_grid(slices: [Slice<'g>; 3], rel_pos: Tensor<'g>, spans: &GridSpans, heads: usize) -> Tensor<'g> {
+    pub fn attention_on_grid(slices: [Slice<'g>; 3], rel_pos: Tensor<'g>, spans: &GridKeyRanges, heads: usize) -> Tensor<'g> {
         Slice::attend(slices, spans.spans(), heads, Some((rel_pos, spans)))
     }
 
     #[track_caller]
-    fn attend([query, key, value]: [Slice<'g>; 3], spans: &Spans, heads: usize, relative: Option<(Tensor<'g>, &GridSpans)>) -> Tensor<'g> {
+    fn attend(
+        [query, key, value]: [Slice<'g>; 3],
+        spans: &KeyRanges,
+        heads: usize,
+        relative: Option<(Tensor<'g>, &GridKeyRanges)>,
+    ) -> Tensor<'g> {
         let dim = query.count;
         assert!(heads > 0 && dim.is_multiple_of(heads), "attention: {heads} heads do not share {dim} columns");
         assert!(key.count == dim && value.count == dim, "attention: {dim}, {} and {} columns differ", key.count, value.count);
@@ -375,7 +380,7 @@ impl<'g> Slice<'g> {
             spans.queries(),
             spans.keys()
         );
-        let place = |slice: Slice<'_>| Columns { stride: slice.tensor.shape.cols(), offset: slice.from };
+        let place = |slice: Slice<'_>| HeadLayout { stride: slice.tensor.shape.cols(), offset: slice.from };
         let kernel = Attention {
             queries: spans.queries(),
             keys: spans.keys(),

@@ -7,7 +7,7 @@ use crate::kernels::{
 
 /// Where the heads of queries, keys or values lie in a row of their buffer: side by side from `offset` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Columns {
+pub struct HeadLayout {
     /// Elements of a row.
     pub stride: usize,
     /// First element of the first head.
@@ -44,7 +44,7 @@ impl Grid {
 /// `y[i, h] = Σⱼ softmaxⱼ(q[i, h] · k[j, h] / √head_dim) v[j, h]` over the keys j in the span of query i (Vaswani et al. 2017, equation 1).
 ///
 /// `q` `[queries, stride]`, `k` and `v` `[keys, stride]`, `spans` `[queries, 2]` in f32 (first key, and the one after the last), `y`
-/// `[queries, heads · head_dim]`. Spans serve batches of any lengths, causal and cross attention alike; an empty one gives zeros.
+/// `[queries, heads · head_dim]`. KeyRanges serve batches of any lengths, causal and cross attention alike; an empty one gives zeros.
 ///
 /// On a grid the keys are its cells, row by row, and begin anew after the last; a query is at the cell `places` `[queries]` of its own. Each
 /// score gains `rel_pos[i, h, rows + Δrow] + rel_pos[i, h, 2·rows + cols + Δcol]`, Δ being the query's less the key's (decomposed relative
@@ -60,11 +60,11 @@ pub struct Attention {
     /// Elements of a head.
     pub head_dim: usize,
     /// Place of the queries.
-    pub q: Columns,
+    pub q: HeadLayout,
     /// Place of the keys.
-    pub k: Columns,
+    pub k: HeadLayout,
     /// Place of the values.
-    pub v: Columns,
+    pub v: HeadLayout,
     /// The grid of relative positions, if there are any.
     pub grid: Option<Grid>,
     /// Pairs of a query and a key in its span: what the launch costs.
@@ -148,7 +148,7 @@ impl Kernel for Attention {
         let [q, k, v, spans, rel_pos, places] = [0, 1, 2, 3, 4, 5].map(|at| io.input(at));
         let (u, scale) = (UNIT_ROUNDOFF, f64::from(self.scale()));
         let dim = self.head_dim;
-        let head_of = |data: &'_ [f32], place: Columns, row: usize, head: usize| {
+        let head_of = |data: &'_ [f32], place: HeadLayout, row: usize, head: usize| {
             let start = row * place.stride + place.offset + head * dim;
             data[start..start + dim].iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()
         };
@@ -205,13 +205,13 @@ impl Kernel for Attention {
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
     let own = |queries: usize, keys: usize, heads: usize, head_dim: usize| {
-        let place = Columns { stride: heads * head_dim, offset: 0 };
+        let place = HeadLayout { stride: heads * head_dim, offset: 0 };
         Attention { queries, keys, heads, head_dim, q: place, k: place, v: place, grid: None, pairs: queries * keys }
     };
     // As a projection to queries, keys and values side by side leaves them.
     let joint = |rows: usize, heads: usize, head_dim: usize| {
         let dim = heads * head_dim;
-        let place = |number: usize| Columns { stride: 3 * dim, offset: number * dim };
+        let place = |number: usize| HeadLayout { stride: 3 * dim, offset: number * dim };
         Attention { q: place(0), k: place(1), v: place(2), ..own(rows, rows, heads, head_dim) }
     };
     let on_grid = |attention: Attention, rows: usize, cols: usize| Attention { grid: Some(Grid { rows, cols }), ..attention };
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn two_keys_of_equal_score_share_and_a_key_outside_the_span_has_no_say() {
-        let place = Columns { stride: 1, offset: 0 };
+        let place = HeadLayout { stride: 1, offset: 0 };
         let attention = Attention { queries: 2, keys: 3, heads: 1, head_dim: 1, q: place, k: place, v: place, grid: None, pairs: 3 };
         let (mut y, mut bounds) = ([0.0; 2], [0.0; 2]);
         let (q, k, v) = ([1.0, 5.0], [2.0, 2.0, 9.0], [10.0, 20.0, 70.0]);
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_key_is_as_near_as_its_row_and_its_column() {
         // One query in the middle cell of 1 × 3, whose scores are its relative positions alone: the key to the left is one column behind.
-        let place = Columns { stride: 1, offset: 0 };
+        let place = HeadLayout { stride: 1, offset: 0 };
         let grid = Some(Grid { rows: 1, cols: 3 });
         let attention = Attention { queries: 1, keys: 3, heads: 1, head_dim: 1, q: place, k: place, v: place, grid, pairs: 3 };
         let (mut y, mut bounds) = ([0.0], [0.0]);

@@ -29,7 +29,7 @@ use std::fmt;
 use bytemuck::Pod;
 
 pub use activation::Activation;
-pub use attention::{Attention, Columns, Grid};
+pub use attention::{Attention, Grid, HeadLayout};
 pub use cast::{Cast, CastDirection};
 pub use channels_last::ChannelsLast;
 pub use concat::Concat;
@@ -120,7 +120,7 @@ pub enum Content {
     /// Numbers of rows: whole, below this.
     Rows(usize),
     /// Pairs of whole numbers up to this: where a span begins, and where it has ended.
-    Spans(usize),
+    KeyRanges(usize),
 }
 
 impl Content {
@@ -130,7 +130,7 @@ impl Content {
         match self {
             Content::Numbers => x,
             Content::Rows(below) => whole(below),
-            Content::Spans(most) => whole(most + 1),
+            Content::KeyRanges(most) => whole(most + 1),
         }
     }
 }
@@ -152,7 +152,7 @@ pub const fn read_rows(name: &'static str, len: usize, below: usize) -> Operand 
 
 /// A read operand of spans of rows up to `most`, two numbers each, in f32: exact up to 2²⁴.
 pub const fn read_spans(name: &'static str, len: usize, most: usize) -> Operand {
-    Operand { content: Content::Spans(most), ..read_f32(name, len) }
+    Operand { content: Content::KeyRanges(most), ..read_f32(name, len) }
 }
 
 /// The output.

@@ -1,7 +1,7 @@
 //! Kernels at the sizes that networks use: what benchmarks measure.
 
 use crate::kernels::{
-    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Columns, Concat, Conv2d, Extreme, Gather, Grid,
+    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Extreme, Gather, Grid, HeadLayout,
     Interpolation, Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
 };
 
@@ -69,7 +69,7 @@ fn rows() -> Vec<(String, Box<dyn Kernel>)> {
 fn sequences() -> Vec<(String, Box<dyn Kernel>)> {
     let attention = |tokens: usize, heads: usize, head_dim: usize| {
         let dim = heads * head_dim;
-        let place = |number: usize| Columns { stride: 3 * dim, offset: number * dim };
+        let place = |number: usize| HeadLayout { stride: 3 * dim, offset: number * dim };
         Attention {
             queries: tokens,
             keys: tokens,

@@ -1,7 +1,7 @@
 //! What the methods on CLIP share: the two prototypes, the scores against them, the frame of a photo, and the way from patches to pixels.
 
 use crate::error::{Code, Error, Result};
-use crate::graph::{Epilogue, Graph, Spans, Tensor};
+use crate::graph::{Epilogue, Graph, KeyRanges, Tensor};
 use crate::image::{Channels, Filter, Fit, Geometry, Preprocess, Resampler, Rgb, resize_bilinear_map};
 use crate::methods::prompts::Average;
 use crate::methods::{Clock, Finding, LEAST_NORM, finite, maximum};
@@ -18,7 +18,7 @@ pub const TEMPERATURE: f32 = 0.07;
 pub const LEARNT_TEMPERATURE: f32 = 0.01;
 
 /// Tokens of texts that run at once: the widest activations of a large tower stay within what adapters bind.
-const MOST_TOKENS: usize = 4096;
+const MAX_TOKENS: usize = 4096;
 
 /// Embeddings of texts given as token ids, projected and not normalised: `[texts, embed]`.
 ///
@@ -33,7 +33,7 @@ pub fn embed_texts(device: &Device, clip: &Clip, texts: &[Vec<u32>], precision: 
         let mut tokens = 0;
         let fitting = rest.iter().take_while(|text| {
             tokens += text.len();
-            tokens <= MOST_TOKENS
+            tokens <= MAX_TOKENS
         });
         let (batch, later) = rest.split_at(fitting.count().max(1));
         let graph = Graph::new(precision);
@@ -116,7 +116,7 @@ pub(super) fn last_block(clip: &Clip) -> Result<&Block> {
 
 /// What enters the last block, for one photo: `pixels` `[1, 3, s, s]` → `[1 + n, width]`.
 pub(super) fn before_last_block<'g>(clip: &Clip, pixels: Tensor<'g>) -> Tensor<'g> {
-    let spans = Spans::sequences([clip.image.tokens_per_image()]);
+    let spans = KeyRanges::sequences([clip.image.tokens_per_image()]);
     clip.image.transformer.before_last(clip.image.embed_tokens(pixels), &spans)
 }
 

@@ -13,7 +13,7 @@ const CROP_SHARE: f64 = 224.0 / 256.0;
 const TILE_STEP: f64 = 0.8;
 
 /// Most views of a photo: each costs a pass of the tower.
-const MOST_VIEWS: usize = 64;
+const MAX_VIEWS: usize = 64;
 
 /// Which views of an image decide its score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,8 +97,8 @@ impl View {
 fn tiles(width: usize, height: usize) -> Result<Vec<View>> {
     let side = height.min(width);
     let starts = tile_starts(height.max(width), side);
-    if starts.len() > MOST_VIEWS {
-        let message = format!("a photo of {width}×{height} would be cut into {} tiles, more than {MOST_VIEWS}", starts.len());
+    if starts.len() > MAX_VIEWS {
+        let message = format!("a photo of {width}×{height} would be cut into {} tiles, more than {MAX_VIEWS}", starts.len());
         return Err(Error::new(Code::TooSmall, message).hint(Remedy::UseOtherViews));
     }
     let tile = |start| if width >= height { (start, 0) } else { (0, start) };

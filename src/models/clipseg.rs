@@ -1,7 +1,7 @@
 //! ClipSeg (Lüddecke & Ecker 2022): a small decoder on CLIP's image tower marks what a text, or another photo, speaks of.
 
 use crate::error::{Code, Context, Error, Result};
-use crate::graph::{Spans, Tensor};
+use crate::graph::{KeyRanges, Tensor};
 use crate::kernels::Activation;
 use crate::models::catalog::{Layout, NetworkInfo, Published};
 use crate::models::clip::{Clip, ClipConfig, Heads, ImageTower, separate_projections};
@@ -169,7 +169,7 @@ impl Decoder {
         let batch = rows / tokens;
         assert!(conditions.is_multiple_of(batch), "clipseg: {conditions} conditions do not share {batch} photos");
 
-        let mut spans = Spans::sequences(vec![tokens; batch]);
+        let mut spans = KeyRanges::sequences(vec![tokens; batch]);
         let mut joined: Option<Tensor<'g>> = None;
         for (at, (reduce, layer)) in self.reduces.iter().zip(&self.layers).enumerate() {
             let reduced = reduce.forward(activations[at]); // [b·(1 + n), dim]
@@ -177,7 +177,7 @@ impl Decoder {
             // What the tower saw is the same for all conditions of a photo: it repeats along the first axis of `x`.
             let x = joined.map_or(reduced, |x| x.reshape([x.shape().rows() / rows, rows, dim]) + reduced);
             let x = if at == self.conditional_layer {
-                spans = Spans::sequences(vec![tokens; conditions]);
+                spans = KeyRanges::sequences(vec![tokens; conditions]);
                 self.modulate(x, conditional, tokens)
             } else {
                 x
@@ -222,7 +222,7 @@ impl DecoderLayer {
     }
 
     /// `x` `[…, dim]` → `[rows, dim]`.
-    fn forward<'g>(&self, x: Tensor<'g>, spans: &Spans) -> Tensor<'g> {
+    fn forward<'g>(&self, x: Tensor<'g>, spans: &KeyRanges) -> Tensor<'g> {
         let x = self.layer_norm1.forward(self.self_attn.out_proj.added_to(self.self_attn.attend(x, spans), x));
         let hidden = self.fc1.activated(x, Activation::Relu);
         self.layer_norm2.forward(self.fc2.added_to(hidden, x))

@@ -24,13 +24,13 @@ const THUMBS: &str = "report";
 const LOCK: &str = ".zsas.lock";
 
 /// Most bytes of a file name on every common file system.
-const MOST_NAME_BYTES: usize = 255;
+const MAX_NAME_BYTES: usize = 255;
 
 /// Bytes kept for what is appended to a name: `~999` and `.heatmap.png`.
 const RESERVED_BYTES: usize = 20;
 
 /// Longest relative path, so that it fits below any sensible folder.
-const MOST_PATH_BYTES: usize = 1024;
+const MAX_PATH_BYTES: usize = 1024;
 
 /// Names of the small pictures of a photo: the photo, and the photo with its map.
 pub fn thumbs(name: &str) -> [String; 2] {
@@ -341,15 +341,15 @@ impl Named {
 
 /// A name whose every component leaves room for endings: the name itself, or its start with a hash of the whole.
 fn fit(name: &str) -> String {
-    if name.len() > MOST_PATH_BYTES {
+    if name.len() > MAX_PATH_BYTES {
         let last = name.rsplit('/').next().unwrap_or(name);
-        return format!("long/{}~{}", shorten(last, MOST_NAME_BYTES - RESERVED_BYTES - 13), short_hash(name));
+        return format!("long/{}~{}", shorten(last, MAX_NAME_BYTES - RESERVED_BYTES - 13), short_hash(name));
     }
     let parts = name.split('/').map(|part| {
-        if part.len() + RESERVED_BYTES <= MOST_NAME_BYTES {
+        if part.len() + RESERVED_BYTES <= MAX_NAME_BYTES {
             part.to_owned()
         } else {
-            format!("{}~{}", shorten(part, MOST_NAME_BYTES - RESERVED_BYTES - 13), short_hash(part))
+            format!("{}~{}", shorten(part, MAX_NAME_BYTES - RESERVED_BYTES - 13), short_hash(part))
         }
     });
     parts.collect::<Vec<_>>().join("/")
@@ -465,7 +465,7 @@ mod tests {
     #[test]
     fn long_names_are_cut_and_stay_distinct() {
         let (long, other) = ("ä".repeat(127), "ä".repeat(126) + "b");
-        assert!(fit(&long).len() + RESERVED_BYTES <= MOST_NAME_BYTES);
+        assert!(fit(&long).len() + RESERVED_BYTES <= MAX_NAME_BYTES);
         assert_ne!(fit(&long), fit(&other));
         assert_eq!(fit("a/b.png"), "a/b.png");
         let deep = "d/".repeat(2000) + "a.png";

@@ -14,7 +14,7 @@ use crate::results::{Earlier, InferRun, Output, PromptParameters, REPORT, thumbs
 const TEMPLATE: &str = include_str!("report.html");
 
 /// Small pictures up to this many bytes are put into the page, so that it can be sent around; beyond, it links to them.
-const MOST_EMBEDDED_BYTES: usize = 8 << 20;
+const MAX_EMBEDDED_BYTES: usize = 8 << 20;
 
 /// Bytes of a path that a link holds as numbers: all but letters, digits and these.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'/');
@@ -167,7 +167,7 @@ fn sources(root: &Path, scored: &[Earlier]) -> Vec<[String; 2]> {
             .map_or(0, |metadata| metadata.len() as usize)
     };
     let all: usize = scored.iter().flat_map(|earlier| thumbs(earlier.name())).map(|file| size(&file)).sum();
-    let is_embedded = all <= MOST_EMBEDDED_BYTES;
+    let is_embedded = all <= MAX_EMBEDDED_BYTES;
     let source = |file: String| match regular_file(root, &file) {
         Some(path) if is_embedded => {
             fs::read(path).map_or_else(|_| String::new(), |bytes| format!("data:image/jpeg;base64,{}", BASE64.encode(&bytes)))
@@ -252,7 +252,7 @@ mod tests {
     fn many_small_pictures_lie_beside_the_page() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("report")).unwrap();
-        fs::write(folder.path().join("report/a b.png.photo.jpg"), vec![0; MOST_EMBEDDED_BYTES + 1]).unwrap();
+        fs::write(folder.path().join("report/a b.png.photo.jpg"), vec![0; MAX_EMBEDDED_BYTES + 1]).unwrap();
         let scored = records(&[r#"{"v":1,"path":"a b.png","status":"ok","score":2.0}"#]);
         assert_eq!(sources(folder.path(), &scored), [["./report/a%20b.png.photo.jpg".to_owned(), String::new()]]);
     }

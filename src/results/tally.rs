@@ -10,7 +10,7 @@ use crate::results::{Counts, Decision, Latency, Milliseconds};
 use crate::uninspected::{Reason, Uninspected};
 
 /// Photos that the summary names.
-const MOST_NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// What is counted while photos go by.
 #[derive(Debug, Default)]
@@ -55,9 +55,9 @@ impl Tally {
         self.count_parts(uninspected);
         self.counts.anomalous += usize::from(decision == Some(Decision::Anomalous));
         let at = self.worst.partition_point(|(other, _)| *other >= score);
-        if at < MOST_NAMED {
+        if at < MAX_NAMED {
             self.worst.insert(at, (score, path.to_owned()));
-            self.worst.truncate(MOST_NAMED);
+            self.worst.truncate(MAX_NAMED);
         }
     }
 

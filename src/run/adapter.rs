@@ -7,7 +7,7 @@ use crate::kernels::{MAX_GROUPS, MAX_INVOCATIONS, MAX_WORKGROUP_BYTES, Tier};
 
 /// Which device a user wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum DeviceWish {
+pub enum DeviceChoice {
     /// A discrete GPU, else an integrated one, else a software adapter.
     #[default]
     Auto,
@@ -21,18 +21,18 @@ pub enum DeviceWish {
     Name(String),
 }
 
-impl std::str::FromStr for DeviceWish {
+impl std::str::FromStr for DeviceChoice {
     type Err = std::convert::Infallible;
 
     /// `auto`, `reference`, an index, `pci:0000:41:00.0`, else part of a name.
-    fn from_str(text: &str) -> std::result::Result<DeviceWish, Self::Err> {
+    fn from_str(text: &str) -> std::result::Result<DeviceChoice, Self::Err> {
         Ok(match text {
-            "auto" => DeviceWish::Auto,
-            "reference" => DeviceWish::Reference,
+            "auto" => DeviceChoice::Auto,
+            "reference" => DeviceChoice::Reference,
             _ => match (text.strip_prefix("pci:"), text.parse()) {
-                (Some(address), _) => DeviceWish::Pci(address.to_ascii_lowercase()),
-                (None, Ok(index)) => DeviceWish::Index(index),
-                (None, Err(_)) => DeviceWish::Name(text.to_owned()),
+                (Some(address), _) => DeviceChoice::Pci(address.to_ascii_lowercase()),
+                (None, Ok(index)) => DeviceChoice::Index(index),
+                (None, Err(_)) => DeviceChoice::Name(text.to_owned()),
             },
         })
     }
@@ -80,7 +80,7 @@ impl fmt::Display for AdapterReport {
     }
 }
 
-/// All adapters of this machine, in the order in which [`DeviceWish::Index`] counts them.
+/// All adapters of this machine, in the order in which [`DeviceChoice::Index`] counts them.
 pub fn adapters() -> Vec<AdapterReport> {
     found().iter().map(|adapter| report(adapter, None)).collect()
 }
@@ -160,7 +160,7 @@ fn hidden_by(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
 }
 
 /// The position of the adapter that a wish means.
-pub(super) fn choose(wish: &DeviceWish, reports: &[AdapterReport]) -> Result<usize> {
+pub(super) fn choose(wish: &DeviceChoice, reports: &[AdapterReport]) -> Result<usize> {
     let listing = || {
         let lines: Vec<String> = reports.iter().enumerate().map(|(at, one)| format!("{at}: {one}")).collect();
         format!("the adapters are\n  {}", lines.join("\n  "))
@@ -177,7 +177,7 @@ pub(super) fn choose(wish: &DeviceWish, reports: &[AdapterReport]) -> Result<usi
     }
     let none = |what: String| Error::new(Code::NoAdapter, format!("no adapter {what}")).hint(listing());
     match wish {
-        DeviceWish::Auto | DeviceWish::Reference => {
+        DeviceChoice::Auto | DeviceChoice::Reference => {
             let rank = |report: &AdapterReport| match report.kind.as_str() {
                 "DiscreteGpu" => 0,
                 "IntegratedGpu" => 1,
@@ -189,13 +189,13 @@ pub(super) fn choose(wish: &DeviceWish, reports: &[AdapterReport]) -> Result<usi
             let best = (0..reports.len()).min_by_key(|&at| rank(&reports[at]));
             best.ok_or_else(|| none("was found".to_owned()))
         }
-        DeviceWish::Index(at) if *at < reports.len() => Ok(*at),
-        DeviceWish::Index(at) => Err(none(format!("has the index {at}"))),
-        DeviceWish::Pci(address) => {
+        DeviceChoice::Index(at) if *at < reports.len() => Ok(*at),
+        DeviceChoice::Index(at) => Err(none(format!("has the index {at}"))),
+        DeviceChoice::Pci(address) => {
             let matches = |report: &AdapterReport| !report.pci.is_empty() && report.pci.eq_ignore_ascii_case(address);
             reports.iter().position(matches).ok_or_else(|| none(format!("is at PCI address {address}")))
         }
-        DeviceWish::Name(name) => {
+        DeviceChoice::Name(name) => {
             let wanted = name.to_lowercase();
             let hits: Vec<usize> = (0..reports.len()).filter(|&at| reports[at].name.to_lowercase().contains(&wanted)).collect();
             match hits[..] {
@@ -253,6 +253,6 @@ mod tests {
         assert_eq!(pick("rtx").unwrap_err().code(), Code::Usage);
         assert_eq!(pick("9").unwrap_err().code(), Code::NoAdapter);
         assert_eq!(pick("quadro").unwrap_err().code(), Code::NoAdapter);
-        assert_eq!(choose(&DeviceWish::Auto, &[]).unwrap_err().code(), Code::NoAdapter);
+        assert_eq!(choose(&DeviceChoice::Auto, &[]).unwrap_err().code(), Code::NoAdapter);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::run::adapter::{self, AdapterReport, DeviceWish};
+use crate::run::adapter::{self, AdapterReport, DeviceChoice};
 use crate::run::gpu::Gpu;
 use crate::run::options::DeviceOptions;
 use crate::run::progress::{Observed, Observer};
@@ -24,7 +24,7 @@ pub(super) enum Backend {
 impl Device {
     /// Opens the device a user wants, or says why there is none.
     pub fn open(options: &DeviceOptions) -> Result<Device> {
-        if options.wish == DeviceWish::Reference {
+        if options.wish == DeviceChoice::Reference {
             return Ok(Device::reference());
         }
         let found = adapter::found();

@@ -8,7 +8,7 @@ use crate::run::memory::DeviceMemory;
 use crate::run::options::DeviceOptions;
 use crate::run::pipeline_cache::PipelineCache;
 use crate::run::pipelines::Pipelines;
-use crate::run::schedule::Pace;
+use crate::run::schedule::SubmitLimits;
 
 /// Runs of one program at once: on a GPU one is prepared and one handed over while one computes; a software adapter shares its cores with them.
 const RUNS_ON_GPU: usize = 3;
@@ -18,7 +18,7 @@ const RUNS_ON_SOFTWARE: usize = 2;
 pub(super) struct Gpu {
     pub(super) adapter: AdapterReport,
     pub(super) tier: Tier,
-    pub(super) pace: Pace,
+    pub(super) pace: SubmitLimits,
     /// Most runs of one program that are under way at once.
     pub(super) runs_at_once: usize,
     pub(super) device: wgpu::Device,
@@ -50,7 +50,7 @@ impl Gpu {
             log::info!("compiled kernels are kept by the driver alone, if at all");
         }
         let is_software = report.is_software();
-        let (pace, runs) = if is_software { (Pace::SOFTWARE, RUNS_ON_SOFTWARE) } else { (Pace::GPU, RUNS_ON_GPU) };
+        let (pace, runs) = if is_software { (SubmitLimits::SOFTWARE, RUNS_ON_SOFTWARE) } else { (SubmitLimits::GPU, RUNS_ON_GPU) };
         Ok(Gpu {
             tier: options.tier.unwrap_or(adapter::own_tier(is_software)),
             pace: options.pace.unwrap_or(pace),

@@ -12,7 +12,7 @@ use crate::tensor::DType;
 use crate::weights::Weight;
 
 /// Bytes of weights on their way to the device: until they have arrived, wgpu holds them a second time.
-const MOST_UNDER_WAY: u64 = 64 << 20;
+const MAX_PENDING_UPLOAD_BYTES: u64 = 64 << 20;
 
 /// A buffer whose bytes are counted as long as it lives.
 pub(super) struct TrackedBuffer {
@@ -109,7 +109,7 @@ impl DeviceMemory {
         let buffer = Arc::new(self.buffer(&label, bytes.len(), wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?);
         self.queue.write_buffer(&buffer.buffer, 0, &bytes);
         let under_way = self.under_way.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
-        if under_way > MOST_UNDER_WAY {
+        if under_way > MAX_PENDING_UPLOAD_BYTES {
             self.queue.submit([]);
             self.faults.wait(None)?;
             self.under_way.store(0, Ordering::Relaxed);

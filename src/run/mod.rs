@@ -23,15 +23,15 @@ mod seat;
 mod trial;
 mod value;
 
-pub use adapter::{AdapterReport, DeviceWish, adapters};
+pub use adapter::{AdapterReport, DeviceChoice, adapters};
 pub use bandwidth::copy_bandwidth;
 pub use device::Device;
 pub use diff::{Divergence, diff, worst};
 pub use options::DeviceOptions;
 pub use pending::Pending;
-pub use profile::{Memory, Profile, Row};
+pub use profile::{LaunchProfile, MemoryUse, Row};
 pub use program::Program;
 pub use progress::{Observer, Progress};
-pub use schedule::Pace;
+pub use schedule::SubmitLimits;
 pub use trial::{Launched, Timing, expected};
 pub use value::{Input, Value};

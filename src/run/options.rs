@@ -3,21 +3,21 @@
 use std::path::PathBuf;
 
 use crate::kernels::Tier;
-use crate::run::adapter::DeviceWish;
-use crate::run::schedule::Pace;
+use crate::run::adapter::DeviceChoice;
+use crate::run::schedule::SubmitLimits;
 use crate::shader::Library;
 
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceOptions {
     /// Which one.
-    pub wish: DeviceWish,
+    pub wish: DeviceChoice,
     /// A tier to use instead of the adapter's own, where a driver misbehaves or for comparison.
     pub tier: Option<Tier>,
     /// Shader files to use instead of the embedded ones.
     pub library: Library,
     /// How much work goes out at once; without it what suits the adapter.
-    pub pace: Option<Pace>,
+    pub pace: Option<SubmitLimits>,
     /// Most bytes to hold on the device, for users who share it; a program that needs more is refused before anything of it is allocated.
     /// Without it, what the driver gives.
     pub memory: Option<u64>,

@@ -11,7 +11,7 @@ use crate::run::faults::lock;
 const HASH: usize = 64;
 
 /// Largest file that is read.
-const MOST_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 
 /// The driver's compiled pipelines, and the file they are kept in.
 pub(super) struct PipelineCache {
@@ -64,7 +64,7 @@ impl PipelineCache {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
-    let mut bytes = read_limited(file, MOST_BYTES, Code::Io)?;
+    let mut bytes = read_limited(file, MAX_BYTES, Code::Io)?;
     let is_whole = bytes.len() >= HASH && sha256(&bytes[HASH..]).as_bytes() == &bytes[..HASH];
     if !is_whole {
         return Err(Error::new(Code::Io, format!("`{}` is damaged", file.display())));

@@ -12,7 +12,7 @@ use crate::shader::{Access, Library, assemble, reflect};
 use crate::tensor::DType;
 
 /// Most threads that compile at once.
-const MOST_THREADS: usize = 8;
+const MAX_THREADS: usize = 8;
 
 /// What a pipeline is compiled from.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -95,7 +95,7 @@ impl Pipelines {
     /// The pipelines in the order they are wanted; those that are missing are compiled on several threads.
     pub(super) fn all(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Arc<Pipeline>>> {
         let next = AtomicUsize::new(0);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(wanted.len());
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS).min(wanted.len());
         std::thread::scope(|scope| {
             let work = || -> Result<()> {
                 while let Some(one) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {

@@ -47,32 +47,32 @@ impl Row {
 
 /// All launches of one run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Profile {
+pub struct LaunchProfile {
     /// Device and driver.
     pub device: String,
     /// Launches in order.
     pub rows: Vec<Row>,
     /// What the device holds for it.
-    pub memory: Memory,
+    pub memory: MemoryUse,
 }
 
 /// Bytes on the device.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Memory {
+pub struct MemoryUse {
     /// Held: weights, inputs, intermediates, results, parameters; of all programs on the device.
     pub held: u64,
     /// Of weights, inputs, and the intermediates alive at the busiest launch: no plan can do with less.
     pub live: u64,
 }
 
-impl Profile {
+impl LaunchProfile {
     /// Device time of all launches in milliseconds.
     pub fn milliseconds(&self) -> f64 {
         self.rows.iter().map(|row| row.microseconds).sum::<f64>() / 1e3
     }
 }
 
-impl fmt::Display for Profile {
+impl fmt::Display for LaunchProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.device)?;
         writeln!(f, "{:>10} {:>6} {:>9} {:>8}  {:<16} {:<20} weight, line", "µs", "%", "GFLOP/s", "GB/s", "file", "result")?;

@@ -4,7 +4,7 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::graph::{Graph, Plan, Tensor};
 use crate::run::device::{Backend, Device};
 use crate::run::pending::{Context, Pending, Sent, timed};
-use crate::run::profile::{Memory, Profile, Row};
+use crate::run::profile::{LaunchProfile, MemoryUse, Row};
 use crate::run::reference;
 use crate::run::seat::Prepared;
 use crate::run::value::{Input, Value};
@@ -88,7 +88,7 @@ impl Program {
     /// Runs once with a timestamp between launches and reports each of them. The device time of launches must not be summed to compare
     /// recordings: launches overlap, and a fused kernel does the work of several.
     #[track_caller]
-    pub fn profile(&self, inputs: &[&Array]) -> Result<Profile> {
+    pub fn profile(&self, inputs: &[&Array]) -> Result<LaunchProfile> {
         let inputs: Vec<Input<'_>> = inputs.iter().map(|&array| Input::Host(array)).collect();
         self.check_inputs(&inputs);
         let Some(context) = self.context() else {
@@ -97,8 +97,8 @@ impl Program {
         let nanoseconds = timed(context, &inputs)?;
         let rows = self.plan.nodes.iter().zip(context.prepared.launches.files()).zip(nanoseconds);
         let rows = rows.map(|((node, file), nanoseconds)| Row::new(node, file, nanoseconds)).collect();
-        let memory = Memory { held: self.device.allocated_bytes(), live: self.plan.needed_bytes() as u64 };
-        Ok(Profile { device: self.device.name(), rows, memory })
+        let memory = MemoryUse { held: self.device.allocated_bytes(), live: self.plan.needed_bytes() as u64 };
+        Ok(LaunchProfile { device: self.device.name(), rows, memory })
     }
 
     /// What runs on a GPU need; `None` for the reference.

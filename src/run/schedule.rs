@@ -5,23 +5,23 @@ use std::ops::Range;
 use crate::kernels::{Launch, MAX_GROUPS};
 
 /// Dispatches of a submission, each of which may be timed: wgpu takes 4,096 timestamps a set.
-const MOST_DISPATCHES: usize = 2048;
+const MAX_DISPATCHES: usize = 2048;
 
 /// How much work goes out at once, in floating-point operations; a dispatch has at least one workgroup, a submission one dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct SubmitLimits {
     /// Most of a dispatch.
     pub dispatch: u64,
     /// Most of a submission.
     pub submission: u64,
 }
 
-impl Pace {
+impl SubmitLimits {
     /// For a GPU: a tenth and half a second at 400 GFLOP/s, which small integrated ones reach. Windows resets a GPU after two seconds.
-    pub const GPU: Pace = Pace { dispatch: 40_000_000_000, submission: 200_000_000_000 };
+    pub const GPU: SubmitLimits = SubmitLimits { dispatch: 40_000_000_000, submission: 200_000_000_000 };
 
     /// For a software adapter: nobody watches it, and launches go out whole; progress is told after about a second at 20 GFLOP/s.
-    pub const SOFTWARE: Pace = Pace { dispatch: u64::MAX, submission: 20_000_000_000 };
+    pub const SOFTWARE: SubmitLimits = SubmitLimits { dispatch: u64::MAX, submission: 20_000_000_000 };
 }
 
 /// Some workgroups of a launch.
@@ -52,14 +52,14 @@ pub(super) struct Submission {
 
 impl Schedule {
     /// Cuts launches, each with its estimated cost.
-    pub fn new(launches: impl IntoIterator<Item = (Launch, u64)>, pace: Pace) -> Schedule {
+    pub fn new(launches: impl IntoIterator<Item = (Launch, u64)>, pace: SubmitLimits) -> Schedule {
         let (mut dispatches, mut submissions) = (Vec::new(), Vec::new());
         let (mut from, mut begun, mut done) = (0, 0, 0);
         for (step, (launch, cost)) in launches.into_iter().enumerate() {
             let parts = cut(step, launch, cost.div_ceil(pace.dispatch.max(1)));
             let share = cost / parts.len() as u64;
             for dispatch in parts {
-                let is_full = done + share - begun > pace.submission || dispatches.len() - from == MOST_DISPATCHES;
+                let is_full = done + share - begun > pace.submission || dispatches.len() - from == MAX_DISPATCHES;
                 if is_full && dispatches.len() > from {
                     submissions.push(Submission { dispatches: from..dispatches.len(), done });
                     (from, begun) = (dispatches.len(), done);
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_long_launch_goes_out_in_parts_that_cover_each_workgroup_once() {
         // 250 at 100 a dispatch: three workgroups of 25 are the most that fit a third.
-        let pace = Pace { dispatch: 100, submission: 1000 };
+        let pace = SubmitLimits { dispatch: 100, submission: 1000 };
         let schedule = Schedule::new([(Launch { x: 5, y: 2 }, 250)], pace);
         let parts: Vec<_> = schedule.dispatches.iter().map(|part| (part.first_group, part.groups.x, part.groups.y)).collect();
         assert_eq!(parts, [(0, 3, 1), (3, 3, 1), (6, 3, 1), (9, 1, 1)]);
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_submission_is_closed_before_it_grows_too_long() {
-        let pace = Pace { dispatch: u64::MAX, submission: 100 };
+        let pace = SubmitLimits { dispatch: u64::MAX, submission: 100 };
         let launches = [60, 40, 20, 500, 20].map(|cost| (Launch { x: 1, y: 1 }, cost));
         let schedule = Schedule::new(launches, pace);
         let cut: Vec<_> = schedule.submissions.iter().map(|one| (one.dispatches.clone(), one.done)).collect();
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_submission_of_nothing_but_trifles_is_closed_too() {
-        let schedule = Schedule::new((0..5000).map(|_| (Launch { x: 1, y: 1 }, 0)), Pace::GPU);
+        let schedule = Schedule::new((0..5000).map(|_| (Launch { x: 1, y: 1 }, 0)), SubmitLimits::GPU);
         let lengths: Vec<_> = schedule.submissions.iter().map(|one| one.dispatches.len()).collect();
         assert_eq!(lengths, [2048, 2048, 904]);
     }

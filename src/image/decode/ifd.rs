@@ -1,7 +1,7 @@
 //! Directories of TIFF files, which EXIF data use as well: classic and BigTIFF, both byte orders.
 
 /// Most directories that are followed, and most values of one entry.
-const MOST_DIRECTORIES: usize = 1 << 16;
+const MAX_DIRECTORIES: usize = 1 << 16;
 
 /// A file of directories.
 #[derive(Clone, Copy)]
@@ -58,7 +58,7 @@ impl<'a> Directories<'a> {
         let mut found: Vec<Directory<'a>> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         let mut next = directory.next;
-        while next != 0 && seen.insert(next) && found.len() < MOST_DIRECTORIES {
+        while next != 0 && seen.insert(next) && found.len() < MAX_DIRECTORIES {
             let Some(directory) = self.directory(next) else { break };
             next = directory.next;
             found.push(directory);

@@ -15,7 +15,7 @@ use crate::error::Result;
 const SIGNATURE: usize = 8;
 
 /// Most bytes of EXIF or XMP data that are inflated.
-const MOST_METADATA: u64 = 1 << 20;
+const MAX_METADATA: u64 = 1 << 20;
 
 pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
     let file = walk(bytes, &options.limits)?;
@@ -119,7 +119,7 @@ fn split_at_zero(data: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Inflates up to the bound; what is longer is no orientation.
 fn inflate(data: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::new();
-    ZlibDecoder::new(data).take(MOST_METADATA).read_to_end(&mut text).ok()?;
+    ZlibDecoder::new(data).take(MAX_METADATA).read_to_end(&mut text).ok()?;
     Some(text)
 }
 

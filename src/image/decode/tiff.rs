@@ -23,7 +23,7 @@ use crate::image::Rgb;
 use crate::image::rgb::CHANNELS;
 
 /// Most samples of a pixel, CMYK and alpha: what memory a pixel takes is bounded.
-const MOST_CHANNELS: usize = 5;
+const MAX_CHANNELS: usize = 5;
 
 /// Tags of a directory.
 mod tag {
@@ -195,7 +195,7 @@ impl<'a> Page<'a> {
         let photometric = Photometric::from_number(needed(tag::PHOTOMETRIC, "photometric interpretation")?)?;
         let channels = directory.number(tag::CHANNELS).unwrap_or(1) as usize;
         let is_grey = matches!(photometric, Photometric::WhiteIsZero | Photometric::BlackIsZero | Photometric::Palette);
-        let most = if is_grey { 2 } else { MOST_CHANNELS };
+        let most = if is_grey { 2 } else { MAX_CHANNELS };
         if channels < photometric.channels() || channels > most {
             return Err(unsupported(format!("{channels} samples per pixel of this kind")));
         }

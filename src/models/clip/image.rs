@@ -1,7 +1,7 @@
 //! CLIP's image tower: a vision transformer (Dosovitskiy et al. 2021) with a norm before its blocks, of whole photos or of windows.
 
 use crate::error::{Code, Error, Result};
-use crate::graph::{Epilogue, Spans, Tensor};
+use crate::graph::{Epilogue, KeyRanges, Tensor};
 use crate::models::clip::transformer::Transformer;
 use crate::models::clip::{ClipConfig, Naming};
 use crate::nn::{LayerNorm, PIXEL_CHANNELS, resize_positions};
@@ -156,7 +156,7 @@ impl ImageTower {
     pub fn block_outputs<'g>(&self, pixels: Tensor<'g>) -> Vec<Tensor<'g>> {
         let batch = pixels.shape().sizes()[0];
         self.transformer
-            .outputs(self.embed_tokens(pixels), &Spans::sequences(vec![self.tokens_per_image(); batch]))
+            .outputs(self.embed_tokens(pixels), &KeyRanges::sequences(vec![self.tokens_per_image(); batch]))
     }
 
     /// As [`ImageTower::forward`], with the embeddings of windows `[b·count, embed]` for each list of them.
@@ -187,7 +187,7 @@ impl ImageTower {
         let classes = (0..batch * tokens).filter(is_class);
         let starts = lengths.iter().scan(0, |start, length| Some(std::mem::replace(start, *start + length)));
         let wanted: Vec<usize> = patches.chain(classes).chain(starts.skip(batch)).collect();
-        let x = self.transformer.forward(x, &Spans::sequences(lengths), &wanted);
+        let x = self.transformer.forward(x, &KeyRanges::sequences(lengths), &wanted);
 
         let count = |list: &Vec<Vec<usize>>| batch * list.len();
         let split = |from: usize, count: usize| x.gather(&(from..from + count).collect::<Vec<usize>>());

@@ -1,7 +1,7 @@
 //! CLIP's text tower: a causal transformer whose last token stands for the text.
 
 use crate::error::{Code, Error, Result};
-use crate::graph::{Epilogue, Graph, Spans, Tensor};
+use crate::graph::{Epilogue, Graph, KeyRanges, Tensor};
 use crate::models::clip::transformer::Transformer;
 use crate::models::clip::{ClipConfig, Naming};
 use crate::nn::LayerNorm;
@@ -101,7 +101,7 @@ impl TextTower {
             .iter()
             .scan(0, |end, length| Some(std::mem::replace(end, *end + length) + length - 1))
             .collect();
-        let x = self.transformer.forward(x, &Spans::causal(lengths.iter().copied()), &ends);
+        let x = self.transformer.forward(x, &KeyRanges::causal(lengths.iter().copied()), &ends);
         self.ln_final.forward(x).matmul(graph.weight(&self.text_projection), Epilogue::default())
     }
 }

@@ -1,7 +1,7 @@
 //! The residual blocks that both towers of CLIP are made of.
 
 use crate::error::{Code, Context, Error, Result};
-use crate::graph::{Spans, Tensor};
+use crate::graph::{KeyRanges, Tensor};
 use crate::kernels::Activation;
 use crate::models::clip::{Naming, TowerConfig};
 use crate::nn::{LayerNorm, Linear, SelfAttention};
@@ -49,7 +49,7 @@ impl Transformer {
     /// All blocks, on sequences one after the other: `x` `[rows, dim]` → the rows `wanted` `[wanted.len(), dim]`.
     ///
     /// The last block leaves the other rows out as soon as nothing depends on them.
-    pub fn forward<'g>(&self, x: Tensor<'g>, spans: &Spans, wanted: &[usize]) -> Tensor<'g> {
+    pub fn forward<'g>(&self, x: Tensor<'g>, spans: &KeyRanges, wanted: &[usize]) -> Tensor<'g> {
         match self.resblocks.split_last() {
             Some((last, others)) => last.forward_rows(Transformer::through(others, x, spans), spans, wanted),
             None => x.gather(wanted),
@@ -57,12 +57,12 @@ impl Transformer {
     }
 
     /// What enters the last block: `x` `[rows, dim]` → `[rows, dim]`.
-    pub fn before_last<'g>(&self, x: Tensor<'g>, spans: &Spans) -> Tensor<'g> {
+    pub fn before_last<'g>(&self, x: Tensor<'g>, spans: &KeyRanges) -> Tensor<'g> {
         Transformer::through(&self.resblocks[..self.resblocks.len().saturating_sub(1)], x, spans)
     }
 
     /// What leaves each block: `x` `[rows, dim]` → as many `[rows, dim]`. Blocks after the last one that is used cost nothing.
-    pub fn outputs<'g>(&self, x: Tensor<'g>, spans: &Spans) -> Vec<Tensor<'g>> {
+    pub fn outputs<'g>(&self, x: Tensor<'g>, spans: &KeyRanges) -> Vec<Tensor<'g>> {
         let through = |x: &mut Tensor<'g>, block: &Block| {
             *x = block.forward(*x, spans);
             Some(*x)
@@ -70,7 +70,7 @@ impl Transformer {
         self.resblocks.iter().scan(x, through).collect()
     }
 
-    fn through<'g>(blocks: &[Block], x: Tensor<'g>, spans: &Spans) -> Tensor<'g> {
+    fn through<'g>(blocks: &[Block], x: Tensor<'g>, spans: &KeyRanges) -> Tensor<'g> {
         blocks.iter().fold(x, |x, block| block.forward(x, spans))
     }
 }
@@ -108,12 +108,12 @@ impl Block {
     }
 
     /// `x` `[rows, dim]` → `[rows, dim]`.
-    pub fn forward<'g>(&self, x: Tensor<'g>, spans: &Spans) -> Tensor<'g> {
+    pub fn forward<'g>(&self, x: Tensor<'g>, spans: &KeyRanges) -> Tensor<'g> {
         self.finish(x, self.attn.attend(self.ln_1.forward(x), spans))
     }
 
     /// The block on all rows, of which only `wanted` are needed: `x` `[rows, dim]` → `[wanted.len(), dim]`.
-    fn forward_rows<'g>(&self, x: Tensor<'g>, spans: &Spans, wanted: &[usize]) -> Tensor<'g> {
+    fn forward_rows<'g>(&self, x: Tensor<'g>, spans: &KeyRanges, wanted: &[usize]) -> Tensor<'g> {
         let attended = self.attn.attend(self.ln_1.forward(x), spans);
         self.finish(x.gather(wanted), attended.gather(wanted))
     }

@@ -1,7 +1,7 @@
 //! SAM's image encoder: a vision transformer (Dosovitskiy et al. 2021) whose blocks mostly look at windows (Li et al. 2022, "ViTDet").
 
 use crate::error::{Code, Context, Error, Result};
-use crate::graph::{Epilogue, GridSpans, Slice, Tensor};
+use crate::graph::{Epilogue, GridKeyRanges, Slice, Tensor};
 use crate::kernels::{Activation, Grid};
 use crate::models::clip::Heads;
 use crate::models::sam::{CONFIG, VisionConfig, check_layers};
@@ -67,7 +67,7 @@ struct Layout {
 /// Grids of keys, one after the other: each key a token, or the padding of a window that leaves the image.
 struct Surroundings {
     keys: Vec<Option<usize>>,
-    spans: GridSpans,
+    spans: GridKeyRanges,
 }
 
 impl ImageEncoder {
@@ -158,12 +158,12 @@ impl Layout {
             }
             places.push(inside);
         }
-        let windows = Surroundings { keys, spans: GridSpans::new(Grid { rows: window, cols: window }, &places) };
+        let windows = Surroundings { keys, spans: GridKeyRanges::new(Grid { rows: window, cols: window }, &places) };
         let mut keys = vec![None; side * side];
         for (token, &cell) in cells.iter().enumerate() {
             keys[cell] = Some(token);
         }
-        let image = Surroundings { keys, spans: GridSpans::new(Grid { rows: side, cols: side }, std::slice::from_ref(&cells)) };
+        let image = Surroundings { keys, spans: GridKeyRanges::new(Grid { rows: side, cols: side }, std::slice::from_ref(&cells)) };
         Layout { windows, image, cells }
     }
 }

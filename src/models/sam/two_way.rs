@@ -1,7 +1,7 @@
 //! The two-way transformer of SAM's decoder: tokens look at the image, then the image at the tokens (Kirillov et al. 2023, figure 14).
 
 use crate::error::{Context, Result};
-use crate::graph::{Slice, Spans, Tensor};
+use crate::graph::{KeyRanges, Slice, Tensor};
 use crate::kernels::Activation;
 use crate::models::clip::Heads;
 use crate::models::sam::{MaskDecoderConfig, check_layers};
@@ -47,9 +47,9 @@ struct Meeting<'g> {
     token_positions: Tensor<'g>,
     /// `[cells, dim]`, the same for all boxes.
     image_positions: Tensor<'g>,
-    within_tokens: Spans,
-    to_image: Spans,
-    to_tokens: Spans,
+    within_tokens: KeyRanges,
+    to_image: KeyRanges,
+    to_tokens: KeyRanges,
 }
 
 impl TwoWay {
@@ -73,9 +73,9 @@ impl TwoWay {
             token_positions: tokens,
             boxes,
             image_positions,
-            within_tokens: Spans::sequences(vec![count; boxes]),
-            to_image: Spans::cross(vec![(count, cells); boxes]),
-            to_tokens: Spans::cross(vec![(cells, count); boxes]),
+            within_tokens: KeyRanges::sequences(vec![count; boxes]),
+            to_image: KeyRanges::cross(vec![(count, cells); boxes]),
+            to_tokens: KeyRanges::cross(vec![(cells, count); boxes]),
         };
         let copies: Vec<usize> = (0..boxes * cells).map(|row| row % cells).collect();
         let mut queries = tokens;
@@ -160,7 +160,7 @@ impl Attention {
     }
 
     /// The attended values of all heads side by side, before `out_proj`: `[queries, inner]`.
-    fn attend<'g>(&self, [query, key, value]: [Tensor<'g>; 3], spans: &Spans) -> Tensor<'g> {
+    fn attend<'g>(&self, [query, key, value]: [Tensor<'g>; 3], spans: &KeyRanges) -> Tensor<'g> {
         let whole = |x: Tensor<'g>| x.columns(0, x.shape().cols());
         let [query, key, value] = [self.q_proj.forward(query), self.k_proj.forward(key), self.v_proj.forward(value)].map(whole);
         Slice::attention(query, key, value, spans, self.heads)
