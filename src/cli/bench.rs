@@ -43,7 +43,7 @@ pub struct BenchArgs {
     what: What,
 }
 
-/// What is measured.
+/// What to measure.
 #[derive(Subcommand, Debug)]
 enum What {
     /// Each kernel at representative sizes

@@ -56,7 +56,7 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// The verbs.
+/// The verbs of the command line.
 #[derive(Subcommand)]
 pub enum Command {
     /// Score photos and show where they differ.

@@ -26,7 +26,7 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
 
-    /// Where it runs.
+    /// Device options.
     #[command(flatten)]
     pub device: DeviceArgs,
 }
@@ -68,7 +68,7 @@ fn parse_size(text: &str) -> std::result::Result<(usize, usize), String> {
 pub struct Network {
     raw: Box<dyn RawNetwork>,
     precision: zsas::Precision,
-    /// Its weights.
+    /// The weights of the network.
     pub checkpoint: Checkpoint,
 }
 

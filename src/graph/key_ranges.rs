@@ -7,7 +7,7 @@ use crate::weights::Weight;
 /// Whole numbers below this are exact in f32.
 pub(super) const MAX_ROWS: usize = 1 << 24;
 
-/// For each query its first key and the one after its last.
+/// Key ranges of attention: for each query its first key and the one after its last (a ragged batch; `cu_seqlens` elsewhere).
 #[derive(Clone, Debug)]
 pub struct KeyRanges {
     ends: Weight,
@@ -75,7 +75,7 @@ impl KeyRanges {
 }
 
 impl GridKeyRanges {
-    /// As many grids of keys one after the other as there are lists in `places`: the cells of the queries to each.
+    /// Key ranges over several grids, one after the other: `places` lists, for each grid, the cells of its queries.
     #[track_caller]
     pub fn new(grid: Grid, places: &[Vec<usize>]) -> GridKeyRanges {
         assert!(places.iter().flatten().all(|&place| place < grid.cells()), "spans: a place beyond the cells of {grid:?}");
@@ -84,7 +84,7 @@ impl GridKeyRanges {
         GridKeyRanges { grid, places: Weight::from_array("places", Array::new([spans.queries], cells)), spans }
     }
 
-    /// Without the grid.
+    /// The key ranges, without the grid.
     pub fn spans(&self) -> &KeyRanges {
         &self.spans
     }

@@ -32,7 +32,7 @@ pub struct Value {
     pub len: usize,
     /// Storage type.
     pub dtype: DType,
-    /// What fills it.
+    /// Where its contents come from.
     pub source: Source,
 }
 
@@ -46,7 +46,7 @@ impl Value {
 /// One kernel launch.
 #[derive(Clone)]
 pub struct Node {
-    /// What runs.
+    /// The kernel that is launched.
     pub kernel: Arc<dyn Kernel>,
     /// Values read, in binding order; `None` where an optional operand is left out.
     pub inputs: Vec<Option<ValueId>>,
@@ -58,7 +58,7 @@ pub struct Node {
     pub shape: Shape,
     /// Name of the first tensor of a checkpoint that is read.
     pub weight: Option<String>,
-    /// The model's line.
+    /// The line of the model that recorded it.
     pub location: &'static Location<'static>,
 }
 

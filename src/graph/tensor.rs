@@ -28,7 +28,7 @@ pub struct Epilogue<'g> {
     pub bias: Option<Tensor<'g>>,
     /// Shaped like the result.
     pub residual: Option<Tensor<'g>>,
-    /// Applied last.
+    /// Activation, applied after bias and residual.
     pub activation: Activation,
 }
 
@@ -50,7 +50,7 @@ impl<'g> Tensor<'g> {
         self.graph
     }
 
-    /// Its value there.
+    /// Number of its value in the recording.
     pub fn id(self) -> ValueId {
         self.id
     }

@@ -1,4 +1,4 @@
-//! Rectangles on photos.
+//! Bounding boxes on images, in pixels.
 
 use std::fmt;
 use std::str::FromStr;

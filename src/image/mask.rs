@@ -1,4 +1,4 @@
-//! From a map of scores to marked pixels and connected regions.
+//! Masks: the pixels of a map at or above a level, and their connected regions.
 
 use serde::Serialize;
 

@@ -1,11 +1,11 @@
-//! From a photo to a network's input, and from the network's map back to the photo.
+//! Preprocessing: from an image to a network's input, and from the network's map back to the image.
 
 use crate::image::boxes::BoundingBox;
 use crate::image::resample::{Filter, Window, interpolate_at, resize_opencv_window, resize_pillow_window, torch_pairs};
 use crate::image::rgb::{CHANNELS, Rgb};
 use crate::tensor::Array;
 
-/// Whose resizing prepares the photo.
+/// Resampler: the library whose resizing is reproduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resampler {
     /// [`resize_pillow`](crate::image::resize_pillow) with this filter: antialiased; torchvision on PIL images.

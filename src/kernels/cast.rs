@@ -6,9 +6,9 @@ use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxe
 /// Which side of a cast is f32; the other is the storage type of the launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CastDirection {
-    /// The output.
+    /// The output is f32.
     ToF32,
-    /// The input.
+    /// The input is f32.
     FromF32,
 }
 

@@ -1,4 +1,4 @@
-//! From planes of pixels to pixels of channels, with a border of zeros where a convolution wants one.
+//! Layout conversion from channels first to channels last, with a border of zeros where a convolution wants one.
 
 use crate::kernels::geometry::ELEMENT_LANES;
 use crate::kernels::{Implementation, Io, Kernel, Launch, Operand, ParamBlock, Work, boxed, params, read, write};

@@ -31,7 +31,7 @@ pub struct Conv2d {
     pub has_bias: bool,
     /// Whether a residual is added, before the activation.
     pub has_residual: bool,
-    /// Applied last.
+    /// Activation, applied after bias and residual.
     pub activation: Activation,
 }
 

@@ -6,9 +6,9 @@ use crate::kernels::{Activation, Implementation, Io, Kernel, Operand, ParamBlock
 /// `y[i] = activation(scale · x[i] + offset)`.
 #[derive(Clone, Debug)]
 pub struct Unary {
-    /// Applied last.
+    /// Activation, applied after scaling and offset.
     pub activation: Activation,
-    /// Factor.
+    /// Factor of x.
     pub scale: f32,
     /// Added after scaling.
     pub offset: f32,

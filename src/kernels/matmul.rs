@@ -41,7 +41,7 @@ pub struct Matmul {
     pub has_bias: bool,
     /// Whether a residual is added, before the activation.
     pub has_residual: bool,
-    /// Applied last.
+    /// Activation, applied after bias and residual.
     pub activation: Activation,
 }
 

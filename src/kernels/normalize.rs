@@ -12,7 +12,7 @@ pub struct NormalizeRows {
     pub rows: usize,
     /// Length of a vector.
     pub cols: usize,
-    /// Least divisor.
+    /// Lower bound of the divisor.
     pub eps: f32,
 }
 

@@ -53,7 +53,7 @@ fn convolutions() -> Vec<(String, Box<dyn Kernel>)> {
     all
 }
 
-/// Reductions along rows.
+/// Kernels that reduce along rows.
 fn rows() -> Vec<(String, Box<dyn Kernel>)> {
     let (rows, cols) = (4096, 1024);
     vec![
@@ -115,7 +115,7 @@ fn images() -> Vec<(String, Box<dyn Kernel>)> {
     ]
 }
 
-/// Element by element.
+/// Kernels that work element by element.
 fn elements() -> Vec<(String, Box<dyn Kernel>)> {
     let len = 1 << 22;
     vec![

@@ -7,7 +7,7 @@ use crate::kernels::UNIT_ROUNDOFF;
 /// f32 summation of n products in any order, fused or not, is off by at most (n + 1)·u·Σ|terms| to first order (Higham 2002, §3.1).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum {
-    /// Σ terms.
+    /// Sum of the terms.
     pub value: f64,
     magnitude: f64,
     terms: usize,

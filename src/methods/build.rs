@@ -24,7 +24,7 @@ pub struct Reference {
     pub name: String,
     /// SHA-256 of its pixels.
     pub sha256: String,
-    /// Decodes it.
+    /// Decodes the image.
     pub open: Arc<dyn Fn() -> Result<Rgb> + Send + Sync>,
 }
 
@@ -48,7 +48,7 @@ pub type BuildObserver = Arc<dyn Fn(BuildStep) + Send + Sync>;
 
 /// Everything a method is built from but the device: kept, so that it can be built again where a device is lost.
 pub struct Recipe {
-    /// Which method.
+    /// Entry of the method in the table of methods.
     pub method: &'static MethodInfo,
     /// Which text it follows.
     pub reading: Reading,
@@ -124,9 +124,9 @@ impl Recipe {
 
 /// What the constructor of a method is given: the recipe and a device.
 pub struct BuildContext<'a> {
-    /// What it is built from.
+    /// The recipe that it is built from.
     pub recipe: &'a Recipe,
-    /// Where it runs.
+    /// The device that it is built on.
     pub device: &'a Device,
 }
 

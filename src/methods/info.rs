@@ -22,7 +22,7 @@ pub static METHODS: &[&MethodInfo] = &[
     &image_tiling::INFO,
 ];
 
-/// Those among which `auto` chooses, the strongest first. The last needs neither references nor a download.
+/// Methods among which `auto` chooses, the strongest first. The last needs neither references nor a download.
 static AUTOMATIC: [&MethodInfo; 3] = [&winclip::WINCLIP_PLUS, &winclip::WINCLIP, &utad::INFO];
 
 /// What is known of a method before it is built.

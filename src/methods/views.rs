@@ -87,7 +87,7 @@ impl View {
         (self.left, self.top)
     }
 
-    /// Its pixels.
+    /// Cuts the view out of an image.
     pub fn of(self, photo: &Rgb) -> Rgb {
         let crop = photo.crop(self.left, self.top, self.width, self.height);
         if self.is_mirrored { crop.mirrored() } else { crop }

@@ -29,7 +29,7 @@ pub struct ClipSeg {
     decoder: Decoder,
 }
 
-/// From the outputs of blocks, the deepest first, to a logit for each pixel.
+/// Decoder: from the outputs of blocks, the deepest first, to a logit for each pixel.
 struct Decoder {
     /// Each output to the decoder's width.
     reduces: Vec<Linear>,
@@ -38,9 +38,9 @@ struct Decoder {
     film_add: Linear,
     /// The layer before which the condition enters.
     conditional_layer: usize,
-    /// Of the refined variant: 3×3, then the first half of the enlargement.
+    /// Layers of the refined variant: a 3×3 convolution, then the first half of the upsampling.
     refine: Option<(Conv, ConvTranspose)>,
-    /// To one channel.
+    /// Transposed convolution to one channel.
     enlarge: ConvTranspose,
 }
 

@@ -19,7 +19,7 @@ pub struct RawInfo {
     pub name: &'static str,
     /// Its inputs and outputs with their shapes, in a sentence.
     pub about: &'static str,
-    /// Reads its weights.
+    /// Loads the network from its weights.
     pub load: fn(&Checkpoint) -> Result<Box<dyn RawNetwork>>,
 }
 

@@ -92,7 +92,7 @@ const TRANSFORMERS_OFF: &[&str] =
 #[derive(Debug)]
 pub(super) struct Settings {
     file: &'static str,
-    /// Where it is in the file, `model_cfg.text_cfg.`.
+    /// Path of the section in the file, `model_cfg.text_cfg.`.
     path: String,
     entries: Map<String, Value>,
 }

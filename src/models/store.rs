@@ -25,9 +25,9 @@ const USUAL_NAME: &str = "model.safetensors";
 pub struct FoundWeights {
     /// The opened file or files.
     pub checkpoint: Checkpoint,
-    /// Why these.
+    /// How they came to be chosen.
     pub origin: Origin,
-    /// Whose they are.
+    /// The network whose weights they are.
     pub network: &'static NetworkInfo,
 }
 
@@ -244,7 +244,7 @@ fn why_not(opened: &Result<Checkpoint>) -> String {
     }
 }
 
-/// Of several sets of weights that fit, the one whose configuration is there; among such, the one of the usual name.
+/// Chooses among several sets of weights that fit: the one whose configuration is there; among such, the one of the usual name.
 fn prefer(network: &'static NetworkInfo, folder: &Path, fitting: Vec<(String, Checkpoint)>) -> Search {
     let has_configuration = |checkpoint: &Checkpoint| {
         let layout = network.layout(checkpoint);

@@ -16,7 +16,7 @@ const BATCH_NORM_EPS: f64 = 1e-5;
 pub struct ConvConfig {
     /// Channels read, as the checkpoint has them.
     pub channels_in: usize,
-    /// Channels written.
+    /// Output channels.
     pub channels_out: usize,
     /// Rows and columns of the kernel; half of it is padded on each side, which keeps the size at stride 1.
     pub kernel: usize,

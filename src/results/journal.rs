@@ -29,7 +29,7 @@ enum Line {
 /// What killed runs had in work.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    /// By name, in how many runs that were killed.
+    /// Number of killed runs that had an image in work, by its name.
     in_work: BTreeMap<String, usize>,
     /// Names of all images that were begun since a run came to its end.
     begun: BTreeSet<String>,

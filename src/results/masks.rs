@@ -117,7 +117,7 @@ pub struct MaskRecord {
 
 /// Writes the files of a photo.
 pub struct MaskFiles<'a> {
-    /// Where to.
+    /// The output folder.
     pub output: &'a Output,
     /// Name to which endings are added.
     pub name: &'a str,
@@ -133,7 +133,7 @@ pub struct WrittenMasks {
     pub overlay: Option<String>,
     /// Scaling masks to the photo's size and drawing them.
     pub post: Duration,
-    /// Encoding and writing.
+    /// Time of encoding and writing.
     pub write: Duration,
 }
 

@@ -31,7 +31,7 @@ pub struct NamedHash {
 }
 
 impl PromptParameters {
-    /// Those of a recipe; `None` for a method that takes no text.
+    /// The prompt parameters of a recipe; `None` for a method that takes no text.
     pub fn of(recipe: &Recipe, memory: Option<NamedHash>) -> Option<PromptParameters> {
         let hash = |path: &str, sha256: &str| NamedHash { path: path.to_owned(), sha256: sha256.to_owned() };
         recipe.method.takes.text.then(|| PromptParameters {

@@ -121,7 +121,7 @@ pub struct Earlier {
     status: String,
     /// Anomaly of the photo.
     pub score: Option<f32>,
-    /// The verdict.
+    /// The decision.
     pub decision: Option<Decision>,
     /// Width and height.
     pub size: Option<[usize; 2]>,
@@ -140,9 +140,9 @@ pub struct Earlier {
 /// What went wrong with an input.
 #[derive(Clone, Debug, Deserialize)]
 pub struct EarlierFailure {
-    /// The kind.
+    /// Code of the error.
     pub code: String,
-    /// The words.
+    /// Message of the error.
     pub message: String,
 }
 

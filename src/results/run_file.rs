@@ -38,7 +38,7 @@ pub struct RunFile<P, I> {
     pub driver: Option<String>,
     /// All that is known of the adapter; null for the reference.
     pub adapter: Option<AdapterReport>,
-    /// Which weights.
+    /// Identity of the weights.
     pub weights: Identity,
     /// What decides about results. Runs into one folder must agree on it.
     pub parameters: P,
@@ -73,7 +73,7 @@ pub struct Parameters {
     pub language: Option<PromptParameters>,
     /// `f32`, `f16`.
     pub precision: &'static str,
-    /// Decides on scores.
+    /// Threshold of the score.
     pub threshold: Option<f32>,
     /// Cuts mask and regions.
     pub level: Option<f32>,
@@ -143,7 +143,7 @@ pub struct Counts {
     pub inputs: usize,
     /// Scored by this run.
     pub scored: usize,
-    /// Not scored.
+    /// Number of inputs that could not be scored.
     pub failed: usize,
     /// Scored by an earlier run.
     pub skipped: usize,
@@ -166,7 +166,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Of some photos, by nearest rank; `None` of none.
+    /// Percentiles of these times, by nearest rank; `None` where there are none.
     pub fn of(mut totals: Vec<Duration>) -> Option<Latency> {
         totals.sort();
         let rank = |share: usize| totals.get((totals.len() * share).div_ceil(100).saturating_sub(1)).copied().map(milliseconds);
@@ -177,7 +177,7 @@ impl Latency {
 }
 
 impl<P: Serialize, I: Serialize> RunFile<P, I> {
-    /// That of a run which begins now.
+    /// The run file of a run that begins now.
     pub fn new(device: &Device, weights: Identity, parameters: P, invocation: I) -> RunFile<P, I> {
         let adapter = device.adapter().cloned();
         RunFile {

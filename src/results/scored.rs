@@ -71,7 +71,7 @@ pub struct Judge {
     pub class: Option<String>,
     /// Decides on scores, where the user gave one.
     pub threshold: Option<Threshold>,
-    /// Decides on pixels.
+    /// Level of the mask and regions.
     pub level: Option<f32>,
 }
 

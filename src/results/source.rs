@@ -11,7 +11,7 @@ use crate::files::sha256;
 /// Size, time and content of an image file when it was scored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// Bytes.
+    /// Size in bytes.
     pub bytes: u64,
     /// When it was last written, in nanoseconds since 1970; null where the file system does not say.
     pub modified_ns: Option<u64>,
@@ -20,7 +20,7 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// That of a file; `None` where it cannot be read.
+    /// Reads the identity of a file; `None` where it cannot be read.
     pub fn of(file: &Path) -> Option<SourceFile> {
         let (bytes, modified_ns) = stamp(file)?;
         Some(SourceFile { bytes, modified_ns, sha256: sha256(&fs::read(file).ok()?) })

@@ -26,14 +26,14 @@ pub struct Tally {
 /// Images that were inspected in part for one reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct InPart {
-    /// How many.
+    /// Number of images.
     pub images: usize,
     /// The largest share of an image that was left out, where that is known.
     pub largest_share: Option<f64>,
 }
 
 impl Tally {
-    /// Of a run with this many inputs.
+    /// A tally for a run with this many inputs.
     pub fn new(inputs: usize) -> Tally {
         Tally { counts: Counts { inputs, ..Counts::default() }, ..Tally::default() }
     }

@@ -43,7 +43,7 @@ pub(super) struct DeviceMemory {
     /// Most bytes to hold.
     limit: u64,
     held: Arc<AtomicU64>,
-    /// Those that a program holds.
+    /// Weights on the device, as long as a program holds them.
     weights: Mutex<HashMap<(u64, DType), Weak<TrackedBuffer>>>,
     /// Bytes of weights written since the queue was last waited for.
     under_way: AtomicU64,

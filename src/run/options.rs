@@ -10,7 +10,7 @@ use crate::shader::Library;
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceOptions {
-    /// Which one.
+    /// Which device to open.
     pub wish: DeviceChoice,
     /// A tier to use instead of the adapter's own, where a driver misbehaves or for comparison.
     pub tier: Option<Tier>,

@@ -53,11 +53,11 @@ pub(super) struct Pipelines {
     adapter: String,
     max_workgroup_bytes: u32,
     built: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
-    /// Of bind group 1: the number of a dispatch's first workgroup, at an offset of its own.
+    /// Layout of bind group 1: the number of a dispatch's first workgroup, at an offset of its own.
     first_group_layout: wgpu::BindGroupLayout,
     /// Bound where an operand is left out.
     absent: wgpu::Buffer,
-    /// Of earlier runs.
+    /// Pipelines that earlier runs compiled.
     cache: Option<PipelineCache>,
 }
 

@@ -15,7 +15,7 @@ pub struct Row {
     pub file: String,
     /// First weight read.
     pub weight: Option<String>,
-    /// The model's line.
+    /// The line of the model that recorded the launch.
     pub line: String,
     /// Shape of the result.
     pub shape: String,
@@ -61,7 +61,7 @@ pub struct LaunchProfile {
 pub struct MemoryUse {
     /// Held: weights, inputs, intermediates, results, parameters; of all programs on the device.
     pub held: u64,
-    /// Of weights, inputs, and the intermediates alive at the busiest launch: no plan can do with less.
+    /// Bytes of weights, inputs, and the intermediates alive at the busiest launch: a lower bound of every plan.
     pub live: u64,
 }
 

@@ -17,10 +17,10 @@ pub struct SubmitLimits {
 }
 
 impl SubmitLimits {
-    /// For a GPU: a tenth and half a second at 400 GFLOP/s, which small integrated ones reach. Windows resets a GPU after two seconds.
+    /// Limits for a GPU: a tenth and half a second at 400 GFLOP/s, which small integrated ones reach. Windows resets a GPU after two seconds.
     pub const GPU: SubmitLimits = SubmitLimits { dispatch: 40_000_000_000, submission: 200_000_000_000 };
 
-    /// For a software adapter: nobody watches it, and launches go out whole; progress is told after about a second at 20 GFLOP/s.
+    /// Limits for a software adapter: it has no watchdog, so launches are submitted whole; progress is reported after about a second at 20 GFLOP/s.
     pub const SOFTWARE: SubmitLimits = SubmitLimits { dispatch: u64::MAX, submission: 20_000_000_000 };
 }
 

@@ -33,7 +33,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// The middle repetition.
+    /// The median of the repetitions.
     pub fn median(&self) -> f64 {
         self.nanoseconds.get(self.nanoseconds.len() / 2).copied().unwrap_or(f64::NAN)
     }

@@ -16,7 +16,7 @@ pub struct Value {
 }
 
 enum Held {
-    /// By the reference.
+    /// Held on the host, by the reference device.
     Host(Array),
     OnDevice(Resident),
 }

@@ -1,4 +1,4 @@
-//! From the words of a prompt to the ids that a text network reads.
+//! Tokenization: from the text of a prompt to the token ids that a text network reads.
 
 mod clip;
 mod code_page;

@@ -28,7 +28,7 @@ pub(super) struct Snapshot {
     pub files: Vec<PathBuf>,
     /// The index of shards and the hash of what was read from it.
     pub index: Option<(PathBuf, String)>,
-    /// For every tensor that an index lists, the file it should be in.
+    /// The file of every tensor that an index lists.
     pub promised: BTreeMap<String, PathBuf>,
 }
 

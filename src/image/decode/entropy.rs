@@ -28,7 +28,7 @@ struct Component {
 /// What of the file is known so far.
 #[derive(Default)]
 pub(super) struct Entropy {
-    /// By class (0 is DC, 1 is AC) and number.
+    /// Huffman tables by class (0 is DC, 1 is AC) and number.
     tables: [[Option<Huffman>; 4]; 2],
     restart_interval: usize,
     components: Vec<Component>,
@@ -37,7 +37,7 @@ pub(super) struct Entropy {
     is_progressive: bool,
 }
 
-/// For each 16 bits the symbol that they begin with, and its length: `length << 8 | symbol`, 0 where there is none.
+/// Huffman lookup table: for each 16 bits the symbol that they begin with, and its length: `length << 8 | symbol`, 0 where there is none.
 struct Huffman(Vec<u16>);
 
 /// What a scan's header says of the coefficients.

@@ -18,7 +18,7 @@ pub const IMAGE_LIKE: &[&str] = &[
     "dcm", "fits", "fit", "czi", "nd2", "lif", "mrc",
 ];
 
-/// What is decoded.
+/// An image format that is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Png,

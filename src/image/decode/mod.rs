@@ -130,7 +130,7 @@ pub enum Warning {
         /// Bits of a sample.
         bits: u8,
     },
-    /// Of 16-bit samples none has more than 12 bits, so that the reduced image is nearly black.
+    /// No 16-bit sample uses more than 12 bits, so the reduced image is nearly black.
     UpperBitsUnused,
     /// Floats between 0 and 1 were multiplied by 255.
     FloatsScaled,
@@ -138,7 +138,7 @@ pub enum Warning {
     FloatsClipped,
     /// The file holds this many pages or frames, of which the first is the image.
     Pages {
-        /// All of them.
+        /// Number of pages, the first included.
         count: usize,
     },
 }

@@ -4,7 +4,7 @@ use super::ifd::Directories;
 use crate::image::Rgb;
 use crate::image::rgb::CHANNELS;
 
-/// EXIF's tag.
+/// Number of the EXIF tag for the orientation.
 const TAG: u16 = 274;
 
 /// How the stored pixels are to be turned, EXIF's 1 to 8; 1 leaves them.

@@ -39,7 +39,7 @@ const OPEN_CLIP_OFF: &[&str] =
 /// What changes no result of either tower of open_clip, or is read off the tensors. A norm of the pooled token is the token's own norm.
 const OPEN_CLIP_HARMLESS: &[&str] = &["width", "mlp_ratio", "final_ln_after_pool", "output_tokens"];
 
-/// Whose names the tensors have.
+/// Naming of the tensors: the library whose names they have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
     /// open_clip's, which are OpenAI's: `visual.transformer.resblocks.0.ln_1.weight`.
@@ -97,7 +97,7 @@ impl Heads {
 /// What a CLIP snapshot says beside its tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClipConfig {
-    /// Whose names the tensors have.
+    /// Naming of the tensors: the library whose names they have.
     pub naming: Naming,
     /// The image tower.
     pub image: TowerConfig,

@@ -15,9 +15,9 @@ pub struct ImageTower {
     class_embedding: Weight,
     positional_embedding: Weight,
     ln_pre: LayerNorm,
-    /// Its blocks.
+    /// Transformer blocks.
     pub transformer: Transformer,
-    /// After the blocks.
+    /// Layer norm after the blocks.
     pub ln_post: LayerNorm,
     /// `[width, embed]`.
     pub proj: Weight,
@@ -203,7 +203,7 @@ impl ImageTower {
         (Embedded { images, patches }, embeddings)
     }
 
-    /// From tokens after the last block to the space shared with text: `[rows, width]` → `[rows, embed]`.
+    /// Projection of tokens after the last block into the space shared with text: `[rows, width]` → `[rows, embed]`.
     pub fn project<'g>(&self, tokens: Tensor<'g>) -> Tensor<'g> {
         self.ln_post.forward(tokens).matmul(tokens.graph().weight(&self.proj), Epilogue::default())
     }

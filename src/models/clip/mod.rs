@@ -38,11 +38,11 @@ pub static NETWORK: NetworkInfo = NetworkInfo {
 
 /// Both towers, and what their snapshot says about them.
 pub struct Clip {
-    /// Photos.
+    /// Image tower.
     pub image: ImageTower,
-    /// Texts.
+    /// Text tower.
     pub text: TextTower,
-    /// Beside the tensors.
+    /// Configuration, from the file beside the tensors.
     pub config: ClipConfig,
 }
 

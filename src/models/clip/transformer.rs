@@ -10,24 +10,24 @@ use crate::weights::{Scope, Weight};
 /// A stack of [`Block`]s.
 #[derive(Clone)]
 pub struct Transformer {
-    /// In order.
+    /// Blocks in order.
     pub resblocks: Vec<Block>,
 }
 
 /// `x ← x + attention(ln_1 x)`, then `x ← x + mlp(ln_2 x)` (Radford et al. 2021; `open_clip/transformer.py`, `ResidualAttentionBlock`).
 #[derive(Clone)]
 pub struct Block {
-    /// Before the attention.
+    /// Layer norm before the attention.
     pub ln_1: LayerNorm,
     /// Multi-head attention.
     pub attn: SelfAttention,
-    /// Before the MLP.
+    /// Layer norm before the MLP.
     pub ln_2: LayerNorm,
     /// `[dim]` → `[hidden]`, in published towers 4·dim.
     pub c_fc: Linear,
     /// `[hidden]` → `[dim]`.
     pub c_proj: Linear,
-    /// Between the two.
+    /// Activation between the two linear layers.
     pub activation: Activation,
 }
 
@@ -118,7 +118,7 @@ impl Block {
         self.finish(x.gather(wanted), attended.gather(wanted))
     }
 
-    /// From the attended values on, row by row.
+    /// The rest of the block after attention, row by row: residual, norm, MLP, residual.
     pub fn finish<'g>(&self, x: Tensor<'g>, attended: Tensor<'g>) -> Tensor<'g> {
         let x = self.attn.out_proj.added_to(attended, x);
         let hidden = self.c_fc.activated(self.ln_2.forward(x), self.activation); // [rows, hidden]

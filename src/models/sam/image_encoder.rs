@@ -11,7 +11,7 @@ use crate::weights::{Scope, Weight};
 /// ε of the norms of the neck.
 const NECK_EPS: f32 = 1e-6;
 
-/// From pixels to an embedding of 16 times fewer along each side.
+/// Image encoder: from pixels to an embedding with 16 times fewer cells along each side.
 pub struct ImageEncoder {
     /// `[patch, patch, 4, width]`.
     projection: Weight,

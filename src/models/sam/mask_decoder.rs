@@ -11,7 +11,7 @@ use crate::weights::{Scope, Weight};
 /// ε of the norm between the enlargements.
 const UPSCALE_EPS: f32 = 1e-6;
 
-/// From the tokens of boxes to masks.
+/// Mask decoder: from the tokens of boxes to masks.
 pub(super) struct MaskDecoder {
     /// The IoU token, then the mask tokens `[1 + masks, channels]`.
     pub tokens: Weight,
@@ -19,9 +19,9 @@ pub(super) struct MaskDecoder {
     upscale_conv1: ConvTranspose,
     upscale_layer_norm: LayerNorm,
     upscale_conv2: ConvTranspose,
-    /// Of mask token 0.
+    /// Hypernetwork MLP of mask token 0.
     hypernetwork: Mlp,
-    /// To the score of mask token 0.
+    /// MLP that predicts the IoU of mask token 0.
     iou_prediction_head: Mlp,
 }
 

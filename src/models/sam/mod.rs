@@ -36,7 +36,7 @@ pub const BATCH: usize = 8;
 
 /// The network; `facebook/sam-vit-base`, `-large` and `-huge` differ in sizes only.
 pub struct Sam {
-    /// From a photo to its embedding.
+    /// Image encoder.
     pub image_encoder: ImageEncoder,
     prompt_encoder: PromptEncoder,
     mask_decoder: MaskDecoder,
