@@ -39,7 +39,7 @@ pub enum Origin {
     /// `$ZSAS_WEIGHTS` names them.
     Environment,
     /// The caller asked for those inside the library.
-    EmbeddedWish,
+    EmbeddedNamed,
     /// Nothing was named.
     EmbeddedDefault,
 }
@@ -49,7 +49,7 @@ impl fmt::Display for Origin {
         f.write_str(match self {
             Origin::Path => "as asked for",
             Origin::Environment => "named by $ZSAS_WEIGHTS",
-            Origin::EmbeddedWish => "inside this binary, as asked for",
+            Origin::EmbeddedNamed => "inside this binary, as asked for",
             Origin::EmbeddedDefault => "inside this binary",
         })
     }
@@ -125,7 +125,7 @@ impl Place {
     fn of(wish: Option<&Path>) -> Place {
         let of_environment = || std::env::var_os(VARIABLE).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
         match (wish, of_environment()) {
-            (Some(wish), _) if wish == Path::new(EMBEDDED) => Place::Embedded(Origin::EmbeddedWish),
+            (Some(wish), _) if wish == Path::new(EMBEDDED) => Place::Embedded(Origin::EmbeddedNamed),
             (Some(wish), _) => Place::At(wish.to_owned(), Origin::Path),
             (None, Some(place)) => Place::At(place, Origin::Environment),
             (None, None) => Place::Embedded(Origin::EmbeddedDefault),
@@ -360,7 +360,7 @@ mod tests {
     fn embedded_weights_have_an_identity_and_other_networks_have_none_embedded() {
         let wish = Some(Path::new(EMBEDDED));
         let found = find(&wide_resnet::NETWORK, wish).unwrap();
-        assert_eq!(found.origin, Origin::EmbeddedWish);
+        assert_eq!(found.origin, Origin::EmbeddedNamed);
         let identity = found.identity().unwrap();
         assert_eq!((identity.files.len(), identity.fingerprint()), (1, crate::files::sha256(embedded::TEXTURES)));
         assert_eq!(find(&clip::NETWORK, wish).unwrap_err().code(), Code::WeightsMissing);
