@@ -415,3 +415,13 @@ fn a_lost_device_is_opened_again_with_what_was_remembered() {
     let again: Vec<_> = common::binary::records(&place.path("again")).iter().map(|record| record["score"].clone()).collect();
     assert_eq!(again, scores);
 }
+
+#[test]
+fn an_error_of_the_observer_ends_the_embedding_of_prompts() {
+    needs_adapter!("an_error_of_the_observer_ends_the_embedding_of_prompts");
+    let place = place();
+    let stop = |_| Err(zsas::Error::new(zsas::Code::Usage, "stopped"));
+    let builder = zsas::inspect::Detector::builder().method("winclip").weights(place.path("weights"));
+    let error = builder.observe_building(std::sync::Arc::new(stop)).open().err().unwrap();
+    assert_eq!(error.message(), "stopped");
+}

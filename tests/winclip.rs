@@ -16,7 +16,7 @@ fn truth(name: &str) -> Array {
 fn method(device: &Device, references: usize, multi_crop: MultiCrop) -> WinClip {
     let clip = tiny();
     let photos: Vec<Rgb> = (1..=references).map(|number| photo(&format!("reference_{number}"))).collect();
-    let remember = || Memory::remember(device, &clip, photos.iter().cloned().map(Ok), Precision::F32, |_| {}).unwrap();
+    let remember = || Memory::remember(device, &clip, photos.iter().cloned().map(Ok), Precision::F32, |_| Ok(())).unwrap();
     let memory = (references > 0).then(remember);
     WinClip::new(device, &clip, &truth("prototypes"), memory.as_ref(), multi_crop, Precision::F32).unwrap()
 }
@@ -70,7 +70,7 @@ fn a_reference_is_at_no_distance_from_itself_and_order_does_not_matter() {
     let photos: Vec<Rgb> = [3, 1, 2].iter().map(|number| photo(&format!("reference_{number}"))).collect();
     let score = |order: &[usize], query: &Rgb| {
         let photos: Vec<Rgb> = order.iter().map(|&at| photos[at].clone()).collect();
-        let memory = Memory::remember(device, &clip, photos.iter().cloned().map(Ok), Precision::F32, |_| {}).unwrap();
+        let memory = Memory::remember(device, &clip, photos.iter().cloned().map(Ok), Precision::F32, |_| Ok(())).unwrap();
         WinClip::new(device, &clip, &truth("prototypes"), Some(&memory), MultiCrop::None, Precision::F32)
             .unwrap()
             .score(query)
@@ -90,7 +90,7 @@ fn a_memory_in_several_parts_is_one_memory() {
     let Some(device) = common::adapter("a_memory_in_several_parts_is_one_memory") else { return };
     let clip = tiny();
     let few: Vec<Rgb> = (1..=4).map(|number| photo(&format!("reference_{number}"))).collect();
-    let one = Memory::remember(device, &clip, few.iter().cloned().map(Ok), Precision::F32, |_| {}).unwrap();
+    let one = Memory::remember(device, &clip, few.iter().cloned().map(Ok), Precision::F32, |_| Ok(())).unwrap();
     let repeated = [0, 1, 2].map(|kind| {
         let rows = &one.features[kind];
         let [count, cols] = rows.shape().axes();

@@ -159,7 +159,7 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     let options = JobOptions { references_left_out, ..args.job_options() };
     let job = Job::new(&args.inputs, &args.output, options)?;
     let signals = Signals::watch()?;
-    let building = Building::new(args.quiet);
+    let building = Building::new(args.quiet, &signals);
     let plan = args.builder(references, &building)?.plan()?;
     if args.fail_on.contains(&FailOn::Anomaly) && args.threshold.or(plan.threshold()).is_none() {
         return Err(no_threshold());
@@ -167,8 +167,12 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     if plan.is_automatic() && !args.quiet {
         say_choice(&plan);
     }
-    let detector = plan.open()?;
+    let opened = plan.open();
     building.finish();
+    let detector = match (opened, signals.received()) {
+        (Err(_), Some(number)) => return Ok(Exit::Signal(number)),
+        (opened, _) => opened?,
+    };
     args.device.describe(&detector.device(), args.quiet);
     args.keep_memory(&detector)?;
 
@@ -228,16 +232,21 @@ fn check_target(file: &Path) -> Result<()> {
 struct Building {
     bar: Arc<Mutex<Option<ProgressBar>>>,
     is_quiet: bool,
+    signals: Signals,
 }
 
 impl Building {
-    fn new(is_quiet: bool) -> Building {
-        Building { bar: Arc::default(), is_quiet }
+    fn new(is_quiet: bool, signals: &Signals) -> Building {
+        Building { bar: Arc::default(), is_quiet, signals: signals.clone() }
     }
 
-    fn observer(&self) -> impl Fn(BuildStep) + Send + Sync + 'static {
-        let (bar, is_quiet) = (Arc::clone(&self.bar), self.is_quiet);
+    /// Shows each step; an error where a signal came, which ends the building.
+    fn observer(&self) -> impl Fn(BuildStep) -> Result<()> + Send + Sync + 'static {
+        let (bar, is_quiet, signals) = (Arc::clone(&self.bar), self.is_quiet, self.signals.clone());
         move |step| {
+            if let Some(number) = signals.received() {
+                return Err(usage(format!("stopped by signal {number}")));
+            }
             let (done, count, what) = match step {
                 BuildStep::Prompts(done, count) => (done, count, "prompts"),
                 BuildStep::References(done, count) => (done, count, "references"),
@@ -251,6 +260,7 @@ impl Building {
             if done == count {
                 bar.finish_and_clear();
             }
+            Ok(())
         }
     }
 

@@ -12,7 +12,7 @@ use crate::inspect::many::{Inspected, default_threads, inspect_many};
 use crate::kernels::Tier;
 use crate::results::{
     Existing, FailedRecord, InferRun, Invocation, Judge, Milliseconds, Named, NotInspected, Output, Parameters, Picture, Pictures, RunFile,
-    ScoredRecord, SourceFile, Tally, Threshold, report,
+    ScoredRecord, Tally, Threshold, report,
 };
 
 /// How images are read and results written. The default is what most users want.
@@ -229,7 +229,7 @@ impl Job {
             Ok(inspected) => inspected,
             Err(error) => return Made::Failed(error),
         };
-        let Inspected { image, finding, warnings, decode } = &inspected;
+        let Inspected { image, finding, warnings, source, decode } = &inspected;
         let start = Instant::now();
         let (mask, regions) = judge.mark(&finding.map).unzip();
         let marked = Instant::now();
@@ -237,8 +237,7 @@ impl Job {
         let ms = Milliseconds::new(*decode, &finding.stages, marked - start, marked.elapsed());
         match written {
             Ok(files) => {
-                let source = SourceFile::of(&input.file);
-                let record = judge.record(input, finding, regions, files, source, ms);
+                let record = judge.record(input, finding, regions, files, source.clone(), ms);
                 Made::Scored { record: Box::new(record), ms, warnings: warnings.clone() }
             }
             // A folder or a link where a picture was to be: this image's trouble.

@@ -10,6 +10,7 @@ use crate::image::{Decoded, ReadOptions, Rgb, Warning};
 use crate::inspect::Detector;
 use crate::inspect::pipeline::{Budget, in_order};
 use crate::methods::Finding;
+use crate::results::SourceFile;
 
 /// Bytes that images in work may hold together, by estimate.
 const MEMORY: u64 = 3 << 30;
@@ -28,6 +29,8 @@ pub struct Inspected {
     pub finding: Finding,
     /// What was done to its samples when it was decoded.
     pub warnings: Vec<Warning>,
+    /// Size, time and content of its file.
+    pub source: Option<SourceFile>,
     /// How long reading and decoding took.
     pub decode: Duration,
 }
@@ -55,6 +58,8 @@ pub fn inspect_many<W, T: Send, B>(
     let work = |at: usize| {
         let _in_work = begin(at);
         let start = Instant::now();
+        // Before the image is read: if the file is replaced meanwhile, a resumed run sees another one than the record names.
+        let source = SourceFile::of(files[at].as_ref());
         let Decoded { image, warnings, uninspected } = match read.open(files[at].as_ref()) {
             Ok(decoded) => decoded,
             Err(error) => return finish(at, Err(error)),
@@ -64,7 +69,7 @@ pub fn inspect_many<W, T: Send, B>(
         let found = detector.inspect(&image).map(|mut finding| {
             finding.warnings.splice(..0, warnings.iter().map(ToString::to_string));
             finding.uninspected.splice(..0, uninspected);
-            Inspected { image, finding, warnings, decode }
+            Inspected { image, finding, warnings, source, decode }
         });
         finish(at, found)
     };

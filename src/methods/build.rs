@@ -43,8 +43,8 @@ pub enum BuildStep {
     References(usize, usize),
 }
 
-/// Callback that receives the progress of building.
-pub type BuildObserver = Arc<dyn Fn(BuildStep) + Send + Sync>;
+/// Callback that receives the progress of building. An error of it ends the building.
+pub type BuildObserver = Arc<dyn Fn(BuildStep) -> Result<()> + Send + Sync>;
 
 /// Everything a method is built from but the device: kept, so that it can be built again where a device is lost.
 pub struct Recipe {
@@ -115,10 +115,8 @@ impl Recipe {
         }
     }
 
-    fn tell(&self, step: BuildStep) {
-        if let Some(observer) = &self.observer {
-            observer(step);
-        }
+    fn tell(&self, step: BuildStep) -> Result<()> {
+        self.observer.as_ref().map_or(Ok(()), |observer| observer(step))
     }
 }
 
@@ -200,7 +198,7 @@ impl BuildContext<'_> {
     }
 
     fn embed(&self, clip: &Clip, ids: &[Vec<u32>]) -> Result<Array> {
-        self.recipe.tell(BuildStep::Prompts(0, ids.len()));
+        self.recipe.tell(BuildStep::Prompts(0, ids.len()))?;
         let told = |done| self.recipe.tell(BuildStep::Prompts(done, ids.len()));
         embed_texts(self.device, clip, ids, self.recipe.precision, told)
     }

@@ -22,8 +22,14 @@ const MAX_TOKENS: usize = 4096;
 
 /// Embeddings of texts given as token ids, projected and not normalised: `[texts, embed]`.
 ///
-/// `done` hears how many texts are through. Errors: ids that the tower does not know, or a device fault.
-pub fn embed_texts(device: &Device, clip: &Clip, texts: &[Vec<u32>], precision: Precision, mut done: impl FnMut(usize)) -> Result<Array> {
+/// `done` is told how many texts are through. Errors: ids that the tower does not know, a device fault, or an error of `done`.
+pub fn embed_texts(
+    device: &Device,
+    clip: &Clip,
+    texts: &[Vec<u32>],
+    precision: Precision,
+    mut done: impl FnMut(usize) -> Result<()>,
+) -> Result<Array> {
     let embed = clip.text.embed();
     let mut data = Vec::with_capacity(texts.len() * embed);
     let mut rest = texts;
@@ -44,7 +50,7 @@ pub fn embed_texts(device: &Device, clip: &Clip, texts: &[Vec<u32>], precision: 
         data.extend_from_slice(finite(program.run(&[&rows])?.remove(0), "the embedding of a prompt")?.data());
         held = Some(program);
         rest = later;
-        done(texts.len() - rest.len());
+        done(texts.len() - rest.len())?;
     }
     drop(held);
     Ok(Array::new([texts.len(), embed], data))

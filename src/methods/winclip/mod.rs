@@ -93,13 +93,13 @@ impl<'g> Features<'g> {
 impl Memory {
     /// The features of good photos of the same kind of thing, of any sizes; at least one. They are asked for one at a time.
     ///
-    /// `done` hears how many are through. Errors: those of the photos, or a device fault.
+    /// `done` is told how many are through. Errors: those of the images, a device fault, or an error of `done`.
     pub fn remember(
         device: &Device,
         clip: &Clip,
         photos: impl Iterator<Item = Result<Rgb>>,
         precision: Precision,
-        mut done: impl FnMut(usize),
+        mut done: impl FnMut(usize) -> Result<()>,
     ) -> Result<Memory> {
         check(clip)?;
         let graph = Graph::new(precision);
@@ -111,7 +111,7 @@ impl Memory {
             let mut kinds = program.run(&[&frame.apply(&photo?).0])?.into_iter();
             let mut next = || finite(kinds.next().expect("a feature of each kind"), "the features of a reference");
             references.push([next()?, next()?, next()?]);
-            done(references.len());
+            done(references.len())?;
         }
         Ok(Memory::of(&references))
     }
