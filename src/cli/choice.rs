@@ -47,9 +47,11 @@ pub fn precision() -> impl TypedValueParser<Value = Precision> {
     .map(Option::unwrap_or_default)
 }
 
-/// A parser of the tier of kernels.
+/// A parser of the tier of kernels; `cpu` is the former name of `software`.
 pub fn tier() -> impl TypedValueParser<Value = Tier> {
-    one_of(&Tier::ALL, |tier| (tier.as_str(), tier.about()))
+    let values = Tier::ALL.map(|tier| PossibleValue::new(tier.as_str()).help(tier.about()));
+    PossibleValuesParser::new(values.into_iter().chain([PossibleValue::new("cpu").hide(true)]))
+        .map(|name| Tier::ALL.into_iter().find(|tier| tier.as_str() == name).unwrap_or(Tier::Software))
 }
 
 /// A parser of a picture of `infer`, or `none`.
@@ -70,4 +72,24 @@ pub fn fail_on() -> impl TypedValueParser<Value = FailOn> {
         FailOn::Anomaly => ("anomaly", "A score that reaches the threshold"),
         FailOn::Uninspected => ("uninspected", "A file, page or part of a photo that was not inspected"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_has_its_name_and_its_former_one() {
+        let parse = |name: &str| {
+            let command = clap::Command::new("zsas-gpu").arg(clap::Arg::new("tier").value_parser(tier()));
+            command
+                .try_get_matches_from(["zsas-gpu", name])
+                .ok()
+                .and_then(|matches| matches.get_one::<Tier>("tier").copied())
+        };
+        assert_eq!(parse("plain"), Some(Tier::Plain));
+        assert_eq!(parse("software"), Some(Tier::Software));
+        assert_eq!(parse("cpu"), Some(Tier::Software));
+        assert_eq!(parse("gpu"), None);
+    }
 }
