@@ -59,7 +59,8 @@ pub fn inspect_many<W, T: Send, B>(
         let _in_work = begin(at);
         let start = Instant::now();
         // Before the image is read: if the file is replaced meanwhile, a resumed run sees another one than the record names.
-        let source = SourceFile::of(files[at].as_ref());
+        let is_within = |file: &Path| file.metadata().is_ok_and(|metadata| metadata.len() <= read.limits.max_bytes);
+        let source = Some(files[at].as_ref()).filter(|file| is_within(file)).and_then(SourceFile::of);
         let Decoded { image, warnings, uninspected } = match read.open(files[at].as_ref()) {
             Ok(decoded) => decoded,
             Err(error) => return finish(at, Err(error)),

@@ -45,8 +45,9 @@ pub(super) fn in_order<T: Send, B>(
     std::thread::scope(|scope| {
         let (send, receive) = sync_channel(threads);
         for _ in 0..threads {
-            let (send, begin, work) = (send.clone(), &begin, &work);
+            let (send, begin, work, progress, moved) = (send.clone(), &begin, &work, &progress, &moved);
             scope.spawn(move || {
+                let _stop = StopOnPanic { progress, moved };
                 while let Some(at) = begin() {
                     if send.send((at, work(at))).is_err() {
                         return;
@@ -55,6 +56,7 @@ pub(super) fn in_order<T: Send, B>(
             });
         }
         drop(send);
+        let _stop = StopOnPanic { progress: &progress, moved: &moved };
         let mut waiting = BTreeMap::new();
         let mut outcome = ControlFlow::Continue(());
         let mut next = 0;
@@ -76,6 +78,21 @@ pub(super) fn in_order<T: Send, B>(
         }
         outcome
     })
+}
+
+/// Stops the others where a thread panics: nobody waits for the result that it leaves out, and the panic is passed on.
+struct StopOnPanic<'a> {
+    progress: &'a Mutex<Progress>,
+    moved: &'a Condvar,
+}
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.progress.lock().unwrap_or_else(PoisonError::into_inner).is_stopped = true;
+            self.moved.notify_all();
+        }
+    }
 }
 
 /// Bytes that threads may hold together; a single request always fits.
@@ -185,6 +202,25 @@ mod tests {
         assert!(outcome.is_continue());
         assert_eq!(seen, (0..begun.load(Ordering::SeqCst)).collect::<Vec<_>>());
         assert!((10..13).contains(&seen.len()), "{}", seen.len());
+    }
+
+    #[test]
+    fn a_panic_ends_the_map_instead_of_leaving_it_waiting() {
+        let run = |in_work: bool| {
+            let (send, receive) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let work = |at: usize| assert!(!in_work || at != 3, "in work");
+                let commit = |at: usize, ()| {
+                    assert!(in_work || at != 3, "while committing");
+                    ControlFlow::<()>::Continue(())
+                };
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| in_order(1000, 3, || false, work, commit)));
+                send.send(outcome.is_err()).unwrap();
+            });
+            receive.recv_timeout(std::time::Duration::from_secs(60))
+        };
+        assert_eq!(run(true), Ok(true));
+        assert_eq!(run(false), Ok(true));
     }
 
     #[test]
