@@ -18,6 +18,8 @@ pub enum Reason {
     Thumbnail,
     /// A folder that could not be read.
     UnreadableFolder,
+    /// A folder that holds the results of an earlier run, with any photos in it.
+    ResultsFolder,
     /// A further page or frame of an image file.
     Page,
     /// Pixels outside the part of the image that the method looks at.
@@ -34,6 +36,7 @@ impl Reason {
             Reason::Hidden => "hidden",
             Reason::Thumbnail => "thumbnail",
             Reason::UnreadableFolder => "unreadable_folder",
+            Reason::ResultsFolder => "results_folder",
             Reason::Page => "page",
             Reason::OutsideCrop => "outside_crop",
         }
@@ -69,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_spelt_the_same_in_json_and_in_text() {
-        for reason in [Reason::Link, Reason::UnreadableFolder, Reason::Page, Reason::OutsideCrop] {
+        for reason in [Reason::Link, Reason::UnreadableFolder, Reason::ResultsFolder, Reason::Page, Reason::OutsideCrop] {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
     }

@@ -139,11 +139,17 @@ impl Finder {
         }
     }
 
-    fn add_folder(&mut self, folder: &Path) -> Result<()> {
+    /// Refuses to search the output folder, whose pictures would be scored by the next run.
+    fn check_not_output(&self, folder: &Path) -> Result<()> {
         if self.output.is_some() && folder.canonicalize().ok() == self.output {
             let message = format!("`{}` is searched for images and is the output folder too", folder.display());
             return Err(Error::new(Code::Usage, message).hint(Remedy::ChooseOtherOutput));
         }
+        Ok(())
+    }
+
+    fn add_folder(&mut self, folder: &Path) -> Result<()> {
+        self.check_not_output(folder)?;
         let walk = Walk::through(folder, self.output.as_deref(), &is_image)?;
         if walk.images.is_empty() {
             let message = format!("no images in `{}`", folder.display());
@@ -159,6 +165,7 @@ impl Finder {
     fn add_matches(&mut self, pattern: &Path) -> Result<()> {
         let glob = glob::Glob::new(pattern)?;
         let start = glob.start();
+        self.check_not_output(start)?;
         let walk = if start.is_dir() { Walk::through(start, self.output.as_deref(), &|file| glob.matches(file))? } else { Walk::default() };
         if walk.images.is_empty() {
             let left_out = if walk.left_out.is_empty() { String::new() } else { format!("; left out: {}", walk.left_out) };
@@ -204,6 +211,7 @@ impl Finder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::uninspected::Reason;
 
     fn folder(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -242,7 +250,18 @@ mod tests {
         let lot = folder.path().join("lot");
         let error = find(std::slice::from_ref(&lot), &lot).unwrap_err();
         assert!(error.message().ends_with("is the output folder too"), "{error}");
-        assert_eq!(names(find(&[lot], folder.path())), ["lot/a.png"]);
+        assert_eq!(names(find(std::slice::from_ref(&lot), folder.path())), ["lot/a.png"]);
+        #[cfg(feature = "cli")]
+        assert_eq!(find(&[lot.join("*.png")], &lot).unwrap_err().message(), error.message());
+    }
+
+    #[test]
+    fn a_folder_of_earlier_results_is_counted() {
+        let folder = folder(&["lot/a.png", "lot/earlier/b.png", "lot/earlier/results.jsonl", "lot/earlier/run.json"]);
+        let lot = folder.path().join("lot");
+        let count = |output: &Path| find(std::slice::from_ref(&lot), output).unwrap().left_out.of(Reason::ResultsFolder);
+        assert_eq!(count(Path::new("nowhere")), 1);
+        assert_eq!(count(&lot.join("earlier")), 0, "the run's own output");
     }
 
     #[test]
@@ -335,7 +354,7 @@ mod tests {
         assert_eq!(found.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>(), ["lot/a.png", "lot/b.jfif"]);
         assert_eq!(found.left_out.to_string(), "2 .heic, 1 hidden, 2 link, 2 thumbnail");
         assert_eq!(serde_json::to_string(&found.left_out).unwrap(), r#"{".heic":2,"hidden":1,"link":2,"thumbnail":2}"#);
-        assert_eq!(found.left_out.of(crate::uninspected::Reason::Link), 2);
+        assert_eq!(found.left_out.of(Reason::Link), 2);
         // A single file that is named is read wherever it leads.
         let found = find(&[at("lot/link.png")], Path::new("nowhere")).unwrap();
         assert_eq!((found.inputs.len(), found.left_out.is_empty()), (1, true));

@@ -34,8 +34,8 @@ fn ending(file: &Path) -> Option<String> {
 }
 
 impl Walk {
-    /// Collects the regular files below a folder that are wanted. Hidden folders, the output folder and the results of earlier runs are passed over;
-    /// links, pipes, devices, other formats, hidden images, thumbnails and unreadable folders are counted.
+    /// Collects the regular files below a folder that are wanted. Hidden folders and the output folder are passed over; links, pipes, devices,
+    /// other formats, hidden images, thumbnails, unreadable folders and those with an earlier run's results are counted.
     ///
     /// Fails where the folder itself cannot be read.
     pub(super) fn through(folder: &Path, output: Option<&Path>, is_wanted: &dyn Fn(&Path) -> bool) -> Result<Walk> {
@@ -59,8 +59,11 @@ impl Walk {
                 };
                 if kind.is_dir() {
                     let name = path.file_name().unwrap_or_default();
-                    if is_results(&path, output) {
-                        log::info!("`{}` holds results and is left out", path.display());
+                    if is_output(&path, output) {
+                        log::info!("`{}` is the output folder and is left out", path.display());
+                    } else if holds_results(&path) {
+                        log::warn!("`{}` holds the results of an earlier run and is left out, with any photos in it", path.display());
+                        walk.left_out.count(Reason::ResultsFolder);
                     } else if !is_hidden(name) {
                         let is_thumbnails = is_thumbnails || THUMBNAIL_FOLDERS.iter().any(|known| name == *known);
                         pending.push((path, is_thumbnails));
@@ -110,8 +113,12 @@ fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
-/// The output folder, or a folder of an earlier run's results.
-fn is_results(folder: &Path, output: Option<&Path>) -> bool {
-    let is_own = output.is_some() && folder.canonicalize().ok().as_deref() == output;
-    is_own || (folder.join(RESULTS).is_file() && folder.join(RUN).is_file())
+/// Whether a folder is the output folder, which is given canonical.
+fn is_output(folder: &Path, output: Option<&Path>) -> bool {
+    output.is_some() && folder.canonicalize().ok().as_deref() == output
+}
+
+/// Whether a folder holds the results of a run.
+fn holds_results(folder: &Path) -> bool {
+    folder.join(RESULTS).is_file() && folder.join(RUN).is_file()
 }
