@@ -1,4 +1,4 @@
-//! Recovery of a lost device: it is opened again, what ran on it is built again, and the work is tried once more.
+//! Recovery of a lost device: it is opened again, what ran on it is built again, and the task is tried once more, alone.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::error::{Error, Remedy, Result};
 use crate::run::{Device, DeviceOptions, Observer};
 
-/// Tasks in a row that lose the device, retry included, before it is given up.
+/// Tasks in a row whose retry loses the device too, before it is given up.
 const MAX_LOST_IN_A_ROW: usize = 3;
 
 /// Which device, who is told of its progress, and when it is lost on purpose.
@@ -30,6 +30,12 @@ impl DeviceRequest {
     }
 }
 
+/// An attempt that failed, and the device if the attempt found it lost.
+struct Failed<T> {
+    lost: Option<Arc<(Device, T)>>,
+    error: Error,
+}
+
 /// Builds something on a device.
 type Build<T> = Box<dyn Fn(&Device) -> Result<T> + Send + Sync>;
 
@@ -38,6 +44,8 @@ pub struct Recoverable<T> {
     request: DeviceRequest,
     build: Build<T>,
     opened: RwLock<Arc<(Device, T)>>,
+    /// Held shared by a first attempt and alone by a retry: a task that loses the device twice takes no other task with it.
+    turns: RwLock<()>,
     lost_in_a_row: AtomicUsize,
     attempts: AtomicUsize,
     /// What made it give up.
@@ -53,6 +61,7 @@ impl<T> Recoverable<T> {
             request,
             build: Box::new(build),
             opened: RwLock::new(Arc::new((device, built))),
+            turns: RwLock::new(()),
             lost_in_a_row: AtomicUsize::new(0),
             attempts: AtomicUsize::new(0),
             fault: Mutex::new(None),
@@ -74,36 +83,40 @@ impl<T> Recoverable<T> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Runs a task. Where the device is lost or hangs, it is opened again and the task tried once more.
+    /// Runs a task. Where the device is lost or hangs, it is opened again and the task tried once more, while no other task runs.
     ///
     /// Errors concern this task, unless [`Recoverable::fault`] says that the device was given up.
     pub fn run<R>(&self, task: impl Fn(&T) -> Result<R>) -> Result<R> {
+        let attempted = {
+            let _shared = self.turns.read().unwrap_or_else(PoisonError::into_inner);
+            self.attempt(&task)
+        };
+        let (lost, error) = match attempted {
+            Ok(done) => return Ok(done),
+            Err(Failed { lost: Some(lost), error }) => (lost, error),
+            Err(Failed { lost: None, error }) => return Err(error),
+        };
+        let _alone = self.turns.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(fault) = self.fault() {
             return Err(fault);
         }
-        let (lost, error) = match self.attempt(&task) {
-            Ok(done) => return Ok(done),
-            Err((opened, error)) if opened.0.fault().is_some() => (opened, error),
-            Err((_, error)) => return Err(error),
-        };
         log::warn!("{error}; the device is opened again and the task tried once more");
         self.reopen(&lost)?;
-        match self.attempt(&task) {
-            Ok(done) => Ok(done),
-            Err((opened, error)) if opened.0.fault().is_some() => {
-                self.lost_again(&opened, &error)?;
-                Err(error)
-            }
-            Err((_, error)) => Err(error),
-        }
+        self.attempt(&task).map_err(|Failed { lost, error }| match lost {
+            Some(lost) => self.lost_again(&lost, &error).err().unwrap_or(error),
+            None => error,
+        })
     }
 
-    fn attempt<R>(&self, task: impl Fn(&T) -> Result<R>) -> std::result::Result<R, (Arc<(Device, T)>, Error)> {
+    fn attempt<R>(&self, task: impl Fn(&T) -> Result<R>) -> std::result::Result<R, Failed<T>> {
+        if let Some(error) = self.fault() {
+            return Err(Failed { lost: None, error });
+        }
         let opened = self.current();
         if self.request.lose_at.contains(&(self.attempts.fetch_add(1, Ordering::Relaxed) + 1)) {
             opened.0.lose();
         }
-        let done = task(&opened.1).map_err(|error| (opened, error))?;
+        let done = task(&opened.1).map_err(|error| Failed { lost: opened.0.fault().is_some().then_some(opened), error })?;
         self.lost_in_a_row.store(0, Ordering::Relaxed);
         Ok(done)
     }
@@ -123,7 +136,7 @@ impl<T> Recoverable<T> {
         Ok(())
     }
 
-    /// After the retry was lost too: opens the device for the next task, or gives up.
+    /// After a retry lost the device too: opens it for the next task, or gives up.
     fn lost_again(&self, opened: &Arc<(Device, T)>, error: &Error) -> Result<()> {
         if self.lost_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 < MAX_LOST_IN_A_ROW {
             return self.reopen(opened);
