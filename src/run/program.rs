@@ -61,7 +61,8 @@ impl Program {
         self.submit(&inputs)?.wait()
     }
 
-    /// Begins a run with inputs from the host or the device. Blocks only while as many runs are under way as may be.
+    /// Submits a run with inputs from the host or the device. Blocks only while as many runs are under way as may be: a thread that keeps a
+    /// [`Pending`] of this program must wait for it before it submits another, or it may wait for itself.
     ///
     /// Errors: a lost or hanging device. Panics when the inputs are not those of the recording, or on another device.
     #[track_caller]

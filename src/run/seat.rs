@@ -45,7 +45,9 @@ struct Seats {
 
 struct State {
     free: Vec<Seat>,
+    /// How many there are, in use and in the making included.
     made: usize,
+    in_making: usize,
     most: usize,
 }
 
@@ -77,7 +79,8 @@ impl Spare for Seats {
     fn release(&self) -> bool {
         let released: Vec<Seat> = {
             let mut state = lock(&self.state);
-            let spare = state.free.len().min(state.made - 1);
+            // One stays, and one that is being made may yet fail: what is free is not the last that a run can wait for.
+            let spare = state.free.len().min(state.made.saturating_sub(state.in_making + 1));
             state.made -= spare;
             let keep = state.free.len() - spare;
             state.free.drain(keep..).collect()
@@ -112,7 +115,7 @@ impl Prepared {
         let seat = Seat::new(gpu, plan, &launches, &weights)?;
         launches.warm_up(gpu, &seat.bound)?;
         gpu.pipelines.keep();
-        let state = State { free: vec![seat], made: 1, most: gpu.runs_at_once };
+        let state = State { free: vec![seat], made: 1, in_making: 0, most: gpu.runs_at_once };
         let seats = Arc::new(Seats { state: Mutex::new(state), freed: Condvar::new() });
         let spare: Arc<dyn Spare> = Arc::<Seats>::clone(&seats);
         gpu.memory.add_spare(Arc::downgrade(&spare));
@@ -131,9 +134,11 @@ impl Prepared {
             if state.made < state.most {
                 // Counted while it is made, so that no other thread makes it too.
                 state.made += 1;
+                state.in_making += 1;
                 drop(state);
                 let made = Seat::new(gpu, plan, &self.launches, &self.weights);
                 state = lock(&self.seats.state);
+                state.in_making -= 1;
                 match made {
                     Ok(seat) => return Ok(Taken { seats: &self.seats, seat: Some(seat) }),
                     Err(error) => {
