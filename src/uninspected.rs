@@ -12,7 +12,7 @@ pub enum Reason {
     Special,
     /// A file in a searched folder whose ending says image, but of a format that is not read.
     Format,
-    /// An image in a searched folder whose name begins with a dot.
+    /// An image whose name, or that of a folder between it and the searched one, begins with a dot; or such a folder that cannot be read.
     Hidden,
     /// A thumbnail that a file manager or storage box made.
     Thumbnail,

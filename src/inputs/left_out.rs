@@ -15,9 +15,11 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// Counts one for a reason.
-    pub(super) fn count(&mut self, reason: Reason) {
-        *self.counts.entry(reason.as_str().to_owned()).or_default() += 1;
+    /// Counts so many for a reason.
+    pub(crate) fn count(&mut self, reason: Reason, count: usize) {
+        if count > 0 {
+            *self.counts.entry(reason.as_str().to_owned()).or_default() += count;
+        }
     }
 
     /// Counts a file of a format that is not read, by its ending, `heic`.

@@ -154,8 +154,7 @@ impl Finder {
         if walk.images.is_empty() {
             let message = format!("no images in `{}`", folder.display());
             let looked = format!("looked for .{} in it and below; other files: {}", EXTENSIONS.join(", ."), walk.others);
-            let left_out = if walk.left_out.is_empty() { String::new() } else { format!("; left out: {}", walk.left_out) };
-            return Err(Error::new(Code::NoInputs, message).hint(format!("{looked}{left_out}")));
+            return Err(walk.without_images(message, &looked));
         }
         self.take(walk, folder);
         Ok(())
@@ -168,9 +167,8 @@ impl Finder {
         self.check_not_output(start)?;
         let walk = if start.is_dir() { Walk::through(start, self.output.as_deref(), &|file| glob.matches(file))? } else { Walk::default() };
         if walk.images.is_empty() {
-            let left_out = if walk.left_out.is_empty() { String::new() } else { format!("; left out: {}", walk.left_out) };
-            return Err(Error::new(Code::NoInputs, format!("no file matches `{}`", pattern.display()))
-                .hint(format!("searched `{}`; `**` crosses folders, `*` does not; `[[]` stands for `[`{left_out}", start.display())));
+            let looked = format!("searched `{}`; `**` crosses folders, `*` does not; `[[]` stands for `[`", start.display());
+            return Err(walk.without_images(format!("no file matches `{}`", pattern.display()), &looked));
         }
         self.take(walk, start);
         Ok(())
@@ -344,6 +342,8 @@ mod tests {
             "lot/.hidden.jpg",
             "lot/._a.png",
             "lot/@eaDir/a.png/thumb.jpg",
+            "lot/.trash/deep/g.png",
+            "lot/.trash/h.heic",
             "elsewhere/f.png",
         ]);
         let at = |name: &str| folder.path().join(name);
@@ -352,8 +352,8 @@ mod tests {
         symlink(at("lot/notes.txt"), at("lot/more.txt")).unwrap();
         let found = find(&[at("lot")], Path::new("nowhere")).unwrap();
         assert_eq!(found.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>(), ["lot/a.png", "lot/b.jfif"]);
-        assert_eq!(found.left_out.to_string(), "2 .heic, 1 hidden, 2 link, 2 thumbnail");
-        assert_eq!(serde_json::to_string(&found.left_out).unwrap(), r#"{".heic":2,"hidden":1,"link":2,"thumbnail":2}"#);
+        assert_eq!(found.left_out.to_string(), "2 .heic, 2 hidden, 2 link, 2 thumbnail");
+        assert_eq!(serde_json::to_string(&found.left_out).unwrap(), r#"{".heic":2,"hidden":2,"link":2,"thumbnail":2}"#);
         assert_eq!(found.left_out.of(Reason::Link), 2);
         // A single file that is named is read wherever it leads.
         let found = find(&[at("lot/link.png")], Path::new("nowhere")).unwrap();

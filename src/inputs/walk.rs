@@ -34,27 +34,27 @@ fn ending(file: &Path) -> Option<String> {
 }
 
 impl Walk {
-    /// Collects the regular files below a folder that are wanted. Hidden folders and the output folder are passed over; links, pipes, devices,
-    /// other formats, hidden images, thumbnails, unreadable folders and those with an earlier run's results are counted.
+    /// Collects the regular files below a folder that are wanted. The output folder is passed over; links, pipes, devices, other formats, hidden
+    /// images and those in hidden folders, thumbnails, unreadable folders and those with an earlier run's results are counted.
     ///
     /// Fails where the folder itself cannot be read.
     pub(super) fn through(folder: &Path, output: Option<&Path>, is_wanted: &dyn Fn(&Path) -> bool) -> Result<Walk> {
         let mut walk = Walk::default();
-        let mut pending = vec![(folder.to_owned(), false)];
-        while let Some((current, is_thumbnails)) = pending.pop() {
+        let mut pending = vec![(folder.to_owned(), None)];
+        while let Some((current, left_out_for)) = pending.pop() {
             let entries = match fs::read_dir(&current) {
                 Ok(entries) => entries,
                 Err(error) if current == folder => return Err(unreadable(folder, &error)),
                 Err(error) => {
                     log::warn!("the folder `{}` is left out: {error}", current.display());
-                    walk.left_out.count(Reason::UnreadableFolder);
+                    walk.left_out.count(left_out_for.unwrap_or(Reason::UnreadableFolder), 1);
                     continue;
                 }
             };
             for entry in entries {
                 let Ok((path, kind)) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) else {
                     log::warn!("the folder `{}` cannot be listed to its end", current.display());
-                    walk.left_out.count(Reason::UnreadableFolder);
+                    walk.left_out.count(Reason::UnreadableFolder, 1);
                     break;
                 };
                 if kind.is_dir() {
@@ -63,13 +63,15 @@ impl Walk {
                         log::info!("`{}` is the output folder and is left out", path.display());
                     } else if holds_results(&path) {
                         log::warn!("`{}` holds the results of an earlier run and is left out, with any photos in it", path.display());
-                        walk.left_out.count(Reason::ResultsFolder);
-                    } else if !is_hidden(name) {
-                        let is_thumbnails = is_thumbnails || THUMBNAIL_FOLDERS.iter().any(|known| name == *known);
-                        pending.push((path, is_thumbnails));
+                        walk.left_out.count(Reason::ResultsFolder, 1);
+                    } else {
+                        let is_thumbnails = THUMBNAIL_FOLDERS.iter().any(|known| name == *known);
+                        let of_its_own = [(is_thumbnails, Reason::Thumbnail), (is_hidden(name), Reason::Hidden)];
+                        let of_its_own = of_its_own.into_iter().find_map(|(is_so, reason)| is_so.then_some(reason));
+                        pending.push((path, left_out_for.or(of_its_own)));
                     }
                 } else {
-                    walk.meet(path, kind, is_thumbnails, is_wanted);
+                    walk.meet(path, kind, left_out_for, is_wanted);
                 }
             }
         }
@@ -77,27 +79,36 @@ impl Walk {
         Ok(walk)
     }
 
-    fn meet(&mut self, path: PathBuf, kind: fs::FileType, is_thumbnail: bool, is_wanted: &dyn Fn(&Path) -> bool) {
+    /// The error for a walk that met no image: what was looked for, and what was left out.
+    pub(super) fn without_images(&self, message: String, looked: &str) -> Error {
+        let left_out = if self.left_out.is_empty() { String::new() } else { format!("; left out: {}", self.left_out) };
+        Error::new(Code::NoInputs, message).hint(format!("{looked}{left_out}"))
+    }
+
+    /// Takes or counts a file; `left_out_for` is why its folder is left out, if it is.
+    fn meet(&mut self, path: PathBuf, kind: fs::FileType, left_out_for: Option<Reason>, is_wanted: &dyn Fn(&Path) -> bool) {
         let name = path.file_name().unwrap_or_default();
         let unread = ending(&path).filter(|ending| IMAGE_LIKE.contains(&ending.as_str()));
         if kind.is_symlink() {
             // A link to a folder may hold images; links to other files are none of ours.
             if is_wanted(&path) || unread.is_some() || path.is_dir() {
-                self.left_out.count(Reason::Link);
+                self.left_out.count(Reason::Link, 1);
             }
         } else if !kind.is_file() {
             if is_wanted(&path) {
-                self.left_out.count(Reason::Special);
+                self.left_out.count(Reason::Special, 1);
             }
         } else if !is_wanted(&path) {
             match unread {
-                Some(ending) if !is_hidden(name) && !is_thumbnail => self.left_out.count_ending(&ending),
+                Some(ending) if !is_hidden(name) && left_out_for.is_none() => self.left_out.count_ending(&ending),
                 _ => self.others += 1,
             }
-        } else if is_thumbnail || name.as_encoded_bytes().starts_with(b"._") {
-            self.left_out.count(Reason::Thumbnail);
+        } else if let Some(reason) = left_out_for {
+            self.left_out.count(reason, 1);
+        } else if name.as_encoded_bytes().starts_with(b"._") {
+            self.left_out.count(Reason::Thumbnail, 1);
         } else if is_hidden(name) {
-            self.left_out.count(Reason::Hidden);
+            self.left_out.count(Reason::Hidden, 1);
         } else {
             self.images.push(path);
         }
