@@ -13,7 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Code {
     /// A wish that contradicts itself or names something unknown.
     Usage,
-    /// A path that does not exist.
+    /// A path that does not exist, or that this user may not look at.
     NotFound,
     /// Inputs without a single image among them.
     NoInputs,
@@ -23,7 +23,7 @@ pub enum Code {
     Crashed,
     /// An image of more pixels than the limit.
     TooLarge,
-    /// An image with a side below the limit.
+    /// An image with a side that is too short: below the limit, or for the views asked for.
     TooSmall,
     /// An output folder that cannot be used.
     Output,
@@ -31,7 +31,7 @@ pub enum Code {
     Io,
     /// An output folder in use by another run.
     Locked,
-    /// Weights that are not where they were looked for.
+    /// Weights that are not where they were looked for, or not the only ones there.
     WeightsMissing,
     /// A weights file that is damaged or is not safetensors.
     WeightsFormat,

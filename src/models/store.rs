@@ -9,16 +9,13 @@ use std::path::{Path, PathBuf};
 use super::catalog::NetworkInfo;
 use super::{embedded, wide_resnet};
 use crate::error::{Code, Error, Result};
-use crate::weights::{Checkpoint, Identity};
+use crate::weights::{Checkpoint, Identity, USUAL_NAME};
 
 /// The word that asks for the weights inside the library.
 pub const EMBEDDED: &str = "embedded";
 
 /// The environment variable that names weights where nobody else does.
 pub const VARIABLE: &str = "ZSAS_WEIGHTS";
-
-/// The file that most snapshots hold.
-const USUAL_NAME: &str = "model.safetensors";
 
 /// Weights of a network, and where they were found.
 #[derive(Clone, Debug)]
@@ -40,7 +37,7 @@ pub enum Origin {
     Environment,
     /// The caller asked for those inside the library.
     EmbeddedNamed,
-    /// Nothing was named.
+    /// Neither the caller nor `$ZSAS_WEIGHTS` names any, so those inside the library.
     EmbeddedDefault,
 }
 
@@ -79,12 +76,18 @@ pub fn find(network: &'static NetworkInfo, wish: Option<&Path>) -> Result<FoundW
         Ok(FoundWeights { checkpoint, origin, network })
     };
     match Place::of(wish) {
+        Place::Embedded(Origin::EmbeddedDefault) => {
+            let unnamed = |error: Error| error.context(format!("no path was named, nor does ${VARIABLE} name one"));
+            found(open_embedded(network).map_err(unnamed)?, Origin::EmbeddedDefault)
+        }
         Place::Embedded(origin) => found(open_embedded(network)?, origin),
         Place::At(place, origin) => match search(network, &place) {
             Search::Found(checkpoint) => found(checkpoint, origin),
             Search::Unknown(_) | Search::Others(_) | Search::Nothing(_) if origin == Origin::Environment && place.exists() => {
-                log::info!("`{}` of ${VARIABLE} holds no `{network}`", place.display());
-                found(open_embedded(network)?, Origin::EmbeddedDefault)
+                let passed_over = format!("`{}`, named by ${VARIABLE}, holds no weights of `{network}`", place.display());
+                log::info!("{passed_over}");
+                let embedded = open_embedded(network).map_err(|error| error.context(passed_over))?;
+                found(embedded, Origin::EmbeddedDefault)
             }
             Search::Unknown(checkpoint) => found(checkpoint, origin),
             Search::Others(error) | Search::Nothing(error) | Search::Refused(error) => {
@@ -137,9 +140,7 @@ fn open_embedded(network: &'static NetworkInfo) -> Result<Checkpoint> {
     if network == &wide_resnet::NETWORK {
         return embedded::textures();
     }
-    let message = format!("there are no weights of `{network}`, nor are they inside this binary");
-    let error = Error::new(Code::WeightsMissing, message).context(format!("no path was named, by ${VARIABLE} neither"));
-    Err(error.hint(network.fetch()))
+    Err(Error::new(Code::WeightsMissing, format!("there are no weights of `{network}`: none are inside this binary")).hint(network.fetch()))
 }
 
 /// What a place holds for a network.

@@ -26,4 +26,5 @@ pub use identity::{FileHash, Identity};
 pub use safetensors::Dtype as StoredType;
 pub use scope::Scope;
 pub use serialize::to_safetensors;
+pub(crate) use snapshot::USUAL_NAME;
 pub use weight::Weight;

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// The file that a snapshot folder usually holds.
-pub(super) const USUAL_NAME: &str = "model.safetensors";
+pub(crate) const USUAL_NAME: &str = "model.safetensors";
 /// How the name of an index of shards ends.
 const INDEX_SUFFIX: &str = ".safetensors.index.json";
 /// How names of PyTorch checkpoints end.
