@@ -15,7 +15,7 @@ use crate::results::SourceFile;
 /// Bytes that images in work may hold together, by estimate.
 const MEMORY: u64 = 3 << 30;
 
-/// Bytes that a pixel of an image in work takes at most: the image, its map, and pictures before and after encoding.
+/// Bytes that a pixel of an image in work takes at most: samples as they are decoded, the image, its map, and pictures before and after encoding.
 const BYTES_PER_PIXEL: u64 = 40;
 
 /// Threads at most, whatever the machine.
@@ -42,8 +42,9 @@ pub fn default_threads() -> usize {
 
 /// Inspects files in several threads.
 ///
-/// Each thread takes the next file: `begin` makes a value that is held while it is in work. It reads the file, inspects the image, and calls `finish` (pictures, regions). `commit` is called on this thread, in
-/// the order of the files. Once `is_stopped` says yes, `commit` breaks, or the detector gives up, no file is begun any more; those in work are finished.
+/// Each thread takes the next file: `begin` makes a value that is held while it is in work. It reads the file, inspects the image, and calls
+/// `finish` (pictures, regions). `commit` is called on this thread, in the order of the files. Once `is_stopped` says yes, `commit` breaks, or the
+/// detector gives up, no file is begun any more; those in work are finished.
 pub fn inspect_many<W, T: Send, B>(
     detector: &Detector,
     files: &[impl AsRef<Path> + Sync],
@@ -59,14 +60,15 @@ pub fn inspect_many<W, T: Send, B>(
         let _in_work = begin(at);
         let start = Instant::now();
         // Before the image is read: if the file is replaced meanwhile, a resumed run sees another one than the record names.
-        let is_within = |file: &Path| file.metadata().is_ok_and(|metadata| metadata.len() <= read.limits.max_bytes);
-        let source = Some(files[at].as_ref()).filter(|file| is_within(file)).and_then(SourceFile::of);
-        let Decoded { image, warnings, uninspected } = match read.open(files[at].as_ref()) {
+        let file = files[at].as_ref();
+        let source = read.may_read(file).then(|| SourceFile::of(file)).flatten();
+        let announced = read.announced_pixels(file).map(|pixels| budget.take(pixels * BYTES_PER_PIXEL));
+        let Decoded { image, warnings, uninspected } = match read.open(file) {
             Ok(decoded) => decoded,
             Err(error) => return finish(at, Err(error)),
         };
         let decode = start.elapsed();
-        let _held = budget.take((image.width() * image.height()) as u64 * BYTES_PER_PIXEL);
+        let _held = announced.unwrap_or_else(|| budget.take((image.width() * image.height()) as u64 * BYTES_PER_PIXEL));
         let found = detector.inspect(&image).map(|mut finding| {
             finding.warnings.splice(..0, warnings.iter().map(ToString::to_string));
             finding.uninspected.splice(..0, uninspected);

@@ -5,7 +5,7 @@
 //!
 //! - JPEG: see the `jpeg` module; a few samples differ by one to four levels.
 //! - Samples of 9 to 16 bits are reduced to their upper 8 bits, grey ones too, which Pillow clips at 255; see [`SixteenBit`].
-//! - Floats between 0 and 1 are multiplied by 255; Pillow clips them to black.
+//! - Floats of which none is over 2 are taken for 0 to 1 and multiplied by 255; Pillow clips them to black.
 //! - Orientation is applied from EXIF or, where that has none, from XMP, in PNG, JPEG, TIFF and WebP.
 //! - Files are refused that Pillow fills up or reads in part: without their end marker, with pixel data that ends early.
 
@@ -132,10 +132,12 @@ pub enum Warning {
     },
     /// No 16-bit sample uses more than 12 bits, so the reduced image is nearly black.
     UpperBitsUnused,
-    /// Floats between 0 and 1 were multiplied by 255.
+    /// Floats whose white is 1 were multiplied by 255.
     FloatsScaled,
-    /// Floats beyond 0 to 1 were clipped to 0 to 255.
+    /// Floats beyond black or white were clipped.
     FloatsClipped,
+    /// No sample reaches 16 of 255.
+    NearlyBlack,
     /// The file holds this many pages or frames, of which the first is the image.
     Pages {
         /// Number of pages, the first included.
@@ -147,7 +149,11 @@ impl Warning {
     /// Whether it speaks of a whole set of images from one source, so that a run says it once.
     pub fn is_once_a_run(&self) -> bool {
         match self {
-            Warning::DepthReduced { .. } | Warning::UpperBitsUnused | Warning::FloatsScaled | Warning::FloatsClipped => true,
+            Warning::DepthReduced { .. }
+            | Warning::UpperBitsUnused
+            | Warning::FloatsScaled
+            | Warning::FloatsClipped
+            | Warning::NearlyBlack => true,
             Warning::Pages { .. } => false,
         }
     }
@@ -158,8 +164,9 @@ impl fmt::Display for Warning {
         match self {
             Warning::DepthReduced { bits } => write!(f, "{bits} bits per sample, reduced to the upper 8"),
             Warning::UpperBitsUnused => write!(f, "no sample has more than 12 of its 16 bits, so that the image is nearly black"),
-            Warning::FloatsScaled => write!(f, "samples are floats between 0 and 1, multiplied by 255"),
-            Warning::FloatsClipped => write!(f, "samples are floats beyond 0 to 1, clipped to 0 to 255"),
+            Warning::FloatsScaled => write!(f, "samples are floats whose white is 1, multiplied by 255"),
+            Warning::FloatsClipped => write!(f, "samples are floats beyond black or white, clipped to 0 to 255"),
+            Warning::NearlyBlack => write!(f, "no sample reaches 16 of 255, so that the image is nearly black"),
             Warning::Pages { count } => write!(f, "{count} pages, the first is scored"),
         }
     }
@@ -204,6 +211,21 @@ impl ReadOptions {
             uninspected.push(Uninspected::pages(raw.further_pages));
         }
         Ok(Decoded { image: orientation.apply(raw.image), warnings, uninspected })
+    }
+
+    /// Whether a path leads to a regular file within the limit of bytes.
+    pub fn may_read(&self, path: &Path) -> bool {
+        // Asked of the path, since opening a FIFO would wait for its writer.
+        fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= self.limits.max_bytes)
+    }
+
+    /// Pixels that the header of a file announces, for an estimate of the memory that decoding takes; `None` where it says nothing, or more than
+    /// the limit.
+    pub fn announced_pixels(&self, path: &Path) -> Option<u64> {
+        let size = self.may_read(path).then(|| imagesize::size(path).ok()).flatten()?;
+        (size.width as u64)
+            .checked_mul(size.height as u64)
+            .filter(|&pixels| pixels <= self.limits.max_pixels)
     }
 
     /// Reads a file within the limit; what is no image is refused by its first bytes.

@@ -65,16 +65,50 @@ pub(super) fn cmyk_to_rgb(pixels: &[u8]) -> Vec<u8> {
     pixels.chunks_exact(4).flat_map(pixel).collect()
 }
 
-/// Floats as bytes: multiplied by 255 where all lie within 0 to 1, else clipped to 0 to 255 and truncated, as Pillow does. NaN is refused.
-pub(super) fn floats_to_u8(samples: &[f32], warnings: &mut Vec<Warning>) -> Result<Vec<u8>> {
+/// Largest float of an image whose white is 1: resampling goes a little beyond white.
+const MAX_OVERSHOOT: f32 = 2.0;
+
+/// Floats as bytes. Where none is over 2, white is 1: they are multiplied by 255, and those beyond 0 to 1 clipped. Else they are clipped to 0 to 255
+/// and truncated, as Pillow does. NaN is refused.
+///
+/// Pixels have `channels` samples, of which the first `colors` are colours; alpha does not decide what white is.
+pub(super) fn floats_to_u8(samples: &[f32], (channels, colors): (usize, usize), warnings: &mut Vec<Warning>) -> Result<Vec<u8>> {
     if samples.iter().any(|sample| sample.is_nan()) {
         return Err(undecodable("some of its samples are not a number"));
     }
-    if samples.iter().all(|sample| (0.0..=1.0).contains(sample)) {
+    let shades = || samples.chunks(channels).flat_map(|pixel| &pixel[..colors]);
+    let largest = shades().fold(f32::NEG_INFINITY, |most, &sample| most.max(sample));
+    if largest <= MAX_OVERSHOOT {
         warnings.push(Warning::FloatsScaled);
+        if !shades().all(|sample| (0.0..=1.0).contains(sample)) {
+            warnings.push(Warning::FloatsClipped);
+        }
         return Ok(samples.iter().map(|sample| (sample * 255.0).round() as u8).collect());
     }
     warnings.push(Warning::FloatsClipped);
+    if largest < 16.0 {
+        warnings.push(Warning::NearlyBlack);
+    }
     // `as` truncates and stops at 0 and 255.
     Ok(samples.iter().map(|&sample| sample as u8).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_white_of_floats_is_1_or_255() {
+        let reduced = |samples: &[f32], of: (usize, usize)| {
+            let mut warnings = Vec::new();
+            (floats_to_u8(samples, of, &mut warnings).unwrap(), warnings)
+        };
+        assert_eq!(reduced(&[0.0, 0.5, 1.0], (1, 1)), (vec![0, 128, 255], vec![Warning::FloatsScaled]));
+        // What a resampling filter leaves beyond black and white.
+        assert_eq!(reduced(&[-0.01, 0.5, 1.02], (1, 1)), (vec![0, 128, 255], vec![Warning::FloatsScaled, Warning::FloatsClipped]));
+        assert_eq!(reduced(&[0.5, 255.0, 1.0, 255.0], (2, 1)).0, [128, 255, 255, 255]);
+        assert_eq!(reduced(&[-3.0, 99.9, 300.0], (1, 1)), (vec![0, 99, 255], vec![Warning::FloatsClipped]));
+        assert_eq!(reduced(&[0.0, 12.0], (1, 1)), (vec![0, 12], vec![Warning::FloatsClipped, Warning::NearlyBlack]));
+        assert!(floats_to_u8(&[f32::NAN], (1, 1), &mut Vec::new()).is_err());
+    }
 }

@@ -255,7 +255,11 @@ impl<'a> Page<'a> {
 
     /// The page as RGB.
     fn rgb(&self, options: &ReadOptions, warnings: &mut Vec<Warning>) -> Result<Rgb> {
-        let samples = if self.is_float { floats_to_u8(&self.floats()?, warnings)? } else { self.bytes(options.sixteen_bit, warnings)? };
+        let samples = if self.is_float {
+            floats_to_u8(&self.floats()?, (self.channels, self.photometric.channels()), warnings)?
+        } else {
+            self.bytes(options.sixteen_bit, warnings)?
+        };
         let colors = self.colors(samples);
         let data = match self.photometric {
             Photometric::Rgb | Photometric::YCbCr => colors,
