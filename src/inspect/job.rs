@@ -14,6 +14,7 @@ use crate::results::{
     Existing, FailedRecord, InferRun, Invocation, Judge, Milliseconds, Named, NotInspected, Output, Parameters, Picture, Pictures, RunFile,
     ScoredRecord, Tally, Threshold, report,
 };
+use crate::uninspected::Reason;
 
 /// How images are read and results written. The default is what most users want.
 #[derive(Clone, Debug, Default)]
@@ -45,8 +46,12 @@ pub struct JobOptions {
 
 /// What a caller is told while a job runs, and how it stops it.
 pub trait JobObserver: Sync {
-    /// The job begins with so many images that no earlier run has scored.
-    fn begun(&self, _count: usize) {}
+    /// The job begins with so many images that no earlier run has scored: nothing can refuse it any more.
+    ///
+    /// An error ends the job.
+    fn begun(&self, _count: usize) -> Result<()> {
+        Ok(())
+    }
 
     /// An image has its record: `line` of `results.jsonl`.
     ///
@@ -177,9 +182,13 @@ impl Job {
             report: self.options.report,
             kernels: self.options.tier.map(Tier::as_str),
         };
-        let mut run_file = RunFile::new(&detector.device(), detector.weights()[0].identity()?, parameters, invocation);
+        let mut run_file = RunFile::new(&detector.device(), detector.weights_identity()?, parameters, invocation);
         run_file.uninspected.inputs = self.left_out.clone();
         run_file.uninspected.references = self.options.references_left_out.clone();
+        run_file
+            .uninspected
+            .references
+            .count(Reason::Page, detector.recipe().references.iter().map(|reference| reference.further_pages).sum());
         Ok(run_file)
     }
 
@@ -196,15 +205,36 @@ impl Job {
         for record in earlier.into_iter().filter_map(|input| self.output.earlier(input)) {
             tally.skipped(&record.path, record.score.unwrap_or(f32::NEG_INFINITY), record.decision, &record.uninspected);
         }
-        observer.begun(todo.len());
+        observer.begun(todo.len())?;
         let (crashed, todo): (Vec<&Named>, Vec<&Named>) = todo.into_iter().partition(|input| self.output.has_crashed(input));
         for input in crashed {
             let error = Error::new(Code::Crashed, "two runs were killed while this image was in work");
             self.commit(input, Made::Failed(error), tally, observer)?;
         }
+        let (suspects, others): (Vec<&Named>, Vec<&Named>) = todo.into_iter().partition(|input| self.output.is_suspect(input));
+        if !suspects.is_empty() {
+            log::info!("images that were in work when a run was killed: {}; they come first, one at a time", suspects.len());
+        }
+        let threads = self.options.threads.unwrap_or_else(default_threads);
+        for (inputs, threads) in [(suspects, 1), (others, threads)] {
+            if let ControlFlow::Break(error) = self.inspect_all(detector, (judge, pictures), &inputs, threads, tally, observer) {
+                return Err(error);
+            }
+        }
+        detector.fault().map_or_else(|| Ok(observer.stopped()), Err)
+    }
+
+    /// Inspects images in so many threads; breaks with the error that ends the job.
+    fn inspect_all(
+        &self,
+        detector: &Detector,
+        (judge, pictures): (&Judge, &Pictures),
+        todo: &[&Named],
+        threads: usize,
+        tally: &mut Tally,
+        observer: &impl JobObserver,
+    ) -> ControlFlow<Error> {
         let files: Vec<&Path> = todo.iter().map(|input| input.file.as_path()).collect();
-        let is_suspicious = todo.iter().any(|input| self.output.is_suspect(input));
-        let threads = if is_suspicious { 1 } else { self.options.threads.unwrap_or_else(default_threads) };
         let begin = |at: usize| {
             let in_work = self.output.in_work(todo[at]);
             if self.options.abort_at.as_deref() == Some(todo[at].path.as_str()) {
@@ -217,10 +247,7 @@ impl Job {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         };
-        match inspect_many(detector, &files, (threads, self.options.read), || observer.stopped().is_some(), begin, make, commit) {
-            ControlFlow::Break(error) => Err(error),
-            ControlFlow::Continue(()) => detector.fault().map_or_else(|| Ok(observer.stopped()), Err),
-        }
+        inspect_many(detector, &files, (threads, self.options.read), || observer.stopped().is_some(), begin, make, commit)
     }
 
     /// Draws and writes the pictures of an image, and makes its record. Runs on the threads of the images.

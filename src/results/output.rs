@@ -104,7 +104,12 @@ impl Output {
             return refused(format!("`{}` already holds results", root.display()), Remedy::ResumeOrOverwrite);
         }
         if existing == Existing::Resume {
-            output.kept = scored(&read_results(root)?);
+            let text = read_results(root)?;
+            if let Some(version) = text.lines().find_map(Earlier::foreign_version) {
+                let message = format!("`{}` holds records of version {version}, which this program cannot go on from", root.display());
+                return refused(message, Remedy::ChooseOtherOutput);
+            }
+            output.kept = scored(&text);
         }
         Ok(output)
     }
@@ -115,7 +120,7 @@ impl Output {
     pub fn begin(&mut self, inputs: &[Named]) -> Result<()> {
         if self.existing == Existing::Resume {
             let stale = self.forget_changed(inputs);
-            rewrite(&self.root, &self.kept)?;
+            rewrite(&self.root, &self.kept, inputs)?;
             stale.iter().try_for_each(|file| owned::remove(&self.root, file))?;
         }
         let root = &self.root;
@@ -410,12 +415,17 @@ fn scored(text: &str) -> HashMap<String, Earlier> {
     kept
 }
 
-/// Leaves only these records, the last of each name.
-fn rewrite(root: &Path, kept: &HashMap<String, Earlier>) -> Result<()> {
+/// Leaves the records that are kept, and the failures of images that are not among these inputs; of each name the last.
+fn rewrite(root: &Path, kept: &HashMap<String, Earlier>, inputs: &[Named]) -> Result<()> {
     let text = read_results(root)?;
+    let tried_again: HashSet<&str> = inputs.iter().map(|input| input.path.as_str()).collect();
+    let stays = |earlier: &Earlier| match earlier.is_ok() {
+        true => kept.contains_key(earlier.name()),
+        false => !tried_again.contains(earlier.path.as_str()),
+    };
     let mut last: HashMap<String, usize> = HashMap::new();
     for (at, line) in text.lines().enumerate() {
-        if let Some(earlier) = Earlier::parse(line).filter(|earlier| earlier.is_ok() && kept.contains_key(earlier.name())) {
+        if let Some(earlier) = Earlier::parse(line).filter(stays) {
             last.insert(earlier.name().to_owned(), at);
         }
     }
@@ -493,16 +503,25 @@ mod tests {
     fn resuming_keeps_scored_inputs_and_drops_torn_lines_and_failures() {
         let folder = tempfile::tempdir().unwrap();
         let failed = r#"{"v":1,"path":"b.png","status":"error","error":{"code":"decode","message":""}}"#;
-        fs::write(folder.path().join(RESULTS), format!("{OK}\n{failed}\n{}", &OK[..20])).unwrap();
+        let others = failed.replace("b.png", "of_another_run.png");
+        fs::write(folder.path().join(RESULTS), format!("{OK}\n{failed}\n{others}\n{}", &OK[..20])).unwrap();
         let mut output = Output::open(folder.path(), Existing::Resume).unwrap();
-        output.begin(&[]).unwrap();
-        assert_eq!(fs::read_to_string(folder.path().join(RESULTS)).unwrap(), format!("{OK}\n"));
         let named = output.name(vec![input("a.png", "a.png"), input("b.png", "b.png"), input("/x/a.png", "a.png")]);
+        output.begin(&named[1..2]).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join(RESULTS)).unwrap(), format!("{OK}\n{others}\n"));
         assert!(output.earlier(&named[0]).is_some() && output.earlier(&named[1]).is_none());
         // Its record does not say which file was scored, so it does not stand for one.
         assert!(!output.is_current(&output.kept["a.png"], &named[0]));
         // The third may not take over the files of the first, even if the first were not given again.
         assert_eq!(output.name(vec![input("/x/a.png", "a.png")])[0].name, "a.png~2");
+    }
+
+    #[test]
+    fn records_of_another_version_are_not_gone_on_from() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(RESULTS), OK.replace(r#""v":1"#, r#""v":7"#)).unwrap();
+        let error = Output::open(folder.path(), Existing::Resume).err().unwrap();
+        assert!(error.code() == Code::Output && error.message().contains("records of version 7"), "{error}");
     }
 
     #[test]

@@ -152,9 +152,13 @@ impl Earlier {
         serde_json::from_str(line).ok().filter(|earlier: &Earlier| earlier.v == VERSION)
     }
 
-    /// True when the input was given up because it killed runs.
-    pub fn is_crashed(&self) -> bool {
-        self.error.as_ref().is_some_and(|error| error.code == "crashed")
+    /// The version of a record's format, where it is another than this library's.
+    pub fn foreign_version(line: &str) -> Option<u32> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            v: u32,
+        }
+        serde_json::from_str(line).ok().map(|versioned: Versioned| versioned.v).filter(|&v| v != VERSION)
     }
 
     /// True when the input was scored.
