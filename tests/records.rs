@@ -74,6 +74,8 @@ fn keys_of_infer_are_the_documented_ones() {
     for file in ["lot/broken.png", "lot/phone.heic", "good/phone.heic"] {
         place.write(file, b"");
     }
+    let cases = format!("{}/tests/cases", env!("CARGO_MANIFEST_DIR"));
+    place.write("good/16_bit.png", &std::fs::read(format!("{cases}/sixteen_bit_grey.png")).unwrap());
     write_snapshot(&place.path("weights/clip"));
     let lot = place.path("lot");
     // An absolute path, so that records name their files; a threshold below most values, so that there are regions.

@@ -1,5 +1,6 @@
 //! `infer`: photos in; scores, maps, pictures and a report out.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -174,7 +175,6 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
         (opened, _) => opened?,
     };
     args.device.describe(&detector.device(), args.quiet);
-    args.keep_memory(&detector)?;
 
     let root = job.root().to_owned();
     let console = Console {
@@ -184,6 +184,7 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
         prints_records: args.json,
         is_quiet: args.quiet,
         detector: &detector,
+        save_memory: args.save_memory.as_deref(),
     };
     let outcome = job.run(&detector, &console)?;
     console.finish();
@@ -279,6 +280,7 @@ struct Console<'a> {
     prints_records: bool,
     is_quiet: bool,
     detector: &'a Detector,
+    save_memory: Option<&'a Path>,
 }
 
 impl Console<'_> {
@@ -294,10 +296,14 @@ impl Console<'_> {
 }
 
 impl JobObserver for Console<'_> {
-    fn begun(&self, count: usize) {
+    fn begun(&self, count: usize) -> Result<()> {
         let bar = talk::progress(count as u64, self.is_quiet);
         talk::follow(&self.detector.device(), &bar);
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+        match (self.save_memory, self.detector.memory_file()?) {
+            (Some(file), Some(bytes)) => write_whole(file, &bytes),
+            _ => Ok(()),
+        }
     }
 
     fn recorded(&self, line: &str) -> Result<()> {
@@ -389,16 +395,15 @@ impl InferArgs {
 
     /// Reference images, each decoded once to see that it can be.
     fn references(&self, files: Vec<Input>) -> Result<Vec<Reference>> {
-        let read = self.photos.options();
-        let open = |input: Input| Reference::lazy(input.path, move || Ok(read.open(&input.file)?.image));
-        files.into_iter().map(open).collect()
-    }
-
-    fn keep_memory(&self, detector: &Detector) -> Result<()> {
-        match (&self.save_memory, detector.memory_file()?) {
-            (Some(file), Some(bytes)) => write_whole(file, &bytes),
-            _ => Ok(()),
+        let open = |input: Input| Reference::file(input.path, input.file, self.photos.options());
+        let references: Vec<Reference> = files.into_iter().map(open).collect::<Result<_>>()?;
+        let mut said = HashSet::new();
+        for reference in &references {
+            for warning in reference.warnings.iter().filter(|warning| !self.quiet && said.insert(*warning)) {
+                talk::say(format_args!("warning: reference image {}: {warning}; others like it are not named", reference.name));
+            }
         }
+        Ok(references)
     }
 
     fn job_options(&self) -> JobOptions {

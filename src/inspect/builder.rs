@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::files::{read_limited, sha256};
-use crate::image::Rgb;
+use crate::image::{Decoded, ReadOptions, Rgb};
 use crate::inspect::{Detector, DeviceRequest};
 use crate::methods::cache::Cache;
 use crate::methods::prompts::Class;
@@ -292,19 +292,34 @@ impl Reference {
     /// A reference image in memory.
     pub fn image(name: impl Into<String>, image: Rgb) -> Reference {
         let sha256 = sha256(image.data());
-        Reference { name: name.into(), sha256, open: Arc::new(move || Ok(image.clone())) }
+        Reference {
+            name: name.into(),
+            sha256,
+            warnings: Vec::new(),
+            further_pages: 0,
+            open: Arc::new(move || Ok(image.clone())),
+        }
     }
 
-    /// A reference image that `open` decodes: once now, to see that it can be, and again when it is needed.
+    /// A reference image in a file: decoded once now, to see that it can be, and again when it is needed.
     ///
     /// Errors with [`Code::Reference`] where it cannot be decoded: a reference that is left out would change every score in silence.
-    pub fn lazy(name: impl Into<String>, open: impl Fn() -> Result<Rgb> + Send + Sync + 'static) -> Result<Reference> {
-        let name = name.into();
+    pub fn file(name: impl Into<String>, file: impl Into<PathBuf>, read: ReadOptions) -> Result<Reference> {
+        let (name, file) = (name.into(), file.into());
         let open = {
             let name = name.clone();
-            move || open().map_err(|error| Reference::unusable(&name, &error))
+            move || read.open(&file).map_err(|error| Reference::unusable(&name, &error))
         };
-        Ok(Reference { name, sha256: sha256(open()?.data()), open: Arc::new(open) })
+        let Decoded { image, warnings, uninspected } = open()?;
+        let warnings = warnings.iter().filter(|warning| warning.is_once_a_run()).map(ToString::to_string).collect();
+        let further_pages = uninspected.iter().map(|part| part.count).sum();
+        Ok(Reference {
+            name,
+            sha256: sha256(image.data()),
+            warnings,
+            further_pages,
+            open: Arc::new(move || Ok(open()?.image)),
+        })
     }
 
     /// The error for a reference image that cannot be used.
@@ -323,5 +338,5 @@ fn open_memory(file: &Path) -> Result<(Checkpoint, NamedHash)> {
     if !Memory::is_memory(&checkpoint) {
         return Err(refused(Error::new(Code::Reference, "the file is no memory of reference images")).hint(Remedy::MakeMemoryAgain));
     }
-    Ok((checkpoint, NamedHash { path: name, sha256 }))
+    Ok((checkpoint, NamedHash { path: name, sha256, warnings: Vec::new() }))
 }

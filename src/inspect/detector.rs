@@ -9,6 +9,7 @@ use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Recipe, Scale}
 use crate::models::store::FoundWeights;
 use crate::results::PromptParameters;
 use crate::run::Device;
+use crate::weights::Identity;
 
 /// A method on its weights and a device. Shared by reference between threads, which inspect images at the same time.
 ///
@@ -89,6 +90,12 @@ impl Detector {
     /// The weights of each of the method's networks.
     pub fn weights(&self) -> &[FoundWeights] {
         &self.weights
+    }
+
+    /// The identity of the weights of all networks.
+    pub fn weights_identity(&self) -> Result<Identity> {
+        let of = |found: &FoundWeights| Ok((found.network.name, found.identity()?));
+        Ok(Identity::of_all(self.weights.iter().map(of).collect::<Result<_>>()?))
     }
 
     /// Class, phrases, views and references; `None` for a method that takes no text.

@@ -1,7 +1,8 @@
 //! Building a method: from a class to prototypes, from reference images to a memory, from weights to networks.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
 
@@ -24,6 +25,10 @@ pub struct Reference {
     pub name: String,
     /// SHA-256 of its pixels.
     pub sha256: String,
+    /// What was done to its samples when it was decoded.
+    pub warnings: Vec<String>,
+    /// Pages of its file beside the first, which are not read.
+    pub further_pages: usize,
     /// Decodes the image.
     pub open: Arc<dyn Fn() -> Result<Rgb> + Send + Sync>,
 }
@@ -77,7 +82,7 @@ pub struct Recipe {
 /// Text embeddings and memory, computed once and kept for the next device.
 #[derive(Default)]
 pub struct Kept {
-    embeddings: OnceLock<Array>,
+    embeddings: Mutex<HashMap<Key, Array>>,
     memory: OnceLock<Memory>,
 }
 
@@ -189,12 +194,12 @@ impl BuildContext<'_> {
 
     /// Embeddings of this recipe: those kept from the device before, those of the cache, else computed.
     fn once(&self, key: Key, shape: [usize; 2], compute: impl FnOnce() -> Result<Array>) -> Result<Array> {
-        let cell = &self.recipe.kept.embeddings;
-        if let Some(array) = cell.get() {
+        let kept = || self.recipe.kept.embeddings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(array) = kept().get(&key) {
             return Ok(array.clone());
         }
         let array = self.recipe.cache.array(&key, shape, compute)?;
-        Ok(cell.get_or_init(|| array).clone())
+        Ok(kept().entry(key).or_insert(array).clone())
     }
 
     fn embed(&self, clip: &Clip, ids: &[Vec<u32>]) -> Result<Array> {

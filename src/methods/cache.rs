@@ -25,7 +25,7 @@ pub struct Cache {
 }
 
 /// What an array follows from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     kind: &'static str,
     hash: String,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::methods::{MultiCrop, Recipe};
+use crate::methods::{MultiCrop, Recipe, Reference};
 
 /// Class, phrases, views and references of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -28,18 +28,25 @@ pub struct NamedHash {
     pub path: String,
     /// SHA-256 in hexadecimal.
     pub sha256: String,
+    /// What was done to the samples of an image when it was decoded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl PromptParameters {
     /// The prompt parameters of a recipe; `None` for a method that takes no text.
     pub fn of(recipe: &Recipe, memory: Option<NamedHash>) -> Option<PromptParameters> {
-        let hash = |path: &str, sha256: &str| NamedHash { path: path.to_owned(), sha256: sha256.to_owned() };
+        let hash = |Reference { name, sha256, warnings, .. }: &Reference| NamedHash {
+            path: name.clone(),
+            sha256: sha256.clone(),
+            warnings: warnings.clone(),
+        };
         recipe.method.takes.text.then(|| PromptParameters {
             class: recipe.class.name.clone(),
             normal: recipe.class.normal.clone(),
             anomalous: recipe.class.anomalous.clone(),
             multi_crop: recipe.views.as_str(),
-            references: recipe.references.iter().map(|reference| hash(&reference.name, &reference.sha256)).collect(),
+            references: recipe.references.iter().map(hash).collect(),
             memory,
         })
     }

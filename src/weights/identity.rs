@@ -21,9 +21,44 @@ pub struct FileHash {
 }
 
 impl Identity {
+    /// The weights of several networks, each with its name, as one: files then begin with the name of their network. Those of one stay as they are.
+    pub fn of_all(networks: Vec<(&str, Identity)>) -> Identity {
+        if let [(_, only)] = &networks[..] {
+            return only.clone();
+        }
+        let mut names: Vec<&str> = networks.iter().map(|(_, identity)| identity.name.as_str()).collect();
+        names.dedup();
+        let name = names.join(", ");
+        let of = |(network, identity): (&str, Identity)| {
+            let file = |FileHash { file, sha256 }| FileHash { file: format!("{network}/{file}"), sha256 };
+            identity.files.into_iter().map(file).collect::<Vec<_>>()
+        };
+        Identity { name, files: networks.into_iter().flat_map(of).collect() }
+    }
+
     /// The hashes of all files as one text, which tells these weights from others wherever they lie.
     pub fn fingerprint(&self) -> String {
         let hashes: Vec<&str> = self.files.iter().map(|file| file.sha256.as_str()).collect();
         hashes.join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_several_networks_are_told_apart() {
+        let identity = |name: &str, sha256: &str| {
+            let file = FileHash { file: "model.safetensors".to_owned(), sha256: sha256.to_owned() };
+            Identity { name: name.to_owned(), files: vec![file] }
+        };
+        assert_eq!(Identity::of_all(vec![("clip", identity("w", "1"))]), identity("w", "1"));
+        let both = Identity::of_all(vec![("clip", identity("w/clip", "1")), ("sam", identity("w/sam", "2"))]);
+        assert_eq!((both.name.as_str(), both.fingerprint().as_str()), ("w/clip, w/sam", "1,2"));
+        assert_eq!(
+            both.files.iter().map(|file| file.file.as_str()).collect::<Vec<_>>(),
+            ["clip/model.safetensors", "sam/model.safetensors"]
+        );
     }
 }
