@@ -7,8 +7,8 @@ mod variants;
 use zsas::kernels::Kernel;
 
 #[test]
-fn every_lesson_equals_the_twin_of_matmul() {
-    if common::adapter("every_lesson_equals_the_twin_of_matmul").is_none() {
+fn every_lesson_equals_the_reference_of_matmul() {
+    if common::adapter("every_lesson_equals_the_reference_of_matmul").is_none() {
         return;
     }
     let device = variants::device().unwrap();

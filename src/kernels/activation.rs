@@ -1,4 +1,4 @@
-//! Functions applied to each element: alone (`Unary`) or in the epilogue of `matmul` and `conv2d`. Twin of `shaders/lib/activation.wgsl`.
+//! Activation functions, applied alone (`Unary`) or in the epilogue of `matmul` and `conv2d`: the reference of `shaders/lib/activation.wgsl`.
 
 use crate::kernels::UNIT_ROUNDOFF;
 

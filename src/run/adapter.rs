@@ -159,8 +159,8 @@ fn hidden_by(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     Some(format!("the Vulkan drivers that are offered are chosen by `${name}`, which is `{value}`"))
 }
 
-/// The position of the adapter that a wish means.
-pub(super) fn choose(wish: &DeviceChoice, reports: &[AdapterReport]) -> Result<usize> {
+/// Position of the adapter that a user chooses.
+pub(super) fn choose(choice: &DeviceChoice, reports: &[AdapterReport]) -> Result<usize> {
     let listing = || {
         let lines: Vec<String> = reports.iter().enumerate().map(|(at, one)| format!("{at}: {one}")).collect();
         format!("the adapters are\n  {}", lines.join("\n  "))
@@ -176,7 +176,7 @@ pub(super) fn choose(wish: &DeviceChoice, reports: &[AdapterReport]) -> Result<u
         ));
     }
     let none = |what: String| Error::new(Code::NoAdapter, format!("no adapter {what}")).hint(listing());
-    match wish {
+    match choice {
         DeviceChoice::Auto | DeviceChoice::Reference => {
             let rank = |report: &AdapterReport| match report.kind.as_str() {
                 "DiscreteGpu" => 0,
@@ -242,10 +242,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_picks_one_adapter_or_says_why_not() {
+    fn a_choice_picks_one_adapter_or_says_why_not() {
         let all =
             [report("llvmpipe", "Cpu"), report("Arc A", "IntegratedGpu"), report("RTX B", "DiscreteGpu"), report("RTX C", "DiscreteGpu")];
-        let pick = |wish: &str| choose(&wish.parse().unwrap_or_default(), &all);
+        let pick = |text: &str| choose(&text.parse().unwrap_or_default(), &all);
         assert_eq!(pick("auto").unwrap(), 2);
         assert_eq!(pick("1").unwrap(), 1);
         assert_eq!(pick("arc").unwrap(), 1);

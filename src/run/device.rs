@@ -24,12 +24,12 @@ pub(super) enum Backend {
 impl Device {
     /// Opens the device a user wants, or says why there is none.
     pub fn open(options: &DeviceOptions) -> Result<Device> {
-        if options.wish == DeviceChoice::Reference {
+        if options.choice == DeviceChoice::Reference {
             return Ok(Device::reference());
         }
         let found = adapter::found();
         let reports: Vec<AdapterReport> = found.iter().map(|one| adapter::report(one, None)).collect();
-        let at = adapter::choose(&options.wish, &reports)?;
+        let at = adapter::choose(&options.choice, &reports)?;
         let gpu = Gpu::open(&found[at], options)?;
         Ok(Device { backend: Backend::Gpu(Arc::new(gpu)), observed: Observed::default() })
     }

@@ -18,7 +18,7 @@ const RUNS_ON_SOFTWARE: usize = 2;
 pub(super) struct Gpu {
     pub(super) adapter: AdapterReport,
     pub(super) tier: Tier,
-    pub(super) pace: SubmitLimits,
+    pub(super) submit_limits: SubmitLimits,
     /// Most runs of one program that are under way at once.
     pub(super) runs_at_once: usize,
     pub(super) device: wgpu::Device,
@@ -50,10 +50,10 @@ impl Gpu {
             log::info!("compiled kernels are kept by the driver alone, if at all");
         }
         let is_software = report.is_software();
-        let (pace, runs) = if is_software { (SubmitLimits::SOFTWARE, RUNS_ON_SOFTWARE) } else { (SubmitLimits::GPU, RUNS_ON_GPU) };
+        let (submit_limits, runs) = if is_software { (SubmitLimits::SOFTWARE, RUNS_ON_SOFTWARE) } else { (SubmitLimits::GPU, RUNS_ON_GPU) };
         Ok(Gpu {
             tier: options.tier.unwrap_or(adapter::own_tier(is_software)),
-            pace: options.pace.unwrap_or(pace),
+            submit_limits: options.submit_limits.unwrap_or(submit_limits),
             runs_at_once: options.runs_at_once.unwrap_or(runs).max(1),
             memory: DeviceMemory::new(&device, &queue, &faults, &report.name, options.memory),
             pipelines: Pipelines::new(&device, &faults, &options.library, report.to_string(), cache),

@@ -46,7 +46,7 @@ pub(super) struct DeviceMemory {
     /// Weights on the device, as long as a program holds them.
     weights: Mutex<HashMap<(u64, DType), Weak<TrackedBuffer>>>,
     /// Bytes of weights written since the queue was last waited for.
-    under_way: AtomicU64,
+    pending_upload_bytes: AtomicU64,
     spare: Mutex<Vec<Weak<dyn Spare>>>,
 }
 
@@ -63,7 +63,7 @@ impl DeviceMemory {
             limit: limit.unwrap_or(u64::MAX),
             held: Arc::default(),
             weights: Mutex::default(),
-            under_way: AtomicU64::default(),
+            pending_upload_bytes: AtomicU64::default(),
             spare: Mutex::default(),
         }
     }
@@ -108,11 +108,11 @@ impl DeviceMemory {
         self.check_binding(&label, padded(bytes.len()))?;
         let buffer = Arc::new(self.buffer(&label, bytes.len(), wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?);
         self.queue.write_buffer(&buffer.buffer, 0, &bytes);
-        let under_way = self.under_way.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
-        if under_way > MAX_PENDING_UPLOAD_BYTES {
+        let pending = self.pending_upload_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
+        if pending > MAX_PENDING_UPLOAD_BYTES {
             self.queue.submit([]);
             self.faults.wait(None)?;
-            self.under_way.store(0, Ordering::Relaxed);
+            self.pending_upload_bytes.store(0, Ordering::Relaxed);
         }
         let mut weights = lock(&self.weights);
         weights.retain(|_, held| held.strong_count() > 0);

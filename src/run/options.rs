@@ -11,13 +11,13 @@ use crate::shader::Library;
 #[derive(Clone, Debug, Default)]
 pub struct DeviceOptions {
     /// Which device to open.
-    pub wish: DeviceChoice,
+    pub choice: DeviceChoice,
     /// A tier to use instead of the adapter's own, where a driver misbehaves or for comparison.
     pub tier: Option<Tier>,
     /// Shader files to use instead of the embedded ones.
     pub library: Library,
     /// How much work goes out at once; without it what suits the adapter.
-    pub pace: Option<SubmitLimits>,
+    pub submit_limits: Option<SubmitLimits>,
     /// Most bytes to hold on the device, for users who share it; a program that needs more is refused before anything of it is allocated.
     /// Without it, what the driver gives.
     pub memory: Option<u64>,

@@ -15,12 +15,12 @@ use crate::tensor::Array;
 
 /// Submissions of a run that are under way at a time: a GPU never waits, and a software adapter, which computes while it is sent work, is
 /// heard early.
-const UNDER_WAY: usize = 2;
+const MAX_IN_FLIGHT: usize = 2;
 
 /// A run that was submitted. Dropped, its results are lost, and its buffers serve the next run.
-pub struct Pending<'p>(Stage<'p>);
+pub struct Pending<'p>(State<'p>);
 
-enum Stage<'p> {
+enum State<'p> {
     /// The reference computes at once.
     Done(Vec<Array>),
     Sent(Box<Sent<'p>>),
@@ -58,11 +58,11 @@ pub(super) struct Sent<'p> {
 
 impl Pending<'_> {
     pub(super) fn done(arrays: Vec<Array>) -> Pending<'static> {
-        Pending(Stage::Done(arrays))
+        Pending(State::Done(arrays))
     }
 
     pub(super) fn sent(sent: Sent<'_>) -> Pending<'_> {
-        Pending(Stage::Sent(Box::new(sent)))
+        Pending(State::Sent(Box::new(sent)))
     }
 
     /// Waits for the run and returns its results in the order they were asked for. Whoever observes the device is told how far it is.
@@ -70,8 +70,8 @@ impl Pending<'_> {
     /// Errors: a lost or hanging device.
     pub fn wait(self) -> Result<Vec<Array>> {
         match self.0 {
-            Stage::Done(arrays) => Ok(arrays),
-            Stage::Sent(sent) => sent.wait(),
+            State::Done(arrays) => Ok(arrays),
+            State::Sent(sent) => sent.wait(),
         }
     }
 }
@@ -91,7 +91,7 @@ impl<'p> Sent<'p> {
         let (seat, encoder) = seated(context, inputs)?;
         let mut run = Sent { context, seat, kept, sent: VecDeque::new(), next: 0 };
         run.send(encoder);
-        while run.sent.len() < UNDER_WAY && run.next < prepared.submissions().len() {
+        while run.sent.len() < MAX_IN_FLIGHT && run.next < prepared.submissions().len() {
             run.send_next();
         }
         Ok(run)
@@ -183,7 +183,7 @@ pub(super) fn timed(context: Context<'_>, inputs: &[Input<'_>]) -> Result<Vec<f6
         let own = submission.dispatches.clone();
         let times = prepared.launches.times(gpu, &seat.bound, own.clone())?;
         for (at, time) in own.zip(times) {
-            nanoseconds[prepared.launches.schedule.dispatches[at].step] += time;
+            nanoseconds[prepared.launches.schedule.dispatches[at].launch] += time;
         }
         context.tell(number);
     }

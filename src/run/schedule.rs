@@ -28,7 +28,7 @@ impl SubmitLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dispatch {
     /// Position of the launch in its plan.
-    pub step: usize,
+    pub launch: usize,
     /// Number of its first workgroup.
     pub first_group: u32,
     /// How many of them, folded.
@@ -52,14 +52,14 @@ pub(super) struct Submission {
 
 impl Schedule {
     /// Cuts launches, each with its estimated cost.
-    pub fn new(launches: impl IntoIterator<Item = (Launch, u64)>, pace: SubmitLimits) -> Schedule {
+    pub fn new(launches: impl IntoIterator<Item = (Launch, u64)>, limits: SubmitLimits) -> Schedule {
         let (mut dispatches, mut submissions) = (Vec::new(), Vec::new());
         let (mut from, mut begun, mut done) = (0, 0, 0);
-        for (step, (launch, cost)) in launches.into_iter().enumerate() {
-            let parts = cut(step, launch, cost.div_ceil(pace.dispatch.max(1)));
+        for (at, (workgroups, cost)) in launches.into_iter().enumerate() {
+            let parts = cut(at, workgroups, cost.div_ceil(limits.dispatch.max(1)));
             let share = cost / parts.len() as u64;
             for dispatch in parts {
-                let is_full = done + share - begun > pace.submission || dispatches.len() - from == MAX_DISPATCHES;
+                let is_full = done + share - begun > limits.submission || dispatches.len() - from == MAX_DISPATCHES;
                 if is_full && dispatches.len() > from {
                     submissions.push(Submission { dispatches: from..dispatches.len(), done });
                     (from, begun) = (dispatches.len(), done);
@@ -81,16 +81,16 @@ impl Schedule {
 }
 
 /// A launch in at least this many dispatches of as many workgroups each, if it has so many.
-fn cut(step: usize, launch: Launch, parts: u64) -> Vec<Dispatch> {
-    let count = u64::from(launch.x) * u64::from(launch.y);
+fn cut(launch: usize, workgroups: Launch, parts: u64) -> Vec<Dispatch> {
+    let count = u64::from(workgroups.x) * u64::from(workgroups.y);
     if parts <= 1 || count <= 1 {
-        return vec![Dispatch { step, first_group: 0, groups: launch }];
+        return vec![Dispatch { launch, first_group: 0, groups: workgroups }];
     }
     // Unfolded, a part has no spare workgroups, which would do the work of the next.
     let length = (count / parts).clamp(1, MAX_GROUPS as u64);
     let starts = (0..count).step_by(length as usize);
     starts
-        .map(|first| Dispatch { step, first_group: first as u32, groups: Launch { x: length.min(count - first) as u32, y: 1 } })
+        .map(|first| Dispatch { launch, first_group: first as u32, groups: Launch { x: length.min(count - first) as u32, y: 1 } })
         .collect()
 }
 
@@ -101,22 +101,22 @@ mod tests {
     #[test]
     fn a_long_launch_goes_out_in_parts_that_cover_each_workgroup_once() {
         // 250 at 100 a dispatch: three workgroups of 25 are the most that fit a third.
-        let pace = SubmitLimits { dispatch: 100, submission: 1000 };
-        let schedule = Schedule::new([(Launch { x: 5, y: 2 }, 250)], pace);
+        let limits = SubmitLimits { dispatch: 100, submission: 1000 };
+        let schedule = Schedule::new([(Launch { x: 5, y: 2 }, 250)], limits);
         let parts: Vec<_> = schedule.dispatches.iter().map(|part| (part.first_group, part.groups.x, part.groups.y)).collect();
         assert_eq!(parts, [(0, 3, 1), (3, 3, 1), (6, 3, 1), (9, 1, 1)]);
         // More parts than workgroups: one each.
-        assert_eq!(Schedule::new([(Launch { x: 3, y: 1 }, 10_000)], pace).dispatches.len(), 3);
+        assert_eq!(Schedule::new([(Launch { x: 3, y: 1 }, 10_000)], limits).dispatches.len(), 3);
         // Short enough: folded as it was.
-        let short = Schedule::new([(Launch { x: 5, y: 2 }, 100)], pace);
-        assert_eq!(short.dispatches, [Dispatch { step: 0, first_group: 0, groups: Launch { x: 5, y: 2 } }]);
+        let short = Schedule::new([(Launch { x: 5, y: 2 }, 100)], limits);
+        assert_eq!(short.dispatches, [Dispatch { launch: 0, first_group: 0, groups: Launch { x: 5, y: 2 } }]);
     }
 
     #[test]
     fn a_submission_is_closed_before_it_grows_too_long() {
-        let pace = SubmitLimits { dispatch: u64::MAX, submission: 100 };
+        let limits = SubmitLimits { dispatch: u64::MAX, submission: 100 };
         let launches = [60, 40, 20, 500, 20].map(|cost| (Launch { x: 1, y: 1 }, cost));
-        let schedule = Schedule::new(launches, pace);
+        let schedule = Schedule::new(launches, limits);
         let cut: Vec<_> = schedule.submissions.iter().map(|one| (one.dispatches.clone(), one.done)).collect();
         assert_eq!(cut, [(0..2, 100), (2..3, 120), (3..4, 620), (4..5, 640)]);
         assert_eq!(schedule.cost(), 640);

@@ -55,9 +55,9 @@ impl Device {
     /// Inputs are followed by NaN, so that a read past the end shows in the output.
     pub fn launch(&self, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, inputs: &[&[f32]]) -> Result<Launched> {
         let Backend::Gpu(gpu) = &self.backend else {
-            let twin = reference::twin(kernel, inputs);
+            let reference = reference::evaluate(kernel, inputs);
             let dtype = output_dtype(kernel, elem);
-            let output = twin.values.iter().map(|&value| reference::stored(value, dtype)).collect();
+            let output = reference.values.iter().map(|&value| reference::stored(value, dtype)).collect();
             return Ok(Launched { output, guards_intact: true });
         };
         let ready = Ready::new(gpu, kernel, implementation, elem, inputs)?;
@@ -106,7 +106,7 @@ impl Device {
             Backend::Reference => {
                 for _ in 0..repetitions {
                     let start = std::time::Instant::now();
-                    reference::twin(kernel, inputs);
+                    reference::evaluate(kernel, inputs);
                     nanoseconds.push(start.elapsed().as_nanos() as f64);
                 }
             }
@@ -118,15 +118,15 @@ impl Device {
 
 /// Values of the reference, and how far an output element as the kernel stores it for `elem` may be from each.
 pub fn expected(kernel: &dyn Kernel, elem: DType, inputs: &[&[f32]]) -> (Vec<f64>, Vec<f64>) {
-    let twin = reference::twin(kernel, inputs);
+    let reference = reference::evaluate(kernel, inputs);
     let dtype = output_dtype(kernel, elem);
-    let bounds = twin
+    let bounds = reference
         .values
         .iter()
-        .zip(&twin.bounds)
+        .zip(&reference.bounds)
         .map(|(&value, &bound)| stored_bound(value, bound, dtype))
         .collect();
-    (twin.values, bounds)
+    (reference.values, bounds)
 }
 
 /// How far one stored element may be from the reference's value: arithmetic plus the rounding of its storage.

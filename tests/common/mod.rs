@@ -129,9 +129,12 @@ pub fn check_on(
         .unwrap_or_else(|error| panic!("{what}: {error:?}"));
     assert!(launched.guards_intact, "{what} wrote outside its output");
     let (values, bounds) = expected(kernel, elem, &borrowed);
-    assert!(values.iter().chain(&bounds).all(|x| x.is_finite()), "{what}: the twin left an element unwritten, or its bound is not finite");
+    assert!(
+        values.iter().chain(&bounds).all(|x| x.is_finite()),
+        "{what}: the reference left an element unwritten, or its bound is not finite"
+    );
     if let Some(at) = worst(&launched.output, &values, &bounds) {
-        panic!("{what}: element {at} is {} on the device, {} by the twin, bound {:e}", launched.output[at], values[at], bounds[at]);
+        panic!("{what}: element {at} is {} on the device, {} by the reference, bound {:e}", launched.output[at], values[at], bounds[at]);
     }
     must_fail_on_a_moved_output(&what, &launched.output, &values, &bounds, seeded);
     let given = inputs.iter().enumerate().filter(|(_, input)| !input.is_empty());
