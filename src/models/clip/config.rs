@@ -77,7 +77,7 @@ pub enum Heads {
 }
 
 impl Heads {
-    /// How many share a width; refused where they do not divide it.
+    /// Number of heads for a model of this width; an error where they do not divide it.
     pub fn of(self, width: usize) -> Result<usize> {
         let (heads, head_width) = match self {
             Heads::Count(heads) => (heads, width.checked_div(heads).unwrap_or(0)),
@@ -90,7 +90,7 @@ impl Heads {
             Heads::Count(heads) => format!("{heads} heads"),
             Heads::OfWidth(head_width) => format!("heads of width {head_width}"),
         };
-        Err(Error::new(Code::WeightsMismatch, format!("the configuration's {what} do not share the {width} columns of the tensors")))
+        Err(Error::new(Code::WeightsMismatch, format!("the configuration's {what} do not divide the width {width} of the tensors")))
     }
 }
 
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_do_not_share_the_width_of_the_tensors_are_refused() {
+    fn heads_that_do_not_divide_the_width_of_the_tensors_are_refused() {
         for heads in [Heads::Count(0), Heads::Count(5), Heads::OfWidth(0), Heads::OfWidth(5), Heads::OfWidth(64)] {
             assert_eq!(heads.of(24).unwrap_err().code(), Code::WeightsMismatch, "{heads:?}");
         }
