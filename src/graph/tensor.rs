@@ -6,8 +6,8 @@ use std::ops::{Add, Mul, Sub};
 use crate::graph::key_ranges::MAX_ROWS;
 use crate::graph::{Graph, GridKeyRanges, KeyRanges, ValueId};
 use crate::kernels::{
-    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Extreme, Gather, HeadLayout, Interpolation,
-    Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
+    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Gather, HeadLayout, Interpolation, Kernel,
+    LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Selection, Softmax, TopMean, Unary,
 };
 use crate::tensor::{Array, DType, MAX_RANK, Shape};
 use crate::weights::Weight;
@@ -34,7 +34,7 @@ pub struct Epilogue<'g> {
 
 /// Some columns of a tensor, read in place by the kernels that can.
 #[derive(Clone, Copy)]
-pub struct Slice<'g> {
+pub struct ColumnView<'g> {
     tensor: Tensor<'g>,
     from: usize,
     count: usize,
@@ -229,10 +229,10 @@ impl<'g> Tensor<'g> {
 
     /// Mean of the `count` largest or smallest of each row: f32 `[rows, cols]` → `[rows]`.
     #[track_caller]
-    pub fn top_mean(self, extreme: Extreme, count: usize) -> Tensor<'g> {
+    pub fn top_mean(self, selection: Selection, count: usize) -> Tensor<'g> {
         let [rows, cols] = self.shape.axes();
         assert!(count > 0 && count <= cols, "top_mean: {count} of {cols} columns");
-        self.launch(TopMean { extreme, rows, cols, count }, &[Some(self)], Shape::from([rows]))
+        self.launch(TopMean { selection, rows, cols, count }, &[Some(self)], Shape::from([rows]))
     }
 
     /// Axes in another order: axis i of the result is axis `order[i]` of `self`.
@@ -321,9 +321,9 @@ impl<'g> Tensor<'g> {
 
     /// `count` columns from `from` on. Free; only some words take them.
     #[track_caller]
-    pub fn columns(self, from: usize, count: usize) -> Slice<'g> {
+    pub fn columns(self, from: usize, count: usize) -> ColumnView<'g> {
         assert!(from + count <= self.shape.cols(), "columns: {from} to {} of {}", from + count, self.shape);
-        Slice { tensor: self, from, count }
+        ColumnView { tensor: self, from, count }
     }
 
     /// The same values in another storage; free when it is the same.
@@ -346,57 +346,64 @@ impl<'g> Tensor<'g> {
     }
 }
 
-impl<'g> Slice<'g> {
-    /// Attention of queries to the keys in their spans, for `heads` heads side by side (Vaswani et al. 2017): `[queries, dim]`, `[keys, dim]`,
+impl<'g> ColumnView<'g> {
+    /// Attention of queries to the keys in their ranges, for `heads` heads side by side (Vaswani et al. 2017): `[queries, dim]`, `[keys, dim]`,
     /// `[keys, dim]` → `[queries, dim]`.
     #[track_caller]
-    pub fn attention(query: Slice<'g>, key: Slice<'g>, value: Slice<'g>, spans: &KeyRanges, heads: usize) -> Tensor<'g> {
-        Slice::attend([query, key, value], spans, heads, None)
+    pub fn attention(
+        query: ColumnView<'g>,
+        key: ColumnView<'g>,
+        value: ColumnView<'g>,
+        key_ranges: &KeyRanges,
+        heads: usize,
+    ) -> Tensor<'g> {
+        ColumnView::attend([query, key, value], key_ranges, heads, None)
     }
 
     /// Attention of queries to keys and values that are the cells of grids, with decomposed relative positions (Li et al. 2022): scores gain
     /// what `rel_pos` `[queries · heads, 2·rows + 2·cols]` says for the rows, from −rows on, and the columns, from −cols on, from key to query.
     #[track_caller]
-    pub fn attention_on_grid(slices: [Slice<'g>; 3], rel_pos: Tensor<'g>, spans: &GridKeyRanges, heads: usize) -> Tensor<'g> {
-        Slice::attend(slices, spans.spans(), heads, Some((rel_pos, spans)))
+    pub fn attention_on_grid(views: [ColumnView<'g>; 3], rel_pos: Tensor<'g>, on_grid: &GridKeyRanges, heads: usize) -> Tensor<'g> {
+        ColumnView::attend(views, on_grid.key_ranges(), heads, Some((rel_pos, on_grid)))
     }
 
     #[track_caller]
     fn attend(
-        [query, key, value]: [Slice<'g>; 3],
-        spans: &KeyRanges,
+        [query, key, value]: [ColumnView<'g>; 3],
+        key_ranges: &KeyRanges,
         heads: usize,
         relative: Option<(Tensor<'g>, &GridKeyRanges)>,
     ) -> Tensor<'g> {
         let dim = query.count;
-        assert!(heads > 0 && dim.is_multiple_of(heads), "attention: {heads} heads do not share {dim} columns");
+        assert!(heads > 0 && dim.is_multiple_of(heads), "attention: {heads} heads do not divide the width {dim}");
         assert!(key.count == dim && value.count == dim, "attention: {dim}, {} and {} columns differ", key.count, value.count);
-        let rows = |slice: Slice<'_>| slice.tensor.shape.rows();
+        let rows = |view: ColumnView<'_>| view.tensor.shape.rows();
         assert!(
-            rows(query) == spans.queries() && rows(key) == spans.keys() && rows(value) == spans.keys(),
-            "attention: {} and {} rows, the spans are of {} and {}",
+            rows(query) == key_ranges.queries() && rows(key) == key_ranges.keys() && rows(value) == key_ranges.keys(),
+            "attention: {} and {} rows, the key ranges are of {} and {}",
             rows(query),
             rows(key),
-            spans.queries(),
-            spans.keys()
+            key_ranges.queries(),
+            key_ranges.keys()
         );
-        let place = |slice: Slice<'_>| HeadLayout { stride: slice.tensor.shape.cols(), offset: slice.from };
+        let layout = |view: ColumnView<'_>| HeadLayout { stride: view.tensor.shape.cols(), offset: view.from };
         let kernel = Attention {
-            queries: spans.queries(),
-            keys: spans.keys(),
+            queries: key_ranges.queries(),
+            keys: key_ranges.keys(),
             heads,
             head_dim: dim / heads,
-            q: place(query),
-            k: place(key),
-            v: place(value),
+            q: layout(query),
+            k: layout(key),
+            v: layout(value),
             grid: relative.map(|(_, on_grid)| on_grid.grid()),
-            pairs: spans.pairs(),
+            pairs: key_ranges.pairs(),
         };
         let graph = query.tensor.graph;
         let rel_pos = relative.map(|(rel_pos, _)| rel_pos);
-        let places = relative.map(|(_, on_grid)| graph.weight_f32(on_grid.places()));
-        let inputs = [Some(query.tensor), Some(key.tensor), Some(value.tensor), Some(graph.weight_f32(spans.ends())), rel_pos, places];
-        query.tensor.launch(kernel, &inputs, Shape::from([spans.queries(), dim]))
+        let query_cells = relative.map(|(_, on_grid)| graph.weight_f32(on_grid.query_cells()));
+        let ends = graph.weight_f32(key_ranges.ends());
+        let inputs = [Some(query.tensor), Some(key.tensor), Some(value.tensor), Some(ends), rel_pos, query_cells];
+        query.tensor.launch(kernel, &inputs, Shape::from([key_ranges.queries(), dim]))
     }
 }
 

@@ -47,7 +47,7 @@ pub use resize::{Interpolation, Resize};
 pub use sample::{sample, sample_numbers};
 pub use softmax::Softmax;
 pub use sum::Sum;
-pub use top_mean::{Extreme, TopMean};
+pub use top_mean::{Selection, TopMean};
 
 use crate::shader::{Access, FieldInfo};
 use crate::tensor::DType;
@@ -119,7 +119,7 @@ pub enum Content {
     Numbers,
     /// Numbers of rows: whole, below this.
     Rows(usize),
-    /// Pairs of whole numbers up to this: where a span begins, and where it has ended.
+    /// Key ranges: pairs of whole numbers up to this, the first key and the one after the last.
     KeyRanges(usize),
 }
 
@@ -150,8 +150,8 @@ pub const fn read_rows(name: &'static str, len: usize, below: usize) -> Operand 
     Operand { content: Content::Rows(below), ..read_f32(name, len) }
 }
 
-/// A read operand of spans of rows up to `most`, two numbers each, in f32: exact up to 2²⁴.
-pub const fn read_spans(name: &'static str, len: usize, most: usize) -> Operand {
+/// A read operand of key ranges up to `most`, two numbers each, in f32: exact up to 2²⁴.
+pub const fn read_key_ranges(name: &'static str, len: usize, most: usize) -> Operand {
     Operand { content: Content::KeyRanges(most), ..read_f32(name, len) }
 }
 

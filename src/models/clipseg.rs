@@ -167,9 +167,9 @@ impl Decoder {
         let tokens = 1 + grid * grid;
         let (rows, conditions) = (activations[0].shape().rows(), conditional.shape().rows());
         let batch = rows / tokens;
-        assert!(conditions.is_multiple_of(batch), "clipseg: {conditions} conditions do not share {batch} photos");
+        assert!(conditions.is_multiple_of(batch), "clipseg: {conditions} conditions are no multiple of {batch} images");
 
-        let mut spans = KeyRanges::sequences(vec![tokens; batch]);
+        let mut key_ranges = KeyRanges::sequences(vec![tokens; batch]);
         let mut joined: Option<Tensor<'g>> = None;
         for (at, (reduce, layer)) in self.reduces.iter().zip(&self.layers).enumerate() {
             let reduced = reduce.forward(activations[at]); // [b·(1 + n), dim]
@@ -177,12 +177,12 @@ impl Decoder {
             // What the tower saw is the same for all conditions of a photo: it repeats along the first axis of `x`.
             let x = joined.map_or(reduced, |x| x.reshape([x.shape().rows() / rows, rows, dim]) + reduced);
             let x = if at == self.conditional_layer {
-                spans = KeyRanges::sequences(vec![tokens; conditions]);
+                key_ranges = KeyRanges::sequences(vec![tokens; conditions]);
                 self.modulate(x, conditional, tokens)
             } else {
                 x
             };
-            joined = Some(layer.forward(x, &spans));
+            joined = Some(layer.forward(x, &key_ranges));
         }
         let x = joined.expect("the configuration names a conditional layer"); // [t·b·(1 + n), dim]
         let patches: Vec<usize> = (0..conditions * tokens).filter(|row| !row.is_multiple_of(tokens)).collect();
@@ -222,8 +222,8 @@ impl DecoderLayer {
     }
 
     /// `x` `[…, dim]` → `[rows, dim]`.
-    fn forward<'g>(&self, x: Tensor<'g>, spans: &KeyRanges) -> Tensor<'g> {
-        let x = self.layer_norm1.forward(self.self_attn.out_proj.added_to(self.self_attn.attend(x, spans), x));
+    fn forward<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges) -> Tensor<'g> {
+        let x = self.layer_norm1.forward(self.self_attn.out_proj.added_to(self.self_attn.attend(x, key_ranges), x));
         let hidden = self.fc1.activated(x, Activation::Relu);
         self.layer_norm2.forward(self.fc2.added_to(hidden, x))
     }

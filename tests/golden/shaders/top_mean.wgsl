@@ -1,5 +1,5 @@
 alias Elem = f32;
-const EXTREME: u32 = 0u;
+const SELECTION: u32 = 0u;
 const WORKGROUP: u32 = 64u;
 //! count: sums of the counts that the lanes of a workgroup made at each cut, handed to each of them.
 //!
@@ -173,7 +173,7 @@ fn narrow(bracket: Bracket, below: array<vec4<u32>, CUTS>, wanted: u32) -> Brack
 //!
 //! One workgroup per row, which it reads again each round: a row stays in the nearest cache. A row with a NaN gives NaN.
 //! use: count, float_bits, index, reduce, select
-//! set: EXTREME
+//! set: SELECTION
 
 const LARGEST: u32 = 0u;
 
@@ -235,12 +235,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         if better[0].x < params.count {
             sum += f32(params.count - better[0].x) * threshold;
         }
-        let mean = select(sum, -sum, EXTREME == LARGEST) / f32(params.count);
+        let mean = select(sum, -sum, SELECTION == LARGEST) / f32(params.count);
         y[row] = select(mean, bitcast<f32>(INFINITY_BITS + u32(has_nan)), has_nan > 0.0);
     }
 }
 
-/// The values in the order in which the smallest are wanted.
+/// A value, negated where the largest are averaged: the rest of the kernel looks for the smallest.
 fn load(at: u32) -> f32 {
-    return select(x[at], -x[at], EXTREME == LARGEST);
+    return select(x[at], -x[at], SELECTION == LARGEST);
 }

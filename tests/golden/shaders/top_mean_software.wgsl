@@ -1,5 +1,5 @@
 alias Elem = f32;
-const EXTREME: u32 = 0u;
+const SELECTION: u32 = 0u;
 //! float_bits: what the bits of an f32 say, since compilers may assume that comparisons never meet a NaN.
 
 const SIGN_BIT: u32 = 0x80000000u;
@@ -96,7 +96,7 @@ fn narrow(bracket: Bracket, below: array<vec4<u32>, CUTS>, wanted: u32) -> Brack
 //!
 //! One lane per row, so that nothing is shared. A row with a NaN gives NaN.
 //! use: float_bits, index, loop_end, select
-//! set: EXTREME
+//! set: SELECTION
 
 const LARGEST: u32 = 0u;
 const LANES: u32 = 8u;
@@ -151,11 +151,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if better < params.count {
         sum += f32(params.count - better) * threshold;
     }
-    let mean = select(sum, -sum, EXTREME == LARGEST) / f32(params.count);
+    let mean = select(sum, -sum, SELECTION == LARGEST) / f32(params.count);
     y[row] = select(mean, bitcast<f32>(widest), widest > INFINITY_BITS);
 }
 
-/// The values in the order in which the smallest are wanted.
+/// A value, negated where the largest are averaged: the rest of the kernel looks for the smallest.
 fn load(at: u32) -> f32 {
-    return select(x[at], -x[at], EXTREME == LARGEST);
+    return select(x[at], -x[at], SELECTION == LARGEST);
 }
