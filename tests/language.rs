@@ -167,7 +167,7 @@ fn raw_clip_networks_run_from_arrays_and_are_compared_and_profiled() {
     place
         .run(&["diff", "clip-text", "--weights", "weights", "--size", "8x8"])
         .exits(2)
-        .says("takes no photos");
+        .says("takes no images");
 }
 
 #[test]

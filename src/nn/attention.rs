@@ -10,7 +10,7 @@ pub struct SelfAttention {
     pub in_proj: Linear,
     /// `[dim]` → `[dim]`.
     pub out_proj: Linear,
-    /// Heads.
+    /// Number of heads.
     pub heads: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The residual blocks that both towers of CLIP are made of.
+//! Transformer blocks of both towers of CLIP.
 
 use crate::error::{Code, Context, Error, Result};
 use crate::graph::{KeyRanges, Tensor};
@@ -34,7 +34,7 @@ pub struct Block {
 impl Transformer {
     /// Reads as many blocks of width `dim` as lie below `weights`.
     ///
-    /// Errors where the configuration speaks of another number of blocks, or heads that do not divide the width.
+    /// Errors where the configuration has another number of blocks, or heads that do not divide the width.
     pub fn load(weights: &Scope, naming: Naming, dim: usize, config: &TowerConfig) -> Result<Transformer> {
         let heads = config.heads.of(dim).context(|| format!("for `{}`", weights.path()))?;
         let blocks = weights.blocks();
@@ -56,12 +56,12 @@ impl Transformer {
         }
     }
 
-    /// What enters the last block: `x` `[rows, dim]` → `[rows, dim]`.
+    /// Input of the last block: `x` `[rows, dim]` → `[rows, dim]`.
     pub fn before_last<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges) -> Tensor<'g> {
         Transformer::through(&self.resblocks[..self.resblocks.len().saturating_sub(1)], x, key_ranges)
     }
 
-    /// What leaves each block: `x` `[rows, dim]` → as many `[rows, dim]`. Blocks after the last one that is used cost nothing.
+    /// Outputs of all blocks: `x` `[rows, dim]` → as many `[rows, dim]`. Blocks after the last output that is used cost nothing.
     pub fn outputs<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges) -> Vec<Tensor<'g>> {
         let through = |x: &mut Tensor<'g>, block: &Block| {
             *x = block.forward(*x, key_ranges);

@@ -1,4 +1,4 @@
-//! SAM's image encoder: a vision transformer (Dosovitskiy et al. 2021) whose blocks mostly look at windows (Li et al. 2022, "ViTDet").
+//! SAM's image encoder: a vision transformer (Dosovitskiy et al. 2021) with window attention in most blocks (Li et al. 2022, "ViTDet").
 
 use crate::error::{Code, Context, Error, Result};
 use crate::graph::{ColumnView, Epilogue, GridKeyRanges, Tensor};
@@ -38,7 +38,7 @@ struct Attention {
     query: Linear,
     /// Keys and values side by side.
     key_value: Linear,
-    /// `[head_dim, 2·rows + 2·cols]`: what a query is multiplied with for each difference of rows and of columns.
+    /// Embeddings of relative positions `[head_dim, 2·rows + 2·cols]`: one column for each difference of rows and of columns.
     rel_pos: Weight,
     proj: Linear,
     heads: usize,
@@ -76,7 +76,7 @@ impl ImageEncoder {
         let [_, _, patch, _] = weights.sizes("patch_embed.projection.weight")?;
         if grid != cols {
             let message = format!("positions on {grid}×{cols} patches");
-            return Err(Error::new(Code::WeightsMismatch, message).hint("SAM runs on squares"));
+            return Err(Error::new(Code::WeightsMismatch, message).hint("SAM takes square images"));
         }
         if let Some(size) = config.image_size.filter(|size| Some(*size) != grid.checked_mul(patch)) {
             let message = format!("`{CONFIG}` is for images of {size} pixels, the tensors are for {grid}×{patch}");
@@ -101,7 +101,7 @@ impl ImageEncoder {
             pos_embed: weights.weight("pos_embed", [1, grid, grid, width])?,
             layers: (0..blocks).map(load).collect::<Result<_>>()?,
             neck: Neck::load(&weights.at("neck"), width)?,
-            // Without windowed layers nothing holds the configured size to the tensors.
+            // Without windowed layers the configured size cannot be checked against the tensors.
             window: if windowed.count() == 0 { grid } else { config.window_size },
         })
     }
@@ -121,12 +121,12 @@ impl ImageEncoder {
         self.neck.conv1.shape().cols()
     }
 
-    /// The embedding of a photo: `pixels` `[1, 3, s, s]` → `[1, grid, grid, channels]`.
+    /// The embedding of an image: `pixels` `[1, 3, s, s]` → `[1, grid, grid, channels]`.
     ///
-    /// The photo lies in the frame's upper left corner, normalised with ImageNet's statistics; beyond it are zeros.
+    /// The image lies in the frame's upper left corner, normalised with ImageNet's statistics; beyond it are zeros.
     pub fn forward<'g>(&self, pixels: Tensor<'g>) -> Tensor<'g> {
         let (graph, grid, side) = (pixels.graph(), self.grid(), self.image_size());
-        assert!(pixels.shape().sizes() == [1, 3, side, side], "sam: the encoder sees [1, 3, {side}, {side}], not {}", pixels.shape());
+        assert!(pixels.shape().sizes() == [1, 3, side, side], "sam: the encoder takes [1, 3, {side}, {side}], not {}", pixels.shape());
         let epilogue = Epilogue {
             bias: Some(graph.weight_f32(&self.projection_bias)),
             residual: Some(graph.weight(&self.pos_embed)),

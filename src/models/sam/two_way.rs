@@ -1,4 +1,4 @@
-//! The two-way transformer of SAM's decoder: tokens look at the image, then the image at the tokens (Kirillov et al. 2023, figure 14).
+//! The two-way transformer of SAM's decoder: tokens attend to the image, then the image to the tokens (Kirillov et al. 2023, figure 14).
 
 use crate::error::{Context, Result};
 use crate::graph::{ColumnView, KeyRanges, Tensor};
@@ -11,14 +11,14 @@ use crate::weights::Scope;
 /// ε of the last norm, which no configuration names: PyTorch's default.
 const FINAL_EPS: f32 = 1e-5;
 
-/// Layers, and a last look of the tokens at the image.
+/// The two-way transformer: layers, then a last attention from tokens to the image.
 pub(super) struct TwoWay {
     layers: Vec<Layer>,
     final_attn_token_to_image: Attention,
     layer_norm_final_attn: LayerNorm,
 }
 
-/// Norms come after each sum (Vaswani et al. 2017).
+/// One layer: self-attention, token to image, MLP, image to token, with a norm after each sum (Vaswani et al. 2017).
 struct Layer {
     self_attn: Attention,
     layer_norm1: LayerNorm,
@@ -64,7 +64,7 @@ impl TwoWay {
         })
     }
 
-    /// `tokens` `[boxes, n, dim]`, which are their own positions, and `image` `[cells, dim]` with its positions → `[boxes·n, dim]` and
+    /// `tokens` `[boxes, n, dim]`, which are also their positions, and `image` `[cells, dim]` with its positions → `[boxes·n, dim]` and
     /// `[boxes·cells, dim]`.
     pub fn forward<'g>(&self, tokens: Tensor<'g>, image: Tensor<'g>, image_positions: Tensor<'g>) -> [Tensor<'g>; 2] {
         let ([boxes, count, dim], [cells, _]) = (tokens.shape().axes(), image.shape().axes());
@@ -122,7 +122,7 @@ impl Layer {
     /// `queries` `[boxes·n, dim]` and `keys` `[boxes·cells, dim]` → the same.
     fn forward<'g>(&self, queries: Tensor<'g>, keys: Tensor<'g>, context: &AttentionContext<'g>, is_first: bool) -> [Tensor<'g>; 2] {
         let queries = if is_first {
-            // Tokens are nothing but their positions yet: these are not added, nor is there a residual.
+            // In the first layer the tokens are their positions: these are not added again, and there is no residual.
             self.self_attn.out_proj.forward(self.self_attn.attend([queries; 3], &context.token_to_token))
         } else {
             let located = context.with_token_positions(queries);
