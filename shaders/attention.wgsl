@@ -1,9 +1,9 @@
 //! attention: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the range of i
 //!
-//! One thread per query of a head; a workgroup shares a head and stages KEYS keys and values at a time in workgroup memory. Scores are folded
-//! into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. Any sizes.
-//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022,
-//! equation 4).
+//! One thread per query of a head; a workgroup shares a head and stages KEYS keys and values at a time in workgroup memory. Scores are
+//! folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. Any sizes.
+//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and rel_pos for Δrow and Δcol is added to scores (Li et al.
+//! 2022, equation 4).
 //! use: index, reduce
 //! set: HEAD_DIM, GRID_ROWS, GRID_COLS
 
@@ -27,7 +27,7 @@ struct Params {
 
 var<workgroup> key_slab: array<f32, KEYS * HEAD_DIM>;
 var<workgroup> value_slab: array<f32, KEYS * HEAD_DIM>;
-// A row of keys more than lanes long, so that neither those that write nor those that read meet in a bank.
+// Rows are one element longer than WORKGROUP, so that neither writes nor reads conflict in a bank.
 const POSITION_STRIDE: u32 = WORKGROUP + 1u;
 var<workgroup> position_slab: array<f32, select(1u, KEYS * POSITION_STRIDE, GRID_ROWS > 0u)>;
 
@@ -89,7 +89,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             sums[d] *= shrink;
         }
         for (var j = 0u; j < KEYS; j++) {
-            // While a thread has seen no key of its own, its maximum is LOWEST and the difference 0. A NaN stays.
+            // While a thread has had no key in its range, its maximum is LOWEST and the difference 0. A NaN stays.
             let weight = select(exp(scores[j] - next), 0.0, scores[j] == LOWEST);
             total += weight;
             for (var d = 0u; d < HEAD_DIM; d++) {
@@ -107,7 +107,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 }
 
-/// What the score of a query and a key gains.
+/// Relative position that is added to the score of a query and a key.
 fn relative_position(query: u32, head: u32, key: u32) -> f32 {
     let own = min(u32(query_cells[query]), CELLS - 1u);
     let other = key % CELLS;

@@ -1,12 +1,12 @@
 //! attention for software adapters: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the range of i
 //!
-//! One lane per ROWS queries of a head, LANES apart. The queries of a workgroup walk the union of their ranges together, so that every load of
-//! a key or a value is the same for all lanes, on a CPU one scalar load and a broadcast, and serves ROWS products. KEYS scores at a time are
-//! folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. No workgroup memory, no
-//! barrier. Loops run over the whole of each array, so that compilers unroll them and keep its elements apart. Needs head sizes, strides and
-//! offsets divisible by 4.
-//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022,
-//! equation 4); where KEYS divides the columns, the KEYS keys of a pass through the loop share a row.
+//! One lane per ROWS queries of a head, LANES apart. The queries of a workgroup walk the union of their ranges together, so that every load
+//! of a key or a value is the same for all lanes, on a CPU one scalar load and a broadcast, and serves ROWS products. KEYS scores at a time
+//! are folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. No workgroup
+//! memory, no barrier. Loops run over the whole of each array, so that compilers unroll them and keep its elements apart. Needs head sizes,
+//! strides and offsets divisible by 4.
+//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and rel_pos for Δrow and Δcol is added to scores (Li et al.
+//! 2022, equation 4); where KEYS divides the columns, the KEYS keys of a pass through the loop share a row.
 //! use: index
 //! set: HEAD_DIM, ROWS, GRID_ROWS, GRID_COLS
 
@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var sums: array<array<vec4<f32>, ROWS>, VECTORS>;
     var largest: array<f32, ROWS>;
     var total: array<f32, ROWS>;
-    // Where the relative positions of each query to a key in its own row and in its own column lie, one after the other backwards.
+    // Indices of the relative positions of each query to keys in its own row and column; those of later rows and columns are lower.
     var own_row: array<u32, ROWS>;
     var own_col: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
@@ -114,7 +114,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             largest[r] = next;
             total[r] *= shrink;
             for (var j = 0u; j < KEYS; j++) {
-                // While a query has met no key of its own, its maximum is LOWEST and the difference 0. A NaN stays.
+                // While a query has had no key in its range, its maximum is LOWEST and the difference 0. A NaN stays.
                 scores[j][r] = select(exp(scores[j][r] - next), 0.0, scores[j][r] == LOWEST);
                 total[r] += scores[j][r];
             }
@@ -143,7 +143,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 }
 
-/// Past the edge, that of the last query.
+/// Key range of a query; past the edge, that of the last one.
 fn range_of(row: u32) -> vec2<u32> {
     return min(vec2<u32>(key_ranges[min(row, params.queries - 1u)]), vec2(params.keys));
 }

@@ -1,4 +1,4 @@
-//! Which rows of a buffer of keys each query attends to: how sequences of different lengths share one buffer and one launch.
+//! Key ranges: which rows of a buffer of keys each query attends to, so that sequences of different lengths share one launch.
 
 use crate::kernels::Grid;
 use crate::tensor::Array;

@@ -1,11 +1,11 @@
-//! Softmax-weighted sums of values, without ever storing the weights.
+//! Attention: softmax-weighted sums of values, computed without storing the weights.
 
 use crate::kernels::geometry::SOFTWARE_LANES;
 use crate::kernels::{
     Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_key_ranges, read_rows, write,
 };
 
-/// Where the heads of queries, keys or values lie in a row of their buffer: side by side from `offset` on.
+/// Layout of the heads of queries, keys or values in a row of their buffer: side by side from `offset` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLayout {
     /// Elements of a row.
@@ -14,7 +14,7 @@ pub struct HeadLayout {
     pub offset: usize,
 }
 
-/// Rows and columns of cells.
+/// A grid of cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     /// Rows.
@@ -29,26 +29,27 @@ impl Grid {
         self.rows * self.cols
     }
 
-    /// Relative positions of a query: `2·rows` differences of rows, from `−rows` on, and `2·cols` of columns.
+    /// Number of relative positions of a query: `2·rows` differences of rows, from `−rows` on, and `2·cols` of columns.
     pub fn differences(self) -> usize {
         2 * (self.rows + self.cols)
     }
 
-    /// Where the differences of rows and of columns between two cells lie among these.
+    /// Positions of the differences of rows and of columns between two cells among these.
     fn difference(self, query: usize, key: usize) -> [usize; 2] {
         let Grid { rows, cols } = self;
         [rows + query / cols - key / cols, 2 * rows + cols + query % cols - key % cols]
     }
 }
 
-/// `y[i, h] = Σⱼ softmaxⱼ(q[i, h] · k[j, h] / √head_dim) v[j, h]` over the keys j in the range of query i (Vaswani et al. 2017, equation 1).
+/// `y[i, h] = Σⱼ softmaxⱼ(q[i, h] · k[j, h] / √head_dim) v[j, h]` over the keys j in the range of query i
+/// (Vaswani et al. 2017, equation 1).
 ///
 /// `q` `[queries, stride]`, `k` and `v` `[keys, stride]`, `key_ranges` `[queries, 2]` in f32 (first key, and the one after the last), `y`
 /// `[queries, heads · head_dim]`. Key ranges serve batches of any lengths, causal and cross attention alike; an empty one gives zeros.
 ///
-/// On a grid the keys are its cells, row by row, and begin anew after the last; `query_cells` `[queries]` is the cell of each query. Each
-/// score gains `rel_pos[i, h, rows + Δrow] + rel_pos[i, h, 2·rows + cols + Δcol]`, Δ being the query's less the key's (decomposed relative
-/// positions, Li et al. 2022, equation 4). `rel_pos` is `[queries, heads, 2·rows + 2·cols]`.
+/// On a grid the keys are its cells, row by row, and begin anew after the last; `query_cells` `[queries]` is the cell of each query. To
+/// each score is added `rel_pos[i, h, rows + Δrow] + rel_pos[i, h, 2·rows + cols + Δcol]`, Δ being the query's less the key's (decomposed
+/// relative positions, Li et al. 2022, equation 4). `rel_pos` is `[queries, heads, 2·rows + 2·cols]`.
 #[derive(Clone, Debug)]
 pub struct Attention {
     /// Rows of q and y.
@@ -71,11 +72,11 @@ pub struct Attention {
     pub pairs: usize,
 }
 
-/// Queries of a workgroup on a GPU.
+/// Queries per workgroup on a GPU.
 const QUERIES: usize = 64;
 
-/// Queries of a lane on a software adapter, by the keys of an average query: more share each load of a key, but neighbours in short sequences
-/// share few keys, and the driver takes seconds to compile eight.
+/// Queries per lane on a software adapter, by the average number of keys of a query: with more of them a load of a key is used more often,
+/// but in short sequences neighbouring queries share few keys, and the driver takes seconds to compile eight.
 fn rows_of_a_lane(keys: usize) -> usize {
     match keys {
         0..64 => 2,
@@ -208,7 +209,7 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         let layout = HeadLayout { stride: heads * head_dim, offset: 0 };
         Attention { queries, keys, heads, head_dim, q: layout, k: layout, v: layout, grid: None, pairs: queries * keys }
     };
-    // As a projection to queries, keys and values side by side leaves them.
+    // The layout of a joint projection to queries, keys and values.
     let joint = |rows: usize, heads: usize, head_dim: usize| {
         let dim = heads * head_dim;
         let layout = |number: usize| HeadLayout { stride: 3 * dim, offset: number * dim };

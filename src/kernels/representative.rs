@@ -65,7 +65,7 @@ fn rows() -> Vec<(String, Box<dyn Kernel>)> {
     ]
 }
 
-/// Attention over one sequence of CLIP's and SAM's lengths, and the picking of rows.
+/// Attention over one sequence of CLIP's and SAM's lengths, and gathering of rows.
 fn sequences() -> Vec<(String, Box<dyn Kernel>)> {
     let attention = |tokens: usize, heads: usize, head_dim: usize| {
         let dim = heads * head_dim;
@@ -100,7 +100,7 @@ fn sequences() -> Vec<(String, Box<dyn Kernel>)> {
     ]
 }
 
-/// Images at another size or in another order.
+/// Pooling, resizing, and changes of layout.
 fn images() -> Vec<(String, Box<dyn Kernel>)> {
     let pool = |kind, side, channels, stride| Pool { kind, batch: 1, height: side, width: side, channels, window: 3, stride, padding: 1 };
     let resize = |interpolation| Resize { interpolation, batch: 1, height: 32, width: 32, channels: 512, height_out: 64, width_out: 64 };

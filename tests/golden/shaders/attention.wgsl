@@ -3,7 +3,8 @@ const HEAD_DIM: u32 = 1u;
 const GRID_ROWS: u32 = 0u;
 const GRID_COLS: u32 = 1u;
 const WORKGROUP: u32 = 64u;
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -12,7 +13,7 @@ const WORKGROUP: u32 = 64u;
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
-//! reduce: one value from all lanes of a workgroup, handed to each of them.
+//! reduce: combines one value of each lane of a workgroup, and returns the result to every lane.
 //!
 //! 16 lanes gather the values of all, then every lane gathers those 16: two barriers and a fixed order, so results repeat bit by bit.
 //! A second call needs no barrier before it: its own first one keeps its writes to `gathered` behind the last reads of this call.
@@ -42,7 +43,7 @@ fn workgroup_sum(lane: u32, value: f32) -> f32 {
     return total;
 }
 
-/// Whether a NaN survives is up to the adapter.
+/// Whether a NaN is kept depends on the adapter.
 fn workgroup_max(lane: u32, value: f32) -> f32 {
     of_lanes[lane] = value;
     workgroupBarrier();
@@ -62,10 +63,10 @@ fn workgroup_max(lane: u32, value: f32) -> f32 {
 }
 //! attention: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the range of i
 //!
-//! One thread per query of a head; a workgroup shares a head and stages KEYS keys and values at a time in workgroup memory. Scores are folded
-//! into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. Any sizes.
-//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022,
-//! equation 4).
+//! One thread per query of a head; a workgroup shares a head and stages KEYS keys and values at a time in workgroup memory. Scores are
+//! folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. Any sizes.
+//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and rel_pos for Δrow and Δcol is added to scores (Li et al.
+//! 2022, equation 4).
 //! use: index, reduce
 //! set: HEAD_DIM, GRID_ROWS, GRID_COLS
 
@@ -89,7 +90,7 @@ struct Params {
 
 var<workgroup> key_slab: array<f32, KEYS * HEAD_DIM>;
 var<workgroup> value_slab: array<f32, KEYS * HEAD_DIM>;
-// A row of keys more than lanes long, so that neither those that write nor those that read meet in a bank.
+// Rows are one element longer than WORKGROUP, so that neither writes nor reads conflict in a bank.
 const POSITION_STRIDE: u32 = WORKGROUP + 1u;
 var<workgroup> position_slab: array<f32, select(1u, KEYS * POSITION_STRIDE, GRID_ROWS > 0u)>;
 
@@ -151,7 +152,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             sums[d] *= shrink;
         }
         for (var j = 0u; j < KEYS; j++) {
-            // While a thread has seen no key of its own, its maximum is LOWEST and the difference 0. A NaN stays.
+            // While a thread has had no key in its range, its maximum is LOWEST and the difference 0. A NaN stays.
             let weight = select(exp(scores[j] - next), 0.0, scores[j] == LOWEST);
             total += weight;
             for (var d = 0u; d < HEAD_DIM; d++) {
@@ -169,7 +170,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 }
 
-/// What the score of a query and a key gains.
+/// Relative position that is added to the score of a query and a key.
 fn relative_position(query: u32, head: u32, key: u32) -> f32 {
     let own = min(u32(query_cells[query]), CELLS - 1u);
     let other = key % CELLS;
