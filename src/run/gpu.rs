@@ -10,7 +10,8 @@ use crate::run::pipeline_cache::PipelineCache;
 use crate::run::pipelines::Pipelines;
 use crate::run::schedule::SubmitLimits;
 
-/// Runs of one program at once: on a GPU one is prepared and one handed over while one computes; a software adapter shares its cores with them.
+/// Runs of one program in flight by default: on a GPU one is prepared and one read back while one computes; a software adapter shares its
+/// cores with the host.
 const RUNS_ON_GPU: usize = 3;
 const RUNS_ON_SOFTWARE: usize = 2;
 
@@ -19,7 +20,7 @@ pub(super) struct Gpu {
     pub(super) adapter: AdapterReport,
     pub(super) tier: Tier,
     pub(super) submit_limits: SubmitLimits,
-    /// Most runs of one program that are under way at once.
+    /// Largest number of runs of one program in flight.
     pub(super) runs_at_once: usize,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,

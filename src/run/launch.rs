@@ -1,4 +1,4 @@
-//! Launches made ready once and recorded any number of times: pipelines, parameters, and how they are cut into dispatches.
+//! Prepared launches: pipelines, parameters and dispatches, made once and recorded any number of times.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::run::pipelines::{Pipeline, Wanted};
 use crate::run::readback::ticks;
 use crate::run::schedule::{Dispatch, Schedule};
 
-/// Uniform offsets that every adapter accepts.
+/// Alignment of uniform offsets that every adapter accepts.
 const UNIFORM_ALIGNMENT: usize = 256;
 
-/// Compiling for longer than this is told.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Compiling for longer than this gives a warning.
+const LONG_COMPILATION: Duration = Duration::from_secs(3);
 
-/// Some launches in order, on whatever buffers they are bound to.
+/// Prepared launches in order, without their buffers.
 pub(super) struct Launches {
     launches: Vec<PreparedLaunch>,
     pub(super) schedule: Schedule,
@@ -34,7 +34,7 @@ struct PreparedLaunch {
     file: &'static str,
 }
 
-/// Bytes of parameters and of first workgroups for so many launches that go out in so many dispatches.
+/// Bytes of parameters and of first workgroups for a number of launches and of their dispatches.
 pub(super) fn uniform_bytes(launches: usize, dispatches: usize) -> u64 {
     ((launches.max(1) + dispatches.max(1)) * UNIFORM_ALIGNMENT) as u64
 }
@@ -74,11 +74,11 @@ impl Launches {
         gpu.faults.scoped(what, || gpu.pipelines.bind(&self.launches[launch].pipeline, params, operands))
     }
 
-    /// Sends a dispatch of no workgroups through each pipeline that was never used: llvmpipe and others compile a kernel when it first runs,
-    /// and the first photo should not be charged with that.
+    /// Warms up each pipeline that was never used by a dispatch of no workgroups: llvmpipe and others compile a kernel when it first runs,
+    /// and the first image should not have to wait for that.
     pub(super) fn warm_up(&self, gpu: &Gpu, bound: &[wgpu::BindGroup]) -> Result<()> {
         let cold: Vec<usize> = (0..self.launches.len()).filter(|&launch| self.launches[launch].pipeline.is_cold()).collect();
-        let (start, mut is_told) = (Instant::now(), false);
+        let (start, mut has_warned) = (Instant::now(), false);
         for &launch in &cold {
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             {
@@ -92,12 +92,12 @@ impl Launches {
             let index = gpu.queue.submit([encoder.finish()]);
             gpu.faults.wait(Some(index))?;
             log::debug!("shaders/{}.wgsl was ready after {:.0?}", self.launches[launch].file, start.elapsed() - begun);
-            if start.elapsed() > PATIENCE && !is_told {
+            if start.elapsed() > LONG_COMPILATION && !has_warned {
                 log::warn!(
                     "compiling {} kernels for this adapter; later starts find them where the driver keeps what it compiles",
                     cold.len()
                 );
-                is_told = true;
+                has_warned = true;
             }
         }
         Ok(())
@@ -124,8 +124,8 @@ impl Launches {
         }
     }
 
-    /// Runs some dispatches and returns how long each took in nanoseconds: on the device's clock where it has one, else on the wall's, each
-    /// sent off alone.
+    /// Runs some dispatches and returns the time of each in nanoseconds: by timestamps of the device where it has them, else by wall clock,
+    /// each submitted alone.
     pub(super) fn times(&self, gpu: &Gpu, bound: &[wgpu::BindGroup], dispatches: Range<usize>) -> Result<Vec<f64>> {
         if gpu.adapter.timestamps {
             let ticks = ticks(gpu, dispatches.len() + 1, |pass, queries| {

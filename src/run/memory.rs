@@ -1,4 +1,4 @@
-//! Memory of a device: buffers that are counted, what may be held of them, and the weights that programs share.
+//! Memory of a device: buffers whose bytes are counted, the limit of these bytes, and the weights that programs share.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use crate::run::faults::{Faults, lock};
 use crate::tensor::DType;
 use crate::weights::Weight;
 
-/// Bytes of weights on their way to the device: until they have arrived, wgpu holds them a second time.
+/// Largest number of bytes of weights in upload: until they have arrived, wgpu holds them a second time.
 const MAX_PENDING_UPLOAD_BYTES: u64 = 64 << 20;
 
 /// A buffer whose bytes are counted as long as it lives.
@@ -26,13 +26,13 @@ impl Drop for TrackedBuffer {
     }
 }
 
-/// Something that holds memory it can do without.
+/// A holder of memory that it can release.
 pub(super) trait Spare: Send + Sync {
-    /// Gives back what nobody uses at the moment; whether there was anything.
+    /// Releases memory that is not in use; returns whether there was any.
     fn release(&self) -> bool;
 }
 
-/// All memory that is held on one device.
+/// Memory that is held on one device.
 pub(super) struct DeviceMemory {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -157,14 +157,14 @@ impl DeviceMemory {
         Err(Error::new(Code::GpuMemory, message).hint("use a smaller image, or an adapter with larger bindings"))
     }
 
-    /// Has this asked for memory when there is too little.
+    /// Registers a holder, which is asked to release memory when there is too little.
     pub(super) fn add_spare(&self, spare: Weak<dyn Spare>) {
         let mut all = lock(&self.spare);
         all.retain(|held| held.strong_count() > 0);
         all.push(spare);
     }
 
-    /// Frees what its holders can do without; whether there was anything.
+    /// Asks all holders to release memory; returns whether any did.
     pub(super) fn release_spare(&self) -> bool {
         let all: Vec<Arc<dyn Spare>> = lock(&self.spare).iter().filter_map(Weak::upgrade).collect();
         all.iter().fold(false, |released, spare| spare.release() | released)

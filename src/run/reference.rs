@@ -31,7 +31,7 @@ pub(super) fn check_weights(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Runs all launches; whoever observes is told after each.
+/// Runs all launches; reports progress after each.
 pub(super) fn run(plan: &Plan, inputs: &[&Array], observed: &Observed) -> Result<Vec<Array>> {
     let mut host = Host::new(plan, inputs)?;
     let cost = plan.nodes.iter().map(|node| node.kernel.work().cost()).sum();

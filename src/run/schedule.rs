@@ -1,30 +1,31 @@
-//! Cuts long work into dispatches and submissions that no driver's watchdog minds, and between which progress can be told.
+//! Schedule of launches: cuts long work into dispatches and submissions, for drivers' watchdogs and for reports of progress.
 
 use std::ops::Range;
 
 use crate::kernels::{Launch, MAX_GROUPS};
 
-/// Dispatches of a submission, each of which may be timed: wgpu takes 4,096 timestamps a set.
+/// Largest number of dispatches in a submission; each may be timed, and wgpu takes 4,096 timestamps in a set.
 const MAX_DISPATCHES: usize = 2048;
 
-/// How much work goes out at once, in floating-point operations; a dispatch has at least one workgroup, a submission one dispatch.
+/// Limits of a dispatch and of a submission in floating-point operations; a dispatch has at least one workgroup, a submission one dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubmitLimits {
-    /// Most of a dispatch.
+    /// Largest estimated cost of a dispatch.
     pub dispatch: u64,
-    /// Most of a submission.
+    /// Largest estimated cost of a submission.
     pub submission: u64,
 }
 
 impl SubmitLimits {
-    /// Limits for a GPU: a tenth and half a second at 400 GFLOP/s, which small integrated ones reach. Windows resets a GPU after two seconds.
+    /// Limits for a GPU: 0.1 s and 0.5 s at 400 GFLOP/s, which small integrated ones reach. Windows resets a GPU after 2 s.
     pub const GPU: SubmitLimits = SubmitLimits { dispatch: 40_000_000_000, submission: 200_000_000_000 };
 
-    /// Limits for a software adapter: it has no watchdog, so launches are submitted whole; progress is reported after about a second at 20 GFLOP/s.
+    /// Limits for a software adapter: it has no watchdog, so launches are submitted whole. A submission takes about 1 s at 20
+    /// GFLOP/s, after which progress is reported.
     pub const SOFTWARE: SubmitLimits = SubmitLimits { dispatch: u64::MAX, submission: 20_000_000_000 };
 }
 
-/// Some workgroups of a launch.
+/// A dispatch: some workgroups of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dispatch {
     /// Position of the launch in its plan.
@@ -35,14 +36,14 @@ pub(super) struct Dispatch {
     pub groups: Launch,
 }
 
-/// All dispatches of a plan in order.
+/// All dispatches of a plan in order, grouped into submissions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Schedule {
     pub dispatches: Vec<Dispatch>,
     pub submissions: Vec<Submission>,
 }
 
-/// Dispatches that go out together.
+/// A submission: dispatches that are sent together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Submission {
     pub dispatches: Range<usize>,
@@ -80,7 +81,7 @@ impl Schedule {
     }
 }
 
-/// A launch in at least this many dispatches of as many workgroups each, if it has so many.
+/// Cuts a launch into at least `parts` dispatches of equal size, if it has that many workgroups.
 fn cut(launch: usize, workgroups: Launch, parts: u64) -> Vec<Dispatch> {
     let count = u64::from(workgroups.x) * u64::from(workgroups.y);
     if parts <= 1 || count <= 1 {
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_submission_of_nothing_but_trifles_is_closed_too() {
+    fn a_submission_of_many_cheap_launches_is_closed_too() {
         let schedule = Schedule::new((0..5000).map(|_| (Launch { x: 1, y: 1 }, 0)), SubmitLimits::GPU);
         let lengths: Vec<_> = schedule.submissions.iter().map(|one| one.dispatches.len()).collect();
         assert_eq!(lengths, [2048, 2048, 904]);

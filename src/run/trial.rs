@@ -1,4 +1,4 @@
-//! One launch on its own, between guard bands and on poisoned outputs: what tests, `diff` and kernel benchmarks run.
+//! Runs one launch alone, between guard bands and on a poisoned output: for tests, `diff` and kernel benchmarks.
 
 use crate::error::{Code, Result};
 use crate::kernels::{Implementation, Kernel, UNIT_ROUNDOFF, sample};
@@ -16,7 +16,7 @@ use crate::tensor::{DType, Seeded};
 /// Bytes before and after each buffer that no kernel may touch; also the alignment of binding offsets.
 const GUARD: usize = 256;
 
-/// What a launch wrote.
+/// Output of one launch.
 #[derive(Clone, Debug)]
 pub struct Launched {
     /// The output, NaN where nothing was written.
@@ -64,7 +64,7 @@ impl Device {
         ready.run(gpu)
     }
 
-    /// Runs one launch on sample inputs and compares it with the reference: what is wrong with it, or `None`.
+    /// Runs one launch on sample inputs and compares it with the reference; returns what is wrong with it, or `None`.
     ///
     /// A refused launch is wrong; a lost device is an error.
     pub fn check(&self, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, random: &mut Seeded) -> Result<Option<String>> {
@@ -138,7 +138,7 @@ fn output_dtype(kernel: &dyn Kernel, elem: DType) -> DType {
     kernel.operands().last().map_or(elem, |output| output.storage.dtype(elem))
 }
 
-/// One launch on buffers of its own, made ready as those of a program are.
+/// One launch on buffers of its own, prepared as those of a program are.
 struct Ready {
     launches: Launches,
     bound: [wgpu::BindGroup; 1],
