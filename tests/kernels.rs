@@ -1,4 +1,4 @@
-//! Every implementation of every kernel, on the adapter, against its f64 reference: within derived bounds, on awkward sizes, and able to fail.
+//! Every implementation of every kernel, on the adapter, against its f64 reference: within derived bounds, on odd sizes, and able to fail.
 
 mod common;
 

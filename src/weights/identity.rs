@@ -1,4 +1,4 @@
-//! The identity of weights: every file that decides about results, with its hash.
+//! The identity of weights: every file that affects results, with its hash.
 
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ pub struct FileHash {
 }
 
 impl Identity {
-    /// The hashes of all files as one text, which tells these weights from others wherever they lie.
+    /// The hashes of all files as one text, which is the same for equal weights in any folder.
     pub fn fingerprint(&self) -> String {
         let hashes: Vec<&str> = self.files.iter().map(|file| file.sha256.as_str()).collect();
         hashes.join(",")

@@ -105,8 +105,8 @@ pub fn tiny() -> Clip {
 /// Runs one implementation of a kernel on the device and holds it to its reference.
 ///
 /// The output is poisoned with NaN and lies between guard bands; inputs are followed by NaN. Then the check must fail on purpose: with one
-/// output element moved past its bound, and with one element of each input changed, where that moves the reference's own output. Returns the names
-/// of the inputs that do: a test over all instances of a kernel holds that each input is one of them somewhere.
+/// output element moved past its bound, and with one element of each input changed, where that moves the reference's own output. Returns
+/// the names of the inputs that do: a test over all instances of a kernel holds that each input is one of them somewhere.
 pub fn check(device: &Device, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, seed: u64) -> Vec<&'static str> {
     let mut seeded = Seeded::new(seed);
     let inputs = sample(kernel, elem, &mut seeded);
