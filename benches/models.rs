@@ -26,11 +26,11 @@ fn models(criterion: &mut Criterion) {
     });
 
     let data = (0..250 * 250 * 3).map(|at| ((at * 7919) % 251) as u8);
-    let photo = Rgb::new(250, 250, data.collect());
+    let image = Rgb::new(250, 250, data.collect());
     let utad = Utad::new(&device, &weights, Precision::F32).expect("UTAD is ready");
-    group.bench_function("utad on 250×250", |bencher| bencher.iter(|| utad.score(&photo).expect("it scores")));
+    group.bench_function("utad on 250×250", |bencher| bencher.iter(|| utad.score(&image).expect("it scores")));
     let saliency = Saliency::new(&device, &weights, Precision::F32, Reading::Released).expect("saliency is ready");
-    group.bench_function("saliency on 250×250", |bencher| bencher.iter(|| saliency.score(&photo).expect("it scores")));
+    group.bench_function("saliency on 250×250", |bencher| bencher.iter(|| saliency.score(&image).expect("it scores")));
     group.finish();
 }
 

@@ -1,9 +1,9 @@
-//! attention: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the span of i
+//! attention: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the range of i
 //!
-//! One thread per query of a head; a workgroup shares a head and stages KEYS keys and values at a time in workgroup memory. Scores are folded
-//! into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. Any sizes.
-//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022,
-//! equation 4).
+//! One thread per query of a head; a workgroup shares a head and stages KEYS keys and values at a time in workgroup memory. Scores are
+//! folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. Any sizes.
+//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and rel_pos for Δrow and Δcol is added to scores (Li et al.
+//! 2022, equation 4).
 //! use: index, reduce
 //! set: HEAD_DIM, GRID_ROWS, GRID_COLS
 
@@ -20,14 +20,14 @@ struct Params {
 @group(0) @binding(1) var<storage, read> q: array<Elem>;                // [queries, q_stride]: heads side by side from q_offset on
 @group(0) @binding(2) var<storage, read> k: array<Elem>;                // [keys, k_stride]
 @group(0) @binding(3) var<storage, read> v: array<Elem>;                // [keys, v_stride]
-@group(0) @binding(4) var<storage, read> spans: array<vec2<f32>>;       // [queries]: first key, and the one after the last
+@group(0) @binding(4) var<storage, read> key_ranges: array<vec2<f32>>;  // [queries]: first key, and the one after the last
 @group(0) @binding(5) var<storage, read> rel_pos: array<Elem>;          // [queries, heads, DIFFERENCES] or absent
-@group(0) @binding(6) var<storage, read> places: array<f32>;            // [queries]: the cell of each, or absent
+@group(0) @binding(6) var<storage, read> query_cells: array<f32>;       // [queries]: the cell of each, or absent
 @group(0) @binding(7) var<storage, read_write> y: array<Elem>;          // [queries, heads · HEAD_DIM]
 
 var<workgroup> key_slab: array<f32, KEYS * HEAD_DIM>;
 var<workgroup> value_slab: array<f32, KEYS * HEAD_DIM>;
-// A row of keys more than lanes long, so that neither those that write nor those that read meet in a bank.
+// Rows are one element longer than WORKGROUP, so that neither writes nor reads conflict in a bank.
 const POSITION_STRIDE: u32 = WORKGROUP + 1u;
 var<workgroup> position_slab: array<f32, select(1u, KEYS * POSITION_STRIDE, GRID_ROWS > 0u)>;
 
@@ -40,11 +40,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let head = tile / tiles;
     let query = tile % tiles * WORKGROUP + lane;
     let row = min(query, params.queries - 1u);
-    let span = min(vec2<u32>(spans[row]), vec2(params.keys));
-    // The union of all spans; an empty one adds nothing.
-    let is_empty = span.x >= span.y;
-    let walk_from = u32(-workgroup_max(lane, -f32(select(span.x, params.keys, is_empty))));
-    let walk_to = u32(workgroup_max(lane, f32(select(span.y, 0u, is_empty))));
+    let range = min(vec2<u32>(key_ranges[row]), vec2(params.keys));
+    // The union of all ranges; an empty one adds nothing.
+    let is_empty = range.x >= range.y;
+    let walk_from = u32(-workgroup_max(lane, -f32(select(range.x, params.keys, is_empty))));
+    let walk_to = u32(workgroup_max(lane, f32(select(range.y, 0u, is_empty))));
 
     var own: array<f32, HEAD_DIM>;
     var sums: array<f32, HEAD_DIM>;
@@ -56,9 +56,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var start = walk_from; start < walk_to; start += KEYS) {
         for (var at = lane; at < KEYS * HEAD_DIM; at += WORKGROUP) {
             let key = min(start + at / HEAD_DIM, params.keys - 1u);
-            let place = head * HEAD_DIM + at % HEAD_DIM;
-            key_slab[at] = f32(k[key * params.k_stride + params.k_offset + place]);
-            value_slab[at] = f32(v[key * params.v_stride + params.v_offset + place]);
+            let element = head * HEAD_DIM + at % HEAD_DIM;
+            key_slab[at] = f32(k[key * params.k_stride + params.k_offset + element]);
+            value_slab[at] = f32(v[key * params.v_stride + params.v_offset + element]);
         }
         if GRID_ROWS > 0u {
             // Lanes that follow each other read the relative positions of one query.
@@ -78,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             if GRID_ROWS > 0u {
                 score += position_slab[j * POSITION_STRIDE + lane];
             }
-            let inside = start + j >= span.x && start + j < span.y;
+            let inside = start + j >= range.x && start + j < range.y;
             scores[j] = select(LOWEST, score, inside);
             next = max(next, scores[j]);
         }
@@ -89,7 +89,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             sums[d] *= shrink;
         }
         for (var j = 0u; j < KEYS; j++) {
-            // While a thread has seen no key of its own, its maximum is LOWEST and the difference 0. A NaN stays.
+            // While a thread has had no key in its range, its maximum is LOWEST and the difference 0. A NaN stays.
             let weight = select(exp(scores[j] - next), 0.0, scores[j] == LOWEST);
             total += weight;
             for (var d = 0u; d < HEAD_DIM; d++) {
@@ -107,9 +107,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 }
 
-/// What the score of a query and a key gains.
+/// Relative position that is added to the score of a query and a key.
 fn relative_position(query: u32, head: u32, key: u32) -> f32 {
-    let own = min(u32(places[query]), CELLS - 1u);
+    let own = min(u32(query_cells[query]), CELLS - 1u);
     let other = key % CELLS;
     let first = (query * params.heads + head) * DIFFERENCES;
     let row = first + GRID_ROWS + own / GRID_COLS - other / GRID_COLS;

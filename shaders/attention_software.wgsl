@@ -1,12 +1,12 @@
-//! attention for software adapters: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the span of i
+//! attention for software adapters: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the range of i
 //!
-//! One lane per ROWS queries of a head, LANES apart. The queries of a workgroup walk the union of their spans together, so that every load of
-//! a key or a value is the same for all lanes, on a CPU one scalar load and a broadcast, and serves ROWS products. KEYS scores at a time are
-//! folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. No workgroup memory, no
-//! barrier. Loops run over the whole of each array, so that compilers unroll them and keep its elements apart. Needs head sizes, strides and
-//! offsets divisible by 4.
-//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and scores gain rel_pos for Δrow and Δcol (Li et al. 2022,
-//! equation 4); where KEYS divides the columns, the keys of a step share a row.
+//! One lane per ROWS queries of a head, LANES apart. The queries of a workgroup walk the union of their ranges together, so that every load
+//! of a key or a value is the same for all lanes, on a CPU one scalar load and a broadcast, and serves ROWS products. KEYS scores at a time
+//! are folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. No workgroup
+//! memory, no barrier. Loops run over the whole of each array, so that compilers unroll them and keep its elements apart. Needs head sizes,
+//! strides and offsets divisible by 4.
+//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and rel_pos for Δrow and Δcol is added to scores (Li et al.
+//! 2022, equation 4); where KEYS divides the columns, the KEYS keys of a pass through the loop share a row.
 //! use: index
 //! set: HEAD_DIM, ROWS, GRID_ROWS, GRID_COLS
 
@@ -27,9 +27,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read> q: array<vec4<Elem>>;          // [queries, q_stride]: heads side by side from q_offset on
 @group(0) @binding(2) var<storage, read> k: array<vec4<Elem>>;          // [keys, k_stride]
 @group(0) @binding(3) var<storage, read> v: array<vec4<Elem>>;          // [keys, v_stride]
-@group(0) @binding(4) var<storage, read> spans: array<vec2<f32>>;       // [queries]: first key, and the one after the last
+@group(0) @binding(4) var<storage, read> key_ranges: array<vec2<f32>>;  // [queries]: first key, and the one after the last
 @group(0) @binding(5) var<storage, read> rel_pos: array<Elem>;          // [queries, heads, DIFFERENCES] or absent
-@group(0) @binding(6) var<storage, read> places: array<f32>;            // [queries]: the cell of each, or absent
+@group(0) @binding(6) var<storage, read> query_cells: array<f32>;       // [queries]: the cell of each, or absent
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Elem>>;    // [queries, heads · HEAD_DIM]
 
 @compute @workgroup_size(LANES)
@@ -43,34 +43,34 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     let first = number % tiles * QUERIES;
-    var walk = span_of(first);
+    var walk = range_of(first);
     for (var other = 1u; other < QUERIES; other++) {
-        walk = join(walk, span_of(first + other));
+        walk = join(walk, range_of(first + other));
     }
 
-    var span: array<vec2<u32>, ROWS>;
+    var range: array<vec2<u32>, ROWS>;
     var query: array<array<vec4<f32>, ROWS>, VECTORS>;
     var sums: array<array<vec4<f32>, ROWS>, VECTORS>;
     var largest: array<f32, ROWS>;
     var total: array<f32, ROWS>;
-    // Where the relative positions of each query to a key in its own row and in its own column lie, one after the other backwards.
+    // Indices of the relative positions of each query to keys in its own row and column; those of later rows and columns are lower.
     var own_row: array<u32, ROWS>;
     var own_col: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         let row = min(first + r * LANES + lane, params.queries - 1u);
-        span[r] = span_of(row);
+        range[r] = range_of(row);
         largest[r] = LOWEST;
         if GRID_ROWS > 0u {
             let differences = (row * params.heads + head) * DIFFERENCES;
-            let place = min(u32(places[row]), CELLS - 1u);
-            own_row[r] = differences + GRID_ROWS + place / GRID_COLS;
-            own_col[r] = differences + 2u * GRID_ROWS + GRID_COLS + place % GRID_COLS;
+            let cell = min(u32(query_cells[row]), CELLS - 1u);
+            own_row[r] = differences + GRID_ROWS + cell / GRID_COLS;
+            own_col[r] = differences + 2u * GRID_ROWS + GRID_COLS + cell % GRID_COLS;
         }
         for (var d = 0u; d < VECTORS; d++) {
             query[d][r] = params.scale * vec4<f32>(q[(row * params.q_stride + params.q_offset) / 4u + head * VECTORS + d]);
         }
     }
-    // From a whole step on; keys before the span are left out.
+    // From a multiple of KEYS on; keys before the range are left out.
     for (var start = walk.x / KEYS * KEYS; start < walk.y; start += KEYS) {
         var key_at: array<u32, KEYS>;
         var value_at: array<u32, KEYS>;
@@ -106,7 +106,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                     }
                     scores[j][r] += of_row + f32(rel_pos[own_col[r] - key_col[j]]);
                 }
-                let inside = start + j >= span[r].x && start + j < span[r].y;
+                let inside = start + j >= range[r].x && start + j < range[r].y;
                 scores[j][r] = select(LOWEST, scores[j][r], inside);
                 next = max(next, scores[j][r]);
             }
@@ -114,7 +114,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             largest[r] = next;
             total[r] *= shrink;
             for (var j = 0u; j < KEYS; j++) {
-                // While a query has met no key of its own, its maximum is LOWEST and the difference 0. A NaN stays.
+                // While a query has had no key in its range, its maximum is LOWEST and the difference 0. A NaN stays.
                 scores[j][r] = select(exp(scores[j][r] - next), 0.0, scores[j][r] == LOWEST);
                 total[r] += scores[j][r];
             }
@@ -143,12 +143,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 }
 
-/// Past the edge, that of the last query.
-fn span_of(row: u32) -> vec2<u32> {
-    return min(vec2<u32>(spans[min(row, params.queries - 1u)]), vec2(params.keys));
+/// Key range of a query; past the edge, that of the last one.
+fn range_of(row: u32) -> vec2<u32> {
+    return min(vec2<u32>(key_ranges[min(row, params.queries - 1u)]), vec2(params.keys));
 }
 
-/// The shortest span around two; an empty one adds nothing.
+/// The shortest range around two; an empty one adds nothing.
 fn join(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     let both = vec2(min(a.x, b.x), max(a.y, b.y));
     return select(select(both, a, b.x >= b.y), b, a.x >= a.y);

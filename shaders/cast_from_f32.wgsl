@@ -1,4 +1,4 @@
-//! cast_from_f32: y[i] = x[i], from f32 to the storage type, rounded to the nearest; beyond its range the adapter decides
+//! cast_from_f32: y[i] = x[i], from f32 to the storage type, rounded to the nearest; beyond its range the result depends on the adapter
 //!
 //! Four elements per lane, LANES apart, so that neighbouring lanes read neighbouring elements.
 //! use: index

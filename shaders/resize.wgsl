@@ -1,6 +1,6 @@
-//! resize: y[p, c] = x at the place of output pixel p in the input, nearest or bilinear
+//! resize: y[p, c] = x at the position of output pixel p in the input, nearest or bilinear
 //!
-//! One lane per VEC neighbouring channels of an output pixel; VEC divides the channels. Places as PyTorch's `interpolate` finds them.
+//! One lane per VEC neighbouring channels of an output pixel; VEC divides the channels. Positions as in PyTorch's `interpolate`.
 //! use: index
 //! set: INTERPOLATION, VEC
 

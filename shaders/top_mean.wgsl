@@ -2,7 +2,7 @@
 //!
 //! One workgroup per row, which it reads again each round: a row stays in the nearest cache. A row with a NaN gives NaN.
 //! use: count, float_bits, index, reduce, select
-//! set: EXTREME
+//! set: SELECTION
 
 const LARGEST: u32 = 0u;
 
@@ -64,12 +64,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         if better[0].x < params.count {
             sum += f32(params.count - better[0].x) * threshold;
         }
-        let mean = select(sum, -sum, EXTREME == LARGEST) / f32(params.count);
+        let mean = select(sum, -sum, SELECTION == LARGEST) / f32(params.count);
         y[row] = select(mean, bitcast<f32>(INFINITY_BITS + u32(has_nan)), has_nan > 0.0);
     }
 }
 
-/// The values in the order in which the smallest are wanted.
+/// A value, negated where the largest are averaged: the rest of the kernel looks for the smallest.
 fn load(at: u32) -> f32 {
-    return select(x[at], -x[at], EXTREME == LARGEST);
+    return select(x[at], -x[at], SELECTION == LARGEST);
 }

@@ -2,7 +2,7 @@
 //!
 //! One lane per row, so that nothing is shared. A row with a NaN gives NaN.
 //! use: float_bits, index, loop_end, select
-//! set: EXTREME
+//! set: SELECTION
 
 const LARGEST: u32 = 0u;
 const LANES: u32 = 8u;
@@ -57,11 +57,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if better < params.count {
         sum += f32(params.count - better) * threshold;
     }
-    let mean = select(sum, -sum, EXTREME == LARGEST) / f32(params.count);
+    let mean = select(sum, -sum, SELECTION == LARGEST) / f32(params.count);
     y[row] = select(mean, bitcast<f32>(widest), widest > INFINITY_BITS);
 }
 
-/// The values in the order in which the smallest are wanted.
+/// A value, negated where the largest are averaged: the rest of the kernel looks for the smallest.
 fn load(at: u32) -> f32 {
-    return select(x[at], -x[at], EXTREME == LARGEST);
+    return select(x[at], -x[at], SELECTION == LARGEST);
 }

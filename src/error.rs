@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Result of everything that can fail because of a file, a device or a user's wish.
+/// Result of everything that can fail because of a file, a device or a user's request.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The kind of an [`Error`], as written to `error.code` of a record.
@@ -11,7 +11,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Codes are part of the record format: they are added, never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// A wish that contradicts itself or names something unknown.
+    /// A request that contradicts itself or names something unknown.
     Usage,
     /// A path that does not exist, or that this user may not look at.
     NotFound,
@@ -51,7 +51,7 @@ pub enum Code {
     Gpu,
     /// A shader that does not assemble or does not validate.
     Shader,
-    /// Reference photos, or a memory of them, that cannot be used.
+    /// Reference images, or a memory of them, that cannot be used.
     Reference,
     /// A map that holds NaN.
     Nonfinite,
@@ -229,7 +229,8 @@ struct Inner {
 impl Error {
     /// An error of a kind with its message: lower case, no full stop, literals in backticks.
     ///
-    /// Control and bidirectional characters, which names of files and tensors may hold, are escaped, and long names shortened: see [`printable`].
+    /// Control and bidirectional characters, which names of files and tensors may hold, are escaped, and long names shortened: see
+    /// [`printable`].
     pub fn new(code: Code, message: impl Into<String>) -> Error {
         let message = printable(&message.into()).into_owned();
         Error(Box::new(Inner { code, message, context: Vec::new(), remedy: None }))
@@ -252,7 +253,7 @@ impl Error {
         self
     }
 
-    /// Adds what to do about it; the innermost remedy wins, since it knows most.
+    /// Adds what to do about it; the innermost remedy is kept, as the most specific.
     pub fn hint(mut self, remedy: impl Into<Remedy>) -> Error {
         self.0.remedy.get_or_insert_with(|| remedy.into());
         self
@@ -381,7 +382,7 @@ fn escaped(text: &str) -> Cow<'_, str> {
     }))
 }
 
-/// The known name that an unknown one was probably meant to be, if any is near enough to ask.
+/// The known name that an unknown one was probably meant to be, if one is similar enough.
 pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |name: &&str| strsim::damerau_levenshtein(unknown, name);
     known.into_iter().min_by_key(distance).filter(|name| distance(name) <= 1 + unknown.len() / 3)

@@ -59,7 +59,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 of a text, shortened to what tells a folder's names apart.
+/// SHA-256 of a text, shortened to what keeps the names in a folder distinct.
 pub fn short_hash(text: &str) -> String {
     hex(&Sha256::digest(text)[..6])
 }

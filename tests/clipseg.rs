@@ -196,7 +196,7 @@ fn configurations_that_do_not_fit_are_refused_with_their_numbers() {
         (
             r#"decoder_num_attention_heads": 4"#,
             r#"decoder_num_attention_heads": 5"#,
-            "the configuration's 5 heads do not share the 16 columns of the tensors",
+            "the configuration's 5 heads do not divide the width 16 of the tensors",
         ),
     ] {
         let folder = reconfigured("clip/clipseg_tiny", from, to);

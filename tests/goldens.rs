@@ -162,7 +162,7 @@ const BUILDS: &[(&str, Build)] = &[
     }),
     ("top_mean", |p| {
         Box::new(TopMean {
-            extreme: p.variant("extreme", &[Extreme::Largest, Extreme::Smallest]),
+            selection: p.variant("selection", &[Selection::Largest, Selection::Smallest]),
             rows: p.size("rows"),
             cols: p.size("cols"),
             count: p.size("count"),
@@ -180,7 +180,7 @@ const BUILDS: &[(&str, Build)] = &[
         })
     }),
     ("attention", |p| {
-        let place = |name| {
+        let layout = |name| {
             let [stride, offset] = p.sizes(name);
             HeadLayout { stride, offset }
         };
@@ -189,9 +189,9 @@ const BUILDS: &[(&str, Build)] = &[
             keys: p.size("keys"),
             heads: p.size("heads"),
             head_dim: p.size("head_dim"),
-            q: place("q"),
-            k: place("k"),
-            v: place("v"),
+            q: layout("q"),
+            k: layout("k"),
+            v: layout("v"),
             grid: p.has("grid").then(|| {
                 let [rows, cols] = p.sizes("grid");
                 Grid { rows, cols }
@@ -204,14 +204,14 @@ const BUILDS: &[(&str, Build)] = &[
 ];
 
 #[test]
-fn every_twin_is_what_pytorch_computes() {
+fn every_reference_is_what_pytorch_computes() {
     for (name, build) in BUILDS {
         Golden::open(name).check(build);
     }
 }
 
 #[test]
-fn a_twin_with_another_parameter_is_not() {
+fn a_reference_with_another_parameter_is_not() {
     let golden = Golden::open("layer_norm");
     let wrong_eps = || golden.check(|p| Box::new(LayerNorm { rows: p.size("rows"), cols: p.size("cols"), eps: 1e-3 }));
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(wrong_eps));

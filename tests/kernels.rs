@@ -1,4 +1,4 @@
-//! Every implementation of every kernel, on the adapter, against its f64 reference: within derived bounds, on awkward sizes, and able to fail.
+//! Every implementation of every kernel, on the adapter, against its f64 reference: within derived bounds, on odd sizes, and able to fail.
 
 mod common;
 
@@ -10,8 +10,8 @@ use zsas::run::worst;
 
 /// Instances are many; a thread for each core keeps it busy while pipelines compile.
 #[test]
-fn every_kernel_equals_its_twin() {
-    let Some(device) = common::adapter("every_kernel_equals_its_twin") else { return };
+fn every_kernel_equals_its_reference() {
+    let Some(device) = common::adapter("every_kernel_equals_its_reference") else { return };
     let all = every_kernel();
     // By kernel and operand: whether a change of it was noticed in any instance.
     let noticed: Mutex<BTreeMap<(&str, &str), bool>> = Mutex::default();
@@ -36,7 +36,7 @@ fn every_kernel_equals_its_twin() {
         }
     });
     let ignored: Vec<_> = noticed.into_inner().unwrap().into_iter().filter(|(_, is_noticed)| !is_noticed).collect();
-    assert!(ignored.is_empty(), "no change of these moves the twin in any instance, so neither side may read them: {ignored:?}");
+    assert!(ignored.is_empty(), "no change of these moves the reference in any instance, so neither side may read them: {ignored:?}");
 }
 
 #[test]

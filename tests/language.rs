@@ -167,7 +167,7 @@ fn raw_clip_networks_run_from_arrays_and_are_compared_and_profiled() {
     place
         .run(&["diff", "clip-text", "--weights", "weights", "--size", "8x8"])
         .exits(2)
-        .says("takes no photos");
+        .says("takes no images");
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn r9_and_r10_damaged_foreign_and_nonfinite_weights_are_refused() {
         fs::write(&config, text.replace("\"head_width\": 8", &format!("\"head_width\": {wrong}"))).unwrap();
         infer(&place, &["a.png", "--method", "winclip"])
             .exits(1)
-            .says(&format!("heads of width {wrong} do not share the 24 columns"));
+            .says(&format!("heads of width {wrong} do not divide the width 24"));
     }
 }
 

@@ -29,8 +29,8 @@ fn encode(device: &Device) -> Array {
     encoder(device, &sam()).unwrap().run(&[&pixels()]).unwrap().remove(0)
 }
 
-fn open(pace: Option<SubmitLimits>, tier: Tier) -> Device {
-    Device::open(&DeviceOptions { pace, tier: Some(tier), ..DeviceOptions::default() }).unwrap()
+fn open(submit_limits: Option<SubmitLimits>, tier: Tier) -> Device {
+    Device::open(&DeviceOptions { submit_limits, tier: Some(tier), ..DeviceOptions::default() }).unwrap()
 }
 
 /// The shares and weights a device tells while it encodes.
@@ -63,9 +63,11 @@ fn parts_give_what_the_whole_gives() {
 #[test]
 fn every_kernel_can_go_out_in_parts() {
     let Some(whole) = common::adapter("every_kernel_can_go_out_in_parts") else { return };
-    let parts =
-        Device::open(&DeviceOptions { pace: Some(SubmitLimits { dispatch: 30_000, submission: u64::MAX }), ..DeviceOptions::default() })
-            .unwrap();
+    let parts = Device::open(&DeviceOptions {
+        submit_limits: Some(SubmitLimits { dispatch: 30_000, submission: u64::MAX }),
+        ..DeviceOptions::default()
+    })
+    .unwrap();
     let mut seeded = Seeded::new(7);
     for kernel in every_kernel() {
         let inputs = sample(&*kernel, DType::F32, &mut seeded);

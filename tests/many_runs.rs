@@ -41,9 +41,9 @@ fn open(options: DeviceOptions) -> Device {
 fn runs_of_several_threads_give_the_bits_of_one() {
     let Some(_) = common::adapter("runs_of_several_threads_give_the_bits_of_one") else { return };
     // Many submissions each, so that those of the threads lie between each other.
-    let pace = Some(SubmitLimits { dispatch: 200_000, submission: 1_000_000 });
+    let submit_limits = Some(SubmitLimits { dispatch: 200_000, submission: 1_000_000 });
     for runs_at_once in [1, 3] {
-        let device = open(DeviceOptions { pace, runs_at_once: Some(runs_at_once), ..DeviceOptions::default() });
+        let device = open(DeviceOptions { submit_limits, runs_at_once: Some(runs_at_once), ..DeviceOptions::default() });
         let program = compile(&device);
         let inputs: Vec<Array> = (0..4).map(numbers).collect();
         let alone: Vec<Vec<u32>> = inputs.iter().map(|input| bits(&program.run(&[input]).unwrap()[0])).collect();

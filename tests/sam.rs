@@ -186,7 +186,7 @@ fn configurations_that_are_missing_or_do_not_fit_are_refused() {
         (
             r#""num_attention_heads": 2"#,
             r#""num_attention_heads": 3"#,
-            "the configuration's 3 heads do not share the 16 columns of the tensors".to_owned(),
+            "the configuration's 3 heads do not divide the width 16 of the tensors".to_owned(),
         ),
         (r#""window_size": 7"#, r#""window_size": 0"#, windows("0")),
         (r#""window_size": 7"#, r#""window_size": 8"#, windows("8")),

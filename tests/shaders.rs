@@ -189,8 +189,8 @@ fn every_file_in_shaders_is_used() {
     }
 }
 
-/// Barriers belong to library functions, where all lanes arrive: naga accepts one inside a lane-dependent branch. `attention` has two in its
-/// main loop, whose limits are the same for all lanes.
+/// Barriers belong to library functions, where all lanes arrive: naga accepts one inside a lane-dependent branch. `attention` has two in
+/// its main loop, whose limits are the same for all lanes.
 #[test]
 fn kernel_files_hold_no_barrier_of_their_own() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");

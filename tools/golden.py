@@ -147,11 +147,11 @@ def kernels():
     resize.save()
 
     top_mean = Cases("top_mean")
-    for extreme, rows, cols, count in [("Largest", 3, 7, 2), ("Smallest", 4, 50, 20), ("Largest", 2, 300, 300), ("Smallest", 5, 9, 1)]:
+    for selection, rows, cols, count in [("Largest", 3, 7, 2), ("Smallest", 4, 50, 20), ("Largest", 2, 300, 300), ("Smallest", 5, 9, 1)]:
         x = normal(rows, cols)
         x[0, : cols // 2] = x[0, 0]
-        y = torch.topk(x, count, dim=-1, largest=extreme == "Largest").values.mean(-1)
-        top_mean.add({"extreme": extreme, "rows": rows, "cols": cols, "count": count}, y, x=x)
+        y = torch.topk(x, count, dim=-1, largest=selection == "Largest").values.mean(-1)
+        top_mean.add({"selection": selection, "rows": rows, "cols": cols, "count": count}, y, x=x)
     top_mean.save()
 
     permute = Cases("permute")
@@ -173,26 +173,26 @@ def kernels():
         concat.add({"rows": rows, "left": left, "right": right}, torch.cat([a, b], -1), a=a, b=b)
     concat.save()
 
-    # Each query has its own span of keys: batches, causal texts, cross attention. Cross attention reads buffers of its own, self-attention
+    # Each query has its own range of keys: batches, causal texts, cross attention. Cross attention reads buffers of its own, self-attention
     # one buffer of queries, keys and values side by side.
     attention = Cases("attention")
     ranges = torch.tensor([[0, 3], [0, 3], [0, 3], [3, 5], [3, 5], [5, 6], [5, 7]])
-    for spans, keys, heads, head_dim, joint in [
+    for key_ranges, keys, heads, head_dim, joint in [
         (ranges, 7, 2, 4, True), (torch.tensor([[0, 1], [0, 2], [0, 3]]), 3, 1, 5, True), (torch.tensor([[0, 9], [2, 9], [8, 9], [0, 1]]), 9, 3, 2, False),
     ]:
-        dim, queries = heads * head_dim, len(spans)
+        dim, queries = heads * head_dim, len(key_ranges)
         if joint:
             q = k = v = normal(queries, 3 * dim)
             parts = [q[:, part * dim : (part + 1) * dim] for part in range(3)]
-            places = [[3 * dim, part * dim] for part in range(3)]
+            layouts = [[3 * dim, part * dim] for part in range(3)]
         else:
             q, k, v = parts = normal(queries, dim), normal(keys, dim), normal(keys, dim)
-            places = [[dim, 0]] * 3
-        inside = (torch.arange(keys) >= spans[:, :1]) & (torch.arange(keys) < spans[:, 1:])
+            layouts = [[dim, 0]] * 3
+        inside = (torch.arange(keys) >= key_ranges[:, :1]) & (torch.arange(keys) < key_ranges[:, 1:])
         by_head = [part.reshape(len(part), heads, head_dim).transpose(0, 1) for part in parts]
         y = F.scaled_dot_product_attention(*by_head, attn_mask=inside).transpose(0, 1).reshape(queries, dim)
-        parameters = {"queries": queries, "keys": keys, "heads": heads, "head_dim": head_dim, "q": places[0], "k": places[1], "v": places[2]}
-        attention.add(parameters, y, q=q, k=k, v=v, spans=spans.double())
+        parameters = {"queries": queries, "keys": keys, "heads": heads, "head_dim": head_dim, "q": layouts[0], "k": layouts[1], "v": layouts[2]}
+        attention.add(parameters, y, q=q, k=k, v=v, key_ranges=key_ranges.double())
 
     gather = Cases("gather")
     for rows_in, cols, rows in [(5, 3, [4, 0, 0, 2]), (2, 4, [1])]:
@@ -202,20 +202,20 @@ def kernels():
 
     # Two grids of 2 × 3 keys; queries anywhere on them, in any order.
     rows, cols, heads, head_dim = 2, 3, 2, 4
-    places, first = torch.tensor([4, 0, 5, 2, 1]), torch.tensor([0, 0, 0, 6, 6])
-    dim, queries, cells = heads * head_dim, len(places), rows * cols
+    query_cells, first = torch.tensor([4, 0, 5, 2, 1]), torch.tensor([0, 0, 0, 6, 6])
+    dim, queries, cells = heads * head_dim, len(query_cells), rows * cols
     q, k, v = normal(queries, dim), normal(2 * cells, dim), normal(2 * cells, dim)
     rel_pos = normal(queries, heads, 2 * (rows + cols))
     bias = torch.full((heads, queries, 2 * cells), -torch.inf, dtype=torch.float64)
-    for query, place in enumerate(places):
+    for query, own in enumerate(query_cells):
         for cell in range(cells):
-            down, right = place // cols - cell // cols, place % cols - cell % cols
+            down, right = own // cols - cell // cols, own % cols - cell % cols
             bias[:, query, first[query] + cell] = rel_pos[query, :, rows + down] + rel_pos[query, :, 2 * rows + cols + right]
     by_head = [part.reshape(len(part), heads, head_dim).transpose(0, 1) for part in (q, k, v)]
     y = F.scaled_dot_product_attention(*by_head, attn_mask=bias).transpose(0, 1).reshape(queries, dim)
     parameters = {"queries": queries, "keys": 2 * cells, "heads": heads, "head_dim": head_dim, "grid": [rows, cols]} | dict.fromkeys("qkv", [dim, 0])
-    spans = torch.stack([first, first + cells], 1)
-    attention.add(parameters, y, q=q, k=k, v=v, spans=spans.double(), rel_pos=rel_pos, places=places.double())
+    key_ranges = torch.stack([first, first + cells], 1)
+    attention.add(parameters, y, q=q, k=k, v=v, key_ranges=key_ranges.double(), rel_pos=rel_pos, query_cells=query_cells.double())
     attention.save()
 
 

@@ -1,4 +1,4 @@
-//! matmul, lesson 1: y[i, j] = Σₖ a[i, k] · b[k, j], one element per thread.
+//! matmul, variant 1: y[i, j] = Σₖ a[i, k] · b[k, j], one element per thread.
 //!
 //! Every product loads both its factors from memory: 2 loads for 2 operations. A 16 × 16 workgroup computes 16 × 16 elements, so that
 //! threads side by side at least load b side by side.

@@ -1,4 +1,4 @@
-//! matmul, lesson 2: y[i, j] = Σₖ a[i, k] · b[k, j], with 16 × 16 tiles of both factors shared in workgroup memory.
+//! matmul, variant 2: y[i, j] = Σₖ a[i, k] · b[k, j], with 16 × 16 tiles of both factors shared in workgroup memory.
 //!
 //! What one thread loads, sixteen use: the traffic to memory falls by 16. Each product still reads both factors from workgroup memory.
 

@@ -1,4 +1,4 @@
-//! matmul, lesson 3: y[i, j] = Σₖ a[i, k] · b[k, j], with 64 × 64 tiles and 4 × 4 elements in the registers of each thread.
+//! matmul, variant 3: y[i, j] = Σₖ a[i, k] · b[k, j], with 64 × 64 tiles and 4 × 4 elements in the registers of each thread.
 //!
 //! Eight reads of workgroup memory now serve sixteen products. The kernel in `shaders/` goes on to 8 × 8 and reads vectors.
 

@@ -1,12 +1,12 @@
-//! Slower matrix products kept as lessons, each adding one idea to the one before; `shaders/matmul*.wgsl` end the ladder.
+//! Slower variants of `shaders/matmul.wgsl`, for comparison: each adds one optimisation to the one before.
 //!
-//! They share the operands and the reference of `matmul`; `tests/variants.rs` holds them to it, `benches/kernels.rs` times them.
+//! They share the operands and the reference of `matmul`; `tests/variants.rs` compares them with it, `benches/kernels.rs` times them.
 
 use zsas::kernels::{Activation, Implementation, Io, Kernel, Launch, Matmul, Operand, Pairing, ParamBlock, Work};
 use zsas::shader::Library;
 use zsas::{Device, DeviceOptions, Result};
 
-/// A product computed by a file of this folder.
+/// A matrix product computed by a file of this folder.
 #[derive(Clone, Debug)]
 pub struct Variant {
     matmul: Matmul,
@@ -14,8 +14,8 @@ pub struct Variant {
     tile: usize,
 }
 
-/// Every lesson, in order, for a product of these sizes: the file, and the rows and columns a workgroup computes.
-pub fn ladder(rows: usize, cols: usize, inner: usize) -> Vec<Variant> {
+/// Every variant, slowest first, for a product of these sizes.
+pub fn all(rows: usize, cols: usize, inner: usize) -> Vec<Variant> {
     let matmul = Matmul {
         rows,
         cols,
@@ -25,6 +25,7 @@ pub fn ladder(rows: usize, cols: usize, inner: usize) -> Vec<Variant> {
         has_residual: false,
         activation: Activation::Identity,
     };
+    // The file, and the rows and columns that a workgroup computes.
     let files = [("matmul_1_naive", 16), ("matmul_2_tiled", 16), ("matmul_3_register", 64)];
     files.map(|(file, tile)| Variant { matmul: matmul.clone(), file, tile }).into()
 }

@@ -1,4 +1,5 @@
-//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The user sets the alias `Value`: f32 or a vector of it.
+//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The including file declares the alias
+//! `Value`: f32 or a vector of it.
 
 const IDENTITY: u32 = 0u;
 const RELU: u32 = 1u;

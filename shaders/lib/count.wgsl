@@ -1,4 +1,4 @@
-//! count: sums of the counts that the lanes of a workgroup made at each cut, handed to each of them.
+//! count: adds up the counts that the lanes of a workgroup made at each cut, and returns the sums to every lane.
 //!
 //! Sixteen lanes gather the counts of all for each vec4 of cuts, then every lane gathers those 16 itself. Two barriers, and none needed
 //! between calls, as in `reduce`. All lanes must call. WORKGROUP is a multiple of 16 and at least 16·CUTS.

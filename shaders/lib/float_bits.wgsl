@@ -1,4 +1,4 @@
-//! float_bits: what the bits of an f32 say, since compilers may assume that comparisons never meet a NaN.
+//! float_bits: tests for NaN and orders f32 by their bits, because compilers may assume that comparisons never meet a NaN.
 
 const SIGN_BIT: u32 = 0x80000000u;
 const INFINITY_BITS: u32 = 0x7f800000u;

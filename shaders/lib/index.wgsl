@@ -1,4 +1,5 @@
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;

@@ -1,7 +1,7 @@
-//! loop_end: where a loop ends, so that drivers do not compile the number in.
+//! loop_end: the bound of a loop, hidden so that drivers do not compile its value in.
 //!
-//! lavapipe takes a loop that ends at a number of a uniform for one to be unrolled: it compiles the kernel anew for each dispatch, with the
-//! number put in, and keeps all of them. A number that depends on the workgroup it leaves alone.
+//! lavapipe unrolls a loop whose bound is read from a uniform: it compiles the kernel again for each dispatch, with the value as a
+//! constant, and keeps all of them. It does not do so for a bound that depends on the workgroup.
 
 /// `count`, whatever the number of the workgroup.
 fn loop_end(count: u32, number: u32) -> u32 {

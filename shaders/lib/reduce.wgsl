@@ -1,4 +1,4 @@
-//! reduce: one value from all lanes of a workgroup, handed to each of them.
+//! reduce: combines one value of each lane of a workgroup, and returns the result to every lane.
 //!
 //! 16 lanes gather the values of all, then every lane gathers those 16: two barriers and a fixed order, so results repeat bit by bit.
 //! A second call needs no barrier before it: its own first one keeps its writes to `gathered` behind the last reads of this call.
@@ -28,7 +28,7 @@ fn workgroup_sum(lane: u32, value: f32) -> f32 {
     return total;
 }
 
-/// Whether a NaN survives is up to the adapter.
+/// Whether a NaN is kept depends on the adapter.
 fn workgroup_max(lane: u32, value: f32) -> f32 {
     of_lanes[lane] = value;
     workgroupBarrier();

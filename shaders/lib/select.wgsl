@@ -1,7 +1,7 @@
 //! select: finds the `wanted`-th smallest value of a row without sorting, by narrowing a bracket of float keys.
 //!
-//! A round cuts the bracket at 4·CUTS places; the kernel counts how many values lie below each; the counts tell between which cuts to go on.
-//! The bracket of keys shrinks (4·CUTS + 1)-fold each round, so ROUNDS rounds close any bracket.
+//! A round cuts the bracket at 4·CUTS places; the kernel counts how many values lie below each; the counts tell between which cuts the next
+//! round continues. The bracket of keys shrinks (4·CUTS + 1)-fold each round, so ROUNDS rounds close any bracket.
 //! use: float_bits
 
 const CUTS: u32 = 4u;       // vec4 of cuts per round

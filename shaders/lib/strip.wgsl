@@ -1,10 +1,10 @@
 //! strip: ROWS rows × 4·LANES·VECTORS columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
 //! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
 //!
-//! A workgroup is a row of lanes. Each lane computes VECTORS vec4 of columns, 4·LANES columns apart, so that the lanes load neighbouring vec4 of b.
-//! On a CPU each lane loads for itself, which is slow; all rows reuse what it loaded. The loads of a are the same for every lane: one scalar load
-//! and a broadcast. Rows are counted in blocks of BLOCK: with more than 256 sums in one loop llvmpipe spills them, at a quarter of the speed.
-//! No workgroup memory, no barrier.
+//! A workgroup is a row of lanes. Each lane computes VECTORS vec4 of columns, 4·LANES columns apart, so that the lanes load neighbouring
+//! vec4 of b. On a CPU each lane loads for itself, which is slow; all rows reuse what it loaded. The loads of a are the same for every
+//! lane: one scalar load and a broadcast. Rows are counted in blocks of BLOCK: with more than 256 sums in one loop llvmpipe spills them, at
+//! a quarter of the speed. No workgroup memory, no barrier.
 //! use: epilogue, loop_end, pairing
 //! set: BLOCK, LANES, MASKED, ROWS, VECTORS
 
@@ -15,7 +15,8 @@ const BLOCKS: u32 = ROWS / BLOCK;
 
 /// Sums over `taps` positions of `inner` vec4 of a each, and stores. `cols` and all column and inner indices count vec4.
 ///
-/// `locate` gives what a row needs to know once; `a_start` the first vec4 of a at a tap, or −1 where the tap reads zeros (only if MASKED).
+/// `locate` computes once what `a_start` needs of a row; `a_start` the first vec4 of a at a tap, or −1 where the tap reads zeros (only if
+/// MASKED).
 fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, inner: u32) {
     // Strips that follow each other share their columns of b, which stay in the cache.
     let strips_down = (rows + ROWS - 1u) / ROWS;

@@ -1,8 +1,8 @@
 //! tile: a block of a matrix product in workgroup memory, for GPUs. The kernel defines `load_a(row, k)` and `load_b(k, col)`;
 //! `epilogue` stores.
 //!
-//! A workgroup computes a TILE × TILE block, a thread 8 × 8 of it as two halves TILE/2 apart in each direction, so that neighbouring threads
-//! read neighbouring vec4 of workgroup memory. Slabs of 16 inner positions are staged: a transposed, b as it is.
+//! A workgroup computes a TILE × TILE block, a thread 8 × 8 of it as two halves TILE/2 apart in each direction, so that neighbouring
+//! threads read neighbouring vec4 of workgroup memory. Slabs of 16 inner positions are staged: a transposed, b as it is.
 //! use: epilogue, pairing
 //! set: TILE
 
@@ -17,8 +17,8 @@ const STRIDE: u32 = TILE / 4u;
 var<workgroup> a_slab: array<vec4<f32>, SLAB * STRIDE>;
 var<workgroup> b_slab: array<vec4<f32>, SLAB * STRIDE>;
 
-/// Where four rows lie in a slab's position k: exchanged among 8, so that the transposed stores of neighbouring threads, which differ in k, meet
-/// different banks. Padding would do the same, but goes beyond the 16,384 bytes that every adapter has.
+/// Index of four rows in a slab's position k: permuted among 8, so that the transposed stores of neighbouring threads, which differ in k,
+/// meet different banks. Padding would do the same, but goes beyond the 16,384 bytes that every adapter has.
 fn a_place(rows: u32, k: u32) -> u32 {
     return rows ^ (k % 8u);
 }

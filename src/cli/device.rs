@@ -30,7 +30,7 @@ impl DeviceArgs {
     /// What is asked of the library.
     pub fn options(&self) -> Result<DeviceOptions> {
         Ok(DeviceOptions {
-            wish: self.device.clone(),
+            choice: self.device.clone(),
             tier: self.kernels,
             library: library(),
             memory: memory()?,

@@ -1,4 +1,4 @@
-//! Which rows of a buffer of keys each query attends to: how sequences of different lengths share one buffer and one launch.
+//! Key ranges: which rows of a buffer of keys each query attends to, so that sequences of different lengths share one launch.
 
 use crate::kernels::Grid;
 use crate::tensor::Array;
@@ -16,12 +16,12 @@ pub struct KeyRanges {
     pairs: usize,
 }
 
-/// KeyRanges whose keys are the cells of a grid, row by row, and the cell at which each query is.
+/// Key ranges over grids: keys are the cells of a grid, row by row, and each query has a cell of its own.
 #[derive(Clone, Debug)]
 pub struct GridKeyRanges {
-    spans: KeyRanges,
+    key_ranges: KeyRanges,
     grid: Grid,
-    places: Weight,
+    query_cells: Weight,
 }
 
 impl KeyRanges {
@@ -40,17 +40,17 @@ impl KeyRanges {
         KeyRanges::of(lengths, |start, length, _| [start, start + length])
     }
 
-    fn of(lengths: impl IntoIterator<Item = (usize, usize)>, span: impl Fn(usize, usize, usize) -> [usize; 2]) -> KeyRanges {
-        let (mut spans, mut keys) = (Vec::new(), 0);
+    fn of(lengths: impl IntoIterator<Item = (usize, usize)>, range: impl Fn(usize, usize, usize) -> [usize; 2]) -> KeyRanges {
+        let (mut ranges, mut keys) = (Vec::new(), 0);
         for (of_queries, of_keys) in lengths {
-            spans.extend((0..of_queries).map(|row| span(keys, of_keys, row)));
+            ranges.extend((0..of_queries).map(|row| range(keys, of_keys, row)));
             keys += of_keys;
         }
-        let queries = spans.len();
-        assert!(queries.max(keys) < MAX_ROWS, "spans: {queries} queries or {keys} keys are more than f32 counts exactly");
-        let pairs = spans.iter().map(|[from, to]| to - from).sum();
-        let ends = spans.iter().flatten().map(|&end| end as f32).collect();
-        KeyRanges { ends: Weight::from_array("spans", Array::new([queries, 2], ends)), queries, keys, pairs }
+        let queries = ranges.len();
+        assert!(queries.max(keys) < MAX_ROWS, "key ranges: {queries} queries or {keys} keys are more than f32 counts exactly");
+        let pairs = ranges.iter().map(|[from, to]| to - from).sum();
+        let ends = ranges.iter().flatten().map(|&end| end as f32).collect();
+        KeyRanges { ends: Weight::from_array("key_ranges", Array::new([queries, 2], ends)), queries, keys, pairs }
     }
 
     /// Number of queries.
@@ -63,7 +63,7 @@ impl KeyRanges {
         self.keys
     }
 
-    /// Pairs of a query and a key in its span.
+    /// Pairs of a query and a key in its range.
     pub fn pairs(&self) -> usize {
         self.pairs
     }
@@ -75,18 +75,22 @@ impl KeyRanges {
 }
 
 impl GridKeyRanges {
-    /// Key ranges over several grids, one after the other: `places` lists, for each grid, the cells of its queries.
+    /// Key ranges over several grids, one after the other: `query_cells` lists, for each grid, the cells of its queries.
     #[track_caller]
-    pub fn new(grid: Grid, places: &[Vec<usize>]) -> GridKeyRanges {
-        assert!(places.iter().flatten().all(|&place| place < grid.cells()), "spans: a place beyond the cells of {grid:?}");
-        let spans = KeyRanges::cross(places.iter().map(|places| (places.len(), grid.cells())));
-        let cells = places.iter().flatten().map(|&place| place as f32).collect();
-        GridKeyRanges { grid, places: Weight::from_array("places", Array::new([spans.queries], cells)), spans }
+    pub fn new(grid: Grid, query_cells: &[Vec<usize>]) -> GridKeyRanges {
+        assert!(query_cells.iter().flatten().all(|&cell| cell < grid.cells()), "key ranges: a query beyond the cells of {grid:?}");
+        let key_ranges = KeyRanges::cross(query_cells.iter().map(|cells| (cells.len(), grid.cells())));
+        let cells = query_cells.iter().flatten().map(|&cell| cell as f32).collect();
+        GridKeyRanges {
+            grid,
+            query_cells: Weight::from_array("query_cells", Array::new([key_ranges.queries], cells)),
+            key_ranges,
+        }
     }
 
     /// The key ranges, without the grid.
-    pub fn spans(&self) -> &KeyRanges {
-        &self.spans
+    pub fn key_ranges(&self) -> &KeyRanges {
+        &self.key_ranges
     }
 
     /// The grid.
@@ -95,8 +99,8 @@ impl GridKeyRanges {
     }
 
     /// The cell of each query `[queries]`.
-    pub(super) fn places(&self) -> &Weight {
-        &self.places
+    pub(super) fn query_cells(&self) -> &Weight {
+        &self.query_cells
     }
 }
 
@@ -106,10 +110,10 @@ mod tests {
 
     #[test]
     fn sequences_keep_to_themselves_and_causal_ones_look_back_only() {
-        let ends = |spans: &KeyRanges| spans.ends().to_array().unwrap().data().to_vec();
-        let spans = KeyRanges::sequences([2, 1]);
-        assert_eq!(ends(&spans), [0.0, 2.0, 0.0, 2.0, 2.0, 3.0]);
-        assert_eq!((spans.queries(), spans.pairs()), (3, 5));
+        let ends = |ranges: &KeyRanges| ranges.ends().to_array().unwrap().data().to_vec();
+        let ranges = KeyRanges::sequences([2, 1]);
+        assert_eq!(ends(&ranges), [0.0, 2.0, 0.0, 2.0, 2.0, 3.0]);
+        assert_eq!((ranges.queries(), ranges.pairs()), (3, 5));
         assert_eq!(ends(&KeyRanges::causal([1, 2])), [0.0, 1.0, 1.0, 2.0, 1.0, 3.0]);
         let cross = KeyRanges::cross([(1, 3), (2, 2)]);
         assert_eq!(ends(&cross), [0.0, 3.0, 3.0, 5.0, 3.0, 5.0]);
@@ -117,9 +121,9 @@ mod tests {
     }
 
     #[test]
-    fn each_list_of_places_has_a_grid_of_keys() {
-        let spans = GridKeyRanges::new(Grid { rows: 2, cols: 2 }, &[vec![3], vec![0, 2]]);
-        assert_eq!(spans.spans().ends().to_array().unwrap().data(), [0.0, 4.0, 4.0, 8.0, 4.0, 8.0]);
-        assert_eq!(spans.places().to_array().unwrap().data(), [3.0, 0.0, 2.0]);
+    fn each_list_of_query_cells_has_a_grid_of_keys() {
+        let on_grid = GridKeyRanges::new(Grid { rows: 2, cols: 2 }, &[vec![3], vec![0, 2]]);
+        assert_eq!(on_grid.key_ranges().ends().to_array().unwrap().data(), [0.0, 4.0, 4.0, 8.0, 4.0, 8.0]);
+        assert_eq!(on_grid.query_cells().to_array().unwrap().data(), [3.0, 0.0, 2.0]);
     }
 }

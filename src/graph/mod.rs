@@ -8,4 +8,4 @@ mod tensor;
 pub use key_ranges::{GridKeyRanges, KeyRanges};
 pub use plan::{Place, Plan};
 pub use record::{Graph, Node, Source, Value, ValueId};
-pub use tensor::{Epilogue, Slice, Tensor};
+pub use tensor::{ColumnView, Epilogue, Tensor};

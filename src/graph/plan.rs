@@ -1,4 +1,4 @@
-//! Which launches an output needs, and which buffer slot each intermediate lives in.
+//! Plan of a program: the launches that its outputs need, and the buffer slot of each intermediate.
 
 use crate::graph::{Graph, Node, Source, Tensor, Value, ValueId};
 use crate::tensor::{DType, Shape};
@@ -115,8 +115,8 @@ impl Plan {
             }
         }
         let mut alive = 0;
-        let peaks = change.into_iter().map(|step| {
-            alive += step;
+        let peaks = change.into_iter().map(|difference| {
+            alive += difference;
             alive
         });
         peaks.max().unwrap_or(0) as usize

@@ -1,4 +1,4 @@
-//! The graph a model records into: values, and the launches that make them.
+//! The graph that a model records into: values, and the launches that compute them.
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
@@ -141,7 +141,7 @@ impl Graph {
         Tensor::new(self, id, shape, dtype)
     }
 
-    /// Appends a launch whose operands have been checked by the op that calls this.
+    /// Appends a launch whose shapes the calling operation has checked.
     ///
     /// Panics at the model's line when an operand's length or storage is not what the kernel declares.
     #[track_caller]

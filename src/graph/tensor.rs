@@ -1,4 +1,4 @@
-//! The vocabulary models are written in. All shape rules live here; a mistake panics at the model's line with both shapes.
+//! Tensors and the operations of models. All shape rules are here; a mistake panics at the model's line with both shapes.
 
 use std::fmt;
 use std::ops::{Add, Mul, Sub};
@@ -6,8 +6,8 @@ use std::ops::{Add, Mul, Sub};
 use crate::graph::key_ranges::MAX_ROWS;
 use crate::graph::{Graph, GridKeyRanges, KeyRanges, ValueId};
 use crate::kernels::{
-    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Extreme, Gather, HeadLayout, Interpolation,
-    Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
+    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Gather, HeadLayout, Interpolation, Kernel,
+    LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Selection, Softmax, TopMean, Unary,
 };
 use crate::tensor::{Array, DType, MAX_RANK, Shape};
 use crate::weights::Weight;
@@ -21,7 +21,7 @@ pub struct Tensor<'g> {
     dtype: DType,
 }
 
-/// What happens to the sums of a matrix product or convolution before they are stored: `activation(sum + bias + residual)`.
+/// Epilogue of a matrix product or convolution, applied before its sums are stored: `activation(sum + bias + residual)`.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'g> {
     /// `[channels]`, f32.
@@ -32,9 +32,9 @@ pub struct Epilogue<'g> {
     pub activation: Activation,
 }
 
-/// Some columns of a tensor, read in place by the kernels that can.
+/// View of some columns of a tensor, which attention reads in place.
 #[derive(Clone, Copy)]
-pub struct Slice<'g> {
+pub struct ColumnView<'g> {
     tensor: Tensor<'g>,
     from: usize,
     count: usize,
@@ -87,17 +87,17 @@ impl<'g> Tensor<'g> {
     }
 
     #[track_caller]
-    fn pair(self, right: Tensor<'g>, pairing: Pairing, epilogue: Epilogue<'g>, word: &str) -> Tensor<'g> {
+    fn pair(self, right: Tensor<'g>, pairing: Pairing, epilogue: Epilogue<'g>, operation: &str) -> Tensor<'g> {
         let [inner, cols] = right.shape.axes();
         assert!(
             self.shape.cols() == inner,
-            "{word}: {} times {}: inner sizes {} and {inner} differ",
+            "{operation}: {} times {}: inner sizes {} and {inner} differ",
             self.shape,
             right.shape,
             self.shape.cols()
         );
         let shape = self.shape.with_cols(cols);
-        epilogue.check(shape, word);
+        epilogue.check(shape, operation);
         let kernel = Matmul {
             rows: self.shape.rows(),
             cols,
@@ -110,7 +110,8 @@ impl<'g> Tensor<'g> {
         self.launch(kernel, &[Some(self), Some(right), epilogue.bias, epilogue.residual], shape)
     }
 
-    /// Convolution, channels last: `self` `[b, h, w, c]` with `weight` `[kh, kw, c, o]` → `[b, h', w', o]`, zero padding, then the epilogue.
+    /// Convolution, channels last: `self` `[b, h, w, c]` with `weight` `[kh, kw, c, o]` → `[b, h', w', o]`, with zero padding,
+    /// then the epilogue.
     #[track_caller]
     pub fn conv2d(self, weight: Tensor<'g>, stride: usize, padding: usize, epilogue: Epilogue<'g>) -> Tensor<'g> {
         let [batch, height, width, channels_in] = self.shape.axes();
@@ -178,13 +179,13 @@ impl<'g> Tensor<'g> {
         self.launch(Unary { activation, scale, offset, len: self.shape.len() }, &[Some(self)], self.shape)
     }
 
-    /// An activation of each element.
+    /// Applies an activation to each element.
     #[track_caller]
     pub fn activate(self, activation: Activation) -> Tensor<'g> {
         self.map(activation, 1.0, 0.0)
     }
 
-    /// Each element times a number.
+    /// Multiplies each element by a number.
     #[track_caller]
     pub fn scale(self, factor: f32) -> Tensor<'g> {
         self.map(Activation::Identity, factor, 0.0)
@@ -229,10 +230,10 @@ impl<'g> Tensor<'g> {
 
     /// Mean of the `count` largest or smallest of each row: f32 `[rows, cols]` → `[rows]`.
     #[track_caller]
-    pub fn top_mean(self, extreme: Extreme, count: usize) -> Tensor<'g> {
+    pub fn top_mean(self, selection: Selection, count: usize) -> Tensor<'g> {
         let [rows, cols] = self.shape.axes();
         assert!(count > 0 && count <= cols, "top_mean: {count} of {cols} columns");
-        self.launch(TopMean { extreme, rows, cols, count }, &[Some(self)], Shape::from([rows]))
+        self.launch(TopMean { selection, rows, cols, count }, &[Some(self)], Shape::from([rows]))
     }
 
     /// Axes in another order: axis i of the result is axis `order[i]` of `self`.
@@ -268,8 +269,8 @@ impl<'g> Tensor<'g> {
         self.channels_last_with_border(multiple, 0)
     }
 
-    /// As [`Tensor::channels_last`], with a border of zeros: `[b, c, h, w]` → `[b, h + 2·border, w + 2·border, c']`. A convolution without padding reads
-    /// it as one with padding reads the image, and faster.
+    /// As [`Tensor::channels_last`], with a border of zeros: `[b, c, h, w]` → `[b, h + 2·border, w + 2·border, c']`. A convolution without
+    /// padding reads it as one with padding reads the image, and faster.
     #[track_caller]
     pub fn channels_last_with_border(self, multiple: usize, border: usize) -> Tensor<'g> {
         let [batch, channels, height, width] = self.shape.axes();
@@ -284,7 +285,7 @@ impl<'g> Tensor<'g> {
         self.permute(&[0, 3, 1, 2])
     }
 
-    /// Joined along the last axis: `[…, m]` and `[…, n]` → `[…, m + n]`.
+    /// Concatenates along the last axis: `[…, m]` and `[…, n]` → `[…, m + n]`.
     #[track_caller]
     pub fn concat(self, right: Tensor<'g>) -> Tensor<'g> {
         let (left, rows) = (self.shape.cols(), self.shape.rows());
@@ -293,7 +294,7 @@ impl<'g> Tensor<'g> {
         self.launch(kernel, &[Some(self), Some(right)], self.shape.with_cols(left + right.shape.cols()))
     }
 
-    /// Rows picked by number, repeats allowed: `[n, c]` → `[rows.len(), c]`.
+    /// Gathers rows by number, repeats allowed: `[n, c]` → `[rows.len(), c]`.
     #[track_caller]
     pub fn gather(self, rows: &[usize]) -> Tensor<'g> {
         let [rows_in, _] = self.shape.axes();
@@ -319,11 +320,11 @@ impl<'g> Tensor<'g> {
         self.launch(Gather { rows_in, rows_out, cols }, &[Some(self), Some(numbers)], Shape::from([rows_out, cols]))
     }
 
-    /// `count` columns from `from` on. Free; only some words take them.
+    /// View of `count` columns from `from` on. Free; only attention takes it.
     #[track_caller]
-    pub fn columns(self, from: usize, count: usize) -> Slice<'g> {
+    pub fn columns(self, from: usize, count: usize) -> ColumnView<'g> {
         assert!(from + count <= self.shape.cols(), "columns: {from} to {} of {}", from + count, self.shape);
-        Slice { tensor: self, from, count }
+        ColumnView { tensor: self, from, count }
     }
 
     /// The same values in another storage; free when it is the same.
@@ -346,68 +347,77 @@ impl<'g> Tensor<'g> {
     }
 }
 
-impl<'g> Slice<'g> {
-    /// Attention of queries to the keys in their spans, for `heads` heads side by side (Vaswani et al. 2017): `[queries, dim]`, `[keys, dim]`,
-    /// `[keys, dim]` → `[queries, dim]`.
+impl<'g> ColumnView<'g> {
+    /// Attention of queries to the keys in their ranges, for `heads` heads side by side (Vaswani et al. 2017):
+    /// `[queries, dim]`, `[keys, dim]`, `[keys, dim]` → `[queries, dim]`.
     #[track_caller]
-    pub fn attention(query: Slice<'g>, key: Slice<'g>, value: Slice<'g>, spans: &KeyRanges, heads: usize) -> Tensor<'g> {
-        Slice::attend([query, key, value], spans, heads, None)
+    pub fn attention(
+        query: ColumnView<'g>,
+        key: ColumnView<'g>,
+        value: ColumnView<'g>,
+        key_ranges: &KeyRanges,
+        heads: usize,
+    ) -> Tensor<'g> {
+        ColumnView::attend([query, key, value], key_ranges, heads, None)
     }
 
-    /// Attention of queries to keys and values that are the cells of grids, with decomposed relative positions (Li et al. 2022): scores gain
-    /// what `rel_pos` `[queries · heads, 2·rows + 2·cols]` says for the rows, from −rows on, and the columns, from −cols on, from key to query.
+    /// Attention of queries to keys and values that are the cells of grids, with decomposed relative positions (Li et al. 2022).
+    ///
+    /// `rel_pos` `[queries · heads, 2·rows + 2·cols]` is added to the scores: one element for the difference of rows from key to
+    /// query (the first is that of −rows), one for the difference of columns (from −cols on).
     #[track_caller]
-    pub fn attention_on_grid(slices: [Slice<'g>; 3], rel_pos: Tensor<'g>, spans: &GridKeyRanges, heads: usize) -> Tensor<'g> {
-        Slice::attend(slices, spans.spans(), heads, Some((rel_pos, spans)))
+    pub fn attention_on_grid(views: [ColumnView<'g>; 3], rel_pos: Tensor<'g>, on_grid: &GridKeyRanges, heads: usize) -> Tensor<'g> {
+        ColumnView::attend(views, on_grid.key_ranges(), heads, Some((rel_pos, on_grid)))
     }
 
     #[track_caller]
     fn attend(
-        [query, key, value]: [Slice<'g>; 3],
-        spans: &KeyRanges,
+        [query, key, value]: [ColumnView<'g>; 3],
+        key_ranges: &KeyRanges,
         heads: usize,
         relative: Option<(Tensor<'g>, &GridKeyRanges)>,
     ) -> Tensor<'g> {
         let dim = query.count;
-        assert!(heads > 0 && dim.is_multiple_of(heads), "attention: {heads} heads do not share {dim} columns");
+        assert!(heads > 0 && dim.is_multiple_of(heads), "attention: {heads} heads do not divide the width {dim}");
         assert!(key.count == dim && value.count == dim, "attention: {dim}, {} and {} columns differ", key.count, value.count);
-        let rows = |slice: Slice<'_>| slice.tensor.shape.rows();
+        let rows = |view: ColumnView<'_>| view.tensor.shape.rows();
         assert!(
-            rows(query) == spans.queries() && rows(key) == spans.keys() && rows(value) == spans.keys(),
-            "attention: {} and {} rows, the spans are of {} and {}",
+            rows(query) == key_ranges.queries() && rows(key) == key_ranges.keys() && rows(value) == key_ranges.keys(),
+            "attention: {} and {} rows, the key ranges are of {} and {}",
             rows(query),
             rows(key),
-            spans.queries(),
-            spans.keys()
+            key_ranges.queries(),
+            key_ranges.keys()
         );
-        let place = |slice: Slice<'_>| HeadLayout { stride: slice.tensor.shape.cols(), offset: slice.from };
+        let layout = |view: ColumnView<'_>| HeadLayout { stride: view.tensor.shape.cols(), offset: view.from };
         let kernel = Attention {
-            queries: spans.queries(),
-            keys: spans.keys(),
+            queries: key_ranges.queries(),
+            keys: key_ranges.keys(),
             heads,
             head_dim: dim / heads,
-            q: place(query),
-            k: place(key),
-            v: place(value),
+            q: layout(query),
+            k: layout(key),
+            v: layout(value),
             grid: relative.map(|(_, on_grid)| on_grid.grid()),
-            pairs: spans.pairs(),
+            pairs: key_ranges.pairs(),
         };
         let graph = query.tensor.graph;
         let rel_pos = relative.map(|(rel_pos, _)| rel_pos);
-        let places = relative.map(|(_, on_grid)| graph.weight_f32(on_grid.places()));
-        let inputs = [Some(query.tensor), Some(key.tensor), Some(value.tensor), Some(graph.weight_f32(spans.ends())), rel_pos, places];
-        query.tensor.launch(kernel, &inputs, Shape::from([spans.queries(), dim]))
+        let query_cells = relative.map(|(_, on_grid)| graph.weight_f32(on_grid.query_cells()));
+        let ends = graph.weight_f32(key_ranges.ends());
+        let inputs = [Some(query.tensor), Some(key.tensor), Some(value.tensor), Some(ends), rel_pos, query_cells];
+        query.tensor.launch(kernel, &inputs, Shape::from([key_ranges.queries(), dim]))
     }
 }
 
 impl Epilogue<'_> {
     #[track_caller]
-    fn check(&self, shape: Shape, word: &str) {
+    fn check(&self, shape: Shape, operation: &str) {
         if let Some(bias) = self.bias {
-            assert!(bias.shape.sizes() == [shape.cols()], "{word}: bias {} does not fit the result {shape}", bias.shape);
+            assert!(bias.shape.sizes() == [shape.cols()], "{operation}: bias {} does not fit the result {shape}", bias.shape);
         }
         if let Some(residual) = self.residual {
-            assert!(residual.shape.len() == shape.len(), "{word}: residual {} does not fit the result {shape}", residual.shape);
+            assert!(residual.shape.len() == shape.len(), "{operation}: residual {} does not fit the result {shape}", residual.shape);
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Functions applied to each element: alone (`Unary`) or in the epilogue of `matmul` and `conv2d`. Twin of `shaders/lib/activation.wgsl`.
+//! Activation functions, applied alone (`Unary`) or in the epilogue of `matmul` and `conv2d`; the reference of
+//! `shaders/lib/activation.wgsl`.
 
 use crate::kernels::UNIT_ROUNDOFF;
 
 /// The slope inside QuickGELU's sigmoid (Hendrycks & Gimpel 2016).
 const QUICK: f64 = 1.702;
 
-/// A function of one number.
+/// An activation: a function of one number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// x.
@@ -26,7 +27,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Every function, in the order of the numbers WGSL knows them by.
+    /// Every function, in the order of their numbers in WGSL.
     pub const ALL: [Activation; 7] = [
         Activation::Identity,
         Activation::Relu,
@@ -71,7 +72,7 @@ impl Activation {
             Activation::Sqrt => {
                 let x = if x < 0.0 { 0.0 } else { x };
                 let y = x.sqrt();
-                // The root is steepest towards zero: look both ways.
+                // The root is steepest near zero, so the errors to both sides differ: take the larger.
                 let moved = ((x + bound).sqrt() - y).max(y - (x - bound).max(0.0).sqrt());
                 (y, moved + 4.0 * u * y)
             }

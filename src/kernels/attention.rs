@@ -1,11 +1,11 @@
-//! Softmax-weighted sums of values, without ever storing the weights.
+//! Attention: softmax-weighted sums of values, computed without storing the weights.
 
 use crate::kernels::geometry::SOFTWARE_LANES;
 use crate::kernels::{
-    Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_rows, read_spans, write,
+    Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_key_ranges, read_rows, write,
 };
 
-/// Where the heads of queries, keys or values lie in a row of their buffer: side by side from `offset` on.
+/// Layout of the heads of queries, keys or values in a row of their buffer: side by side from `offset` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLayout {
     /// Elements of a row.
@@ -14,7 +14,7 @@ pub struct HeadLayout {
     pub offset: usize,
 }
 
-/// Rows and columns of cells.
+/// A grid of cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     /// Rows.
@@ -29,26 +29,27 @@ impl Grid {
         self.rows * self.cols
     }
 
-    /// Relative positions of a query: `2·rows` differences of rows, from `−rows` on, and `2·cols` of columns.
+    /// Number of relative positions of a query: `2·rows` differences of rows, from `−rows` on, and `2·cols` of columns.
     pub fn differences(self) -> usize {
         2 * (self.rows + self.cols)
     }
 
-    /// Where the differences of rows and of columns between two cells lie among these.
+    /// Positions of the differences of rows and of columns between two cells among these.
     fn difference(self, query: usize, key: usize) -> [usize; 2] {
         let Grid { rows, cols } = self;
         [rows + query / cols - key / cols, 2 * rows + cols + query % cols - key % cols]
     }
 }
 
-/// `y[i, h] = Σⱼ softmaxⱼ(q[i, h] · k[j, h] / √head_dim) v[j, h]` over the keys j in the span of query i (Vaswani et al. 2017, equation 1).
+/// `y[i, h] = Σⱼ softmaxⱼ(q[i, h] · k[j, h] / √head_dim) v[j, h]` over the keys j in the range of query i
+/// (Vaswani et al. 2017, equation 1).
 ///
-/// `q` `[queries, stride]`, `k` and `v` `[keys, stride]`, `spans` `[queries, 2]` in f32 (first key, and the one after the last), `y`
-/// `[queries, heads · head_dim]`. KeyRanges serve batches of any lengths, causal and cross attention alike; an empty one gives zeros.
+/// `q` `[queries, stride]`, `k` and `v` `[keys, stride]`, `key_ranges` `[queries, 2]` in f32 (first key, and the one after the last), `y`
+/// `[queries, heads · head_dim]`. Key ranges serve batches of any lengths, causal and cross attention alike; an empty one gives zeros.
 ///
-/// On a grid the keys are its cells, row by row, and begin anew after the last; a query is at the cell `places` `[queries]` of its own. Each
-/// score gains `rel_pos[i, h, rows + Δrow] + rel_pos[i, h, 2·rows + cols + Δcol]`, Δ being the query's less the key's (decomposed relative
-/// positions, Li et al. 2022, equation 4). `rel_pos` is `[queries, heads, 2·rows + 2·cols]`.
+/// On a grid the keys are its cells, row by row, and begin anew after the last; `query_cells` `[queries]` is the cell of each query. To
+/// each score is added `rel_pos[i, h, rows + Δrow] + rel_pos[i, h, 2·rows + cols + Δcol]`, Δ being the query's less the key's (decomposed
+/// relative positions, Li et al. 2022, equation 4). `rel_pos` is `[queries, heads, 2·rows + 2·cols]`.
 #[derive(Clone, Debug)]
 pub struct Attention {
     /// Rows of q and y.
@@ -59,23 +60,23 @@ pub struct Attention {
     pub heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// Place of the queries.
+    /// Layout of the heads in a row of q.
     pub q: HeadLayout,
-    /// Place of the keys.
+    /// Layout of the heads in a row of k.
     pub k: HeadLayout,
-    /// Place of the values.
+    /// Layout of the heads in a row of v.
     pub v: HeadLayout,
     /// The grid of relative positions, if there are any.
     pub grid: Option<Grid>,
-    /// Pairs of a query and a key in its span: what the launch costs.
+    /// Pairs of a query and a key in its range: what the launch costs.
     pub pairs: usize,
 }
 
-/// Queries of a workgroup on a GPU.
+/// Queries per workgroup on a GPU.
 const QUERIES: usize = 64;
 
-/// Queries of a lane on a software adapter, by the keys of an average query: more share each load of a key, but neighbours in short sequences
-/// share few keys, and the driver takes seconds to compile eight.
+/// Queries per lane on a software adapter, by the average number of keys of a query: with more of them a load of a key is used more often,
+/// but in short sequences neighbouring queries share few keys, and the driver takes seconds to compile eight.
 fn rows_of_a_lane(keys: usize) -> usize {
     match keys {
         0..64 => 2,
@@ -89,9 +90,9 @@ impl Attention {
         (1.0 / (self.head_dim as f64).sqrt()) as f32
     }
 
-    /// The span of a query, cut to the keys there are.
-    fn span(&self, spans: &[f32], query: usize) -> std::ops::Range<usize> {
-        let end = |at: usize| (spans[at].max(0.0) as usize).min(self.keys);
+    /// The key range of a query, cut to the keys there are.
+    fn key_range(&self, key_ranges: &[f32], query: usize) -> std::ops::Range<usize> {
+        let end = |at: usize| (key_ranges[at].max(0.0) as usize).min(self.keys);
         end(2 * query)..end(2 * query + 1)
     }
 }
@@ -106,9 +107,9 @@ impl Kernel for Attention {
             read("q", self.queries * self.q.stride),
             read("k", self.keys * self.k.stride),
             read("v", self.keys * self.v.stride),
-            read_spans("spans", 2 * self.queries, self.keys),
+            read_key_ranges("key_ranges", 2 * self.queries, self.keys),
             read("rel_pos", self.grid.map_or(0, |grid| self.queries * self.heads * grid.differences())),
-            read_rows("places", self.grid.map_or(0, |_| self.queries), self.grid.map_or(1, Grid::cells)),
+            read_rows("query_cells", self.grid.map_or(0, |_| self.queries), self.grid.map_or(1, Grid::cells)),
             write("y", self.queries * self.heads * self.head_dim),
         ]
     }
@@ -127,9 +128,9 @@ impl Kernel for Attention {
         let shared = [("HEAD_DIM", self.head_dim as u32), ("GRID_ROWS", grid.rows as u32), ("GRID_COLS", grid.cols as u32)];
         let with = |own| shared.into_iter().chain([own]).collect();
         let mut all = Vec::new();
-        let places = [self.q, self.k, self.v];
+        let layouts = [self.q, self.k, self.v];
         let in_fours = |size: usize| size.is_multiple_of(4);
-        if in_fours(self.head_dim) && places.iter().all(|place| in_fours(place.stride) && in_fours(place.offset)) {
+        if in_fours(self.head_dim) && layouts.iter().all(|layout| in_fours(layout.stride) && in_fours(layout.offset)) {
             let rows = rows_of_a_lane(self.pairs / self.queries);
             let launch = Launch::groups(self.queries.div_ceil(SOFTWARE_LANES * rows) * self.heads);
             all.push(Implementation::software("attention_software", with(("ROWS", rows as u32)), launch));
@@ -145,25 +146,25 @@ impl Kernel for Attention {
     }
 
     fn reference(&self, io: &mut Io<'_>) {
-        let [q, k, v, spans, rel_pos, places] = [0, 1, 2, 3, 4, 5].map(|at| io.input(at));
+        let [q, k, v, key_ranges, rel_pos, query_cells] = [0, 1, 2, 3, 4, 5].map(|at| io.input(at));
         let (u, scale) = (UNIT_ROUNDOFF, f64::from(self.scale()));
         let dim = self.head_dim;
-        let head_of = |data: &'_ [f32], place: HeadLayout, row: usize, head: usize| {
-            let start = row * place.stride + place.offset + head * dim;
+        let head_of = |data: &'_ [f32], layout: HeadLayout, row: usize, head: usize| {
+            let start = row * layout.stride + layout.offset + head * dim;
             data[start..start + dim].iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()
         };
         for query in 0..self.queries {
-            let span = self.span(spans, query);
+            let range = self.key_range(key_ranges, query);
             for head in 0..self.heads {
                 let own = head_of(q, self.q, query, head);
                 let relative = |key: usize| {
                     let Some(grid) = self.grid else { return [0.0; 2] };
                     let own = &rel_pos[(query * self.heads + head) * grid.differences()..];
-                    let place = (places[query] as usize).min(grid.cells() - 1);
-                    grid.difference(place, key % grid.cells()).map(|at| f64::from(own[at]))
+                    let cell = (query_cells[query] as usize).min(grid.cells() - 1);
+                    grid.difference(cell, key % grid.cells()).map(|at| f64::from(own[at]))
                 };
                 // Each score with how far its f32 sum may be off: the products, their sum, the scaling, and two sums of relative positions.
-                let scores: Vec<(f64, f64)> = span
+                let scores: Vec<(f64, f64)> = range
                     .clone()
                     .map(|key| {
                         let other = head_of(k, self.k, key, head);
@@ -177,11 +178,11 @@ impl Kernel for Attention {
                 let mut sum = 0.0;
                 let mut outputs = vec![(0.0, 0.0); dim];
                 let mut error = 0.0;
-                for (key, &(score, off)) in span.clone().zip(&scores) {
+                for (key, &(score, off)) in range.clone().zip(&scores) {
                     let weight = (score - largest).exp();
                     // The running maximum rescales by up to one product for each block of keys; exp takes 3 + 2|x| units in the last place,
                     // here twice, and its argument is rounded. Relative to the weight:
-                    let relative = off.exp_m1() + (16.0 + 10.0 * (score - largest).abs() + 2.0 * span.len() as f64) * u;
+                    let relative = off.exp_m1() + (16.0 + 10.0 * (score - largest).abs() + 2.0 * range.len() as f64) * u;
                     sum += weight;
                     error += weight * relative;
                     for (output, value) in outputs.iter_mut().zip(head_of(v, self.v, key, head)) {
@@ -191,7 +192,7 @@ impl Kernel for Attention {
                 }
                 for (at, (total, off)) in outputs.into_iter().enumerate() {
                     let at = (query * self.heads + head) * dim + at;
-                    if span.is_empty() {
+                    if range.is_empty() {
                         io.put(at, 0.0, 0.0);
                         continue;
                     }
@@ -205,14 +206,14 @@ impl Kernel for Attention {
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
     let own = |queries: usize, keys: usize, heads: usize, head_dim: usize| {
-        let place = HeadLayout { stride: heads * head_dim, offset: 0 };
-        Attention { queries, keys, heads, head_dim, q: place, k: place, v: place, grid: None, pairs: queries * keys }
+        let layout = HeadLayout { stride: heads * head_dim, offset: 0 };
+        Attention { queries, keys, heads, head_dim, q: layout, k: layout, v: layout, grid: None, pairs: queries * keys }
     };
-    // As a projection to queries, keys and values side by side leaves them.
+    // The layout of a joint projection to queries, keys and values.
     let joint = |rows: usize, heads: usize, head_dim: usize| {
         let dim = heads * head_dim;
-        let place = |number: usize| HeadLayout { stride: 3 * dim, offset: number * dim };
-        Attention { q: place(0), k: place(1), v: place(2), ..own(rows, rows, heads, head_dim) }
+        let layout = |number: usize| HeadLayout { stride: 3 * dim, offset: number * dim };
+        Attention { q: layout(0), k: layout(1), v: layout(2), ..own(rows, rows, heads, head_dim) }
     };
     let on_grid = |attention: Attention, rows: usize, cols: usize| Attention { grid: Some(Grid { rows, cols }), ..attention };
     boxed([
@@ -237,20 +238,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_keys_of_equal_score_share_and_a_key_outside_the_span_has_no_say() {
-        let place = HeadLayout { stride: 1, offset: 0 };
-        let attention = Attention { queries: 2, keys: 3, heads: 1, head_dim: 1, q: place, k: place, v: place, grid: None, pairs: 3 };
+    fn two_keys_of_equal_score_share_and_a_key_outside_the_range_is_ignored() {
+        let layout = HeadLayout { stride: 1, offset: 0 };
+        let attention = Attention { queries: 2, keys: 3, heads: 1, head_dim: 1, q: layout, k: layout, v: layout, grid: None, pairs: 3 };
         let (mut y, mut bounds) = ([0.0; 2], [0.0; 2]);
         let (q, k, v) = ([1.0, 5.0], [2.0, 2.0, 9.0], [10.0, 20.0, 70.0]);
         attention.reference(&mut Io::new(&[&q, &k, &v, &[0.0, 2.0, 2.0, 3.0], &[], &[]], &mut y, &mut bounds));
         assert_eq!(y, [15.0, 70.0]);
     }
+
     #[test]
     fn a_key_is_as_near_as_its_row_and_its_column() {
         // One query in the middle cell of 1 × 3, whose scores are its relative positions alone: the key to the left is one column behind.
-        let place = HeadLayout { stride: 1, offset: 0 };
+        let layout = HeadLayout { stride: 1, offset: 0 };
         let grid = Some(Grid { rows: 1, cols: 3 });
-        let attention = Attention { queries: 1, keys: 3, heads: 1, head_dim: 1, q: place, k: place, v: place, grid, pairs: 3 };
+        let attention = Attention { queries: 1, keys: 3, heads: 1, head_dim: 1, q: layout, k: layout, v: layout, grid, pairs: 3 };
         let (mut y, mut bounds) = ([0.0], [0.0]);
         let far = -1e4; // rows −1, 0; columns −3, …, 2, of which +1 is that of the left key
         let rel_pos = [9.0, 5.0, 9.0, 9.0, far, far, 0.0, 9.0];

@@ -1,4 +1,4 @@
-//! Elements from the storage type of a launch to f32, or back.
+//! Casts of elements from the storage type of a launch to f32, or back.
 
 use crate::kernels::geometry::fours;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, read_f32, write, write_f32};

@@ -1,11 +1,12 @@
-//! Layout conversion from channels first to channels last, with a border of zeros where a convolution wants one.
+//! Layout conversion from channels first to channels last, with a border of zeros where a convolution needs one.
 
 use crate::kernels::geometry::ELEMENT_LANES;
 use crate::kernels::{Implementation, Io, Kernel, Launch, Operand, ParamBlock, Work, boxed, params, read, write};
 
 /// `y[b, h + border, w + border, c] = x[b, c, h, w]`, and 0 in the border and for the channels from `channels` to `padded`.
 ///
-/// `x` `[batch, channels, height, width]`, `y` `[batch, height + 2·border, width + 2·border, padded]`. The way back, without a border, is a `Permute`.
+/// `x` `[batch, channels, height, width]`, `y` `[batch, height + 2·border, width + 2·border, padded]`.
+/// The way back, without a border, is a `Permute`.
 #[derive(Clone, Debug)]
 pub struct ChannelsLast {
     /// Images.

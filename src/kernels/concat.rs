@@ -1,4 +1,4 @@
-//! Two matrices side by side.
+//! Concatenation of two matrices along the last axis.
 
 use crate::kernels::geometry::slices;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, write};

@@ -1,4 +1,4 @@
-//! Functions of one or two elements at the same place.
+//! Element-wise functions of one or two tensors.
 
 use crate::kernels::geometry::fours;
 use crate::kernels::{Activation, Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
@@ -49,7 +49,7 @@ impl Kernel for Unary {
     }
 }
 
-/// What two elements make.
+/// Operation on two elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BinaryOp {
     /// a + b.

@@ -1,4 +1,4 @@
-//! Rows picked by number.
+//! Gathers rows by number.
 
 use crate::kernels::geometry::slices;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, read_rows, write};

@@ -1,27 +1,27 @@
-//! How work is shared out among workgroups and lanes: the launches that several kernels have in common.
+//! Launch geometry that several kernels share: how work is divided among workgroups and lanes.
 
 use crate::kernels::{Implementation, Launch};
 
-/// Lanes of a workgroup of kernels in which each makes elements of its own; `LANES` of their WGSL files.
+/// Lanes per workgroup of kernels whose lanes compute elements independently; `LANES` of their WGSL files.
 pub const ELEMENT_LANES: usize = 64;
 
-/// Lanes of a workgroup of kernels for software adapters, as many as a vector of AVX2 holds; `LANES` of their WGSL files.
+/// Lanes per workgroup of kernels for software adapters: the f32 that a vector of AVX2 holds; `LANES` of their WGSL files.
 pub const SOFTWARE_LANES: usize = 8;
 
-/// Launch of kernels whose lanes make 4 elements each.
+/// Launch of kernels whose lanes compute 4 elements each.
 pub(super) fn fours(len: usize) -> Launch {
     Launch::invocations(len.div_ceil(4), ELEMENT_LANES)
 }
 
-/// VEC and launch of kernels in which a lane of 64 makes VEC neighbours along a last axis of `cols`: 4 where that divides it.
+/// VEC and launch of kernels whose lanes compute VEC neighbouring elements along a last axis of `cols`: 4 where that divides it, else 1.
 ///
-/// A lane finds its place with several divisions, which 4 elements then share.
+/// A lane needs several divisions to find its position; 4 elements then share them.
 pub(super) fn slices(len: usize, cols: usize) -> (u32, Launch) {
     let vec = if cols.is_multiple_of(4) { 4 } else { 1 };
     (vec as u32, Launch::invocations(len / vec, ELEMENT_LANES))
 }
 
-/// Implementations that make a row from a row: a workgroup per row, and on software adapters a lane per row.
+/// Implementations of kernels that compute a row from a row: a workgroup per row, and on software adapters a lane per row.
 pub(super) fn row_kernel(plain: &'static str, software: &'static str, rows: usize, cols: usize) -> Vec<Implementation> {
     let mut all = Vec::new();
     if let Some(launch) = lane_rows(rows) {
@@ -31,12 +31,13 @@ pub(super) fn row_kernel(plain: &'static str, software: &'static str, rows: usiz
     all
 }
 
-/// Lanes of a workgroup that shares a row: short rows would leave most of 256 idle.
+/// Lanes of the workgroup of a row: with short rows most of 256 would be idle.
 pub(super) fn row_lanes(cols: usize) -> u32 {
     if cols <= 256 { 64 } else { 256 }
 }
 
-/// Launch of kernels for software adapters in which each lane makes a row; none for fewer rows than lanes of two cores, which would sit idle.
+/// Launch of kernels for software adapters in which each lane computes a row; `None` for too few rows to
+/// occupy the lanes of two cores.
 pub(super) fn lane_rows(rows: usize) -> Option<Launch> {
     (rows >= 16).then(|| Launch::invocations(rows, SOFTWARE_LANES))
 }
@@ -44,11 +45,11 @@ pub(super) fn lane_rows(rows: usize) -> Option<Launch> {
 /// Rows and columns that row kernels are tested with: single elements, odd sizes, either size of workgroup, folded launches.
 pub(super) const INSTANCE_SIZES: [(usize, usize); 8] = [(1, 1), (1, 3), (3, 7), (17, 5), (65, 1280), (2, 257), (3, 10_000), (65_537, 3)];
 
-/// Sums that llvmpipe keeps apart in one loop of a strip.
+/// Largest number of sums in one loop of a strip that llvmpipe does not spill.
 const STRIP_SUMS: usize = 256;
 
-/// Constants and launch of `shaders/lib/strip.wgsl`: 64 rows share the loads of b where there are so many, else 16; a lane computes 8 columns, or 12
-/// where that saves a tenth.
+/// Constants and launch of `shaders/lib/strip.wgsl`: 64 rows share the loads of b where there are so many, else 16; a lane computes 8
+/// columns, or 12 where that saves a tenth.
 pub(super) fn strips(rows: usize, cols: usize, masked: bool) -> ([(&'static str, u32); 5], Launch) {
     let rows_of_strip = if rows >= 128 { 64 } else { 16 };
     let across = |vectors: usize| cols.div_ceil(4 * vectors * SOFTWARE_LANES);

@@ -1,4 +1,4 @@
-//! Rows shifted and scaled to mean 0 and variance 1, then by learnt factors.
+//! Layer norm: rows normalised to mean 0 and variance 1, then scaled and shifted by learnt factors.
 
 use crate::kernels::geometry::{INSTANCE_SIZES, row_kernel};
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write};
@@ -10,9 +10,9 @@ use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Sum, UNIT_
 pub struct LayerNorm {
     /// Rows.
     pub rows: usize,
-    /// Elements that share a mean.
+    /// Elements of a row.
     pub cols: usize,
-    /// Added to the variance.
+    /// ε, added to the variance.
     pub eps: f32,
 }
 

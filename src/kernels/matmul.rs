@@ -5,7 +5,7 @@ use crate::kernels::{
     Activation, Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
 
-/// What is summed over the inner axis.
+/// Term that is summed over the inner axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pairing {
     /// a·b: a matrix product.

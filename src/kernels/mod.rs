@@ -1,4 +1,4 @@
-//! What each kernel computes, how it launches, what it costs, and its slow f64 truth: one file per kernel.
+//! Kernels, one file each: what a kernel computes, how it is launched, what it costs, and its reference in f64.
 //!
 //! A kernel pairs a file here with one or more WGSL files of the same stem in `shaders/`. [`every_kernel`] lists instances of all
 //! of them; tests, benches and `zsas-gpu shader --list` iterate over it.
@@ -47,12 +47,12 @@ pub use resize::{Interpolation, Resize};
 pub use sample::{sample, sample_numbers};
 pub use softmax::Softmax;
 pub use sum::Sum;
-pub use top_mean::{Extreme, TopMean};
+pub use top_mean::{Selection, TopMean};
 
 use crate::shader::{Access, FieldInfo};
 use crate::tensor::DType;
 
-/// A computation on flat buffers: a name, sizes, and everything that follows from them.
+/// A kernel with its sizes: a computation on flat buffers, and everything that follows from the sizes.
 pub trait Kernel: fmt::Debug + Send + Sync {
     /// Name of the family; the stem of this file and of the plain WGSL file.
     fn name(&self) -> &'static str;
@@ -69,7 +69,7 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// Arithmetic and traffic of one launch, for rates and for splitting long work.
     fn work(&self) -> Work;
 
-    /// The truth: fills the output in f64, with the error that correct f32 arithmetic may make.
+    /// The reference: fills the output in f64, with the error that correct f32 arithmetic may make.
     fn reference(&self, io: &mut Io<'_>);
 
     /// Number of elements written.
@@ -78,7 +78,7 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     }
 }
 
-/// What a binding's elements are stored as.
+/// Storage type of a binding's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Storage {
     /// `Elem`: the storage of activations and weights in this launch.
@@ -112,14 +112,14 @@ pub struct Operand {
     pub content: Content,
 }
 
-/// What the elements of an operand mean, for whoever makes some up.
+/// What the elements of an operand mean, and so which values are valid: for sample inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Any numbers.
     Numbers,
     /// Numbers of rows: whole, below this.
     Rows(usize),
-    /// Pairs of whole numbers up to this: where a span begins, and where it has ended.
+    /// Key ranges: pairs of whole numbers up to this, the first key and the one after the last.
     KeyRanges(usize),
 }
 
@@ -150,8 +150,8 @@ pub const fn read_rows(name: &'static str, len: usize, below: usize) -> Operand 
     Operand { content: Content::Rows(below), ..read_f32(name, len) }
 }
 
-/// A read operand of spans of rows up to `most`, two numbers each, in f32: exact up to 2²⁴.
-pub const fn read_spans(name: &'static str, len: usize, most: usize) -> Operand {
+/// A read operand of key ranges up to `most`, two numbers each, in f32: exact up to 2²⁴.
+pub const fn read_key_ranges(name: &'static str, len: usize, most: usize) -> Operand {
     Operand { content: Content::KeyRanges(most), ..read_f32(name, len) }
 }
 
@@ -187,13 +187,13 @@ impl Implementation {
         Implementation { file, tier: Tier::Plain, constants, launch }
     }
 
-    /// A file shaped for software adapters.
+    /// A file for software adapters.
     pub fn software(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
         Implementation { file, tier: Tier::Software, constants, launch }
     }
 }
 
-/// Classes of adapters that want differently shaped kernels.
+/// Tier: a class of adapters for which kernels are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
     /// Any GPU: f32, workgroup memory, no subgroups.
@@ -241,7 +241,7 @@ pub const MAX_WORKGROUP_BYTES: u32 = 16_384;
 /// Most workgroups along one axis that every adapter accepts.
 pub const MAX_GROUPS: usize = 65_535;
 
-/// Workgroups along x and y.
+/// Size of a launch: workgroups along x and y.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// Workgroups along x.
@@ -253,7 +253,7 @@ pub struct Launch {
 impl Launch {
     /// `count` workgroups, folded evenly into a second axis beyond [`MAX_GROUPS`]: 70,000 → 35,000 × 2.
     ///
-    /// `linear_group` of `shaders/lib/index.wgsl` unfolds them; a kernel must bear a few spare groups.
+    /// `linear_group` of `shaders/lib/index.wgsl` unfolds them; a kernel must allow for a few spare groups.
     pub fn groups(count: usize) -> Launch {
         let y = count.div_ceil(MAX_GROUPS).max(1);
         let x = count.div_ceil(y).max(1);
@@ -266,10 +266,10 @@ impl Launch {
     }
 }
 
-/// Operations in the time an element takes to be moved: 4 bytes at 80 GB/s against 400 GFLOP/s.
+/// Floating-point operations in the time that the transfer of one element takes: 4 bytes at 80 GB/s against 400 GFLOP/s.
 const FLOPS_PER_ELEMENT: u64 = 20;
 
-/// Arithmetic and memory traffic of a launch: what it must do at least, not what it does.
+/// Arithmetic and memory traffic of a launch: the least that it needs, not what it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// Floating-point operations; a multiply-add counts 2.
@@ -279,7 +279,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// An estimate of what it takes, in floating-point operations: its own, or those in the time that its elements take to be moved.
+    /// Estimated cost in floating-point operations: its arithmetic, or the equivalent of its memory traffic, whichever is larger.
     pub fn cost(self) -> u64 {
         self.flops.max(self.elements * FLOPS_PER_ELEMENT)
     }

@@ -1,4 +1,4 @@
-//! Rows divided by their Euclidean norm.
+//! L2 normalisation: rows divided by their Euclidean norm.
 
 use crate::kernels::geometry::{INSTANCE_SIZES, row_kernel};
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};

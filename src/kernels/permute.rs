@@ -1,4 +1,4 @@
-//! Axes in another order.
+//! Permutation of the axes of a tensor.
 
 use crate::kernels::geometry::slices;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, write};

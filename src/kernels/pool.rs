@@ -1,10 +1,10 @@
-//! Largest or mean value over square windows, channels last.
+//! Max and average pooling over square windows, channels last.
 
 use crate::kernels::conv2d::windows;
 use crate::kernels::geometry::slices;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
-/// What becomes of a window.
+/// Max or average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolKind {
     /// Its largest value; the padding counts as −∞, a NaN wins.

@@ -1,8 +1,8 @@
 //! Kernels at the sizes that networks use: what benchmarks measure.
 
 use crate::kernels::{
-    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Extreme, Gather, Grid, HeadLayout,
-    Interpolation, Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Softmax, TopMean, Unary,
+    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Gather, Grid, HeadLayout, Interpolation,
+    Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Selection, Softmax, TopMean, Unary,
 };
 
 /// Every kernel at the sizes that the networks of this crate use, each with a name of its own.
@@ -60,24 +60,24 @@ fn rows() -> Vec<(String, Box<dyn Kernel>)> {
         case("layer_norm 4096×1024", LayerNorm { rows, cols, eps: 1e-6 }),
         case("softmax 4096×1024", Softmax { rows, cols }),
         case("normalize_rows 4096×1792", NormalizeRows { rows, cols: 1792, eps: 1e-12 }),
-        case("top_mean 1600×1600, 400 smallest", TopMean { extreme: Extreme::Smallest, rows: 1600, cols: 1600, count: 400 }),
-        case("top_mean 4096×4096, 400 smallest", TopMean { extreme: Extreme::Smallest, rows, cols: 4096, count: 400 }),
+        case("top_mean 1600×1600, 400 smallest", TopMean { selection: Selection::Smallest, rows: 1600, cols: 1600, count: 400 }),
+        case("top_mean 4096×4096, 400 smallest", TopMean { selection: Selection::Smallest, rows, cols: 4096, count: 400 }),
     ]
 }
 
-/// Attention over one sequence of CLIP's and SAM's lengths, and the picking of rows.
+/// Attention over one sequence of CLIP's and SAM's lengths, and gathering of rows.
 fn sequences() -> Vec<(String, Box<dyn Kernel>)> {
     let attention = |tokens: usize, heads: usize, head_dim: usize| {
         let dim = heads * head_dim;
-        let place = |number: usize| HeadLayout { stride: 3 * dim, offset: number * dim };
+        let layout = |number: usize| HeadLayout { stride: 3 * dim, offset: number * dim };
         Attention {
             queries: tokens,
             keys: tokens,
             heads,
             head_dim,
-            q: place(0),
-            k: place(1),
-            v: place(2),
+            q: layout(0),
+            k: layout(1),
+            v: layout(2),
             grid: None,
             pairs: tokens * tokens,
         }
@@ -100,7 +100,7 @@ fn sequences() -> Vec<(String, Box<dyn Kernel>)> {
     ]
 }
 
-/// Images at another size or in another order.
+/// Pooling, resizing, and changes of layout.
 fn images() -> Vec<(String, Box<dyn Kernel>)> {
     let pool = |kind, side, channels, stride| Pool { kind, batch: 1, height: side, width: side, channels, window: 3, stride, padding: 1 };
     let resize = |interpolation| Resize { interpolation, batch: 1, height: 32, width: 32, channels: 512, height_out: 64, width_out: 64 };

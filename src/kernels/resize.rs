@@ -1,14 +1,14 @@
-//! Images at another size, channels last.
+//! Resizing of images, nearest or bilinear, channels last.
 
 use crate::kernels::geometry::slices;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
-/// How a value between pixels is found.
+/// Interpolation of a value between pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interpolation {
     /// The pixel at ⌊position · input size / output size⌋.
     Nearest,
-    /// The four pixels around, by distance; centres at halves (`align_corners=False`), no antialiasing.
+    /// The four nearest pixels, weighted by distance; pixel centres at halves (`align_corners=False`), no antialiasing.
     Bilinear,
 }
 
@@ -34,7 +34,7 @@ pub struct Resize {
 }
 
 impl Resize {
-    /// Input over output size along y and x, in f32 as PyTorch has it.
+    /// Input over output size along y and x, in f32 as in PyTorch.
     fn scales(&self) -> [f32; 2] {
         [self.height as f32 / self.height_out as f32, self.width as f32 / self.width_out as f32]
     }
@@ -90,7 +90,7 @@ impl Kernel for Resize {
                     let right = Place::of(col, scale_x, self.width);
                     let line = |row| right.blend(value(row, right.before), value(row, right.after));
                     let blended = down.blend(line(down.before), line(down.after));
-                    // A position that is off moves weight between neighbours, and near a pixel's centre to the neighbour beyond.
+                    // An error of the position moves weight between neighbours, and near a pixel's centre to the next neighbour.
                     let largest = down
                         .around(self.height)
                         .flat_map(|row| right.around(self.width).map(move |col| value(row, col).abs()))

@@ -1,4 +1,4 @@
-//! Inputs for a kernel that is tried or timed on its own: the same on every machine.
+//! Sample inputs of a kernel that is tested or timed alone: the same on every machine.
 
 use crate::kernels::Kernel;
 use crate::tensor::{DType, Seeded};

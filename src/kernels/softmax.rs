@@ -1,16 +1,16 @@
-//! Exponentials divided by their sum, row by row.
+//! Softmax of rows: exponentials divided by their sum.
 
 use crate::kernels::geometry::{INSTANCE_SIZES, row_kernel};
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
-/// `y[r, c] = exp(x[r, c]) / Σ exp(x[r, ·])` over the last axis, with the row's maximum taken off first.
+/// `y[r, c] = exp(x[r, c]) / Σ exp(x[r, ·])` over the last axis, with the row's maximum subtracted first.
 ///
 /// `x` and `y` `[rows, cols]`.
 #[derive(Clone, Debug)]
 pub struct Softmax {
     /// Rows.
     pub rows: usize,
-    /// Elements that sum to 1.
+    /// Elements of a row; the results sum to 1.
     pub cols: usize,
 }
 

@@ -1,4 +1,4 @@
-//! A sum in f64 that knows how wrong the same sum may be in f32.
+//! A sum in f64 with the error bound of the same sum in f32.
 
 use crate::kernels::UNIT_ROUNDOFF;
 

@@ -5,9 +5,9 @@ use crate::kernels::{
     Implementation, Io, Kernel, Launch, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read_f32, write_f32,
 };
 
-/// Which end of a row counts.
+/// Which values of a row are averaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extreme {
+pub enum Selection {
     /// The largest values.
     Largest,
     /// The smallest values.
@@ -20,7 +20,7 @@ pub enum Extreme {
 #[derive(Clone, Debug)]
 pub struct TopMean {
     /// Largest or smallest.
-    pub extreme: Extreme,
+    pub selection: Selection,
     /// Rows.
     pub rows: usize,
     /// Values to choose from.
@@ -43,13 +43,13 @@ impl Kernel for TopMean {
     }
 
     fn implementations(&self) -> Vec<Implementation> {
-        let extreme = ("EXTREME", self.extreme as u32);
+        let selection = ("SELECTION", self.selection as u32);
         let mut all = Vec::new();
         if let Some(launch) = lane_rows(self.rows) {
-            all.push(Implementation::software("top_mean_software", vec![extreme], launch));
+            all.push(Implementation::software("top_mean_software", vec![selection], launch));
         }
         // 128 lanes with 16 counts each take 8 KiB of workgroup memory.
-        let constants = vec![extreme, ("WORKGROUP", if self.cols <= 256 { 64 } else { 128 })];
+        let constants = vec![selection, ("WORKGROUP", if self.cols <= 256 { 64 } else { 128 })];
         all.push(Implementation::plain("top_mean", constants, Launch::groups(self.rows)));
         all
     }
@@ -62,9 +62,9 @@ impl Kernel for TopMean {
     fn reference(&self, io: &mut Io<'_>) {
         for (row, x) in io.input(0).chunks_exact(self.cols).enumerate() {
             let mut sorted = x.to_vec();
-            sorted.sort_unstable_by(|a, b| match self.extreme {
-                Extreme::Largest => b.total_cmp(a),
-                Extreme::Smallest => a.total_cmp(b),
+            sorted.sort_unstable_by(|a, b| match self.selection {
+                Selection::Largest => b.total_cmp(a),
+                Selection::Smallest => a.total_cmp(b),
             });
             if x.iter().any(|x| x.is_nan()) {
                 io.put(row, f64::NAN, 0.0);
@@ -81,8 +81,8 @@ impl Kernel for TopMean {
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
     let sizes = [(1, 1, 1), (1, 3, 2), (3, 7, 7), (17, 9, 1), (65, 1280, 400), (2, 257, 33), (20, 1601, 1600), (3, 10_000, 400)];
-    let with = |extreme| sizes.map(|(rows, cols, count)| TopMean { extreme, rows, cols, count });
-    boxed([Extreme::Largest, Extreme::Smallest].into_iter().flat_map(with))
+    let with = |selection| sizes.map(|(rows, cols, count)| TopMean { selection, rows, cols, count });
+    boxed([Selection::Largest, Selection::Smallest].into_iter().flat_map(with))
 }
 
 #[cfg(test)]
@@ -93,11 +93,11 @@ mod tests {
     fn ties_at_the_threshold_count_only_as_often_as_needed() {
         let x: &[f32] = &[4.0, 1.0, 4.0, 7.0, 4.0];
         // Of the three 4s the largest three take two, the smallest three also two.
-        for (extreme, expected) in [(Extreme::Largest, 15.0 / 3.0), (Extreme::Smallest, 9.0 / 3.0)] {
-            let top_mean = TopMean { extreme, rows: 1, cols: 5, count: 3 };
+        for (selection, expected) in [(Selection::Largest, 15.0 / 3.0), (Selection::Smallest, 9.0 / 3.0)] {
+            let top_mean = TopMean { selection, rows: 1, cols: 5, count: 3 };
             let (mut y, mut bounds) = ([0.0], [0.0]);
             top_mean.reference(&mut Io::new(&[x], &mut y, &mut bounds));
-            assert_eq!(y, [expected], "{extreme:?}");
+            assert_eq!(y, [expected], "{selection:?}");
         }
     }
 }

@@ -122,8 +122,8 @@ pub(super) fn last_block(clip: &Clip) -> Result<&Block> {
 
 /// What enters the last block, for one photo: `pixels` `[1, 3, s, s]` → `[1 + n, width]`.
 pub(super) fn before_last_block<'g>(clip: &Clip, pixels: Tensor<'g>) -> Tensor<'g> {
-    let spans = KeyRanges::sequences([clip.image.tokens_per_image()]);
-    clip.image.transformer.before_last(clip.image.embed_tokens(pixels), &spans)
+    let key_ranges = KeyRanges::sequences([clip.image.tokens_per_image()]);
+    clip.image.transformer.before_last(clip.image.embed_tokens(pixels), &key_ranges)
 }
 
 /// A program on photos as the image tower sees them, and the way from its outputs to a map.

@@ -5,7 +5,7 @@
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Channels, Fit, Normalization, Preprocess, Resampler, Rgb, resize_opencv_map};
-use crate::kernels::{Activation, Extreme, Interpolation};
+use crate::kernels::{Activation, Interpolation, Selection};
 use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, Reading, Scale, Takes, finite, maximum};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
@@ -63,8 +63,8 @@ impl Saliency {
         let similarity = features.matmul(features.transposed(), Epilogue::default());
         // The largest distances are the smallest similarities; ½ (1 − mean) is the mean of ½ (1 − s).
         let chosen = match reading {
-            Reading::Released | Reading::Reproduction => Extreme::Smallest,
-            Reading::Paper => Extreme::Largest,
+            Reading::Released | Reading::Reproduction => Selection::Smallest,
+            Reading::Paper => Selection::Largest,
         };
         let saliency = similarity.top_mean(chosen, LOCATIONS).map(Activation::Identity, -0.5, 0.5);
         let program = Program::compile(device, &graph, &[saliency])?;

@@ -6,7 +6,7 @@
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb, gaussian_blur, resize_bilinear_map};
-use crate::kernels::Extreme;
+use crate::kernels::Selection;
 use crate::methods::{Clock, Finding, Method, MethodInfo, MultiCrop, Reading, Scale, Takes, finite, maximum, minimum, noise};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
@@ -67,7 +67,7 @@ impl Utad {
         };
         let [_, rows, cols, channels] = layer2.shape().axes();
         let features = layer2.average_pool(3, 1, 1).reshape([rows * cols, channels]).cast(DType::F32);
-        let heat = features.distances(features.transposed()).top_mean(Extreme::Smallest, NEAREST);
+        let heat = features.distances(features.transposed()).top_mean(Selection::Smallest, NEAREST);
         let program = Program::compile(device, &graph, &[heat])?;
         let mut method = Utad { program, grid: (rows, cols), scale: Scale { range: [0.0, 1.0], level: None }, views: MultiCrop::None };
         method.scale = method.scale_of(checkpoint)?;

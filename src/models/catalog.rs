@@ -17,25 +17,25 @@ pub static NETWORKS: &[&NetworkInfo] = &[
     &super::sam::NETWORK,
 ];
 
-/// What the library knows of a network without its weights.
+/// A network of this library: name, naming of its tensors, where its weights are published, raw networks.
 #[derive(Debug)]
 pub struct NetworkInfo {
-    /// Its name, which is that of its folder in a folder of snapshots.
+    /// Name, also of its folder in a folder of snapshots.
     pub name: &'static str,
-    /// The namings in which its weights are published; files of one of them are its weights.
+    /// The tensor namings in which its weights are published.
     pub layouts: &'static [Layout],
     /// Where its weights are published; `None` where those inside the library do.
     pub published: Option<Published>,
-    /// The networks under which its parts run alone, on named arrays.
+    /// Parts of it that run alone, on named arrays.
     pub raw: &'static [RawInfo],
 }
 
-/// A naming of tensors.
+/// A naming of tensors, and what it is recognised by.
 #[derive(Debug)]
 pub struct Layout {
     /// Names of tensors that every file of this naming holds, and no other network's does.
     pub signature: &'static [&'static str],
-    /// The file that has to lie beside the tensors, as it says what these do not.
+    /// Name of the configuration file that is needed beside the tensors, if any.
     pub configuration: Option<&'static str>,
 }
 
@@ -69,7 +69,7 @@ impl NetworkInfo {
         NETWORKS.iter().find(|network| network.name == name).copied()
     }
 
-    /// Files that may lie beside its tensors and decide about results.
+    /// Names of the configuration files that may lie beside its tensors; they affect results.
     pub fn configurations(&self) -> Vec<&'static str> {
         self.layouts.iter().filter_map(|layout| layout.configuration).collect()
     }
@@ -84,7 +84,7 @@ impl NetworkInfo {
 }
 
 impl PartialEq for NetworkInfo {
-    /// Networks are told apart by their names.
+    /// Networks are equal when their names are.
     fn eq(&self, other: &NetworkInfo) -> bool {
         self.name == other.name
     }

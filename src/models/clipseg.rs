@@ -1,4 +1,4 @@
-//! ClipSeg (Lüddecke & Ecker 2022): a small decoder on CLIP's image tower marks what a text, or another photo, speaks of.
+//! ClipSeg (Lüddecke & Ecker 2022): a decoder on CLIP's image tower segments what a text, or another image, describes.
 
 use crate::error::{Code, Context, Error, Result};
 use crate::graph::{KeyRanges, Tensor};
@@ -17,12 +17,12 @@ pub static NETWORK: NetworkInfo = NetworkInfo {
     raw: &[],
 };
 
-/// The file of a transformers snapshot.
+/// Configuration file of a transformers snapshot.
 const CONFIG: &str = "config.json";
 
 /// CLIP with a decoder, as transformers publishes it (`modeling_clipseg.py`, `CLIPSegForImageSegmentation`).
 pub struct ClipSeg {
-    /// Both towers; what a photo is searched for is an embedding of either.
+    /// Both towers; the decoder is conditioned on an embedding of either.
     pub clip: Clip,
     /// Blocks of the image tower whose outputs the decoder reads, from 0.
     extract_layers: Vec<usize>,
@@ -31,7 +31,7 @@ pub struct ClipSeg {
 
 /// Decoder: from the outputs of blocks, the deepest first, to a logit for each pixel.
 struct Decoder {
-    /// Each output to the decoder's width.
+    /// Projection of each output to the decoder's width.
     reduces: Vec<Linear>,
     layers: Vec<DecoderLayer>,
     film_mul: Linear,
@@ -53,7 +53,7 @@ struct DecoderLayer {
     layer_norm2: LayerNorm,
 }
 
-/// The decoder's part of `config.json`; what it leaves out has transformers' default.
+/// The decoder's keys of `config.json`; missing ones have transformers' defaults.
 struct Config {
     extract_layers: Vec<usize>,
     conditional_layer: usize,
@@ -85,12 +85,12 @@ impl ClipSeg {
         })
     }
 
-    /// Logits of being what is meant: `pixels` `[b, 3, s, s]`, ImageNet's statistics, and `conditional` `[t·b, embed]`, projected but not
+    /// Segmentation logits: `pixels` `[b, 3, s, s]`, ImageNet's statistics, and `conditional` `[t·b, embed]`, projected but not
     /// normalised → `[t·b, s, s]`.
     ///
-    /// Condition i belongs to photo i mod b; the tower sees each photo once, however many conditions it has. The side s is any multiple of
-    /// the patch: positions are interpolated from those of the checkpoint. The refined decoder enlarges by (patch / 4)², rounded down, which
-    /// is the patch of every published checkpoint, 16. Panics when shapes do not fit.
+    /// Condition i belongs to image i mod b; the tower encodes each image once, however many conditions it has. The side s is any multiple
+    /// of the patch: positions are interpolated from those of the checkpoint. The refined decoder enlarges by (patch / 4)², rounded down,
+    /// which is the patch of every published checkpoint, 16. Panics when shapes do not fit.
     pub fn forward<'g>(&self, pixels: Tensor<'g>, conditional: Tensor<'g>) -> Tensor<'g> {
         let [.., height, _] = pixels.shape().axes::<4>();
         let tower = self.clip.image.at_grid(height / self.clip.image.patch());
@@ -167,22 +167,22 @@ impl Decoder {
         let tokens = 1 + grid * grid;
         let (rows, conditions) = (activations[0].shape().rows(), conditional.shape().rows());
         let batch = rows / tokens;
-        assert!(conditions.is_multiple_of(batch), "clipseg: {conditions} conditions do not share {batch} photos");
+        assert!(conditions.is_multiple_of(batch), "clipseg: {conditions} conditions are no multiple of {batch} images");
 
-        let mut spans = KeyRanges::sequences(vec![tokens; batch]);
+        let mut key_ranges = KeyRanges::sequences(vec![tokens; batch]);
         let mut joined: Option<Tensor<'g>> = None;
         for (at, (reduce, layer)) in self.reduces.iter().zip(&self.layers).enumerate() {
             let reduced = reduce.forward(activations[at]); // [b·(1 + n), dim]
             let dim = reduced.shape().cols();
-            // What the tower saw is the same for all conditions of a photo: it repeats along the first axis of `x`.
+            // The tower's output is the same for all conditions of an image: it repeats along the first axis of `x`.
             let x = joined.map_or(reduced, |x| x.reshape([x.shape().rows() / rows, rows, dim]) + reduced);
             let x = if at == self.conditional_layer {
-                spans = KeyRanges::sequences(vec![tokens; conditions]);
+                key_ranges = KeyRanges::sequences(vec![tokens; conditions]);
                 self.modulate(x, conditional, tokens)
             } else {
                 x
             };
-            joined = Some(layer.forward(x, &spans));
+            joined = Some(layer.forward(x, &key_ranges));
         }
         let x = joined.expect("the configuration names a conditional layer"); // [t·b·(1 + n), dim]
         let patches: Vec<usize> = (0..conditions * tokens).filter(|row| !row.is_multiple_of(tokens)).collect();
@@ -196,7 +196,8 @@ impl Decoder {
         logits.reshape([conditions, height, width])
     }
 
-    /// FiLM (Perez et al. 2018), `mul(c) ⊙ x + add(c)`: `x` `[…, dim]` of b·tokens rows and conditions `[t·b, embed]` → `[t, b·tokens, dim]`.
+    /// FiLM (Perez et al. 2018), `mul(c) ⊙ x + add(c)`: `x` `[…, dim]` of b·tokens rows and conditions `[t·b, embed]` →
+    /// `[t, b·tokens, dim]`.
     fn modulate<'g>(&self, x: Tensor<'g>, conditional: Tensor<'g>, tokens: usize) -> Tensor<'g> {
         let (rows, dim) = (x.shape().rows(), x.shape().cols());
         let repeats: Vec<usize> = (0..conditional.shape().rows() * tokens).map(|row| row / tokens).collect();
@@ -222,8 +223,8 @@ impl DecoderLayer {
     }
 
     /// `x` `[…, dim]` → `[rows, dim]`.
-    fn forward<'g>(&self, x: Tensor<'g>, spans: &KeyRanges) -> Tensor<'g> {
-        let x = self.layer_norm1.forward(self.self_attn.out_proj.added_to(self.self_attn.attend(x, spans), x));
+    fn forward<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges) -> Tensor<'g> {
+        let x = self.layer_norm1.forward(self.self_attn.out_proj.added_to(self.self_attn.attend(x, key_ranges), x));
         let hidden = self.fc1.activated(x, Activation::Relu);
         self.layer_norm2.forward(self.fc2.added_to(hidden, x))
     }

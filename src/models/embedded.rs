@@ -1,9 +1,9 @@
-//! The network inside the binary, so that a first answer needs no download. See `weights/textures.md`.
+//! The network embedded in the binary, for use without a download. See `weights/textures.md`.
 
 use crate::error::Result;
 use crate::weights::Checkpoint;
 
-/// Name under which messages and records speak of the embedded weights.
+/// Name of the embedded weights in messages and records.
 pub const NAME: &str = "textures (embedded)";
 
 /// The safetensors file itself, for its hash.

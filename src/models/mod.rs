@@ -1,4 +1,4 @@
-//! Published networks, named as published. Each reads its sizes from the checkpoint and records into a graph; none knows a device.
+//! Published networks, named as published. Each reads its sizes from the checkpoint and records into a graph; none depends on a device.
 
 pub mod catalog;
 pub mod clip;

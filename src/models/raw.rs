@@ -1,4 +1,4 @@
-//! Raw networks: parts of networks that run alone, from named arrays to named arrays, as for a comparison with PyTorch.
+//! Raw networks: parts of networks that run alone, from named arrays to named arrays, for example to compare them with PyTorch.
 
 use super::catalog::{NETWORKS, NetworkInfo};
 use crate::error::{Code, Error, Result};
@@ -6,7 +6,7 @@ use crate::graph::{Graph, Tensor};
 use crate::tensor::{Array, Seeded, Shape};
 use crate::weights::Checkpoint;
 
-/// Name of the input of networks that see images.
+/// Name of the input of networks that take images.
 pub const PIXELS: &str = "pixel_values";
 
 /// Most tensors that a message names.
@@ -28,8 +28,8 @@ pub trait RawNetwork {
     /// Names of its inputs in a file of arrays.
     fn inputs(&self) -> &'static [&'static str];
 
-    /// Random inputs, reproducible for a seed. `size` is the height and width of images; without it that which the network was made for, else
-    /// the usual one.
+    /// Random inputs, reproducible for a seed. `size` is the height and width of images; without it the network's own
+    /// size is used, else the usual one.
     ///
     /// Fails with [`Code::Usage`] where the network has no such size.
     fn sample(&self, random: &mut Seeded, size: Option<(usize, usize)>) -> Result<NetworkInputs>;
@@ -43,7 +43,7 @@ pub trait RawNetwork {
     fn record<'g>(&self, graph: &'g Graph, inputs: &NetworkInputs) -> Vec<(String, Tensor<'g>)>;
 }
 
-/// What a raw network is run on.
+/// Inputs of a raw network.
 #[derive(Clone, Debug)]
 pub struct NetworkInputs {
     /// The inputs of the recording, in its order.
@@ -83,7 +83,7 @@ pub fn all() -> impl Iterator<Item = &'static RawInfo> {
     NETWORKS.iter().flat_map(|network| network.raw)
 }
 
-/// What is wrong with the input of a raw network.
+/// The error for a wrong input of a raw network.
 pub(super) fn refused(message: impl Into<String>) -> Error {
     Error::new(Code::Usage, message)
 }
@@ -106,7 +106,7 @@ pub(super) fn input_array(arrays: &Checkpoint, name: &str) -> Result<Array> {
     read.map_err(|error| refused(error.message()).context(format!("in `{}`", arrays.name())))
 }
 
-/// Reads [`PIXELS`] `[b, 3, h, w]`; `fixed` is the height and width that the network sees, where it does not take any.
+/// Reads [`PIXELS`] `[b, 3, h, w]`; `fixed` is the only height and width that the network takes, if there is one.
 pub(super) fn read_pixels(arrays: &Checkpoint, fixed: Option<(usize, usize)>) -> Result<Array> {
     let shape = input_shape(arrays, PIXELS)?;
     match *shape.sizes() {

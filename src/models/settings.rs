@@ -1,7 +1,7 @@
-//! Configurations, read key by key: a key that is not known, or has a value that is not supported, is refused by name.
+//! Reads configurations key by key: a key that is not known, or has a value that is not supported, is refused by name.
 //!
-//! A key that is passed over in silence can mean another function than the one that is computed. So a reader says of each key whether it heeds
-//! it, supports one value of it, or knows that it changes no result; [`Settings::finish`] refuses what is left.
+//! An ignored key could mean another function than the one that is computed. So a reader states for each key that it uses it, that it
+//! supports certain values of it, or that it changes no result; [`Settings::finish`] refuses what is left.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -88,7 +88,7 @@ pub(super) const TRANSFORMERS_HARMLESS: &[&str] = &[
 const TRANSFORMERS_OFF: &[&str] =
     &["add_cross_attention", "cross_attention_hidden_size", "is_decoder", "is_encoder_decoder", "pruned_heads"];
 
-/// An object of a configuration, less what was read of it.
+/// A section of a configuration: the keys that are not read yet.
 #[derive(Debug)]
 pub(super) struct Settings {
     file: &'static str,
@@ -109,7 +109,7 @@ impl Settings {
         Settings { file, path: String::new(), entries: serde_json::from_str(text).unwrap() }
     }
 
-    /// A key that is heeded; `None` where it is missing or `null`.
+    /// Reads the value of a key; `None` where it is missing or `null`.
     pub fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
         match self.entries.remove(key) {
             None | Some(Value::Null) => Ok(None),
@@ -201,13 +201,13 @@ impl Settings {
         }
     }
 
-    /// What transformers writes into every configuration.
+    /// Skips the keys that transformers writes into every configuration.
     pub fn ignore_transformers(&mut self) -> Result<()> {
         self.ignore(TRANSFORMERS_HARMLESS);
         self.off(TRANSFORMERS_OFF)
     }
 
-    /// Refuses the first key that nobody spoke of.
+    /// Refuses the first key that was not read.
     pub fn finish(self) -> Result<()> {
         match self.entries.iter().next() {
             None => Ok(()),
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_nobody_spoke_of_is_refused_by_name_and_a_switch_only_where_it_is_on() {
+    fn an_unread_key_is_refused_by_name_and_a_switch_only_where_it_is_on() {
         let mut settings = Settings::parse("c.json", r#"{"a": 1, "b": {"c": false, "d": "x", "e": null}, "z": [1]}"#);
         assert_eq!(settings.take::<usize>("a").unwrap(), Some(1));
         let mut section = settings.section("b").unwrap();

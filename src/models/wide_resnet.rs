@@ -1,4 +1,4 @@
-//! Wide residual networks with bottleneck blocks (Zagoruyko & Komodakis 2016; He et al. 2016), as torchvision and timm name and compute them.
+//! Wide residual networks with bottleneck blocks (Zagoruyko & Komodakis 2016; He et al. 2016), as in torchvision and timm.
 
 use crate::error::{Code, Error, Result};
 use crate::graph::{Graph, Tensor};
@@ -46,7 +46,7 @@ impl WideResNet {
     pub fn load(weights: &Scope) -> Result<WideResNet> {
         weights.load(|weights| {
             let [channels, 3, kernel, _] = weights.sizes("conv1.weight")? else {
-                let message = format!("`{}` is no stem of a ResNet: it must see 3 channels", weights.at("conv1.weight").path());
+                let message = format!("`{}` is no stem of a ResNet: it must take 3 channels", weights.at("conv1.weight").path());
                 return Err(Error::new(Code::WeightsMismatch, message));
             };
             let stem = ConvConfig { channels_in: 3, channels_out: channels, kernel, stride: 2, pad_to: PIXEL_CHANNELS };
@@ -75,9 +75,10 @@ impl WideResNet {
         self.layers.len()
     }
 
-    /// Outputs of the layers, channels last: `pixels` `[b, 3, h, w]`, normalised → `layer1` `[b, h/4, w/4, c]`, `layer2` `[b, h/8, w/8, c']` …
+    /// Outputs of the layers, channels last: `pixels` `[b, 3, h, w]`, normalised → `layer1` `[b, h/4, w/4, c]`,
+    /// `layer2` `[b, h/8, w/8, c']` …
     ///
-    /// Odd sizes round up at each halving. Outputs that nobody asks a program for cost nothing.
+    /// Odd sizes round up at each halving. Outputs that a program does not use cost nothing.
     pub fn forward<'g>(&self, pixels: Tensor<'g>) -> Vec<Tensor<'g>> {
         let storage = pixels.graph().precision().storage();
         let x = pixels.cast(storage).channels_last_with_border(PIXEL_CHANNELS, self.stem.padding());

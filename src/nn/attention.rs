@@ -1,6 +1,6 @@
 //! Multi-head self-attention over rows of any number of sequences.
 
-use crate::graph::{KeyRanges, Slice, Tensor};
+use crate::graph::{ColumnView, KeyRanges, Tensor};
 use crate::nn::Linear;
 
 /// Queries, keys and values from one projection, attention, and the projection of its result (Vaswani et al. 2017, §3.2).
@@ -10,18 +10,18 @@ pub struct SelfAttention {
     pub in_proj: Linear,
     /// `[dim]` → `[dim]`.
     pub out_proj: Linear,
-    /// Heads.
+    /// Number of heads.
     pub heads: usize,
 }
 
 impl SelfAttention {
     /// The attended values of all heads side by side, before `out_proj`: `x` `[rows, dim]` → `[rows, dim]`.
     #[track_caller]
-    pub fn attend<'g>(&self, x: Tensor<'g>, spans: &KeyRanges) -> Tensor<'g> {
+    pub fn attend<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges) -> Tensor<'g> {
         let dim = x.shape().cols();
         let qkv = self.in_proj.forward(x); // [rows, 3·dim]
         let [query, key, value] = [0, 1, 2].map(|part| qkv.columns(part * dim, dim));
-        Slice::attention(query, key, value, spans, self.heads)
+        ColumnView::attention(query, key, value, key_ranges, self.heads)
     }
 
     /// The values of all heads side by side: what each row would get if it attended to itself only. `x` `[rows, dim]` → `[rows, dim]`.

@@ -5,7 +5,7 @@ use crate::graph::{Epilogue, Tensor};
 use crate::kernels::Activation;
 use crate::weights::{BatchNorm, Scope, Weight};
 
-/// The three colours of a photo are padded to this many channels, so that kernels load four at a time.
+/// Channels of pixels on a device: red, green and blue are padded to this many, so that kernels load four at a time.
 pub const PIXEL_CHANNELS: usize = 4;
 
 /// Batch norm's ε in every torchvision and timm network.
@@ -26,7 +26,7 @@ pub struct ConvConfig {
     pub pad_to: usize,
 }
 
-/// A convolution with a bias; one without that is followed by batch norm is folded into this form.
+/// A convolution with a bias; a batch norm after a convolution is folded into both.
 pub struct Conv {
     weight: Weight,
     bias: Weight,

@@ -38,7 +38,7 @@ impl ConvTranspose {
         ConvTranspose { weight, bias, kernel }
     }
 
-    /// Pixels along each side that one becomes.
+    /// Kernel size: pixels along each side that one pixel becomes.
     pub fn kernel(&self) -> usize {
         self.kernel
     }

@@ -30,7 +30,7 @@ impl LayerNorm {
         &self.bias
     }
 
-    /// Added to the variance.
+    /// ε, added to the variance.
     pub fn eps(&self) -> f32 {
         self.eps
     }

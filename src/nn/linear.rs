@@ -1,4 +1,4 @@
-//! An affine map of rows.
+//! Linear layer: an affine map of each row.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use crate::graph::{Epilogue, Tensor};
 use crate::kernels::Activation;
 use crate::weights::{Scope, Weight};
 
-/// `y = x·W + b`.
+/// Linear layer `y = x·W + b`.
 #[derive(Clone)]
 pub struct Linear {
     weight: Weight,

@@ -1,4 +1,4 @@
-//! Layers: weights and the line of arithmetic that uses them. Fields are named as in the checkpoints.
+//! Layers that networks share: weights and the arithmetic that uses them. Fields are named as in the checkpoints.
 
 mod attention;
 mod conv;

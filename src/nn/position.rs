@@ -1,27 +1,27 @@
-//! Learned positions read at another size: on a square grid, and relative ones along an axis.
+//! Interpolation of learned position embeddings to another size: of a square grid, and relative ones along an axis.
 
 use crate::tensor::Array;
 
 /// Keys' parameter in PyTorch's bicubic interpolation (Keys 1981).
 const A: f64 = -0.75;
 
-/// A table of learned positions on another grid: `[1 + g², dim]` → `[1 + grid², dim]`.
+/// Interpolates a table of learned positions to another grid: `[1 + g², dim]` → `[1 + grid², dim]`.
 ///
 /// The first row, the class token's, is kept; the others are interpolated as PyTorch's `interpolate(mode="bicubic", align_corners=False)`
-/// does, without antialiasing. On the grid it was learned on, a table comes back to the bit. Panics unless the rows are one and a square.
+/// does, without antialiasing. On the grid it was learned on, a table is returned unchanged. Panics unless the rows are one and a square.
 #[track_caller]
 pub fn resize_positions(table: &Array, grid: usize) -> Array {
     let [rows, dim] = table.shape().axes();
     let from = rows.saturating_sub(1).isqrt();
     assert!(from > 0 && from * from + 1 == rows && grid > 0, "positions: {rows} rows, not one and a square, or a grid of {grid}");
-    let (class, places) = table.data().split_at(dim);
+    let (class, cells) = table.data().split_at(dim);
     let taps = cubic_taps(from, grid);
     let mut data = class.to_vec();
     for y in &taps {
         for x in &taps {
             let value = |channel: usize| -> f64 {
                 let across = |row: usize| -> f64 {
-                    x.iter().map(|&(col, weight)| weight * f64::from(places[(row * from + col) * dim + channel])).sum()
+                    x.iter().map(|&(col, weight)| weight * f64::from(cells[(row * from + col) * dim + channel])).sum()
                 };
                 y.iter().map(|&(row, weight)| weight * across(row)).sum()
             };
@@ -46,10 +46,10 @@ fn cubic_taps(from: usize, to: usize) -> Vec<[(usize, f64); 4]> {
         .collect()
 }
 
-/// A table of learned relative positions for an axis of `side` cells: `[n, dim]` → `[2·side, dim]`, differences from −side on.
+/// Interpolates a table of learned relative positions to an axis of `side` cells: `[n, dim]` → `[2·side, dim]`, differences from −side on.
 ///
 /// Those from 1 − side to side − 1 are interpolated as PyTorch's `interpolate(mode="linear", align_corners=False)` does; a table of just as
-/// many comes back to the bit. The first row, of a difference that does not occur, is zero.
+/// many rows is returned unchanged. The first row, of a difference that does not occur, is zero.
 #[track_caller]
 pub fn relative_positions(table: &Array, side: usize) -> Array {
     let [from, dim] = table.shape().axes();
@@ -58,8 +58,8 @@ pub fn relative_positions(table: &Array, side: usize) -> Array {
     let row = |at: usize| &table.data()[at.min(from - 1) * dim..][..dim];
     let mut data = vec![0.0; dim];
     for at in 0..count {
-        let place = ((at as f64 + 0.5) * from as f64 / count as f64 - 0.5).max(0.0);
-        let (below, share) = (place as usize, place.fract());
+        let position = ((at as f64 + 0.5) * from as f64 / count as f64 - 0.5).max(0.0);
+        let (below, share) = (position as usize, position.fract());
         let between = |(&a, &b): (&f32, &f32)| (f64::from(a) * (1.0 - share) + f64::from(b) * share) as f32;
         data.extend(row(below).iter().zip(row(below + 1)).map(between));
     }

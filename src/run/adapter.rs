@@ -1,11 +1,11 @@
-//! Adapters of this machine: what is there, which one a user wants, and whether the kernels can run on it.
+//! Adapters of this machine: their list, the choice of one, and whether the kernels can run on it.
 
 use std::fmt;
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::kernels::{MAX_GROUPS, MAX_INVOCATIONS, MAX_WORKGROUP_BYTES, Tier};
 
-/// Which device a user wants.
+/// Choice of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// A discrete GPU, else an integrated one, else a software adapter.
@@ -38,7 +38,7 @@ impl std::str::FromStr for DeviceChoice {
     }
 }
 
-/// What is known of an adapter.
+/// Properties of an adapter.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct AdapterReport {
     /// Product name.
@@ -51,7 +51,7 @@ pub struct AdapterReport {
     pub kind: String,
     /// PCI address where known.
     pub pci: String,
-    /// The shape of kernels chosen for it.
+    /// Tier of the kernels that it runs.
     pub tier: String,
     /// Whether kernels may store f16.
     pub f16: bool,
@@ -91,7 +91,7 @@ pub(super) fn found() -> Vec<wgpu::Adapter> {
     pollster::block_on(instance.enumerate_adapters(wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY)))
 }
 
-/// What is known of an adapter, with a tier to use instead of its own.
+/// Properties of an adapter, with a tier to use instead of its own.
 pub(super) fn report(adapter: &wgpu::Adapter, tier: Option<Tier>) -> AdapterReport {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     let is_software = info.device_type == wgpu::DeviceType::Cpu;
@@ -111,12 +111,12 @@ pub(super) fn report(adapter: &wgpu::Adapter, tier: Option<Tier>) -> AdapterRepo
     }
 }
 
-/// The shape of kernels an adapter wants.
+/// Tier that suits an adapter.
 pub(super) fn own_tier(is_software: bool) -> Tier {
     if is_software { Tier::Software } else { Tier::Plain }
 }
 
-/// What is used of an adapter where it has it.
+/// Optional features, which are used where an adapter has them.
 pub(super) fn wanted_features() -> wgpu::Features {
     wgpu::Features::SHADER_F16 | timestamps() | wgpu::Features::PIPELINE_CACHE
 }
@@ -125,7 +125,7 @@ fn timestamps() -> wgpu::Features {
     wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
 }
 
-/// What the kernels take for granted.
+/// Refuses an adapter whose limits are below what the kernels need.
 pub(super) fn check_limits(report: &AdapterReport, limits: &wgpu::Limits) -> Result<()> {
     let needs = [
         ("invocations per workgroup", u64::from(MAX_INVOCATIONS), u64::from(limits.max_compute_invocations_per_workgroup)),
@@ -142,13 +142,13 @@ pub(super) fn check_limits(report: &AdapterReport, limits: &wgpu::Limits) -> Res
     Ok(())
 }
 
-/// Variables by which the Vulkan loader is told which drivers to offer.
+/// Environment variables that choose which drivers the Vulkan loader offers.
 const DRIVER_VARIABLES: [&str; 4] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE"];
 
-/// Names in `WGPU_BACKEND` of interfaces that adapters are looked for behind.
+/// Names in `WGPU_BACKEND` of the graphics interfaces that are searched for adapters.
 const OUR_BACKENDS: [&str; 6] = ["vulkan", "vk", "metal", "mtl", "dx12", "d3d12"];
 
-/// The variable of the environment that leaves adapters out, if one is set.
+/// Says which environment variable hides adapters, if one does.
 fn hidden_by(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let names_ours = |value: &str| value.split(',').any(|one| OUR_BACKENDS.contains(&one.trim().to_lowercase().as_str()));
@@ -159,8 +159,8 @@ fn hidden_by(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     Some(format!("the Vulkan drivers that are offered are chosen by `${name}`, which is `{value}`"))
 }
 
-/// The position of the adapter that a wish means.
-pub(super) fn choose(wish: &DeviceChoice, reports: &[AdapterReport]) -> Result<usize> {
+/// Position of the adapter that a user chooses.
+pub(super) fn choose(choice: &DeviceChoice, reports: &[AdapterReport]) -> Result<usize> {
     let listing = || {
         let lines: Vec<String> = reports.iter().enumerate().map(|(at, one)| format!("{at}: {one}")).collect();
         format!("the adapters are\n  {}", lines.join("\n  "))
@@ -176,7 +176,7 @@ pub(super) fn choose(wish: &DeviceChoice, reports: &[AdapterReport]) -> Result<u
         ));
     }
     let none = |what: String| Error::new(Code::NoAdapter, format!("no adapter {what}")).hint(listing());
-    match wish {
+    match choice {
         DeviceChoice::Auto | DeviceChoice::Reference => {
             let rank = |report: &AdapterReport| match report.kind.as_str() {
                 "DiscreteGpu" => 0,
@@ -242,10 +242,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_picks_one_adapter_or_says_why_not() {
+    fn a_choice_picks_one_adapter_or_says_why_not() {
         let all =
             [report("llvmpipe", "Cpu"), report("Arc A", "IntegratedGpu"), report("RTX B", "DiscreteGpu"), report("RTX C", "DiscreteGpu")];
-        let pick = |wish: &str| choose(&wish.parse().unwrap_or_default(), &all);
+        let pick = |text: &str| choose(&text.parse().unwrap_or_default(), &all);
         assert_eq!(pick("auto").unwrap(), 2);
         assert_eq!(pick("1").unwrap(), 1);
         assert_eq!(pick("arc").unwrap(), 1);

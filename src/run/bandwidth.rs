@@ -1,4 +1,4 @@
-//! The device's own measure for traffic: how fast it copies one buffer to another.
+//! Memory bandwidth of a device, measured by copying a buffer.
 
 use crate::error::Result;
 use crate::kernels::{Activation, Unary};

@@ -1,4 +1,4 @@
-//! Numbers as the bytes of a storage type, and back.
+//! Encodes f32 numbers as bytes of a storage type, and decodes them.
 
 use crate::tensor::DType;
 

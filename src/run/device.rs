@@ -8,7 +8,7 @@ use crate::run::gpu::Gpu;
 use crate::run::options::DeviceOptions;
 use crate::run::progress::{Observed, Observer};
 
-/// A device that runs programs; cheap to clone, weights uploaded once are shared by all programs on it.
+/// A device that runs programs. Cheap to clone; weights are uploaded once and shared by all programs on it.
 #[derive(Clone)]
 pub struct Device {
     pub(super) backend: Backend,
@@ -22,14 +22,14 @@ pub(super) enum Backend {
 }
 
 impl Device {
-    /// Opens the device a user wants, or says why there is none.
+    /// Opens the chosen device; an error says why that is not possible.
     pub fn open(options: &DeviceOptions) -> Result<Device> {
-        if options.wish == DeviceChoice::Reference {
+        if options.choice == DeviceChoice::Reference {
             return Ok(Device::reference());
         }
         let found = adapter::found();
         let reports: Vec<AdapterReport> = found.iter().map(|one| adapter::report(one, None)).collect();
-        let at = adapter::choose(&options.wish, &reports)?;
+        let at = adapter::choose(&options.choice, &reports)?;
         let gpu = Gpu::open(&found[at], options)?;
         Ok(Device { backend: Backend::Gpu(Arc::new(gpu)), observed: Observed::default() })
     }
@@ -60,12 +60,13 @@ impl Device {
         }
     }
 
-    /// Has the observer told how far each program on this device is, after each submission of its work; `None` ends that. Clones share it.
+    /// Sets the callback that receives the progress of each program on this device, after each submission; `None` removes it.
+    /// Clones share it.
     pub fn observe(&self, observer: Option<Observer>) {
         self.observed.set(observer);
     }
 
-    /// What ended this device, if anything did: it runs nothing any more and must be opened anew.
+    /// The fault after which this device runs nothing any more, if there was one; it must be opened again.
     pub fn fault(&self) -> Option<Error> {
         match &self.backend {
             Backend::Gpu(gpu) => gpu.faults.check().err(),
@@ -73,7 +74,7 @@ impl Device {
         }
     }
 
-    /// Gives the device up, as a driver reset would, so that the handling of a lost device can be tried.
+    /// Makes the device lost, as a driver reset does, to test the handling of a lost device.
     pub fn lose(&self) {
         if let Backend::Gpu(gpu) = &self.backend {
             gpu.faults.lose();

@@ -1,4 +1,4 @@
-//! Finds the first launch of a recording where a device leaves the truth.
+//! Finds the first launch of a recording where a device differs from the reference by more than the bound.
 
 use std::fmt;
 
@@ -53,9 +53,10 @@ pub fn worst(output: &[f32], values: &[f64], bounds: &[f64]) -> Option<usize> {
     found.map(|(at, _)| at)
 }
 
-/// Runs every launch on the device with the reference's own inputs, so that errors do not compound, and returns the first outside its bound.
+/// Runs every launch on the device with the reference's own inputs, so that errors do not compound, and returns the
+/// first outside its bound.
 ///
-/// `on_launch` is told the position and number of launches, for progress.
+/// `on_launch` receives the position and the number of launches, for progress.
 pub fn diff(
     device: &Device,
     graph: &Graph,

@@ -1,4 +1,4 @@
-//! What goes wrong on a device: error scopes, waiting with an end, and the fault after which nothing runs any more.
+//! Faults of a device: error scopes, waiting with a timeout, and the fault after which nothing runs any more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Code, Error, Result};
 use crate::run::adapter::AdapterReport;
 
-/// Longest wait for a submission: a GPU that needs longer hangs; a software adapter may be busy.
+/// Timeouts of a submission: a GPU that needs longer hangs; a software adapter may be busy.
 const GPU_TIMEOUT: Duration = Duration::from_secs(60);
 const SOFTWARE_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -51,15 +51,15 @@ impl Faults {
         }
     }
 
-    /// Gives the device up.
+    /// Destroys the device.
     pub(super) fn lose(&self) {
         self.device.destroy();
         // The callback comes with the next poll.
         let _ = self.device.poll(wgpu::PollType::Poll);
-        lock(&self.fault).get_or_insert_with(|| Error::new(Code::DeviceLost, "the device was given up"));
+        lock(&self.fault).get_or_insert_with(|| Error::new(Code::DeviceLost, "the device was lost on request"));
     }
 
-    /// Runs something that creates wgpu objects and turns what wgpu reports of this thread into an error that names `what`.
+    /// Runs `make`, which creates wgpu objects, in error scopes; what wgpu reports becomes an error that names `what`.
     pub(super) fn scoped<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<T> {
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -75,7 +75,7 @@ impl Faults {
         }
     }
 
-    /// Waits for a submission, or for all so far, at most as long as a healthy adapter needs.
+    /// Waits for a submission, or for all so far, with a timeout.
     pub(super) fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let waited = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: Some(self.timeout) });
         if let Err(error) = waited {

@@ -10,7 +10,8 @@ use crate::run::pipeline_cache::PipelineCache;
 use crate::run::pipelines::Pipelines;
 use crate::run::schedule::SubmitLimits;
 
-/// Runs of one program at once: on a GPU one is prepared and one handed over while one computes; a software adapter shares its cores with them.
+/// Runs of one program in flight by default: on a GPU one is prepared and one read back while one computes; a software adapter shares its
+/// cores with the host.
 const RUNS_ON_GPU: usize = 3;
 const RUNS_ON_SOFTWARE: usize = 2;
 
@@ -18,8 +19,8 @@ const RUNS_ON_SOFTWARE: usize = 2;
 pub(super) struct Gpu {
     pub(super) adapter: AdapterReport,
     pub(super) tier: Tier,
-    pub(super) pace: SubmitLimits,
-    /// Most runs of one program that are under way at once.
+    pub(super) submit_limits: SubmitLimits,
+    /// Largest number of runs of one program in flight.
     pub(super) runs_at_once: usize,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
@@ -50,10 +51,10 @@ impl Gpu {
             log::info!("compiled kernels are kept by the driver alone, if at all");
         }
         let is_software = report.is_software();
-        let (pace, runs) = if is_software { (SubmitLimits::SOFTWARE, RUNS_ON_SOFTWARE) } else { (SubmitLimits::GPU, RUNS_ON_GPU) };
+        let (submit_limits, runs) = if is_software { (SubmitLimits::SOFTWARE, RUNS_ON_SOFTWARE) } else { (SubmitLimits::GPU, RUNS_ON_GPU) };
         Ok(Gpu {
             tier: options.tier.unwrap_or(adapter::own_tier(is_software)),
-            pace: options.pace.unwrap_or(pace),
+            submit_limits: options.submit_limits.unwrap_or(submit_limits),
             runs_at_once: options.runs_at_once.unwrap_or(runs).max(1),
             memory: DeviceMemory::new(&device, &queue, &faults, &report.name, options.memory),
             pipelines: Pipelines::new(&device, &faults, &options.library, report.to_string(), cache),

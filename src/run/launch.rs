@@ -1,4 +1,4 @@
-//! Launches made ready once and recorded any number of times: pipelines, parameters, and how they are cut into dispatches.
+//! Prepared launches: pipelines, parameters and dispatches, made once and recorded any number of times.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use crate::run::pipelines::{Pipeline, Wanted};
 use crate::run::readback::ticks;
 use crate::run::schedule::{Dispatch, Schedule};
 
-/// Uniform offsets that every adapter accepts.
+/// Alignment of uniform offsets that every adapter accepts.
 const UNIFORM_ALIGNMENT: usize = 256;
 
-/// Compiling for longer than this is told.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Compiling for longer than this gives a warning.
+const LONG_COMPILATION: Duration = Duration::from_secs(3);
 
-/// Some launches in order, on whatever buffers they are bound to.
+/// Prepared launches in order, without their buffers.
 pub(super) struct Launches {
-    steps: Vec<Step>,
+    launches: Vec<PreparedLaunch>,
     pub(super) schedule: Schedule,
     params: TrackedBuffer,
     /// Numbers of first workgroups, where the dispatches' offsets point.
@@ -28,19 +28,20 @@ pub(super) struct Launches {
     _numbers: TrackedBuffer,
 }
 
-struct Step {
+/// A launch with its compiled pipeline.
+struct PreparedLaunch {
     pipeline: Arc<Pipeline>,
     file: &'static str,
 }
 
-/// Bytes of parameters and of first workgroups for so many launches that go out in so many dispatches.
+/// Bytes of parameters and of first workgroups for a number of launches and of their dispatches.
 pub(super) fn uniform_bytes(launches: usize, dispatches: usize) -> u64 {
     ((launches.max(1) + dispatches.max(1)) * UNIFORM_ALIGNMENT) as u64
 }
 
-/// How launches are cut into dispatches and submissions at the device's pace.
+/// How launches are cut into dispatches and submissions within the device's limits.
 pub(super) fn schedule(gpu: &Gpu, wanted: &[Wanted<'_>]) -> Schedule {
-    Schedule::new(wanted.iter().map(|one| (one.implementation.launch, one.kernel.work().cost())), gpu.pace)
+    Schedule::new(wanted.iter().map(|one| (one.implementation.launch, one.kernel.work().cost())), gpu.submit_limits)
 }
 
 impl Launches {
@@ -48,49 +49,55 @@ impl Launches {
     pub(super) fn new(gpu: &Gpu, wanted: &[Wanted<'_>], schedule: Schedule) -> Result<Launches> {
         let params = uniforms(gpu, "parameters", wanted.iter().map(|one| one.kernel.params().bytes))?;
         let pipelines = gpu.pipelines.all(wanted)?;
-        let steps = pipelines
+        let launches = pipelines
             .into_iter()
             .zip(wanted)
-            .map(|(pipeline, one)| Step { pipeline, file: one.implementation.file });
-        let steps = steps.collect();
+            .map(|(pipeline, one)| PreparedLaunch { pipeline, file: one.implementation.file });
+        let launches = launches.collect();
         let starts = schedule.dispatches.iter().map(|dispatch| dispatch.first_group.to_le_bytes().to_vec());
         let numbers = uniforms(gpu, "first workgroups", starts)?;
         let first_groups = gpu
             .faults
             .scoped("first workgroups", || gpu.pipelines.bind_first_groups(uniform(&numbers.buffer, 0)))?;
-        Ok(Launches { steps, schedule, params, first_groups, _numbers: numbers })
+        Ok(Launches { launches, schedule, params, first_groups, _numbers: numbers })
     }
 
     /// Binds a launch to its operands in binding order; `None` stands for an absent one. `what` names the launch in errors.
-    pub(super) fn bind(&self, gpu: &Gpu, step: usize, what: &str, operands: &[Option<wgpu::BufferBinding<'_>>]) -> Result<wgpu::BindGroup> {
-        let params = uniform(&self.params.buffer, step);
-        gpu.faults.scoped(what, || gpu.pipelines.bind(&self.steps[step].pipeline, params, operands))
+    pub(super) fn bind(
+        &self,
+        gpu: &Gpu,
+        launch: usize,
+        what: &str,
+        operands: &[Option<wgpu::BufferBinding<'_>>],
+    ) -> Result<wgpu::BindGroup> {
+        let params = uniform(&self.params.buffer, launch);
+        gpu.faults.scoped(what, || gpu.pipelines.bind(&self.launches[launch].pipeline, params, operands))
     }
 
-    /// Sends a dispatch of no workgroups through each pipeline that was never used: llvmpipe and others compile a kernel when it first runs,
-    /// and the first photo should not be charged with that.
+    /// Warms up each pipeline that was never used by a dispatch of no workgroups: llvmpipe and others compile a kernel when it first runs,
+    /// and the first image should not have to wait for that.
     pub(super) fn warm_up(&self, gpu: &Gpu, bound: &[wgpu::BindGroup]) -> Result<()> {
-        let cold: Vec<usize> = (0..self.steps.len()).filter(|&step| self.steps[step].pipeline.is_cold()).collect();
-        let (start, mut is_told) = (Instant::now(), false);
-        for &step in &cold {
+        let cold: Vec<usize> = (0..self.launches.len()).filter(|&launch| self.launches[launch].pipeline.is_cold()).collect();
+        let (start, mut has_warned) = (Instant::now(), false);
+        for &launch in &cold {
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                pass.set_pipeline(&self.steps[step].pipeline.pipeline);
-                pass.set_bind_group(0, &bound[step], &[]);
+                pass.set_pipeline(&self.launches[launch].pipeline.pipeline);
+                pass.set_bind_group(0, &bound[launch], &[]);
                 pass.set_bind_group(1, &self.first_groups, &[0]);
                 pass.dispatch_workgroups(0, 1, 1);
             }
             let begun = start.elapsed();
             let index = gpu.queue.submit([encoder.finish()]);
             gpu.faults.wait(Some(index))?;
-            log::debug!("shaders/{}.wgsl was ready after {:.0?}", self.steps[step].file, start.elapsed() - begun);
-            if start.elapsed() > PATIENCE && !is_told {
+            log::debug!("shaders/{}.wgsl was ready after {:.0?}", self.launches[launch].file, start.elapsed() - begun);
+            if start.elapsed() > LONG_COMPILATION && !has_warned {
                 log::warn!(
                     "compiling {} kernels for this adapter; later starts find them where the driver keeps what it compiles",
                     cold.len()
                 );
-                is_told = true;
+                has_warned = true;
             }
         }
         Ok(())
@@ -98,27 +105,27 @@ impl Launches {
 
     /// The WGSL file of each launch.
     pub(super) fn files(&self) -> impl Iterator<Item = &'static str> {
-        self.steps.iter().map(|step| step.file)
+        self.launches.iter().map(|launch| launch.file)
     }
 
     /// Records some dispatches on the operands that `bound` gives for each launch.
     pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>, bound: &[wgpu::BindGroup], dispatches: Range<usize>) {
         let mut current: Option<&wgpu::ComputePipeline> = None;
         for at in dispatches {
-            let Dispatch { step, groups, .. } = self.schedule.dispatches[at];
-            let pipeline = &self.steps[step].pipeline.pipeline;
+            let Dispatch { launch, groups, .. } = self.schedule.dispatches[at];
+            let pipeline = &self.launches[launch].pipeline.pipeline;
             if current != Some(pipeline) {
                 pass.set_pipeline(pipeline);
                 current = Some(pipeline);
             }
-            pass.set_bind_group(0, &bound[step], &[]);
+            pass.set_bind_group(0, &bound[launch], &[]);
             pass.set_bind_group(1, &self.first_groups, &[(at * UNIFORM_ALIGNMENT) as u32]);
             pass.dispatch_workgroups(groups.x, groups.y, 1);
         }
     }
 
-    /// Runs some dispatches and returns how long each took in nanoseconds: on the device's clock where it has one, else on the wall's, each
-    /// sent off alone.
+    /// Runs some dispatches and returns the time of each in nanoseconds: by timestamps of the device where it has them, else by wall clock,
+    /// each submitted alone.
     pub(super) fn times(&self, gpu: &Gpu, bound: &[wgpu::BindGroup], dispatches: Range<usize>) -> Result<Vec<f64>> {
         if gpu.adapter.timestamps {
             let ticks = ticks(gpu, dispatches.len() + 1, |pass, queries| {

@@ -1,4 +1,4 @@
-//! Memory of a device: buffers that are counted, what may be held of them, and the weights that programs share.
+//! Memory of a device: buffers whose bytes are counted, the limit of these bytes, and the weights that programs share.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use crate::run::faults::{Faults, lock};
 use crate::tensor::DType;
 use crate::weights::Weight;
 
-/// Bytes of weights on their way to the device: until they have arrived, wgpu holds them a second time.
+/// Largest number of bytes of weights in upload: until they have arrived, wgpu holds them a second time.
 const MAX_PENDING_UPLOAD_BYTES: u64 = 64 << 20;
 
 /// A buffer whose bytes are counted as long as it lives.
@@ -26,13 +26,13 @@ impl Drop for TrackedBuffer {
     }
 }
 
-/// Something that holds memory it can do without.
+/// A holder of memory that it can release.
 pub(super) trait Spare: Send + Sync {
-    /// Gives back what nobody uses at the moment; whether there was anything.
+    /// Releases memory that is not in use; returns whether there was any.
     fn release(&self) -> bool;
 }
 
-/// All memory that is held on one device.
+/// Memory that is held on one device.
 pub(super) struct DeviceMemory {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -46,7 +46,7 @@ pub(super) struct DeviceMemory {
     /// Weights on the device, as long as a program holds them.
     weights: Mutex<HashMap<(u64, DType), Weak<TrackedBuffer>>>,
     /// Bytes of weights written since the queue was last waited for.
-    under_way: AtomicU64,
+    pending_upload_bytes: AtomicU64,
     spare: Mutex<Vec<Weak<dyn Spare>>>,
 }
 
@@ -63,7 +63,7 @@ impl DeviceMemory {
             limit: limit.unwrap_or(u64::MAX),
             held: Arc::default(),
             weights: Mutex::default(),
-            under_way: AtomicU64::default(),
+            pending_upload_bytes: AtomicU64::default(),
             spare: Mutex::default(),
         }
     }
@@ -108,11 +108,11 @@ impl DeviceMemory {
         self.check_binding(&label, padded(bytes.len()))?;
         let buffer = Arc::new(self.buffer(&label, bytes.len(), wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?);
         self.queue.write_buffer(&buffer.buffer, 0, &bytes);
-        let under_way = self.under_way.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
-        if under_way > MAX_PENDING_UPLOAD_BYTES {
+        let pending = self.pending_upload_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
+        if pending > MAX_PENDING_UPLOAD_BYTES {
             self.queue.submit([]);
             self.faults.wait(None)?;
-            self.under_way.store(0, Ordering::Relaxed);
+            self.pending_upload_bytes.store(0, Ordering::Relaxed);
         }
         let mut weights = lock(&self.weights);
         weights.retain(|_, held| held.strong_count() > 0);
@@ -157,14 +157,14 @@ impl DeviceMemory {
         Err(Error::new(Code::GpuMemory, message).hint("use a smaller image, or an adapter with larger bindings"))
     }
 
-    /// Has this asked for memory when there is too little.
+    /// Registers a holder, which is asked to release memory when there is too little.
     pub(super) fn add_spare(&self, spare: Weak<dyn Spare>) {
         let mut all = lock(&self.spare);
         all.retain(|held| held.strong_count() > 0);
         all.push(spare);
     }
 
-    /// Frees what its holders can do without; whether there was anything.
+    /// Asks all holders to release memory; returns whether any did.
     pub(super) fn release_spare(&self) -> bool {
         let all: Vec<Arc<dyn Spare>> = lock(&self.spare).iter().filter_map(Weak::upgrade).collect();
         all.iter().fold(false, |released, spare| spare.release() | released)

@@ -1,4 +1,13 @@
 //! Runs recordings: on a GPU through wgpu, or on the f64 reference executor. The only folder that says `wgpu::`.
+//!
+//! - A *launch* is one kernel on its operands, as a model recorded it: a [`Node`](crate::graph::Node) of the graph.
+//! - A *dispatch* is some of the workgroups of a launch, sent by one command. A long launch is cut into several dispatches, within
+//!   [`SubmitLimits::dispatch`].
+//! - A *submission* is the dispatches that are handed to the device's queue together, within [`SubmitLimits::submission`]. Progress is
+//!   reported after each.
+//! - A *run* is all submissions of a [`Program`] on one set of inputs.
+//!
+//! Layers above measure *stages*, the parts of a method's work on one image (preprocessing, device, postprocessing); there is none here.
 
 mod adapter;
 mod bandwidth;

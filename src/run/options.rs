@@ -1,4 +1,4 @@
-//! How a device is opened.
+//! Options for opening a device.
 
 use std::path::PathBuf;
 
@@ -7,22 +7,22 @@ use crate::run::adapter::DeviceChoice;
 use crate::run::schedule::SubmitLimits;
 use crate::shader::Library;
 
-/// How a device is opened.
+/// Options for opening a device.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceOptions {
     /// Which device to open.
-    pub wish: DeviceChoice,
+    pub choice: DeviceChoice,
     /// A tier to use instead of the adapter's own, where a driver misbehaves or for comparison.
     pub tier: Option<Tier>,
     /// Shader files to use instead of the embedded ones.
     pub library: Library,
-    /// How much work goes out at once; without it what suits the adapter.
-    pub pace: Option<SubmitLimits>,
-    /// Most bytes to hold on the device, for users who share it; a program that needs more is refused before anything of it is allocated.
-    /// Without it, what the driver gives.
+    /// Limits of a dispatch and of a submission. Without it, what suits the adapter.
+    pub submit_limits: Option<SubmitLimits>,
+    /// Limit of the bytes held on the device, for users who share it; a program that needs more is refused before anything of it is
+    /// allocated. Without it, what the driver gives.
     pub memory: Option<u64>,
-    /// Most runs of one program that are under way at once, each with buffers of its own: the first set is made when the program is
-    /// compiled, further ones when a thread finds none free, as far as the memory goes. Without it, what suits the adapter.
+    /// Largest number of runs of one program in flight, each with buffers of its own: the first set is made when the program is
+    /// compiled, further ones when a thread finds none free, as far as memory allows. Without it, what suits the adapter.
     pub runs_at_once: Option<usize>,
     /// A folder in which compiled pipelines are kept for later runs, where the driver can hand them out. Without it they are kept nowhere.
     pub cache: Option<PathBuf>,

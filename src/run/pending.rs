@@ -1,4 +1,4 @@
-//! A run under way on a GPU: sent in parts, waited for when its results are wanted.
+//! Runs in flight on a GPU: sent in several submissions, waited for when their results are needed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::run::seat::{Prepared, Taken};
 use crate::run::value::{Input, Value};
 use crate::tensor::Array;
 
-/// Submissions of a run that are under way at a time: a GPU never waits, and a software adapter, which computes while it is sent work, is
-/// heard early.
-const UNDER_WAY: usize = 2;
+/// Submissions of a run that are in flight at a time: with two a GPU never waits, and a software adapter, which computes during a
+/// submission, reports progress early.
+const MAX_IN_FLIGHT: usize = 2;
 
-/// A run that was submitted. Dropped, its results are lost, and its buffers serve the next run.
-pub struct Pending<'p>(Stage<'p>);
+/// A run that was submitted. If it is dropped, its results are lost and its buffers serve the next run.
+pub struct Pending<'p>(State<'p>);
 
-enum Stage<'p> {
+enum State<'p> {
     /// The reference computes at once.
     Done(Vec<Array>),
     Sent(Box<Sent<'p>>),
 }
 
-/// What a run belongs to.
+/// The device, program, plan and progress callback of a run.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'p> {
     pub(super) gpu: &'p Arc<Gpu>,
@@ -36,8 +36,8 @@ pub(super) struct Context<'p> {
 }
 
 impl Context<'_> {
-    /// Says that a submission is done.
-    fn tell(&self, at: usize) {
+    /// Reports the progress that a finished submission made.
+    fn report(&self, at: usize) {
         let Context { prepared, plan, observed, .. } = self;
         let submission = &prepared.submissions()[at];
         observed.tell(submission.done, prepared.launches.schedule.cost(), plan.weight_before(prepared.last_launch(submission)));
@@ -58,20 +58,20 @@ pub(super) struct Sent<'p> {
 
 impl Pending<'_> {
     pub(super) fn done(arrays: Vec<Array>) -> Pending<'static> {
-        Pending(Stage::Done(arrays))
+        Pending(State::Done(arrays))
     }
 
     pub(super) fn sent(sent: Sent<'_>) -> Pending<'_> {
-        Pending(Stage::Sent(Box::new(sent)))
+        Pending(State::Sent(Box::new(sent)))
     }
 
-    /// Waits for the run and returns its results in the order they were asked for. Whoever observes the device is told how far it is.
+    /// Waits for the run and returns its results in the order they were asked for. Calls the progress callback of the device.
     ///
     /// Errors: a lost or hanging device.
     pub fn wait(self) -> Result<Vec<Array>> {
         match self.0 {
-            Stage::Done(arrays) => Ok(arrays),
-            Stage::Sent(sent) => sent.wait(),
+            State::Done(arrays) => Ok(arrays),
+            State::Sent(sent) => sent.wait(),
         }
     }
 }
@@ -91,7 +91,7 @@ impl<'p> Sent<'p> {
         let (seat, encoder) = seated(context, inputs)?;
         let mut run = Sent { context, seat, kept, sent: VecDeque::new(), next: 0 };
         run.send(encoder);
-        while run.sent.len() < UNDER_WAY && run.next < prepared.submissions().len() {
+        while run.sent.len() < MAX_IN_FLIGHT && run.next < prepared.submissions().len() {
             run.send_next();
         }
         Ok(run)
@@ -126,7 +126,7 @@ impl<'p> Sent<'p> {
         loop {
             let (at, index) = self.sent.pop_front().expect("a run has a submission, and its last one ends this loop");
             gpu.faults.wait(Some(index.clone()))?;
-            self.context.tell(at);
+            self.context.report(at);
             if self.next < prepared.submissions().len() {
                 self.send_next();
             } else if self.sent.is_empty() {
@@ -183,9 +183,9 @@ pub(super) fn timed(context: Context<'_>, inputs: &[Input<'_>]) -> Result<Vec<f6
         let own = submission.dispatches.clone();
         let times = prepared.launches.times(gpu, &seat.bound, own.clone())?;
         for (at, time) in own.zip(times) {
-            nanoseconds[prepared.launches.schedule.dispatches[at].step] += time;
+            nanoseconds[prepared.launches.schedule.dispatches[at].launch] += time;
         }
-        context.tell(number);
+        context.report(number);
     }
     Ok(nanoseconds)
 }

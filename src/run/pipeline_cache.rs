@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::files::{read_limited, sha256, short_hash, write_whole};
 use crate::run::faults::lock;
 
-/// Letters of the hash that a file begins with.
+/// Hexadecimal digits of the hash that a file begins with.
 const HASH: usize = 64;
 
 /// Largest file that is read.

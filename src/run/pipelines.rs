@@ -55,7 +55,7 @@ pub(super) struct Pipelines {
     built: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     /// Layout of bind group 1: the number of a dispatch's first workgroup, at an offset of its own.
     first_group_layout: wgpu::BindGroupLayout,
-    /// Bound where an operand is left out.
+    /// Placeholder that is bound where an operand is left out.
     absent: wgpu::Buffer,
     /// Pipelines that earlier runs compiled.
     cache: Option<PipelineCache>,
@@ -111,7 +111,7 @@ impl Pipelines {
         wanted.iter().map(|one| self.one(*one)).collect()
     }
 
-    /// Keeps what was compiled for later runs.
+    /// Writes compiled pipelines to the cache, for later runs.
     pub(super) fn keep(&self) {
         if let Some(cache) = &self.cache {
             cache.keep();
@@ -131,7 +131,7 @@ impl Pipelines {
 
     fn build(&self, Wanted { kernel, implementation, elem }: Wanted<'_>) -> Result<Pipeline> {
         let shader = assemble(&self.library, implementation.file, &implementation.constants, elem)?;
-        // naga's own message carries our file and line; wgpu's would speak of the assembled text.
+        // naga's own message carries our file and line; wgpu's would refer to the assembled text.
         let needed = reflect(&shader)?.workgroup_memory;
         let what = format!("compiling shaders/{}.wgsl", implementation.file);
         if needed > self.max_workgroup_bytes {

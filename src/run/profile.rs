@@ -1,4 +1,4 @@
-//! Where the time of a program goes: one row per launch, with rates.
+//! Profile of a program: device time and rates of each launch.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! A recording made ready for a device: compile once, run many times, from as many threads as like.
+//! A program: a recording compiled for a device, run any number of times, from any number of threads.
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::graph::{Graph, Plan, Tensor};
@@ -13,7 +13,7 @@ use crate::tensor::Array;
 /// A compiled recording with its buffers.
 ///
 /// Several threads may run it at once: each run has buffers of its own, up to [`DeviceOptions::runs_at_once`](crate::DeviceOptions) and as
-/// far as the memory goes; further ones wait. A run gives the same bits whatever else is under way.
+/// far as memory allows; further ones wait. Results do not depend on other runs: they are the same bit by bit.
 pub struct Program {
     plan: Plan,
     device: Device,
@@ -23,7 +23,7 @@ pub struct Program {
 impl Program {
     /// Plans buffers, builds missing pipelines, uploads weights that are not yet on the device, and writes all parameters and bind groups.
     ///
-    /// Errors, before anything is uploaded: a tensor beyond the adapter's limits, more memory than there may be, f16 where the adapter lacks
+    /// Errors, before anything is uploaded: a tensor beyond the adapter's limits, more memory than the limit, f16 where the adapter lacks
     /// it; then: memory that the driver refuses, unreadable or non-finite weights.
     /// Panics when an output belongs to another graph or is an input or a weight.
     #[track_caller]
@@ -32,7 +32,7 @@ impl Program {
         let gpu = match &device.backend {
             Backend::Gpu(gpu) => {
                 let prepared = match Prepared::new(gpu, &plan) {
-                    // Other programs may hold buffers for runs that are not under way.
+                    // Other programs may hold buffers for runs that are not in flight.
                     Err(error) if error.code() == Code::GpuMemory && gpu.memory.release_spare() => Prepared::new(gpu, &plan),
                     prepared => prepared,
                 };
@@ -46,13 +46,13 @@ impl Program {
         Ok(Program { plan, device: device.clone(), gpu })
     }
 
-    /// What runs, and where its values live.
+    /// The plan: the launches, and where values live.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Runs with the inputs in the order they were recorded; returns the outputs in the order they were asked for. Whoever observes the
-    /// device is told how far it is.
+    /// Runs with the inputs in the order they were recorded; returns the outputs in the order they were asked for. Calls the
+    /// progress callback of the device.
     ///
     /// Errors: a lost or hanging device. Panics when the inputs are not those of the recording.
     #[track_caller]
@@ -61,7 +61,7 @@ impl Program {
         self.submit(&inputs)?.wait()
     }
 
-    /// Submits a run with inputs from the host or the device. Blocks only while as many runs are under way as may be: a thread that keeps a
+    /// Submits a run with inputs from the host or the device. Blocks only while the largest number of runs is in flight: a thread that keeps a
     /// [`Pending`] of this program must wait for it before it submits another, or it may wait for itself.
     ///
     /// Errors: a lost or hanging device. Panics when the inputs are not those of the recording, or on another device.
@@ -102,7 +102,7 @@ impl Program {
         Ok(LaunchProfile { device: self.device.name(), rows, memory })
     }
 
-    /// What runs on a GPU need; `None` for the reference.
+    /// Context of a run on a GPU; `None` for the reference.
     fn context(&self) -> Option<Context<'_>> {
         match (&self.device.backend, &self.gpu) {
             (Backend::Gpu(gpu), Some(prepared)) => Some(Context { gpu, prepared, plan: &self.plan, observed: &self.device.observed }),

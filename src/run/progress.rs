@@ -1,10 +1,10 @@
-//! How far a run has come, for those who wait for it.
+//! Progress of a run, reported to a callback.
 
 use std::sync::{Arc, Mutex};
 
 use crate::run::faults::lock;
 
-/// A point that a run has reached.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress<'a> {
     /// Share of the program's estimated work that is done, 0 to 1.

@@ -1,4 +1,4 @@
-//! Reads results back from a device, and times what it did.
+//! Reads results and timestamps back from a device.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Code, Error, Result};
 use crate::run::gpu::Gpu;
 
-/// Longest wait for the call that hands a mapped buffer over, once its submission is done.
+/// Timeout of the callback of a mapped buffer, once its submission is done.
 const HANDOVER: Duration = Duration::from_secs(60);
 
 /// Reads the first `bytes` of a buffer created with `MAP_READ`, once the submission that fills it is done. Waits for no later one.

@@ -6,19 +6,19 @@ use crate::kernels::Io;
 use crate::run::progress::Observed;
 use crate::tensor::{Array, DType};
 
-/// Values of a launch in f64, and how far correct device arithmetic may be from each.
-pub(super) struct Twin {
+/// Output of the reference of a kernel: values in f64, and how far correct device arithmetic may be from each.
+pub(super) struct ReferenceOutput {
     pub(super) values: Vec<f64>,
     pub(super) bounds: Vec<f64>,
 }
 
 /// Runs the reference of one kernel. Elements that it does not write stay NaN.
-pub(super) fn twin(kernel: &dyn crate::kernels::Kernel, inputs: &[&[f32]]) -> Twin {
+pub(super) fn evaluate(kernel: &dyn crate::kernels::Kernel, inputs: &[&[f32]]) -> ReferenceOutput {
     let len = kernel.output_len();
     let mut values = vec![f64::NAN; len];
     let mut bounds = vec![f64::NAN; len];
     kernel.reference(&mut Io::new(inputs, &mut values, &mut bounds));
-    Twin { values, bounds }
+    ReferenceOutput { values, bounds }
 }
 
 /// Reads every weight of a plan, so that a bad one is reported before anything runs.
@@ -31,14 +31,14 @@ pub(super) fn check_weights(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Runs all launches; whoever observes is told after each.
+/// Runs all launches; reports progress after each.
 pub(super) fn run(plan: &Plan, inputs: &[&Array], observed: &Observed) -> Result<Vec<Array>> {
     let mut host = Host::new(plan, inputs)?;
     let cost = plan.nodes.iter().map(|node| node.kernel.work().cost()).sum();
     let (mut done, mut weight) = (0, "");
     for (at, node) in plan.nodes.iter().enumerate() {
-        let twin = twin(&*node.kernel, &host.operands(node));
-        host.keep(node, &twin.values, at);
+        let output = evaluate(&*node.kernel, &host.operands(node));
+        host.keep(node, &output.values, at);
         done += node.kernel.work().cost();
         weight = node.weight.as_deref().unwrap_or(weight);
         observed.tell(done, cost, weight);

@@ -1,48 +1,49 @@
-//! Cuts long work into dispatches and submissions that no driver's watchdog minds, and between which progress can be told.
+//! Schedule of launches: cuts long work into dispatches and submissions, for drivers' watchdogs and for reports of progress.
 
 use std::ops::Range;
 
 use crate::kernels::{Launch, MAX_GROUPS};
 
-/// Dispatches of a submission, each of which may be timed: wgpu takes 4,096 timestamps a set.
+/// Largest number of dispatches in a submission; each may be timed, and wgpu takes 4,096 timestamps in a set.
 const MAX_DISPATCHES: usize = 2048;
 
-/// How much work goes out at once, in floating-point operations; a dispatch has at least one workgroup, a submission one dispatch.
+/// Limits of a dispatch and of a submission in floating-point operations; a dispatch has at least one workgroup, a submission one dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubmitLimits {
-    /// Most of a dispatch.
+    /// Largest estimated cost of a dispatch.
     pub dispatch: u64,
-    /// Most of a submission.
+    /// Largest estimated cost of a submission.
     pub submission: u64,
 }
 
 impl SubmitLimits {
-    /// Limits for a GPU: a tenth and half a second at 400 GFLOP/s, which small integrated ones reach. Windows resets a GPU after two seconds.
+    /// Limits for a GPU: 0.1 s and 0.5 s at 400 GFLOP/s, which small integrated ones reach. Windows resets a GPU after 2 s.
     pub const GPU: SubmitLimits = SubmitLimits { dispatch: 40_000_000_000, submission: 200_000_000_000 };
 
-    /// Limits for a software adapter: it has no watchdog, so launches are submitted whole; progress is reported after about a second at 20 GFLOP/s.
+    /// Limits for a software adapter: it has no watchdog, so launches are submitted whole. A submission takes about 1 s at 20
+    /// GFLOP/s, after which progress is reported.
     pub const SOFTWARE: SubmitLimits = SubmitLimits { dispatch: u64::MAX, submission: 20_000_000_000 };
 }
 
-/// Some workgroups of a launch.
+/// A dispatch: some workgroups of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dispatch {
     /// Position of the launch in its plan.
-    pub step: usize,
+    pub launch: usize,
     /// Number of its first workgroup.
     pub first_group: u32,
     /// How many of them, folded.
     pub groups: Launch,
 }
 
-/// All dispatches of a plan in order.
+/// All dispatches of a plan in order, grouped into submissions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Schedule {
     pub dispatches: Vec<Dispatch>,
     pub submissions: Vec<Submission>,
 }
 
-/// Dispatches that go out together.
+/// A submission: dispatches that are sent together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Submission {
     pub dispatches: Range<usize>,
@@ -52,14 +53,14 @@ pub(super) struct Submission {
 
 impl Schedule {
     /// Cuts launches, each with its estimated cost.
-    pub fn new(launches: impl IntoIterator<Item = (Launch, u64)>, pace: SubmitLimits) -> Schedule {
+    pub fn new(launches: impl IntoIterator<Item = (Launch, u64)>, limits: SubmitLimits) -> Schedule {
         let (mut dispatches, mut submissions) = (Vec::new(), Vec::new());
         let (mut from, mut begun, mut done) = (0, 0, 0);
-        for (step, (launch, cost)) in launches.into_iter().enumerate() {
-            let parts = cut(step, launch, cost.div_ceil(pace.dispatch.max(1)));
+        for (at, (workgroups, cost)) in launches.into_iter().enumerate() {
+            let parts = cut(at, workgroups, cost.div_ceil(limits.dispatch.max(1)));
             let share = cost / parts.len() as u64;
             for dispatch in parts {
-                let is_full = done + share - begun > pace.submission || dispatches.len() - from == MAX_DISPATCHES;
+                let is_full = done + share - begun > limits.submission || dispatches.len() - from == MAX_DISPATCHES;
                 if is_full && dispatches.len() > from {
                     submissions.push(Submission { dispatches: from..dispatches.len(), done });
                     (from, begun) = (dispatches.len(), done);
@@ -80,17 +81,17 @@ impl Schedule {
     }
 }
 
-/// A launch in at least this many dispatches of as many workgroups each, if it has so many.
-fn cut(step: usize, launch: Launch, parts: u64) -> Vec<Dispatch> {
-    let count = u64::from(launch.x) * u64::from(launch.y);
+/// Cuts a launch into at least `parts` dispatches of equal size, if it has that many workgroups.
+fn cut(launch: usize, workgroups: Launch, parts: u64) -> Vec<Dispatch> {
+    let count = u64::from(workgroups.x) * u64::from(workgroups.y);
     if parts <= 1 || count <= 1 {
-        return vec![Dispatch { step, first_group: 0, groups: launch }];
+        return vec![Dispatch { launch, first_group: 0, groups: workgroups }];
     }
     // Unfolded, a part has no spare workgroups, which would do the work of the next.
     let length = (count / parts).clamp(1, MAX_GROUPS as u64);
     let starts = (0..count).step_by(length as usize);
     starts
-        .map(|first| Dispatch { step, first_group: first as u32, groups: Launch { x: length.min(count - first) as u32, y: 1 } })
+        .map(|first| Dispatch { launch, first_group: first as u32, groups: Launch { x: length.min(count - first) as u32, y: 1 } })
         .collect()
 }
 
@@ -101,29 +102,29 @@ mod tests {
     #[test]
     fn a_long_launch_goes_out_in_parts_that_cover_each_workgroup_once() {
         // 250 at 100 a dispatch: three workgroups of 25 are the most that fit a third.
-        let pace = SubmitLimits { dispatch: 100, submission: 1000 };
-        let schedule = Schedule::new([(Launch { x: 5, y: 2 }, 250)], pace);
+        let limits = SubmitLimits { dispatch: 100, submission: 1000 };
+        let schedule = Schedule::new([(Launch { x: 5, y: 2 }, 250)], limits);
         let parts: Vec<_> = schedule.dispatches.iter().map(|part| (part.first_group, part.groups.x, part.groups.y)).collect();
         assert_eq!(parts, [(0, 3, 1), (3, 3, 1), (6, 3, 1), (9, 1, 1)]);
         // More parts than workgroups: one each.
-        assert_eq!(Schedule::new([(Launch { x: 3, y: 1 }, 10_000)], pace).dispatches.len(), 3);
+        assert_eq!(Schedule::new([(Launch { x: 3, y: 1 }, 10_000)], limits).dispatches.len(), 3);
         // Short enough: folded as it was.
-        let short = Schedule::new([(Launch { x: 5, y: 2 }, 100)], pace);
-        assert_eq!(short.dispatches, [Dispatch { step: 0, first_group: 0, groups: Launch { x: 5, y: 2 } }]);
+        let short = Schedule::new([(Launch { x: 5, y: 2 }, 100)], limits);
+        assert_eq!(short.dispatches, [Dispatch { launch: 0, first_group: 0, groups: Launch { x: 5, y: 2 } }]);
     }
 
     #[test]
     fn a_submission_is_closed_before_it_grows_too_long() {
-        let pace = SubmitLimits { dispatch: u64::MAX, submission: 100 };
+        let limits = SubmitLimits { dispatch: u64::MAX, submission: 100 };
         let launches = [60, 40, 20, 500, 20].map(|cost| (Launch { x: 1, y: 1 }, cost));
-        let schedule = Schedule::new(launches, pace);
+        let schedule = Schedule::new(launches, limits);
         let cut: Vec<_> = schedule.submissions.iter().map(|one| (one.dispatches.clone(), one.done)).collect();
         assert_eq!(cut, [(0..2, 100), (2..3, 120), (3..4, 620), (4..5, 640)]);
         assert_eq!(schedule.cost(), 640);
     }
 
     #[test]
-    fn a_submission_of_nothing_but_trifles_is_closed_too() {
+    fn a_submission_of_many_cheap_launches_is_closed_too() {
         let schedule = Schedule::new((0..5000).map(|_| (Launch { x: 1, y: 1 }, 0)), SubmitLimits::GPU);
         let lengths: Vec<_> = schedule.submissions.iter().map(|one| one.dispatches.len()).collect();
         assert_eq!(lengths, [2048, 2048, 904]);

@@ -163,7 +163,7 @@ impl Prepared {
 
     /// The launch with which a submission ends.
     pub(super) fn last_launch(&self, submission: &Submission) -> usize {
-        self.launches.schedule.dispatches[submission.dispatches.end - 1].step
+        self.launches.schedule.dispatches[submission.dispatches.end - 1].launch
     }
 }
 

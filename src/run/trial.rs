@@ -1,4 +1,4 @@
-//! One launch on its own, between guard bands and on poisoned outputs: what tests, `diff` and kernel benchmarks run.
+//! Runs one launch alone, between guard bands and on a poisoned output: for tests, `diff` and kernel benchmarks.
 
 use crate::error::{Code, Result};
 use crate::kernels::{Implementation, Kernel, UNIT_ROUNDOFF, sample};
@@ -16,7 +16,7 @@ use crate::tensor::{DType, Seeded};
 /// Bytes before and after each buffer that no kernel may touch; also the alignment of binding offsets.
 const GUARD: usize = 256;
 
-/// What a launch wrote.
+/// Output of one launch.
 #[derive(Clone, Debug)]
 pub struct Launched {
     /// The output, NaN where nothing was written.
@@ -55,16 +55,16 @@ impl Device {
     /// Inputs are followed by NaN, so that a read past the end shows in the output.
     pub fn launch(&self, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, inputs: &[&[f32]]) -> Result<Launched> {
         let Backend::Gpu(gpu) = &self.backend else {
-            let twin = reference::twin(kernel, inputs);
+            let reference = reference::evaluate(kernel, inputs);
             let dtype = output_dtype(kernel, elem);
-            let output = twin.values.iter().map(|&value| reference::stored(value, dtype)).collect();
+            let output = reference.values.iter().map(|&value| reference::stored(value, dtype)).collect();
             return Ok(Launched { output, guards_intact: true });
         };
         let ready = Ready::new(gpu, kernel, implementation, elem, inputs)?;
         ready.run(gpu)
     }
 
-    /// Runs one launch on sample inputs and compares it with the reference: what is wrong with it, or `None`.
+    /// Runs one launch on sample inputs and compares it with the reference; returns what is wrong with it, or `None`.
     ///
     /// A refused launch is wrong; a lost device is an error.
     pub fn check(&self, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, random: &mut Seeded) -> Result<Option<String>> {
@@ -106,7 +106,7 @@ impl Device {
             Backend::Reference => {
                 for _ in 0..repetitions {
                     let start = std::time::Instant::now();
-                    reference::twin(kernel, inputs);
+                    reference::evaluate(kernel, inputs);
                     nanoseconds.push(start.elapsed().as_nanos() as f64);
                 }
             }
@@ -118,15 +118,15 @@ impl Device {
 
 /// Values of the reference, and how far an output element as the kernel stores it for `elem` may be from each.
 pub fn expected(kernel: &dyn Kernel, elem: DType, inputs: &[&[f32]]) -> (Vec<f64>, Vec<f64>) {
-    let twin = reference::twin(kernel, inputs);
+    let reference = reference::evaluate(kernel, inputs);
     let dtype = output_dtype(kernel, elem);
-    let bounds = twin
+    let bounds = reference
         .values
         .iter()
-        .zip(&twin.bounds)
+        .zip(&reference.bounds)
         .map(|(&value, &bound)| stored_bound(value, bound, dtype))
         .collect();
-    (twin.values, bounds)
+    (reference.values, bounds)
 }
 
 /// How far one stored element may be from the reference's value: arithmetic plus the rounding of its storage.
@@ -138,7 +138,7 @@ fn output_dtype(kernel: &dyn Kernel, elem: DType) -> DType {
     kernel.operands().last().map_or(elem, |output| output.storage.dtype(elem))
 }
 
-/// One launch on buffers of its own, made ready as those of a program are.
+/// One launch on buffers of its own, prepared as those of a program are.
 struct Ready {
     launches: Launches,
     bound: [wgpu::BindGroup; 1],

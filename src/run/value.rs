@@ -1,4 +1,4 @@
-//! Values between programs: what one computed stays on its device for another to read.
+//! Values on a device: results of one program that another one reads without a copy to the host.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::run::memory::TrackedBuffer;
 use crate::run::readback::read;
 use crate::tensor::{Array, DType, Shape};
 
-/// A result that stayed where it was computed. It counts as memory of its device and keeps it as long as it lives.
+/// A result that stays on the device that computed it. It counts as memory of its device and keeps it as long as it lives.
 pub struct Value {
     shape: Shape,
     held: Held,
@@ -29,7 +29,7 @@ struct Resident {
     dtype: DType,
 }
 
-/// What a program is given for one of its inputs.
+/// Input of a program: an array on the host, or a value on the device.
 #[derive(Clone, Copy)]
 pub enum Input<'a> {
     /// Numbers of the host, sent to the device.
@@ -65,7 +65,7 @@ impl Value {
         Value { shape: array.shape(), held: Held::Host(array) }
     }
 
-    /// Room on a device for a result of this shape and storage, to be filled by a copy.
+    /// A buffer on a device for a result of this shape and storage, to be filled by a copy.
     pub(super) fn on_device(gpu: &Arc<Gpu>, shape: Shape, dtype: DType) -> Result<Value> {
         let bytes = shape.len() * dtype.size();
         let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
@@ -78,7 +78,7 @@ impl Value {
         self.shape
     }
 
-    /// The numbers, waited for and brought to the host.
+    /// Copies the numbers to the host; waits for them.
     ///
     /// Errors: a lost or hanging device, or too little memory for the copy.
     pub fn to_host(&self) -> Result<Array> {

@@ -1,6 +1,6 @@
 //! Joins directives, prelude, library modules and a kernel file into one WGSL text, and remembers which line came from where.
 //!
-//! A file starts with `//!` lines. Two of them speak to the assembler: `//! use: reduce, index` pulls in `shaders/lib/*.wgsl`,
+//! A file starts with `//!` lines. Two of them are directives: `//! use: reduce, index` pulls in `shaders/lib/*.wgsl`,
 //! transitively and once; `//! set: TILE_M, WORKGROUP` lists the constants that Rust must give, no more and no fewer.
 
 use std::collections::BTreeMap;
@@ -9,10 +9,10 @@ use crate::error::{Code, Error, Result};
 use crate::shader::Library;
 use crate::tensor::DType;
 
-/// A complete WGSL text and the origin of each of its lines.
+/// An assembled WGSL text and the origin of each of its lines.
 #[derive(Clone, Debug)]
 pub struct Assembled {
-    /// What the driver sees.
+    /// The text that the driver compiles.
     pub text: String,
     origins: Vec<(String, usize)>,
 }

@@ -1,4 +1,4 @@
-//! Shader text and what can be read off it: the embedded folder, the assembler, reflection. Knows no device.
+//! Shader text: the embedded folder, the assembler, reflection. Needs no device.
 
 mod assemble;
 mod library;

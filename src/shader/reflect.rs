@@ -37,7 +37,7 @@ pub struct FieldInfo {
     pub offset: u32,
 }
 
-/// The interface of a shader, as naga sees it.
+/// The interface of a shader, as naga reports it.
 #[derive(Clone, Debug)]
 pub struct Reflection {
     /// Fields of the uniform at binding 0; empty without one.

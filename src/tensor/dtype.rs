@@ -1,4 +1,4 @@
-//! How numbers are stored on a device, and which storage a model asks for.
+//! Storage types of numbers on a device, and the precision of a recording.
 
 use std::fmt;
 

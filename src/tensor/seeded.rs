@@ -1,10 +1,10 @@
 //! Seeded random numbers for self-tests, benches and sample inputs: the same on every machine.
 
-/// A stream of numbers (SplitMix64, Steele et al. 2014).
+/// A random number generator (SplitMix64, Steele et al. 2014).
 pub struct Seeded(u64);
 
 impl Seeded {
-    /// The stream of a seed.
+    /// The generator with a seed.
     pub fn new(seed: u64) -> Seeded {
         Seeded(seed)
     }

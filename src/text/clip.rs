@@ -1,4 +1,5 @@
-//! CLIP's tokens: cleaned text is split into words, and the bytes of each word are joined pair by pair (Radford et al. 2021).
+//! CLIP's tokenizer (byte-pair encoding): cleaned text is split into words, and the bytes of each word are joined pair by pair (Radford et
+//! al. 2021).
 
 use regex::Regex;
 use tokenizers::Model;

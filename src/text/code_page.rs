@@ -1,4 +1,4 @@
-//! Encodings of one byte a character, as programs that guess wrongly use them.
+//! Single-byte encodings in which text is often misread.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

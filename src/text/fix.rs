@@ -1,4 +1,4 @@
-//! Repairs what goes wrong with text on its way through programs: the result of `ftfy.fix_text` 6.3.1 with its defaults (Speer 2019).
+//! Repairs text that other programs damaged: the result of `ftfy.fix_text` 6.3.1 with its defaults (Speer 2019).
 
 use std::sync::LazyLock;
 
@@ -43,7 +43,7 @@ fn segments(line: &str) -> Vec<&str> {
     parts
 }
 
-/// Applies all repairs until none changes anything, since one may lay open another.
+/// Applies all repairs until none changes anything, since one may make another possible.
 fn fix_segment(segment: &str, is_html: bool) -> String {
     let mut text = segment.to_owned();
     for _ in 0..PASSES {
@@ -91,7 +91,7 @@ fn unix_lines(text: &str) -> String {
     text.replace("\r\n", "\n").replace(['\r', '\u{2028}', '\u{2029}', '\u{85}'], "\n")
 }
 
-/// Drops what shows nothing: control codes that are no white space, withdrawn Arabic controls, annotation marks, the byte order mark.
+/// Drops invisible characters: control codes that are no white space, withdrawn Arabic controls, annotation marks, the byte order mark.
 fn remove_controls(text: &str) -> String {
     let is_code = |c: char| matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}');
     let is_mark = |c: char| matches!(c, '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}');

@@ -17,7 +17,7 @@ pub(super) fn unescape(text: &str) -> String {
     parts.fold(before, |decoded, part| decoded + &reference(part))
 }
 
-/// What a part of text behind `&` says, up to the next `&`.
+/// Decodes a part of text after `&`, up to the next `&`.
 fn reference(part: &str) -> String {
     match number(part) {
         Some((code, rest)) => numbered(code).into_iter().chain(rest.chars()).collect(),

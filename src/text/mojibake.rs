@@ -1,6 +1,7 @@
 //! Text that was read in the wrong encoding, such as `cafÃ©` for `café`: recognising it and reading it again.
 //!
-//! The characters and their suspicious neighbourhoods are those of `ftfy.badness` 6.3.1 (Robyn Speer, Apache-2.0), on which equality rests.
+//! The classes of characters and the suspicious sequences are those of `ftfy.badness` 6.3.1 (Robyn Speer, Apache-2.0), on which equality
+//! rests.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,7 +14,7 @@ use super::code_page::{CodePage, Kind, PAGES, windows_1252};
 
 /// Kinds of characters that occur in misread text, each as the inside of a character class.
 const CLASSES: [(&str, &str); 14] = [
-    // At home in many places.
+    // Used in many languages.
     ("common", r"\u{a0}\u{ad}´·–-―’…"),
     // Control codes that nobody writes.
     ("c1", r"\u{80}-\u{9f}"),
@@ -24,7 +25,7 @@ const CLASSES: [(&str, &str); 14] = [
     ("start", r"¡©«¿΄΅‘‚“„•‹\u{f8ff}"),
     ("end", "®»˝”›™"),
     ("numeric", "±-³µ¹¼-¾×÷⁄№∂∆∏∑√∞∩∫≈≠≡≤≥"),
-    // Letters that draw faces.
+    // Letters used in emoticons.
     ("face", "°Ò-ÖÙ-Üò-öø-üŌŐŪŲ"),
     ("upper_accented", "À-ÑØÜÝĀĂĄĆČĎĐĒĖĘĚĞĢĪİĶĹĻĽŁŃŅŇŒŘŚŞŠŢŤŮŰŸŹŻŽҐ"),
     ("lower_accented", "ß-ñüāăąćčďđēėęěğģīįķĺļľłœŕśşšťźżžґﬁﬂ"),
@@ -33,7 +34,7 @@ const CLASSES: [(&str, &str); 14] = [
     ("box", "│┌┐┘├┤┬┼═-╬▀▄█▌▐-▓"),
 ];
 
-/// Neighbourhoods that hardly occur in text that was read rightly.
+/// Sequences that hardly occur in text that was read in the right encoding.
 ///
 /// Python's white space has four separators more than Unicode's, and its word characters are letters, numbers and the underscore.
 const SUSPICIOUS: &[&str] = &[
@@ -162,7 +163,7 @@ pub(super) fn fix_c1(text: &str) -> String {
         .collect()
 }
 
-/// Bytes with what later programs destroyed put back, as far as the page lets one tell.
+/// Restores bytes that later programs destroyed, where the code page shows what they were.
 fn restore(page: &CodePage, bytes: Vec<u8>) -> Vec<u8> {
     match page.kind {
         Kind::Exact => restore_a0(&bytes),
@@ -173,7 +174,8 @@ fn restore(page: &CodePage, bytes: Vec<u8>) -> Vec<u8> {
 
 /// Puts byte 0xa0 back where it became a plain space inside a likely UTF-8 sequence.
 ///
-/// `Ã` before a space is an `à` that keeps the space, as in `à la carte`, except in the Portuguese words `às`, `àquele`, `àquela`, `àquilo`.
+/// `Ã` before a space is an `à` that keeps the space, as in `à la carte`, except in the Portuguese words `às`, `àquele`,
+/// `àquela`, `àquilo`.
 fn restore_a0(bytes: &[u8]) -> Vec<u8> {
     static A_GRAVE: LazyLock<bytes::Regex> = LazyLock::new(|| pattern(r"\xc3 ( |quel[ea]|quilo|s )?"));
     static SPACED: LazyLock<bytes::Regex> = LazyLock::new(|| {

@@ -5,7 +5,7 @@ use super::weight::Weight;
 use crate::error::{Code, Error, Result};
 use crate::tensor::Array;
 
-/// The five ingredients of `y = weight · (x − running_mean) / √(running_var + eps) + bias`, one value per channel.
+/// Parameters of a batch norm, `y = weight · (x − running_mean) / √(running_var + eps) + bias`, one value per channel.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     /// γ `[channels]`.
@@ -16,12 +16,12 @@ pub struct BatchNorm {
     pub running_mean: Weight,
     /// Variance of the training data `[channels]`.
     pub running_var: Weight,
-    /// What keeps the root from zero; 1e-5 in torchvision and timm.
+    /// ε, added to the variance; 1e-5 in torchvision and timm.
     pub eps: f64,
 }
 
 impl BatchNorm {
-    /// Finds the four tensors under their PyTorch names; a counter `num_batches_tracked` is known and not needed.
+    /// Finds the four tensors under their PyTorch names; a counter `num_batches_tracked` is ignored.
     pub fn load(scope: &Scope, channels: usize, eps: f64) -> Result<BatchNorm> {
         scope.ignore("num_batches_tracked");
         Ok(BatchNorm {
@@ -39,8 +39,9 @@ impl BatchNorm {
         let variance = self.running_var.to_array()?;
         if let Some(channel) = variance.data().iter().position(|&v| f64::from(v) + self.eps <= 0.0) {
             let value = variance.data()[channel];
-            let message = format!("tensor `{}` holds the variance {value} at [{channel}], which has no root", self.running_var.name());
-            return Err(self.running_var.place(Error::new(Code::WeightsNonfinite, message)));
+            let message =
+                format!("tensor `{}` holds the variance {value} at [{channel}], which has no square root", self.running_var.name());
+            return Err(self.running_var.in_file(Error::new(Code::WeightsNonfinite, message)));
         }
         let scale = |(&gamma, &var): (&f32, &f32)| f64::from(gamma) / (f64::from(var) + self.eps).sqrt();
         Ok(weight.data().iter().zip(variance.data()).map(scale).collect())
@@ -56,10 +57,10 @@ impl BatchNorm {
 }
 
 impl Weight {
-    /// The filter and the bias that do a convolution without bias and the batch norm after it at once.
+    /// The filter and the bias of one convolution that equals a convolution without bias and the batch norm after it.
     ///
     /// With a = γ / √(var + eps): filter `[o, …]` → `W[o] · a[o]` of the same shape and name; bias `β − mean · a`
-    /// `[o]` under the name of the batch norm's bias. Worked out in f64, rounded once. Panics where the batch norm
+    /// `[o]` under the name of the batch norm's bias. Computed in f64, rounded once. Panics where the batch norm
     /// has another number of channels than the filter has outputs.
     #[track_caller]
     pub fn fold_batch_norm(&self, norm: &BatchNorm) -> (Weight, Weight) {
@@ -169,7 +170,7 @@ mod tests {
     fn a_negative_variance_and_a_nan_mean_are_refused_by_name() {
         let error = folded(&conv_and_norm([1.0, -1.0]), 1e-5).unwrap_err();
         assert_eq!(error.code(), Code::WeightsNonfinite);
-        assert_eq!(error.message(), "tensor `bn1.running_var` holds the variance -1 at [1], which has no root");
+        assert_eq!(error.message(), "tensor `bn1.running_var` holds the variance -1 at [1], which has no square root");
         let error = folded(&conv_and_norm([f32::NAN, 1.0]), 1e-5).unwrap_err();
         assert_eq!(error.message(), "tensor `bn1.running_var` holds NaN at [0]");
     }

@@ -1,4 +1,4 @@
-//! The weights of one network as they lie on disk: open files, and an index of their tensors.
+//! Checkpoint: the open files of one network's weights, and an index of their tensors.
 
 use super::decode;
 use super::header::Header;
@@ -34,9 +34,9 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a `.safetensors` file, an index of shards, or a hub snapshot folder that holds either.
     ///
-    /// A folder gives `model.safetensors`, else its `*.safetensors.index.json`, else its only other set of weights; [`Checkpoint::all_in`] gives
-    /// them all. Only headers are read. Fails with [`Code::WeightsMissing`] where nothing is found, and with [`Code::WeightsFormat`] where a file
-    /// is damaged or of another kind.
+    /// A folder gives `model.safetensors`, else its `*.safetensors.index.json`, else its only other set of weights; [`Checkpoint::all_in`]
+    /// gives them all. Only headers are read. Fails with [`Code::WeightsMissing`] where nothing is found, and with [`Code::WeightsFormat`]
+    /// where a file is damaged or of another kind.
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint> {
         let path = path.as_ref();
         Checkpoint::of_snapshot(path, Snapshot::locate(path)?)
@@ -83,7 +83,7 @@ impl Checkpoint {
         Ok(Checkpoint { contents: Arc::new(contents) })
     }
 
-    /// What was opened, as messages call it.
+    /// Name of what was opened, for messages.
     pub fn name(&self) -> &str {
         &self.contents.name
     }
@@ -132,8 +132,8 @@ impl Checkpoint {
         self.folder().is_some_and(|folder| folder.join(name).exists())
     }
 
-    /// The bytes of a small file beside the weights, such as `config.json`; `None` where there is none. Read once: what a model was made from is
-    /// what [`Checkpoint::identity`] hashes.
+    /// The bytes of a small file beside the weights, such as `config.json`; `None` where there is none. Read once: what a model was made
+    /// from is what [`Checkpoint::identity`] hashes.
     ///
     /// Fails with [`Code::WeightsFormat`] where it is no regular file or has more than 4 MiB.
     pub fn companion(&self, name: &str) -> Result<Option<Arc<[u8]>>> {
@@ -188,12 +188,12 @@ impl Checkpoint {
         Ok(decode::to_i64(stored.dtype, &self.contents.bytes(stored)?))
     }
 
-    /// The path above all tensors.
+    /// The root scope, above all tensors.
     pub fn root(&self) -> Scope {
         Scope::root(Arc::clone(&self.contents))
     }
 
-    /// Logs and returns the names of the tensors that nobody asked for, once all models are loaded.
+    /// Logs and returns the names of the tensors that no model read, once all models are loaded.
     ///
     /// Published files carry a few; many of them mean that a part of the network was forgotten.
     pub fn finish(&self) -> Vec<String> {
@@ -217,9 +217,9 @@ impl fmt::Debug for Checkpoint {
     }
 }
 
-/// What [`Scope`]s and [`Weight`](super::Weight)s share of a checkpoint.
+/// Contents of a checkpoint, which its [`Scope`]s and [`Weight`](super::Weight)s share.
 pub(super) struct Contents {
-    /// What was opened, as messages call it.
+    /// Name of what was opened, for messages.
     pub name: String,
     folder: Option<PathBuf>,
     files: Vec<(String, Source)>,
@@ -248,7 +248,7 @@ impl Stored {
         (self.sizes.len() <= MAX_RANK).then(|| Shape::new(&self.sizes))
     }
 
-    /// Notes that a model knows this tensor.
+    /// Marks this tensor as known to a model.
     pub fn mark_read(&self) {
         self.read.store(true, Ordering::Relaxed);
     }
@@ -318,7 +318,7 @@ impl Contents {
             .map(|(_, stored)| stored)
     }
 
-    /// The file that holds a tensor, as messages call it.
+    /// Name of the file that holds a tensor, for messages.
     pub fn file_of(&self, stored: &Stored) -> &str {
         &self.files[stored.file].0
     }

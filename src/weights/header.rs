@@ -20,45 +20,45 @@ const TORCH_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 /// Bytes of a pickle within which that number stands: behind the protocol and, from protocol 4 on, the length of a frame.
 const TORCH_MAGIC_WITHIN: usize = 32;
 
-/// What is commonly mistaken for safetensors.
+/// Other formats that are commonly mistaken for safetensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Impostor {
+pub(super) enum OtherFormat {
     /// A zip file, as PyTorch has written since 1.6.
     TorchZip,
     /// A checkpoint of PyTorch before 1.6.
     TorchPickle,
     /// Any other pickle, of protocols 2 to 5.
     Pickle,
-    /// What Git leaves where LFS is not installed.
+    /// The pointer file that Git leaves where LFS is not installed.
     LfsPointer,
 }
 
-impl Impostor {
-    /// What the first bytes of a file say it is.
-    pub fn of(head: &[u8]) -> Option<Impostor> {
+impl OtherFormat {
+    /// Recognises a format by the first bytes of a file.
+    pub fn of(head: &[u8]) -> Option<OtherFormat> {
         let is_torch = || head[..head.len().min(TORCH_MAGIC_WITHIN)].windows(7).any(|window| TORCH_MAGIC.starts_with(window));
         match head {
-            [b'P', b'K', 3, 4, ..] => Some(Impostor::TorchZip),
-            [0x80, 2..=5, ..] if is_torch() => Some(Impostor::TorchPickle),
-            [0x80, 2..=5, ..] => Some(Impostor::Pickle),
-            _ if head.starts_with(b"version https://git-lfs") => Some(Impostor::LfsPointer),
+            [b'P', b'K', 3, 4, ..] => Some(OtherFormat::TorchZip),
+            [0x80, 2..=5, ..] if is_torch() => Some(OtherFormat::TorchPickle),
+            [0x80, 2..=5, ..] => Some(OtherFormat::Pickle),
+            _ if head.starts_with(b"version https://git-lfs") => Some(OtherFormat::LfsPointer),
             _ => None,
         }
     }
 
     fn describe(self) -> &'static str {
         match self {
-            Impostor::TorchZip => "a PyTorch (zip) checkpoint",
-            Impostor::TorchPickle => "a PyTorch (pickle) checkpoint",
-            Impostor::Pickle => "a Python pickle",
-            Impostor::LfsPointer => "a Git LFS pointer, not the file it points to",
+            OtherFormat::TorchZip => "a PyTorch (zip) checkpoint",
+            OtherFormat::TorchPickle => "a PyTorch (pickle) checkpoint",
+            OtherFormat::Pickle => "a Python pickle",
+            OtherFormat::LfsPointer => "a Git LFS pointer, not the file it points to",
         }
     }
 
     fn remedy(self) -> Remedy {
         match self {
-            Impostor::TorchZip | Impostor::TorchPickle | Impostor::Pickle => Remedy::ConvertWeights,
-            Impostor::LfsPointer => "fetch the file itself, e.g. with `git lfs pull`".into(),
+            OtherFormat::TorchZip | OtherFormat::TorchPickle | OtherFormat::Pickle => Remedy::ConvertWeights,
+            OtherFormat::LfsPointer => "fetch the file itself, e.g. with `git lfs pull`".into(),
         }
     }
 }
@@ -75,10 +75,11 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads and checks the header of a file of `file_bytes`, of which `head` is the beginning: at least the header, where the file has that much.
+    /// Reads and checks the header of a file of `file_bytes`, of which `head` is the beginning: at least the header, where the file has
+    /// that much.
     pub fn parse(head: &[u8], file_bytes: u64) -> Result<Header> {
-        Header::parse_plain(head, file_bytes).map_err(|error| match Impostor::of(head) {
-            Some(impostor) => wrong(format!("the file is {}", impostor.describe())).hint(impostor.remedy()),
+        Header::parse_plain(head, file_bytes).map_err(|error| match OtherFormat::of(head) {
+            Some(format) => wrong(format!("the file is {}", format.describe())).hint(format.remedy()),
             None => error,
         })
     }

@@ -1,4 +1,4 @@
-//! The identity of weights: every file that decides about results, with its hash.
+//! The identity of weights: every file that affects results, with its hash.
 
 use serde::Serialize;
 
@@ -21,7 +21,8 @@ pub struct FileHash {
 }
 
 impl Identity {
-    /// The weights of several networks, each with its name, as one: files then begin with the name of their network. Those of one stay as they are.
+    /// The weights of several networks, each with its name, as one: the name of each file then begins with that of its network. One alone stays as
+    /// it is.
     pub fn of_all(networks: Vec<(&str, Identity)>) -> Identity {
         if let [(_, only)] = &networks[..] {
             return only.clone();
@@ -36,7 +37,7 @@ impl Identity {
         Identity { name, files: networks.into_iter().flat_map(of).collect() }
     }
 
-    /// The hashes of all files as one text, which tells these weights from others wherever they lie.
+    /// The hashes of all files as one text, which is the same for equal weights in any folder.
     pub fn fingerprint(&self) -> String {
         let hashes: Vec<&str> = self.files.iter().map(|file| file.sha256.as_str()).collect();
         hashes.join(",")

@@ -3,7 +3,7 @@
 //! ```text
 //! Checkpoint::open(path) ─ root() ─► Scope ─ at("layer1").at(0) ─► Scope ─ weight("conv1.weight", shape) ─► Weight
 //!            │                         └ load(|scope| …): refuse with all misfits listed
-//!            └ finish(): names nobody asked for
+//!            └ finish(): names that no model read
 //! ```
 
 mod batch_norm;

@@ -1,4 +1,4 @@
-//! A place inside a checkpoint, walked like a folder: `root.at("layer1").at(0).weight("conv1.weight", shape)`.
+//! A path inside a checkpoint, extended name by name: `root.at("layer1").at(0).weight("conv1.weight", shape)`.
 
 use super::checkpoint::{Contents, Stored};
 use super::decode;
@@ -25,17 +25,17 @@ pub struct Scope {
     misfits: Option<Misfits>,
 }
 
-/// What a model under [`Scope::load`] asked for in vain so far.
+/// Missing and ill-shaped tensors so far, under [`Scope::load`].
 type Misfits = Arc<Mutex<MisfitList>>;
 
 #[derive(Default)]
 struct MisfitList {
     found: Vec<Misfit>,
-    /// Sizes could not be read off a tensor and were made up, so shapes that follow from them say nothing.
+    /// Whether sizes of a missing tensor were made up, so that shapes which follow from them mean nothing.
     has_invented_sizes: bool,
 }
 
-/// The size along each axis of a tensor that is missing, to go on and list what else is missing: many numbers of heads and groups divide it.
+/// Made-up size of each axis of a missing tensor, to go on and list other missing ones: many numbers of heads and groups divide it.
 const INVENTED_SIZE: usize = 5040;
 
 impl Scope {
@@ -48,18 +48,18 @@ impl Scope {
         &self.path
     }
 
-    /// What was opened, as messages call it.
+    /// Name of what was opened, for messages.
     pub fn checkpoint(&self) -> &str {
         &self.contents.name
     }
 
-    /// The place one step further: a name (`layer1`, `attn.qkv`) or a number.
-    pub fn at(&self, step: impl fmt::Display) -> Scope {
-        Scope { path: self.join(step), ..self.clone() }
+    /// The path extended by a name (`layer1`, `attn.qkv`) or a number.
+    pub fn at(&self, name: impl fmt::Display) -> Scope {
+        Scope { path: self.join(name), ..self.clone() }
     }
 
-    fn join(&self, step: impl fmt::Display) -> String {
-        if self.path.is_empty() { step.to_string() } else { format!("{}.{step}", self.path) }
+    fn join(&self, name: impl fmt::Display) -> String {
+        if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
     }
 
     fn find(&self, name: &str) -> Option<&Stored> {
@@ -76,7 +76,7 @@ impl Scope {
         self.contents.starting_with(&self.join("")).next().is_none()
     }
 
-    /// Number of consecutive steps `0`, `1`, … below this path that hold a tensor: the depth of a stack of blocks.
+    /// Number of consecutive names `0`, `1`, … below this path that hold a tensor: the depth of a stack of blocks.
     pub fn blocks(&self) -> usize {
         (0..).take_while(|&block| !self.at(block).is_empty()).count()
     }
@@ -88,8 +88,8 @@ impl Scope {
 
     /// Sizes of a tensor that must have `N` axes, none of them 0: how a model reads its width and depth off a file.
     ///
-    /// Fails with [`Code::WeightsMismatch`] where it is missing or of another rank. Under [`Scope::load`] a missing one is only recorded, and the
-    /// sizes returned are made up.
+    /// Fails with [`Code::WeightsMismatch`] where it is missing or of another rank. Under [`Scope::load`] a missing one is only recorded,
+    /// and the sizes returned are made up.
     pub fn sizes<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
         let stored = self.find(name);
         let fault = match stored {

@@ -16,7 +16,7 @@ pub(crate) const USUAL_NAME: &str = "model.safetensors";
 const INDEX_SUFFIX: &str = ".safetensors.index.json";
 /// How names of PyTorch checkpoints end.
 const PICKLES: [&str; 4] = ["bin", "pth", "pt", "ckpt"];
-/// Most shards that a name may promise.
+/// Largest number of shards that a file name may state.
 const MAX_SHARDS: usize = 10_000;
 
 /// The files of one set of weights.
@@ -147,7 +147,7 @@ fn choose(folder: &Path) -> Result<Candidate> {
     Ok(found.swap_remove(0))
 }
 
-/// The error for a folder of which no one set of weights can be told to be meant.
+/// The error for a folder with several sets of weights, none of which is the usual one.
 pub(super) fn several(folder: &Path, names: &[String]) -> Error {
     missing(format!("`{}` holds several weights files: {}", folder.display(), names.join(", "))).hint("pass the path of one of them")
 }

@@ -1,7 +1,7 @@
 //! The bytes of one weights file, read piece by piece through one handle.
 //!
-//! A file is not mapped into memory: bytes of a mapping change, or end the process, when somebody rewrites or cuts the file. Here each read says
-//! so as an error. A file that is replaced by renaming another one over it does no harm, as the handle stays with the first.
+//! A file is not mapped into memory: bytes of a mapping change, or end the process, when somebody rewrites or cuts the file. Here each read
+//! reports this as an error. A file that is replaced by renaming another one over it does no harm, as the handle stays with the first.
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
@@ -20,7 +20,7 @@ use crate::files::{hex, sha256};
 /// Bytes that are read at once for a hash.
 const BLOCK: usize = 1 << 20;
 
-/// First bytes that are enough to say what a file is that holds no safetensors.
+/// Number of first bytes that are enough to recognise a file of another format.
 const MAGIC_BYTES: u64 = 64;
 
 /// Where the bytes of a weights file come from.
@@ -88,7 +88,7 @@ impl Source {
         }
     }
 
-    /// SHA-256 of all bytes in hexadecimal; worked out once.
+    /// SHA-256 of all bytes in hexadecimal; computed once.
     pub fn sha256(&self) -> Result<String> {
         match self {
             Source::Disk(file) => file.known_sha256(),
@@ -118,8 +118,8 @@ impl DiskFile {
         Ok(self.sha256.get().cloned().unwrap_or_default())
     }
 
-    /// Fails unless these are still the bytes that were opened: the length is the same, and either nobody wrote since or the hash, where it is
-    /// known, is the same too.
+    /// Fails unless these are still the bytes that were opened: the length is the same, and either nobody wrote since or the hash, where it
+    /// is known, is the same too.
     ///
     /// A change within the resolution of the file system's clock, some milliseconds, that keeps the length is not seen.
     fn check(&self, handle: &mut Handle) -> Result<()> {

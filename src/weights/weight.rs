@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A name, a shape, and a way to get the values. Cheap to clone; no value is held.
 ///
-/// A transform keeps the name and returns a weight whose values are worked out in [`Weight::to_array`].
+/// A transform keeps the name and returns a weight whose values are computed in [`Weight::to_array`].
 #[derive(Clone)]
 pub struct Weight {
     name: Arc<str>,
@@ -21,7 +21,7 @@ pub struct Weight {
 type Source = dyn Fn() -> Result<Array> + Send + Sync;
 
 impl Weight {
-    /// A weight that `source` works out, e.g. from several others; `source` must return the shape stated.
+    /// A weight that `source` computes, e.g. from several others; `source` must return the shape stated.
     pub fn new(name: impl Into<Arc<str>>, shape: impl Into<Shape>, source: impl Fn() -> Result<Array> + Send + Sync + 'static) -> Weight {
         Weight::lazy(name, shape.into(), None, source)
     }
@@ -71,16 +71,16 @@ impl Weight {
 
     fn nonfinite(&self, at: usize, value: f32) -> Error {
         let message = format!("tensor `{}` holds {value} at {:?}", self.name, position(self.shape, at));
-        self.place(Error::new(Code::WeightsNonfinite, message))
+        self.in_file(Error::new(Code::WeightsNonfinite, message))
     }
 
-    /// Whether it comes from a checkpoint, be it changed since, and was not made up here.
+    /// Whether it comes from a checkpoint, transformed or not, rather than from values made by this library.
     pub fn is_stored(&self) -> bool {
         self.file.is_some()
     }
 
     /// Adds the file to an error about this weight.
-    pub(super) fn place(&self, error: Error) -> Error {
+    pub(super) fn in_file(&self, error: Error) -> Error {
         match &self.file {
             Some(file) => error.context(format!("in `{file}`")),
             None => error,
@@ -108,7 +108,7 @@ impl Weight {
         self.map([k, n], move |matrix| Ok(Array::new([k, n], outputs_last(matrix.data(), [n, k, 1], k))))
     }
 
-    /// Matrices of equal width one above the other, or vectors end to end, under the name of the first; panics when widths differ or there is none.
+    /// Stacks matrices of equal width, or concatenates vectors, under the name of the first; panics when widths differ or there is none.
     #[track_caller]
     pub fn stacked(parts: &[Weight]) -> Weight {
         let width = &parts[0].shape.sizes()[1..];

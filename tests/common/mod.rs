@@ -105,8 +105,8 @@ pub fn tiny() -> Clip {
 /// Runs one implementation of a kernel on the device and holds it to its reference.
 ///
 /// The output is poisoned with NaN and lies between guard bands; inputs are followed by NaN. Then the check must fail on purpose: with one
-/// output element moved past its bound, and with one element of each input changed, where that moves the reference's own output. Returns the names
-/// of the inputs that do: a test over all instances of a kernel holds that each input is one of them somewhere.
+/// output element moved past its bound, and with one element of each input changed, where that moves the reference's own output. Returns
+/// the names of the inputs that do: a test over all instances of a kernel holds that each input is one of them somewhere.
 pub fn check(device: &Device, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, seed: u64) -> Vec<&'static str> {
     let mut seeded = Seeded::new(seed);
     let inputs = sample(kernel, elem, &mut seeded);
@@ -129,9 +129,12 @@ pub fn check_on(
         .unwrap_or_else(|error| panic!("{what}: {error:?}"));
     assert!(launched.guards_intact, "{what} wrote outside its output");
     let (values, bounds) = expected(kernel, elem, &borrowed);
-    assert!(values.iter().chain(&bounds).all(|x| x.is_finite()), "{what}: the twin left an element unwritten, or its bound is not finite");
+    assert!(
+        values.iter().chain(&bounds).all(|x| x.is_finite()),
+        "{what}: the reference left an element unwritten, or its bound is not finite"
+    );
     if let Some(at) = worst(&launched.output, &values, &bounds) {
-        panic!("{what}: element {at} is {} on the device, {} by the twin, bound {:e}", launched.output[at], values[at], bounds[at]);
+        panic!("{what}: element {at} is {} on the device, {} by the reference, bound {:e}", launched.output[at], values[at], bounds[at]);
     }
     must_fail_on_a_moved_output(&what, &launched.output, &values, &bounds, seeded);
     let given = inputs.iter().enumerate().filter(|(_, input)| !input.is_empty());

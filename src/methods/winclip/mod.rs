@@ -6,7 +6,7 @@ mod windows;
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Preprocess, Rgb};
-use crate::kernels::Extreme;
+use crate::kernels::Selection;
 use crate::methods::language::{PhotoProgram, TEMPERATURE, anomalous, class_probabilities, frame, prototype_weight, upsampled};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::{BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MultiCrop, Reading, References, Scale, Takes, finite};
@@ -227,7 +227,7 @@ fn largest_cosines<'g>(rows: Tensor<'g>, memory: &Array) -> Vec<Tensor<'g>> {
         }
         let part = Weight::from_array("memory", Array::new([data.len() / dim, dim], data)).transposed();
         let cosines = rows.matmul(rows.graph().weight_f32(&part), Epilogue::default());
-        cosines.top_mean(Extreme::Largest, 1)
+        cosines.top_mean(Selection::Largest, 1)
     };
     memory.data().chunks(MEMORY_ROWS * dim).map(part).collect()
 }

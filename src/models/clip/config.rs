@@ -1,4 +1,4 @@
-//! What the tensors of a CLIP checkpoint do not tell: heads, activations, ε, the statistics of its pixels, its tokenizer.
+//! Configuration of a CLIP checkpoint, which its tensors do not hold: heads, activations, ε, pixel statistics, tokenizer.
 
 use serde_json::Value;
 
@@ -8,10 +8,10 @@ use crate::kernels::Activation;
 use crate::models::settings::Settings;
 use crate::weights::Checkpoint;
 
-/// The file of an open_clip snapshot.
+/// Configuration file of an open_clip snapshot.
 pub(super) const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 
-/// The file of a transformers snapshot.
+/// Configuration file of a transformers snapshot.
 pub(super) const TRANSFORMERS_CONFIG: &str = "config.json";
 
 /// Width of a head of the image tower where open_clip's configuration names none.
@@ -32,11 +32,12 @@ const VOCABULARY: u64 = 49_408;
 /// The `eos_token_id` of older configurations, which stands for "the largest id".
 const LARGEST_ID: u64 = 2;
 
-/// What both towers of open_clip may have that a plain vision transformer has not (`open_clip/model.py`, `CLIPVisionCfg`, `CLIPTextCfg`).
+/// Keys of open_clip's towers for what a plain vision transformer does not have; supported only where they are off (`open_clip/model.py`,
+/// `CLIPVisionCfg`, `CLIPTextCfg`).
 const OPEN_CLIP_OFF: &[&str] =
     &["ls_init_value", "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"];
 
-/// What changes no result of either tower of open_clip, or is read off the tensors. A norm of the pooled token is the token's own norm.
+/// Keys of open_clip's towers that change no result, or whose value follows from the tensors. The norm of a pooled token is its own.
 const OPEN_CLIP_HARMLESS: &[&str] = &["width", "mlp_ratio", "final_ln_after_pool", "output_tokens"];
 
 /// Naming of the tensors: the library whose names they have.
@@ -77,7 +78,7 @@ pub enum Heads {
 }
 
 impl Heads {
-    /// How many share a width; refused where they do not divide it.
+    /// Number of heads for a model of this width; an error where they do not divide it.
     pub fn of(self, width: usize) -> Result<usize> {
         let (heads, head_width) = match self {
             Heads::Count(heads) => (heads, width.checked_div(heads).unwrap_or(0)),
@@ -90,11 +91,11 @@ impl Heads {
             Heads::Count(heads) => format!("{heads} heads"),
             Heads::OfWidth(head_width) => format!("heads of width {head_width}"),
         };
-        Err(Error::new(Code::WeightsMismatch, format!("the configuration's {what} do not share the {width} columns of the tensors")))
+        Err(Error::new(Code::WeightsMismatch, format!("the configuration's {what} do not divide the width {width} of the tensors")))
     }
 }
 
-/// What a CLIP snapshot says beside its tensors.
+/// Configuration of a CLIP snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClipConfig {
     /// Naming of the tensors: the library whose names they have.
@@ -107,28 +108,28 @@ pub struct ClipConfig {
     pub image_size: Option<usize>,
     /// Statistics of the pixels.
     pub normalization: Normalization,
-    /// The tokenizer, where it is another than CLIP's own.
+    /// Name of the tokenizer, where it is not CLIP's own.
     pub foreign_tokenizer: Option<String>,
 }
 
-/// What a configuration says of a tower.
+/// Configuration of one tower.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TowerConfig {
     /// Heads of its blocks.
     pub heads: Heads,
-    /// Between the two maps of every MLP. Not stored in the weights: the wrong one gives plausible, wrong features.
+    /// Activation between the two linear layers of every MLP. Not stored in the weights: the wrong one gives plausible, wrong features.
     pub activation: Activation,
-    /// Added to the variance in its norms.
+    /// ε of its layer norms, added to the variance.
     pub eps: f32,
     /// Number of blocks, where the configuration names it.
     pub layers: Option<usize>,
 }
 
 impl ClipConfig {
-    /// Reads the configuration beside the weights: `open_clip_config.json` where the tensors have open_clip's names, transformers' `config.json`
-    /// where they have those.
+    /// Reads the configuration beside the weights: `open_clip_config.json` where the tensors have open_clip's names, transformers'
+    /// `config.json` where they have those.
     ///
-    /// Errors when it is not there, or describes anything but plain vision transformers: the key that asks for it is named.
+    /// Errors when the file is missing, or asks for anything but plain vision transformers; the error names the key.
     pub fn read(checkpoint: &Checkpoint) -> Result<ClipConfig> {
         let naming = Naming::of(checkpoint, "").or_else(|| {
             let files = [Naming::OpenClip, Naming::Transformers].into_iter();
@@ -179,7 +180,7 @@ impl ClipConfig {
         })
     }
 
-    /// Reads transformers' configuration, of which the caller has taken what is its own and `model_type`.
+    /// Reads transformers' configuration, from which the caller has taken `model_type` and keys of its own.
     pub(in crate::models) fn from_transformers(mut settings: Settings) -> Result<ClipConfig> {
         let mut vision = transformers_section(&mut settings, "vision_config")?;
         let mut text = transformers_section(&mut settings, "text_config")?;
@@ -195,7 +196,7 @@ impl ClipConfig {
         if let Some(end) = text.take::<Value>("eos_token_id")?
             && ![LARGEST_ID, vocabulary.saturating_sub(1)].iter().any(|known| end == *known)
         {
-            return Err(text.refusal("eos_token_id", &end, "the last id of the vocabulary, where a text is read off"));
+            return Err(text.refusal("eos_token_id", &end, "the last id of the vocabulary, whose position gives the embedding"));
         }
         text.ignore(&["max_position_embeddings"]);
         let text = transformers_tower(text, TEXT_HEADS)?;
@@ -236,7 +237,7 @@ fn open_clip_image(mut vision: Settings, quick_gelu: bool) -> Result<(TowerConfi
     Ok((open_clip_tower(vision, heads, quick_gelu)?, image_size))
 }
 
-/// The text tower of open_clip's configuration, and its tokenizer where that is a foreign one.
+/// The text tower of open_clip's configuration, and its tokenizer where it is not CLIP's own.
 fn open_clip_text(mut text: Settings, quick_gelu: bool) -> Result<(TowerConfig, Option<String>)> {
     text.off(&["hf_model_name", "embed_cls", "no_causal_mask", "proj_bias"])?;
     text.one_of("pool_type", &["argmax"])?;
@@ -288,7 +289,7 @@ fn open_clip_tower(mut tower: Settings, heads: Heads, quick_gelu: bool) -> Resul
     Ok(TowerConfig { heads, activation: if quick_gelu { Activation::QuickGelu } else { Activation::Gelu }, eps, layers })
 }
 
-/// A tower's section of transformers' configuration. Older files have a second one, which counts where it is there, with all its defaults.
+/// A tower's section of transformers' configuration. Older files have a second one; where it is present it replaces the first as a whole.
 fn transformers_section(settings: &mut Settings, name: &str) -> Result<Settings> {
     let usual = settings.section(name)?;
     Ok(settings.optional_section(&format!("{name}_dict"))?.unwrap_or(usual))
@@ -309,7 +310,7 @@ fn transformers_tower(mut tower: Settings, heads: usize) -> Result<TowerConfig> 
     Ok(TowerConfig { heads, activation, eps, layers })
 }
 
-/// CLIP's statistics, or those of the configuration. How images are scaled is up to each method; what this says of it is noted.
+/// Pixel statistics of the configuration, else CLIP's. Methods scale images as their papers do; a scaling set here gives a warning.
 fn normalization(preprocess: &mut Settings) -> Result<Normalization> {
     let mean = preprocess.take("mean")?.unwrap_or(Normalization::CLIP.mean);
     let std = preprocess.take("std")?.unwrap_or(Normalization::CLIP.std);
@@ -322,8 +323,8 @@ fn normalization(preprocess: &mut Settings) -> Result<Normalization> {
     if mean.iter().all(|mean: &f32| mean.is_finite()) && std.iter().all(|&std: &f32| std.is_finite() && std > 0.0) {
         return Ok(Normalization { mean, std, ..Normalization::CLIP });
     }
-    let message = format!("`{OPEN_CLIP_CONFIG}` gives pixels the mean {mean:?} and the deviation {std:?}");
-    Err(Error::new(Code::WeightsMismatch, message).hint("each is finite, and deviations are above 0"))
+    let message = format!("`{OPEN_CLIP_CONFIG}` sets the pixel mean to {mean:?} and the deviation to {std:?}");
+    Err(Error::new(Code::WeightsMismatch, message).hint("means must be finite, deviations finite and above 0"))
 }
 
 #[cfg(test)]
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_do_not_share_the_width_of_the_tensors_are_refused() {
+    fn heads_that_do_not_divide_the_width_of_the_tensors_are_refused() {
         for heads in [Heads::Count(0), Heads::Count(5), Heads::OfWidth(0), Heads::OfWidth(5), Heads::OfWidth(64)] {
             assert_eq!(heads.of(24).unwrap_err().code(), Code::WeightsMismatch, "{heads:?}");
         }

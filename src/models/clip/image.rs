@@ -1,4 +1,4 @@
-//! CLIP's image tower: a vision transformer (Dosovitskiy et al. 2021) with a norm before its blocks, of whole photos or of windows.
+//! CLIP's image tower: a vision transformer (Dosovitskiy et al. 2021) with a norm before its blocks, on whole images or on windows.
 
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, KeyRanges, Tensor};
@@ -25,10 +25,10 @@ pub struct ImageTower {
     grid: usize,
 }
 
-/// What one pass of the tower gives.
+/// Output of the image tower.
 #[derive(Clone, Copy)]
 pub struct Embedded<'g> {
-    /// Projected class tokens of the photos `[b, embed]`.
+    /// Projected class tokens of the images `[b, embed]`.
     pub images: Tensor<'g>,
     /// Patch tokens after the last block, before `ln_post` `[b, n, width]`.
     pub patches: Tensor<'g>,
@@ -91,7 +91,7 @@ impl ImageTower {
         })
     }
 
-    /// The tower for photos of `grid` patches along each side: its positions are interpolated as transformers does, bicubically.
+    /// The tower for images of `grid` patches along each side: its positions are interpolated bicubically, as transformers does.
     pub fn at_grid(&self, grid: usize) -> ImageTower {
         let shape = [1 + grid * grid, self.width()];
         let positional_embedding = self.positional_embedding.map(shape, move |table| Ok(resize_positions(&table, grid)));
@@ -123,7 +123,7 @@ impl ImageTower {
         self.proj.shape().cols()
     }
 
-    /// Tokens of one photo: the class token and the patches.
+    /// Tokens of one image: the class token and the patches.
     pub fn tokens_per_image(&self) -> usize {
         self.grid * self.grid + 1
     }
@@ -132,11 +132,11 @@ impl ImageTower {
     pub fn embed_tokens<'g>(&self, pixels: Tensor<'g>) -> Tensor<'g> {
         let graph = pixels.graph();
         let [batch, _, height, width] = pixels.shape().axes();
-        assert!([height, width] == [self.image_size(); 2], "the tower sees {0}×{0} pixels, not {height}×{width}", self.image_size());
+        assert!([height, width] == [self.image_size(); 2], "the tower takes {0}×{0} pixels, not {height}×{width}", self.image_size());
         let (dim, tokens) = (self.width(), self.tokens_per_image());
         let x = pixels.cast(graph.precision().storage()).channels_last(PIXEL_CHANNELS);
         let patches = x.conv2d(graph.weight(&self.conv1), self.patch, 0, Epilogue::default()); // [b, g, g, width]
-        // Joined in one row, the class token stands before all patches; it is then repeated before those of each photo.
+        // Joined in one row, the class token stands before all patches; it is then repeated before those of each image.
         let class = graph.weight(&self.class_embedding).reshape([1, dim]);
         let joined = class
             .concat(patches.reshape([1, batch * (tokens - 1) * dim]))
@@ -147,12 +147,12 @@ impl ImageTower {
         self.ln_pre.forward(x.reshape([batch * tokens, dim]))
     }
 
-    /// Embeddings and patch tokens of whole photos: `pixels` `[b, 3, s, s]`.
+    /// Embeddings and patch tokens of whole images: `pixels` `[b, 3, s, s]`.
     pub fn forward<'g>(&self, pixels: Tensor<'g>) -> Embedded<'g> {
         self.forward_windows(pixels, &[]).0
     }
 
-    /// What leaves each block, class tokens included: `pixels` `[b, 3, s, s]` → as many `[b·(1 + n), width]` as there are blocks.
+    /// Outputs of all blocks, class tokens included: `pixels` `[b, 3, s, s]` → as many `[b·(1 + n), width]` as there are blocks.
     pub fn block_outputs<'g>(&self, pixels: Tensor<'g>) -> Vec<Tensor<'g>> {
         let batch = pixels.shape().sizes()[0];
         self.transformer
@@ -161,9 +161,9 @@ impl ImageTower {
 
     /// As [`ImageTower::forward`], with the embeddings of windows `[b·count, embed]` for each list of them.
     ///
-    /// A window is a list of patches; its tokens are those of the photo, positions included, and the class token before them. Patches
-    /// outside are left out, not masked: all windows and photos run as one batch of sequences of different lengths (Jeong et al. 2023, §4.2;
-    /// `ln_pre` acts on each token alone, so it may come before the choice).
+    /// A window is a list of patches; its tokens are those of the image, positions included, and the class token before them. Patches
+    /// outside are left out, not masked: all windows and images run as one batch of sequences of different lengths (Jeong et al. 2023,
+    /// §4.2; `ln_pre` acts on each token alone, so it may come before the choice).
     pub fn forward_windows<'g>(&self, pixels: Tensor<'g>, windows: &[Vec<Vec<usize>>]) -> (Embedded<'g>, Vec<Tensor<'g>>) {
         let batch = pixels.shape().sizes()[0];
         let tokens = self.tokens_per_image();
@@ -181,7 +181,7 @@ impl ImageTower {
         let x = self.embed_tokens(pixels);
         let x = if windows.is_empty() { x } else { x.gather(&rows) };
 
-        // Wanted: every token of a photo, patches first, and the class token of each window.
+        // Wanted rows: every token of an image, patches first, and the class token of each window.
         let is_class = |row: &usize| row.is_multiple_of(tokens);
         let patches = (0..batch * tokens).filter(|row| !is_class(row));
         let classes = (0..batch * tokens).filter(is_class);
@@ -209,6 +209,7 @@ impl ImageTower {
     }
 }
 
+/// Names of the tower's tensors in one naming.
 struct Names {
     conv1: &'static str,
     class_embedding: &'static str,

@@ -1,4 +1,4 @@
-//! CLIP (Radford et al. 2021) as open_clip and transformers publish it: one space for photos and texts.
+//! CLIP (Radford et al. 2021) as open_clip and transformers publish it: an image and a text tower that embed into one space.
 
 mod config;
 mod image;
@@ -36,7 +36,7 @@ pub static NETWORK: NetworkInfo = NetworkInfo {
     raw: &[raw::CLIP_IMAGE, raw::CLIP_WINDOWS, raw::CLIP_TEXT],
 };
 
-/// Both towers, and what their snapshot says about them.
+/// CLIP: both towers and their configuration.
 pub struct Clip {
     /// Image tower.
     pub image: ImageTower,
@@ -65,7 +65,7 @@ impl Clip {
             let (image, text) = (ImageTower::load(weights, &config), TextTower::load(weights, &config));
             let (image, text) = (image?, text?);
             if image.embed() != text.embed() {
-                let message = format!("photos embed into {} numbers, texts into {}", image.embed(), text.embed());
+                let message = format!("image embeddings have {} elements, text embeddings {}", image.embed(), text.embed());
                 return Err(Error::new(Code::WeightsMismatch, message));
             }
             Ok(Clip { image, text, config })
@@ -74,12 +74,12 @@ impl Clip {
 
     /// The tokenizer of its texts, which is CLIP's own.
     ///
-    /// Errors with [`Code::WeightsMismatch`] where the network was made for another: a configuration that names one, or a vocabulary of another
-    /// size. Ids that were made elsewhere run all the same.
+    /// Errors with [`Code::WeightsMismatch`] where the network was made for another: a configuration that names one, or a vocabulary of
+    /// another size. Ids that were made elsewhere run all the same.
     pub fn tokenizer(&self) -> Result<ClipTokenizer> {
         let refused = |message: String| {
             let error = Error::new(Code::WeightsMismatch, message);
-            Err(error.hint("texts are cut with CLIP's own tokenizer only; the text tower alone takes ids that were made elsewhere"))
+            Err(error.hint("only CLIP's own tokenizer is built in; the text tower alone takes token ids that were made elsewhere"))
         };
         if let Some(tokenizer) = &self.config.foreign_tokenizer {
             return refused(format!("these weights need another tokenizer: {tokenizer}"));

@@ -1,4 +1,4 @@
-//! CLIP's towers on named arrays: images, their windows, token ids.
+//! Raw networks of CLIP: its towers on named arrays of pixels or token ids.
 
 use super::{Clip, ImageTower, SIDES, TextTower, until_end, windows};
 use crate::error::{Context, Result};
@@ -31,7 +31,7 @@ pub(super) const CLIP_TEXT: RawInfo = RawInfo {
 /// Name of the input of the text tower.
 const IDS: &str = "input_ids";
 
-/// Texts of a random input.
+/// Number of texts in a random input.
 const SAMPLE_TEXTS: usize = 4;
 
 struct Images(ImageTower);
@@ -104,7 +104,7 @@ impl RawNetwork for Windows {
 }
 
 impl Texts {
-    /// Texts as the recording takes them.
+    /// Inputs of the recording for some texts.
     fn inputs_of(&self, texts: &[Vec<u32>]) -> Result<NetworkInputs> {
         let arrays = vec![self.0.embed_tokens(texts)?];
         Ok(NetworkInputs { arrays, lengths: texts.iter().map(Vec::len).collect() })
@@ -118,7 +118,7 @@ impl RawNetwork for Texts {
 
     fn sample(&self, random: &mut Seeded, size: Option<(usize, usize)>) -> Result<NetworkInputs> {
         if size.is_some() {
-            return Err(refused("this network takes no photos, so a size says nothing"));
+            return Err(refused("this network takes no images, so a size has no effect"));
         }
         let mut below = |count: usize| (random.uniform() * count as f64) as usize;
         let mut text = || -> Vec<u32> { (0..1 + below(self.0.context())).map(|_| below(self.0.vocabulary()) as u32).collect() };

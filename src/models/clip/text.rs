@@ -1,4 +1,4 @@
-//! CLIP's text tower: a causal transformer whose last token stands for the text.
+//! CLIP's text tower: a causal transformer; its output at the last token is the embedding of the text.
 
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, KeyRanges, Tensor};
@@ -51,7 +51,7 @@ impl TextTower {
         })
     }
 
-    /// Most tokens of a text.
+    /// Largest number of tokens in a text.
     pub fn context(&self) -> usize {
         self.positional_embedding.shape().sizes()[0]
     }
@@ -66,8 +66,8 @@ impl TextTower {
         self.text_projection.shape().cols()
     }
 
-    /// The tokens of texts with their positions, one text after the other: `[rows, width]`. Rows are picked here, as the table of a large
-    /// tower exceeds what some adapters bind.
+    /// Embeds the tokens of texts and adds positions, one text after the other: `[rows, width]`. Done on the host, because the table of a
+    /// large tower is larger than what some adapters can bind.
     ///
     /// Errors: an id beyond the vocabulary, a text longer than the context, weights that are not finite.
     pub fn embed_tokens(&self, texts: &[Vec<u32>]) -> Result<Array> {
@@ -91,9 +91,9 @@ impl TextTower {
     }
 
     /// Embeddings of texts: records an input `tokens`, which takes what [`TextTower::embed_tokens`] gives for texts of these lengths, and
-    /// returns `[texts, embed]`, read off the last token of each.
+    /// returns `[texts, embed]`, taken from the last token of each.
     ///
-    /// What follows the end of a text never reaches it, as attention is causal; so padding is left out.
+    /// Attention is causal, so padding after the end of a text cannot affect it and is left out.
     pub fn forward<'g>(&self, graph: &'g Graph, lengths: &[usize]) -> Tensor<'g> {
         let rows = lengths.iter().sum::<usize>();
         let x = graph.input("tokens", [rows, self.token_embedding.shape().cols()]).cast(graph.precision().storage());
@@ -106,7 +106,7 @@ impl TextTower {
     }
 }
 
-/// The part of a row of ids that decides its embedding: up to the first largest id, the end token, where open_clip reads the text off.
+/// The ids of a text up to its end token, which is the first largest id: open_clip takes the embedding there.
 pub fn until_end(ids: &[u32]) -> Vec<u32> {
     let largest = ids.iter().max();
     let end = ids.iter().position(|id| Some(id) == largest).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The residual blocks that both towers of CLIP are made of.
+//! Transformer blocks of both towers of CLIP.
 
 use crate::error::{Code, Context, Error, Result};
 use crate::graph::{KeyRanges, Tensor};
@@ -34,7 +34,7 @@ pub struct Block {
 impl Transformer {
     /// Reads as many blocks of width `dim` as lie below `weights`.
     ///
-    /// Errors where the configuration speaks of another number of blocks, or of heads that do not share the width.
+    /// Errors where the configuration has another number of blocks, or heads that do not divide the width.
     pub fn load(weights: &Scope, naming: Naming, dim: usize, config: &TowerConfig) -> Result<Transformer> {
         let heads = config.heads.of(dim).context(|| format!("for `{}`", weights.path()))?;
         let blocks = weights.blocks();
@@ -49,29 +49,29 @@ impl Transformer {
     /// All blocks, on sequences one after the other: `x` `[rows, dim]` → the rows `wanted` `[wanted.len(), dim]`.
     ///
     /// The last block leaves the other rows out as soon as nothing depends on them.
-    pub fn forward<'g>(&self, x: Tensor<'g>, spans: &KeyRanges, wanted: &[usize]) -> Tensor<'g> {
+    pub fn forward<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges, wanted: &[usize]) -> Tensor<'g> {
         match self.resblocks.split_last() {
-            Some((last, others)) => last.forward_rows(Transformer::through(others, x, spans), spans, wanted),
+            Some((last, others)) => last.forward_rows(Transformer::through(others, x, key_ranges), key_ranges, wanted),
             None => x.gather(wanted),
         }
     }
 
-    /// What enters the last block: `x` `[rows, dim]` → `[rows, dim]`.
-    pub fn before_last<'g>(&self, x: Tensor<'g>, spans: &KeyRanges) -> Tensor<'g> {
-        Transformer::through(&self.resblocks[..self.resblocks.len().saturating_sub(1)], x, spans)
+    /// Input of the last block: `x` `[rows, dim]` → `[rows, dim]`.
+    pub fn before_last<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges) -> Tensor<'g> {
+        Transformer::through(&self.resblocks[..self.resblocks.len().saturating_sub(1)], x, key_ranges)
     }
 
-    /// What leaves each block: `x` `[rows, dim]` → as many `[rows, dim]`. Blocks after the last one that is used cost nothing.
-    pub fn outputs<'g>(&self, x: Tensor<'g>, spans: &KeyRanges) -> Vec<Tensor<'g>> {
+    /// Outputs of all blocks: `x` `[rows, dim]` → as many `[rows, dim]`. Blocks after the last output that is used cost nothing.
+    pub fn outputs<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges) -> Vec<Tensor<'g>> {
         let through = |x: &mut Tensor<'g>, block: &Block| {
-            *x = block.forward(*x, spans);
+            *x = block.forward(*x, key_ranges);
             Some(*x)
         };
         self.resblocks.iter().scan(x, through).collect()
     }
 
-    fn through<'g>(blocks: &[Block], x: Tensor<'g>, spans: &KeyRanges) -> Tensor<'g> {
-        blocks.iter().fold(x, |x, block| block.forward(x, spans))
+    fn through<'g>(blocks: &[Block], x: Tensor<'g>, key_ranges: &KeyRanges) -> Tensor<'g> {
+        blocks.iter().fold(x, |x, block| block.forward(x, key_ranges))
     }
 }
 
@@ -108,13 +108,13 @@ impl Block {
     }
 
     /// `x` `[rows, dim]` → `[rows, dim]`.
-    pub fn forward<'g>(&self, x: Tensor<'g>, spans: &KeyRanges) -> Tensor<'g> {
-        self.finish(x, self.attn.attend(self.ln_1.forward(x), spans))
+    pub fn forward<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges) -> Tensor<'g> {
+        self.finish(x, self.attn.attend(self.ln_1.forward(x), key_ranges))
     }
 
     /// The block on all rows, of which only `wanted` are needed: `x` `[rows, dim]` → `[wanted.len(), dim]`.
-    fn forward_rows<'g>(&self, x: Tensor<'g>, spans: &KeyRanges, wanted: &[usize]) -> Tensor<'g> {
-        let attended = self.attn.attend(self.ln_1.forward(x), spans);
+    fn forward_rows<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges, wanted: &[usize]) -> Tensor<'g> {
+        let attended = self.attn.attend(self.ln_1.forward(x), key_ranges);
         self.finish(x.gather(wanted), attended.gather(wanted))
     }
 

@@ -1,9 +1,10 @@
-//! Windows of patches that the image tower sees one by one (WinCLIP, Jeong et al. 2023, §4.2).
+//! Windows of patches that the image tower encodes one by one (WinCLIP, Jeong et al. 2023, §4.2).
 
 /// Sides of WinCLIP's windows in patches: "small" and "mid".
 pub const SIDES: [usize; 2] = [2, 3];
 
-/// All `side` × `side` windows of a `grid` × `grid` map at stride 1, row by row; each lists its cells row by row. None where they do not fit.
+/// All `side` × `side` windows of a `grid` × `grid` map at stride 1, row by row; each lists its cells row by row.
+/// None where they do not fit.
 pub fn windows(grid: usize, side: usize) -> Vec<Vec<usize>> {
     let corners = 0..(grid + 1).saturating_sub(side);
     let window = |top: usize, left: usize| (0..side * side).map(|at| (top + at / side) * grid + left + at % side).collect();

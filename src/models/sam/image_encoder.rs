@@ -1,7 +1,7 @@
-//! SAM's image encoder: a vision transformer (Dosovitskiy et al. 2021) whose blocks mostly look at windows (Li et al. 2022, "ViTDet").
+//! SAM's image encoder: a vision transformer (Dosovitskiy et al. 2021) with window attention in most blocks (Li et al. 2022, "ViTDet").
 
 use crate::error::{Code, Context, Error, Result};
-use crate::graph::{Epilogue, GridKeyRanges, Slice, Tensor};
+use crate::graph::{ColumnView, Epilogue, GridKeyRanges, Tensor};
 use crate::kernels::{Activation, Grid};
 use crate::models::clip::Heads;
 use crate::models::sam::{CONFIG, VisionConfig, check_layers};
@@ -38,7 +38,7 @@ struct Attention {
     query: Linear,
     /// Keys and values side by side.
     key_value: Linear,
-    /// `[head_dim, 2·rows + 2·cols]`: what a query is multiplied with for each difference of rows and of columns.
+    /// Embeddings of relative positions `[head_dim, 2·rows + 2·cols]`: one column for each difference of rows and of columns.
     rel_pos: Weight,
     proj: Linear,
     heads: usize,
@@ -54,20 +54,20 @@ struct Neck {
     layer_norm2: LayerNorm,
 }
 
-/// Where tokens stand: sorted by window, those of a window in neighbouring rows.
+/// Order of the tokens: sorted by window, those of a window in neighbouring rows.
 struct Layout {
-    /// What tokens attend to in windowed blocks.
-    windows: Surroundings,
-    /// The same in global blocks.
-    image: Surroundings,
+    /// The keys of windowed blocks.
+    windows: KeyGrids,
+    /// The keys of global blocks.
+    image: KeyGrids,
     /// The cell of the image at which each token is.
     cells: Vec<usize>,
 }
 
-/// Grids of keys, one after the other: each key a token, or the padding of a window that leaves the image.
-struct Surroundings {
+/// Keys of attention on grids, one grid after the other: each key is a token, or padding where a window leaves the image.
+struct KeyGrids {
     keys: Vec<Option<usize>>,
-    spans: GridKeyRanges,
+    ranges: GridKeyRanges,
 }
 
 impl ImageEncoder {
@@ -76,7 +76,7 @@ impl ImageEncoder {
         let [_, _, patch, _] = weights.sizes("patch_embed.projection.weight")?;
         if grid != cols {
             let message = format!("positions on {grid}×{cols} patches");
-            return Err(Error::new(Code::WeightsMismatch, message).hint("SAM runs on squares"));
+            return Err(Error::new(Code::WeightsMismatch, message).hint("SAM takes square images"));
         }
         if let Some(size) = config.image_size.filter(|size| Some(*size) != grid.checked_mul(patch)) {
             let message = format!("`{CONFIG}` is for images of {size} pixels, the tensors are for {grid}×{patch}");
@@ -101,7 +101,7 @@ impl ImageEncoder {
             pos_embed: weights.weight("pos_embed", [1, grid, grid, width])?,
             layers: (0..blocks).map(load).collect::<Result<_>>()?,
             neck: Neck::load(&weights.at("neck"), width)?,
-            // Without windowed layers nothing holds the configured size to the tensors.
+            // Without windowed layers the configured size cannot be checked against the tensors.
             window: if windowed.count() == 0 { grid } else { config.window_size },
         })
     }
@@ -121,12 +121,12 @@ impl ImageEncoder {
         self.neck.conv1.shape().cols()
     }
 
-    /// The embedding of a photo: `pixels` `[1, 3, s, s]` → `[1, grid, grid, channels]`.
+    /// The embedding of an image: `pixels` `[1, 3, s, s]` → `[1, grid, grid, channels]`.
     ///
-    /// The photo lies in the frame's upper left corner, normalised with ImageNet's statistics; beyond it are zeros.
+    /// The image lies in the frame's upper left corner, normalised with ImageNet's statistics; beyond it are zeros.
     pub fn forward<'g>(&self, pixels: Tensor<'g>) -> Tensor<'g> {
         let (graph, grid, side) = (pixels.graph(), self.grid(), self.image_size());
-        assert!(pixels.shape().sizes() == [1, 3, side, side], "sam: the encoder sees [1, 3, {side}, {side}], not {}", pixels.shape());
+        assert!(pixels.shape().sizes() == [1, 3, side, side], "sam: the encoder takes [1, 3, {side}, {side}], not {}", pixels.shape());
         let epilogue = Epilogue {
             bias: Some(graph.weight_f32(&self.projection_bias)),
             residual: Some(graph.weight(&self.pos_embed)),
@@ -143,27 +143,28 @@ impl ImageEncoder {
 
 impl Layout {
     fn new(side: usize, window: usize) -> Layout {
-        let (mut keys, mut places, mut cells) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut keys, mut query_cells, mut cells) = (Vec::new(), Vec::new(), Vec::new());
         let starts = || (0..side).step_by(window);
         for (top, left) in starts().flat_map(|top| starts().map(move |left| (top, left))) {
             let mut inside = Vec::new();
-            for place in 0..window * window {
-                let (y, x) = (top + place / window, left + place % window);
+            for at in 0..window * window {
+                let (y, x) = (top + at / window, left + at % window);
                 let is_inside = y < side && x < side;
                 keys.push(is_inside.then_some(cells.len()));
                 if is_inside {
-                    inside.push(place);
+                    inside.push(at);
                     cells.push(y * side + x);
                 }
             }
-            places.push(inside);
+            query_cells.push(inside);
         }
-        let windows = Surroundings { keys, spans: GridKeyRanges::new(Grid { rows: window, cols: window }, &places) };
+        let windows = KeyGrids { keys, ranges: GridKeyRanges::new(Grid { rows: window, cols: window }, &query_cells) };
         let mut keys = vec![None; side * side];
         for (token, &cell) in cells.iter().enumerate() {
             keys[cell] = Some(token);
         }
-        let image = Surroundings { keys, spans: GridKeyRanges::new(Grid { rows: side, cols: side }, std::slice::from_ref(&cells)) };
+        let ranges = GridKeyRanges::new(Grid { rows: side, cols: side }, std::slice::from_ref(&cells));
+        let image = KeyGrids { keys, ranges };
         Layout { windows, image, cells }
     }
 }
@@ -184,8 +185,8 @@ impl Layer {
 
     /// `x` `[tokens, width]` → `[tokens, width]`.
     fn forward<'g>(&self, x: Tensor<'g>, layout: &Layout) -> Tensor<'g> {
-        let around = if self.is_global { &layout.image } else { &layout.windows };
-        let attended = self.attn.attend(self.layer_norm1.forward(x), around);
+        let grids = if self.is_global { &layout.image } else { &layout.windows };
+        let attended = self.attn.attend(self.layer_norm1.forward(x), grids);
         let x = self.attn.proj.added_to(attended, x);
         let hidden = self.lin1.activated(self.layer_norm2.forward(x), Activation::Gelu); // [tokens, hidden]
         self.lin2.added_to(hidden, x)
@@ -223,15 +224,15 @@ impl Attention {
     }
 
     /// The attended values of all heads side by side, before `proj`: `x` `[tokens, width]` → `[tokens, width]`.
-    fn attend<'g>(&self, x: Tensor<'g>, around: &Surroundings) -> Tensor<'g> {
+    fn attend<'g>(&self, x: Tensor<'g>, grids: &KeyGrids) -> Tensor<'g> {
         let [tokens, width] = x.shape().axes();
         let query = self.query.forward(x);
         // Padding is zeros after the norm: its keys and values are the biases, and take part.
-        let key_value = self.key_value.forward(x.gather_padded(&around.keys)); // [keys, 2·width]
+        let key_value = self.key_value.forward(x.gather_padded(&grids.keys)); // [keys, 2·width]
         let by_head = query.reshape([tokens * self.heads, width / self.heads]);
         let rel_pos = by_head.matmul(x.graph().weight(&self.rel_pos), Epilogue::default()); // [tokens·heads, 2·rows + 2·cols]
-        let slices = [query.columns(0, width), key_value.columns(0, width), key_value.columns(width, width)];
-        Slice::attention_on_grid(slices, rel_pos, &around.spans, self.heads)
+        let views = [query.columns(0, width), key_value.columns(0, width), key_value.columns(width, width)];
+        ColumnView::attention_on_grid(views, rel_pos, &grids.ranges, self.heads)
     }
 }
 
@@ -268,6 +269,6 @@ mod tests {
         assert_eq!(keys, [0, 1, 3, 4, 2, 9, 5, 9, 6, 7, 9, 9, 8, 9, 9, 9]);
         let back: Vec<usize> = layout.image.keys.iter().map(|key| layout.cells[key.unwrap()]).collect();
         assert_eq!(back, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!((layout.windows.spans.spans().pairs(), layout.image.spans.spans().pairs()), (9 * 4, 81));
+        assert_eq!((layout.windows.ranges.key_ranges().pairs(), layout.image.ranges.key_ranges().pairs()), (9 * 4, 81));
     }
 }

@@ -1,4 +1,4 @@
-//! SAM's mask decoder: what a token has learnt of its box is multiplied with enlarged features of the image (Kirillov et al. 2023, §3).
+//! SAM's mask decoder: mask logits are products of a box's mask token with upscaled features of the image (Kirillov et al. 2023, §3).
 
 use crate::error::Result;
 use crate::graph::{Epilogue, Tensor};
@@ -8,7 +8,7 @@ use crate::models::sam::two_way::TwoWay;
 use crate::nn::{ConvTranspose, LayerNorm, Linear};
 use crate::weights::{Scope, Weight};
 
-/// ε of the norm between the enlargements.
+/// ε of the norm between the two upscaling layers.
 const UPSCALE_EPS: f32 = 1e-6;
 
 /// Mask decoder: from the tokens of boxes to masks.
@@ -25,7 +25,7 @@ pub(super) struct MaskDecoder {
     iou_prediction_head: Mlp,
 }
 
-/// Linear maps with ReLU between them.
+/// Linear layers with ReLU between them.
 struct Mlp {
     proj_in: Linear,
     layers: Vec<Linear>,
@@ -33,7 +33,7 @@ struct Mlp {
 }
 
 impl MaskDecoder {
-    /// Reads what mask token 0 needs; the networks of the other mask tokens are passed over.
+    /// Reads what mask token 0 needs; the networks of the other mask tokens are skipped.
     pub fn load(weights: &Scope, channels: usize, config: &MaskDecoderConfig) -> Result<MaskDecoder> {
         let [masks, _] = weights.sizes("mask_tokens.weight")?;
         let tokens = [weights.weight("iou_token.weight", [1, channels])?, weights.weight("mask_tokens.weight", [masks, channels])?];
@@ -52,7 +52,7 @@ impl MaskDecoder {
         })
     }
 
-    /// Cells of a mask along a patch.
+    /// Cells of a mask along one side of a patch.
     pub fn enlargement(&self) -> usize {
         self.upscale_conv1.kernel() * self.upscale_conv2.kernel()
     }
@@ -75,8 +75,8 @@ impl MaskDecoder {
 
 /// The product of each cell with the vector of its box: `cells` `[boxes, …, dim]` and `vectors` `[boxes, dim]` → `[boxes, cells]`.
 ///
-/// All boxes' vectors are multiplied with each cell, and its own product is kept: some arithmetic for nothing, in place of products of the size
-/// of all features. Kernels like columns in fours.
+/// One matrix product of all cells with the vectors of all boxes, of which each cell keeps the product with its own box: more arithmetic,
+/// but no intermediate of the size of all features. Columns are padded to a multiple of 4, for which there are faster kernels.
 fn dot<'g>(cells: Tensor<'g>, vectors: Tensor<'g>) -> Tensor<'g> {
     let [boxes, dim] = vectors.shape().axes();
     let rows = cells.shape().rows();

@@ -1,4 +1,4 @@
-//! Segment Anything (Kirillov et al. 2023) as transformers publishes it: a photo is encoded once, then each box on it gives a mask.
+//! Segment Anything (Kirillov et al. 2023) as transformers publishes it: an image is encoded once, then each box on it gives a mask.
 
 mod image_encoder;
 mod mask_decoder;
@@ -17,7 +17,7 @@ pub use image_encoder::ImageEncoder;
 use mask_decoder::MaskDecoder;
 use prompt_encoder::PromptEncoder;
 
-/// The file of a transformers snapshot.
+/// Configuration file of a transformers snapshot.
 const CONFIG: &str = "config.json";
 
 /// ε of norms where the configuration names none.
@@ -31,10 +31,10 @@ pub static NETWORK: NetworkInfo = NetworkInfo {
     raw: &[raw::SAM],
 };
 
-/// Boxes decoded side by side: at 1024 pixels they keep 8 · 8 MiB of features at the masks' size, half of the smallest binding there is.
+/// Boxes decoded in one batch: at 1024 pixels they keep 8 · 8 MiB of features at the masks' size, half of the smallest binding limit.
 pub const BATCH: usize = 8;
 
-/// The network; `facebook/sam-vit-base`, `-large` and `-huge` differ in sizes only.
+/// Segment Anything; `facebook/sam-vit-base`, `-large` and `-huge` differ in sizes only.
 pub struct Sam {
     /// Image encoder.
     pub image_encoder: ImageEncoder,
@@ -42,16 +42,16 @@ pub struct Sam {
     mask_decoder: MaskDecoder,
 }
 
-/// What the network makes of boxes.
+/// Output of the mask decoder.
 #[derive(Clone, Copy)]
 pub struct Masks<'g> {
-    /// Logits of the mask of each box `[n, 4·grid, 4·grid]`, those of mask token 0: the one for prompts that leave no doubt.
+    /// Logits of the mask of each box `[n, 4·grid, 4·grid]`, from mask token 0, which is for unambiguous prompts.
     pub logits: Tensor<'g>,
-    /// How much of each mask is right, as the network sees it: intersection over union `[n, 1]`, not held to 0…1.
+    /// The network's own estimate of the intersection over union of each mask `[n, 1]`, not clamped to 0…1.
     pub iou_scores: Tensor<'g>,
 }
 
-/// What the tensors do not tell; what the file leaves out has transformers' default.
+/// Configuration, which the tensors do not hold; missing keys have transformers' defaults.
 struct Config {
     vision: VisionConfig,
     decoder: MaskDecoderConfig,
@@ -78,7 +78,7 @@ impl Config {
         settings.one_of("model_type", &["sam"])?;
         let mut vision = settings.section("vision_config")?;
         let mut decoder = settings.section("mask_decoder_config")?;
-        // What it says concerns prompts of masks, and sizes.
+        // Its keys concern mask prompts, and sizes.
         settings.ignore(&["prompt_encoder_config"]);
         settings.ignore_transformers()?;
         settings.finish()?;
@@ -97,7 +97,7 @@ impl VisionConfig {
             settings.on(key)?;
         }
         settings.agrees("num_channels", 3)?;
-        // Read off the tensors.
+        // Known from the tensors.
         settings.ignore(&[
             "model_type",
             "hidden_size",
@@ -124,7 +124,7 @@ impl MaskDecoderConfig {
     fn read(settings: &mut Settings) -> Result<MaskDecoderConfig> {
         settings.ignore_transformers()?;
         settings.one_of("hidden_act", &["relu"])?;
-        // Read off the tensors.
+        // Known from the tensors.
         settings.ignore(&[
             "model_type",
             "hidden_size",
@@ -173,14 +173,14 @@ impl Sam {
         })
     }
 
-    /// Tokens by which the decoder knows a box: its own, and two corners.
+    /// Number of tokens of a box in the decoder: the decoder's own, and two corners.
     pub fn tokens_of_box(&self) -> usize {
         self.mask_decoder.tokens.shape().rows() + 2
     }
 
-    /// Boxes as the decoder reads them: `[n, 4]`, x0, y0, x1, y1 in pixels of the network's square frame → `[n, tokens, channels]`.
+    /// Embeds boxes for the decoder: `[n, 4]`, x0, y0, x1, y1 in pixels of the network's square frame → `[n, tokens, channels]`.
     ///
-    /// Worked out here and not on a device: their positions are sines of many turns.
+    /// Computed on the host in f64: positions are sines of large angles.
     pub fn embed_boxes(&self, boxes: &Array) -> Result<Array> {
         let own = self.mask_decoder.tokens.to_array()?;
         let corners = self.prompt_encoder.corners(boxes, self.image_encoder.image_size())?; // [n, 2·channels]

@@ -1,4 +1,4 @@
-//! SAM's prompt encoder, for boxes: two corners at random Fourier positions (Tancik et al. 2020), worked out on the host.
+//! SAM's prompt encoder for boxes: random Fourier features of two corners (Tancik et al. 2020), computed on the host.
 
 use std::f64::consts::TAU;
 
@@ -6,20 +6,20 @@ use crate::error::Result;
 use crate::tensor::Array;
 use crate::weights::{Scope, Weight};
 
-/// What boxes and places of the image look like to the decoder.
+/// Embeddings of boxes and of image positions for the decoder.
 pub(super) struct PromptEncoder {
-    /// `[2, features]`, turns per half of the frame along x and y.
+    /// Frequencies `[2, features]`: turns per half of the frame along x and y.
     positional_embedding: Weight,
-    /// `[2, channels]`: what tells an upper left corner from a lower right one.
+    /// Embeddings of the upper left and of the lower right corner `[2, channels]`.
     corner_embed: Weight,
     /// Positions of the middles of the patches `[grid², channels]`.
     pub image_positions: Weight,
-    /// `[channels]`, for each place of the image where no mask is given.
+    /// Embedding of "no mask prompt" `[channels]`, added at each position of the image.
     pub no_mask_embed: Weight,
 }
 
 impl PromptEncoder {
-    /// Reads what boxes need; embeddings of points and masks are passed over.
+    /// Reads what boxes need; embeddings of points and masks are skipped.
     pub fn load(weights: &Scope, channels: usize, grid: usize) -> Result<PromptEncoder> {
         let own = weights.at("prompt_encoder");
         // One tensor under two names, of which files hold either or both.
@@ -43,9 +43,9 @@ impl PromptEncoder {
     pub fn corners(&self, boxes: &Array, side: usize) -> Result<Array> {
         let (turns, corner_embed) = (self.positional_embedding.to_array()?, self.corner_embed.to_array()?);
         // Coordinates refer to pixel centres: + ½.
-        let place = |pixel: f32| (f64::from(pixel) + 0.5) / side as f64;
+        let relative = |pixel: f32| (f64::from(pixel) + 0.5) / side as f64;
         let of_box = |corners: &[f32]| -> Vec<f32> {
-            let positions = corners.chunks(2).flat_map(|corner| fourier(&turns, [place(corner[0]), place(corner[1])]));
+            let positions = corners.chunks(2).flat_map(|corner| fourier(&turns, [relative(corner[0]), relative(corner[1])]));
             positions.zip(corner_embed.data()).map(|(position, kind)| position + kind).collect()
         };
         Ok(Array::new([boxes.shape().rows(), corner_embed.shape().len()], boxes.data().chunks(4).flat_map(of_box).collect()))
@@ -59,7 +59,8 @@ fn image_positions(turns: &Array, grid: usize) -> Array {
     Array::new([grid * grid, 2 * turns.shape().cols()], data.collect())
 }
 
-/// `sin φ` for all features, then `cos φ`, with φ = 2π (2·place − 1) · turns: a place in [0, 1]² and `turns` `[2, features]` → `2·features`.
+/// `sin φ` for all features, then `cos φ`, with φ = 2π (2·position − 1) · turns: a position in [0, 1]² and `turns` `[2, features]` →
+/// `2·features`.
 fn fourier(turns: &Array, [x, y]: [f64; 2]) -> Vec<f32> {
     let (along_x, along_y) = turns.data().split_at(turns.shape().cols());
     let turns = along_x.iter().zip(along_y);
@@ -78,7 +79,7 @@ mod tests {
     fn a_quarter_turn_to_the_right_and_half_a_turn_down() {
         // x = 1 is one half of the frame from its middle, y = ¾ half of that: ¼ turn by the first feature, ½ turn by the second.
         let found = fourier(&Array::new([2, 2], vec![0.25, 0.0, 0.0, 1.0]), [1.0, 0.75]);
-        let near = |(found, truth): (&f32, f32)| (found - truth).abs() < 1e-6;
+        let near = |(found, expected): (&f32, f32)| (found - expected).abs() < 1e-6;
         assert!(found.iter().zip([1.0, 0.0, 0.0, -1.0]).all(near), "{found:?}");
     }
 }

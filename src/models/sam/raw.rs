@@ -1,4 +1,4 @@
-//! SAM on named arrays: an image, and boxes on it.
+//! Raw network of SAM: an image, and boxes on it, as named arrays.
 
 use super::Sam;
 use crate::error::Result;
@@ -15,17 +15,17 @@ pub(super) const SAM: RawInfo = RawInfo {
     load: |checkpoint| Ok(Box::new(Sam::load(checkpoint)?)),
 };
 
-/// Name of the boxes.
+/// Name of the input of boxes.
 const BOXES: &str = "input_boxes";
 
-/// Boxes of a random input.
+/// Number of boxes in a random input.
 const SAMPLE_BOXES: usize = 4;
 
 /// Bytes of one output that every adapter binds (WebGPU, `maxStorageBufferBindingSize`).
 const BINDING_BYTES: usize = 128 << 20;
 
 impl Sam {
-    /// Most boxes whose masks are one output.
+    /// Largest number of boxes whose masks fit into one output.
     fn max_boxes(&self) -> usize {
         let side = self.mask_decoder.enlargement() * self.image_encoder.grid();
         BINDING_BYTES / (size_of::<f32>() * side * side)
@@ -35,7 +35,7 @@ impl Sam {
         (self.image_encoder.image_size(), self.image_encoder.image_size())
     }
 
-    /// An image and boxes `[n, 4]` as the recording takes them.
+    /// Inputs of the recording for an image and boxes `[n, 4]`.
     fn inputs_of(&self, pixels: Array, boxes: &Array) -> Result<NetworkInputs> {
         Ok(vec![pixels, self.embed_boxes(boxes)?].into())
     }

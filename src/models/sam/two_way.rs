@@ -1,7 +1,7 @@
-//! The two-way transformer of SAM's decoder: tokens look at the image, then the image at the tokens (Kirillov et al. 2023, figure 14).
+//! The two-way transformer of SAM's decoder: tokens attend to the image, then the image to the tokens (Kirillov et al. 2023, figure 14).
 
 use crate::error::{Context, Result};
-use crate::graph::{KeyRanges, Slice, Tensor};
+use crate::graph::{ColumnView, KeyRanges, Tensor};
 use crate::kernels::Activation;
 use crate::models::clip::Heads;
 use crate::models::sam::{MaskDecoderConfig, check_layers};
@@ -11,14 +11,14 @@ use crate::weights::Scope;
 /// ε of the last norm, which no configuration names: PyTorch's default.
 const FINAL_EPS: f32 = 1e-5;
 
-/// Layers, and a last look of the tokens at the image.
+/// The two-way transformer: layers, then a last attention from tokens to the image.
 pub(super) struct TwoWay {
     layers: Vec<Layer>,
     final_attn_token_to_image: Attention,
     layer_norm_final_attn: LayerNorm,
 }
 
-/// Norms come after each sum (Vaswani et al. 2017).
+/// One layer: self-attention, token to image, MLP, image to token, with a norm after each sum (Vaswani et al. 2017).
 struct Layer {
     self_attn: Attention,
     layer_norm1: LayerNorm,
@@ -40,16 +40,16 @@ struct Attention {
     heads: usize,
 }
 
-/// Positional encodings and key ranges of the cross attention, shared by all layers.
-struct Meeting<'g> {
+/// Positional encodings and key ranges of self- and cross-attention, shared by all layers.
+struct AttentionContext<'g> {
     boxes: usize,
     /// `[boxes·n, dim]`.
     token_positions: Tensor<'g>,
     /// `[cells, dim]`, the same for all boxes.
     image_positions: Tensor<'g>,
-    within_tokens: KeyRanges,
-    to_image: KeyRanges,
-    to_tokens: KeyRanges,
+    token_to_token: KeyRanges,
+    token_to_image: KeyRanges,
+    image_to_token: KeyRanges,
 }
 
 impl TwoWay {
@@ -64,38 +64,38 @@ impl TwoWay {
         })
     }
 
-    /// `tokens` `[boxes, n, dim]`, which are their own positions, and `image` `[cells, dim]` with its positions → `[boxes·n, dim]` and
+    /// `tokens` `[boxes, n, dim]`, which are also their positions, and `image` `[cells, dim]` with its positions → `[boxes·n, dim]` and
     /// `[boxes·cells, dim]`.
     pub fn forward<'g>(&self, tokens: Tensor<'g>, image: Tensor<'g>, image_positions: Tensor<'g>) -> [Tensor<'g>; 2] {
         let ([boxes, count, dim], [cells, _]) = (tokens.shape().axes(), image.shape().axes());
         let tokens = tokens.reshape([boxes * count, dim]);
-        let meeting = Meeting {
+        let context = AttentionContext {
             token_positions: tokens,
             boxes,
             image_positions,
-            within_tokens: KeyRanges::sequences(vec![count; boxes]),
-            to_image: KeyRanges::cross(vec![(count, cells); boxes]),
-            to_tokens: KeyRanges::cross(vec![(cells, count); boxes]),
+            token_to_token: KeyRanges::sequences(vec![count; boxes]),
+            token_to_image: KeyRanges::cross(vec![(count, cells); boxes]),
+            image_to_token: KeyRanges::cross(vec![(cells, count); boxes]),
         };
         let copies: Vec<usize> = (0..boxes * cells).map(|row| row % cells).collect();
         let mut queries = tokens;
         let mut keys = if boxes == 1 { image } else { image.gather(&copies) };
         for (at, layer) in self.layers.iter().enumerate() {
-            [queries, keys] = layer.forward(queries, keys, &meeting, at == 0);
+            [queries, keys] = layer.forward(queries, keys, &context, at == 0);
         }
-        let looking = [meeting.locate_tokens(queries), meeting.locate_image(keys), keys];
-        let attended = self.final_attn_token_to_image.attend(looking, &meeting.to_image);
+        let q_k_v = [context.with_token_positions(queries), context.with_image_positions(keys), keys];
+        let attended = self.final_attn_token_to_image.attend(q_k_v, &context.token_to_image);
         let queries = self.final_attn_token_to_image.out_proj.added_to(attended, queries);
         [self.layer_norm_final_attn.forward(queries), keys]
     }
 }
 
-impl<'g> Meeting<'g> {
-    fn locate_tokens(&self, tokens: Tensor<'g>) -> Tensor<'g> {
+impl<'g> AttentionContext<'g> {
+    fn with_token_positions(&self, tokens: Tensor<'g>) -> Tensor<'g> {
         tokens + self.token_positions
     }
 
-    fn locate_image(&self, keys: Tensor<'g>) -> Tensor<'g> {
+    fn with_image_positions(&self, keys: Tensor<'g>) -> Tensor<'g> {
         let [cells, dim] = self.image_positions.shape().axes();
         keys.reshape([self.boxes, cells, dim]) + self.image_positions
     }
@@ -120,27 +120,27 @@ impl Layer {
     }
 
     /// `queries` `[boxes·n, dim]` and `keys` `[boxes·cells, dim]` → the same.
-    fn forward<'g>(&self, queries: Tensor<'g>, keys: Tensor<'g>, meeting: &Meeting<'g>, is_first: bool) -> [Tensor<'g>; 2] {
+    fn forward<'g>(&self, queries: Tensor<'g>, keys: Tensor<'g>, context: &AttentionContext<'g>, is_first: bool) -> [Tensor<'g>; 2] {
         let queries = if is_first {
-            // Tokens are nothing but their positions yet: these are not added, nor is there a residual.
-            self.self_attn.out_proj.forward(self.self_attn.attend([queries; 3], &meeting.within_tokens))
+            // In the first layer the tokens are their positions: these are not added again, and there is no residual.
+            self.self_attn.out_proj.forward(self.self_attn.attend([queries; 3], &context.token_to_token))
         } else {
-            let located = meeting.locate_tokens(queries);
-            let attended = self.self_attn.attend([located, located, queries], &meeting.within_tokens);
+            let located = context.with_token_positions(queries);
+            let attended = self.self_attn.attend([located, located, queries], &context.token_to_token);
             self.self_attn.out_proj.added_to(attended, queries)
         };
         let queries = self.layer_norm1.forward(queries);
 
-        let located_keys = meeting.locate_image(keys);
-        let looking = [meeting.locate_tokens(queries), located_keys, keys];
-        let attended = self.cross_attn_token_to_image.attend(looking, &meeting.to_image);
+        let located_keys = context.with_image_positions(keys);
+        let q_k_v = [context.with_token_positions(queries), located_keys, keys];
+        let attended = self.cross_attn_token_to_image.attend(q_k_v, &context.token_to_image);
         let queries = self.layer_norm2.forward(self.cross_attn_token_to_image.out_proj.added_to(attended, queries));
 
         let hidden = self.lin1.activated(queries, Activation::Relu);
         let queries = self.layer_norm3.forward(self.lin2.added_to(hidden, queries));
 
-        let looking = [located_keys, meeting.locate_tokens(queries), queries];
-        let attended = self.cross_attn_image_to_token.attend(looking, &meeting.to_tokens);
+        let q_k_v = [located_keys, context.with_token_positions(queries), queries];
+        let attended = self.cross_attn_image_to_token.attend(q_k_v, &context.image_to_token);
         let keys = self.layer_norm4.forward(self.cross_attn_image_to_token.out_proj.added_to(attended, keys));
         [queries, keys]
     }
@@ -160,9 +160,9 @@ impl Attention {
     }
 
     /// The attended values of all heads side by side, before `out_proj`: `[queries, inner]`.
-    fn attend<'g>(&self, [query, key, value]: [Tensor<'g>; 3], spans: &KeyRanges) -> Tensor<'g> {
+    fn attend<'g>(&self, [query, key, value]: [Tensor<'g>; 3], key_ranges: &KeyRanges) -> Tensor<'g> {
         let whole = |x: Tensor<'g>| x.columns(0, x.shape().cols());
         let [query, key, value] = [self.q_proj.forward(query), self.k_proj.forward(key), self.v_proj.forward(value)].map(whole);
-        Slice::attention(query, key, value, spans, self.heads)
+        ColumnView::attention(query, key, value, key_ranges, self.heads)
     }
 }

@@ -1,5 +1,6 @@
 alias Elem = f32;
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -8,7 +9,7 @@ alias Elem = f32;
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
-//! cast_from_f32: y[i] = x[i], from f32 to the storage type, rounded to the nearest; beyond its range the adapter decides
+//! cast_from_f32: y[i] = x[i], from f32 to the storage type, rounded to the nearest; beyond its range the result depends on the adapter
 //!
 //! Four elements per lane, LANES apart, so that neighbouring lanes read neighbouring elements.
 //! use: index

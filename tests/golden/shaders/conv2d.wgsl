@@ -4,7 +4,8 @@ const PAIRING: u32 = 0u;
 const ACTIVATION: u32 = 0u;
 const HAS_BIAS: u32 = 0u;
 const HAS_RESIDUAL: u32 = 0u;
-//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The user sets the alias `Value`: f32 or a vector of it.
+//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The including file declares the alias
+//! `Value`: f32 or a vector of it.
 
 const IDENTITY: u32 = 0u;
 const RELU: u32 = 1u;
@@ -57,7 +58,8 @@ fn store(row: u32, col: u32, cols: u32, sum: Value) {
         y[at] = Stored(activate(ACTIVATION, value));
     }
 }
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -82,8 +84,8 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
 //! tile: a block of a matrix product in workgroup memory, for GPUs. The kernel defines `load_a(row, k)` and `load_b(k, col)`;
 //! `epilogue` stores.
 //!
-//! A workgroup computes a TILE × TILE block, a thread 8 × 8 of it as two halves TILE/2 apart in each direction, so that neighbouring threads
-//! read neighbouring vec4 of workgroup memory. Slabs of 16 inner positions are staged: a transposed, b as it is.
+//! A workgroup computes a TILE × TILE block, a thread 8 × 8 of it as two halves TILE/2 apart in each direction, so that neighbouring
+//! threads read neighbouring vec4 of workgroup memory. Slabs of 16 inner positions are staged: a transposed, b as it is.
 //! use: epilogue, pairing
 //! set: TILE
 
@@ -98,8 +100,8 @@ const STRIDE: u32 = TILE / 4u;
 var<workgroup> a_slab: array<vec4<f32>, SLAB * STRIDE>;
 var<workgroup> b_slab: array<vec4<f32>, SLAB * STRIDE>;
 
-/// Where four rows lie in a slab's position k: exchanged among 8, so that the transposed stores of neighbouring threads, which differ in k, meet
-/// different banks. Padding would do the same, but goes beyond the 16,384 bytes that every adapter has.
+/// Index of four rows in a slab's position k: permuted among 8, so that the transposed stores of neighbouring threads, which differ in k,
+/// meet different banks. Padding would do the same, but goes beyond the 16,384 bytes that every adapter has.
 fn a_place(rows: u32, k: u32) -> u32 {
     return rows ^ (k % 8u);
 }

@@ -8,7 +8,8 @@ const PAIRING: u32 = 0u;
 const ACTIVATION: u32 = 0u;
 const HAS_BIAS: u32 = 0u;
 const HAS_RESIDUAL: u32 = 0u;
-//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The user sets the alias `Value`: f32 or a vector of it.
+//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The including file declares the alias
+//! `Value`: f32 or a vector of it.
 
 const IDENTITY: u32 = 0u;
 const RELU: u32 = 1u;
@@ -61,7 +62,8 @@ fn store(row: u32, col: u32, cols: u32, sum: Value) {
         y[at] = Stored(activate(ACTIVATION, value));
     }
 }
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -70,10 +72,10 @@ fn store(row: u32, col: u32, cols: u32, sum: Value) {
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
-//! loop_end: where a loop ends, so that drivers do not compile the number in.
+//! loop_end: the bound of a loop, hidden so that drivers do not compile its value in.
 //!
-//! lavapipe takes a loop that ends at a number of a uniform for one to be unrolled: it compiles the kernel anew for each dispatch, with the
-//! number put in, and keeps all of them. A number that depends on the workgroup it leaves alone.
+//! lavapipe unrolls a loop whose bound is read from a uniform: it compiles the kernel again for each dispatch, with the value as a
+//! constant, and keeps all of them. It does not do so for a bound that depends on the workgroup.
 
 /// `count`, whatever the number of the workgroup.
 fn loop_end(count: u32, number: u32) -> u32 {
@@ -95,10 +97,10 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
 //! strip: ROWS rows × 4·LANES·VECTORS columns of a matrix product in registers, for software adapters. The kernel defines `locate(row)`,
 //! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
 //!
-//! A workgroup is a row of lanes. Each lane computes VECTORS vec4 of columns, 4·LANES columns apart, so that the lanes load neighbouring vec4 of b.
-//! On a CPU each lane loads for itself, which is slow; all rows reuse what it loaded. The loads of a are the same for every lane: one scalar load
-//! and a broadcast. Rows are counted in blocks of BLOCK: with more than 256 sums in one loop llvmpipe spills them, at a quarter of the speed.
-//! No workgroup memory, no barrier.
+//! A workgroup is a row of lanes. Each lane computes VECTORS vec4 of columns, 4·LANES columns apart, so that the lanes load neighbouring
+//! vec4 of b. On a CPU each lane loads for itself, which is slow; all rows reuse what it loaded. The loads of a are the same for every
+//! lane: one scalar load and a broadcast. Rows are counted in blocks of BLOCK: with more than 256 sums in one loop llvmpipe spills them, at
+//! a quarter of the speed. No workgroup memory, no barrier.
 //! use: epilogue, loop_end, pairing
 //! set: BLOCK, LANES, MASKED, ROWS, VECTORS
 
@@ -109,7 +111,8 @@ const BLOCKS: u32 = ROWS / BLOCK;
 
 /// Sums over `taps` positions of `inner` vec4 of a each, and stores. `cols` and all column and inner indices count vec4.
 ///
-/// `locate` gives what a row needs to know once; `a_start` the first vec4 of a at a tap, or −1 where the tap reads zeros (only if MASKED).
+/// `locate` computes once what `a_start` needs of a row; `a_start` the first vec4 of a at a tap, or −1 where the tap reads zeros (only if
+/// MASKED).
 fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, inner: u32) {
     // Strips that follow each other share their columns of b, which stay in the cache.
     let strips_down = (rows + ROWS - 1u) / ROWS;

@@ -1,6 +1,7 @@
 alias Elem = f32;
 const WORKGROUP: u32 = 64u;
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -9,7 +10,7 @@ const WORKGROUP: u32 = 64u;
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
-//! reduce: one value from all lanes of a workgroup, handed to each of them.
+//! reduce: combines one value of each lane of a workgroup, and returns the result to every lane.
 //!
 //! 16 lanes gather the values of all, then every lane gathers those 16: two barriers and a fixed order, so results repeat bit by bit.
 //! A second call needs no barrier before it: its own first one keeps its writes to `gathered` behind the last reads of this call.
@@ -39,7 +40,7 @@ fn workgroup_sum(lane: u32, value: f32) -> f32 {
     return total;
 }
 
-/// Whether a NaN survives is up to the adapter.
+/// Whether a NaN is kept depends on the adapter.
 fn workgroup_max(lane: u32, value: f32) -> f32 {
     of_lanes[lane] = value;
     workgroupBarrier();

@@ -1,7 +1,7 @@
 alias Elem = f32;
 const KIND: u32 = 0u;
 const VEC: u32 = 1u;
-//! float_bits: what the bits of an f32 say, since compilers may assume that comparisons never meet a NaN.
+//! float_bits: tests for NaN and orders f32 by their bits, because compilers may assume that comparisons never meet a NaN.
 
 const SIGN_BIT: u32 = 0x80000000u;
 const INFINITY_BITS: u32 = 0x7f800000u;
@@ -24,7 +24,8 @@ fn key_of(x: f32) -> u32 {
 fn value_of(key: u32) -> f32 {
     return bitcast<f32>(select(~key, key & ~SIGN_BIT, key >= SIGN_BIT));
 }
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;

@@ -1,7 +1,8 @@
 alias Elem = f32;
 const INTERPOLATION: u32 = 0u;
 const VEC: u32 = 1u;
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -10,9 +11,9 @@ const VEC: u32 = 1u;
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
-//! resize: y[p, c] = x at the place of output pixel p in the input, nearest or bilinear
+//! resize: y[p, c] = x at the position of output pixel p in the input, nearest or bilinear
 //!
-//! One lane per VEC neighbouring channels of an output pixel; VEC divides the channels. Places as PyTorch's `interpolate` finds them.
+//! One lane per VEC neighbouring channels of an output pixel; VEC divides the channels. Positions as in PyTorch's `interpolate`.
 //! use: index
 //! set: INTERPOLATION, VEC
 

@@ -1,5 +1,6 @@
 alias Elem = f32;
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -8,10 +9,10 @@ alias Elem = f32;
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
-//! loop_end: where a loop ends, so that drivers do not compile the number in.
+//! loop_end: the bound of a loop, hidden so that drivers do not compile its value in.
 //!
-//! lavapipe takes a loop that ends at a number of a uniform for one to be unrolled: it compiles the kernel anew for each dispatch, with the
-//! number put in, and keeps all of them. A number that depends on the workgroup it leaves alone.
+//! lavapipe unrolls a loop whose bound is read from a uniform: it compiles the kernel again for each dispatch, with the value as a
+//! constant, and keeps all of them. It does not do so for a bound that depends on the workgroup.
 
 /// `count`, whatever the number of the workgroup.
 fn loop_end(count: u32, number: u32) -> u32 {

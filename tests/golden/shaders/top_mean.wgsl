@@ -1,7 +1,7 @@
 alias Elem = f32;
-const EXTREME: u32 = 0u;
+const SELECTION: u32 = 0u;
 const WORKGROUP: u32 = 64u;
-//! count: sums of the counts that the lanes of a workgroup made at each cut, handed to each of them.
+//! count: adds up the counts that the lanes of a workgroup made at each cut, and returns the sums to every lane.
 //!
 //! Sixteen lanes gather the counts of all for each vec4 of cuts, then every lane gathers those 16 itself. Two barriers, and none needed
 //! between calls, as in `reduce`. All lanes must call. WORKGROUP is a multiple of 16 and at least 16·CUTS.
@@ -38,7 +38,7 @@ fn workgroup_counts(lane: u32, counts: array<vec4<u32>, CUTS>) -> array<vec4<u32
     }
     return totals;
 }
-//! float_bits: what the bits of an f32 say, since compilers may assume that comparisons never meet a NaN.
+//! float_bits: tests for NaN and orders f32 by their bits, because compilers may assume that comparisons never meet a NaN.
 
 const SIGN_BIT: u32 = 0x80000000u;
 const INFINITY_BITS: u32 = 0x7f800000u;
@@ -61,7 +61,8 @@ fn key_of(x: f32) -> u32 {
 fn value_of(key: u32) -> f32 {
     return bitcast<f32>(select(~key, key & ~SIGN_BIT, key >= SIGN_BIT));
 }
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -70,7 +71,7 @@ fn value_of(key: u32) -> f32 {
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
-//! reduce: one value from all lanes of a workgroup, handed to each of them.
+//! reduce: combines one value of each lane of a workgroup, and returns the result to every lane.
 //!
 //! 16 lanes gather the values of all, then every lane gathers those 16: two barriers and a fixed order, so results repeat bit by bit.
 //! A second call needs no barrier before it: its own first one keeps its writes to `gathered` behind the last reads of this call.
@@ -100,7 +101,7 @@ fn workgroup_sum(lane: u32, value: f32) -> f32 {
     return total;
 }
 
-/// Whether a NaN survives is up to the adapter.
+/// Whether a NaN is kept depends on the adapter.
 fn workgroup_max(lane: u32, value: f32) -> f32 {
     of_lanes[lane] = value;
     workgroupBarrier();
@@ -120,8 +121,8 @@ fn workgroup_max(lane: u32, value: f32) -> f32 {
 }
 //! select: finds the `wanted`-th smallest value of a row without sorting, by narrowing a bracket of float keys.
 //!
-//! A round cuts the bracket at 4·CUTS places; the kernel counts how many values lie below each; the counts tell between which cuts to go on.
-//! The bracket of keys shrinks (4·CUTS + 1)-fold each round, so ROUNDS rounds close any bracket.
+//! A round cuts the bracket at 4·CUTS places; the kernel counts how many values lie below each; the counts tell between which cuts the next
+//! round continues. The bracket of keys shrinks (4·CUTS + 1)-fold each round, so ROUNDS rounds close any bracket.
 //! use: float_bits
 
 const CUTS: u32 = 4u;       // vec4 of cuts per round
@@ -173,7 +174,7 @@ fn narrow(bracket: Bracket, below: array<vec4<u32>, CUTS>, wanted: u32) -> Brack
 //!
 //! One workgroup per row, which it reads again each round: a row stays in the nearest cache. A row with a NaN gives NaN.
 //! use: count, float_bits, index, reduce, select
-//! set: EXTREME
+//! set: SELECTION
 
 const LARGEST: u32 = 0u;
 
@@ -235,12 +236,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         if better[0].x < params.count {
             sum += f32(params.count - better[0].x) * threshold;
         }
-        let mean = select(sum, -sum, EXTREME == LARGEST) / f32(params.count);
+        let mean = select(sum, -sum, SELECTION == LARGEST) / f32(params.count);
         y[row] = select(mean, bitcast<f32>(INFINITY_BITS + u32(has_nan)), has_nan > 0.0);
     }
 }
 
-/// The values in the order in which the smallest are wanted.
+/// A value, negated where the largest are averaged: the rest of the kernel looks for the smallest.
 fn load(at: u32) -> f32 {
-    return select(x[at], -x[at], EXTREME == LARGEST);
+    return select(x[at], -x[at], SELECTION == LARGEST);
 }

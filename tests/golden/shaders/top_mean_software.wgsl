@@ -1,6 +1,6 @@
 alias Elem = f32;
-const EXTREME: u32 = 0u;
-//! float_bits: what the bits of an f32 say, since compilers may assume that comparisons never meet a NaN.
+const SELECTION: u32 = 0u;
+//! float_bits: tests for NaN and orders f32 by their bits, because compilers may assume that comparisons never meet a NaN.
 
 const SIGN_BIT: u32 = 0x80000000u;
 const INFINITY_BITS: u32 = 0x7f800000u;
@@ -23,7 +23,8 @@ fn key_of(x: f32) -> u32 {
 fn value_of(key: u32) -> f32 {
     return bitcast<f32>(select(~key, key & ~SIGN_BIT, key >= SIGN_BIT));
 }
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -32,10 +33,10 @@ fn value_of(key: u32) -> f32 {
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
-//! loop_end: where a loop ends, so that drivers do not compile the number in.
+//! loop_end: the bound of a loop, hidden so that drivers do not compile its value in.
 //!
-//! lavapipe takes a loop that ends at a number of a uniform for one to be unrolled: it compiles the kernel anew for each dispatch, with the
-//! number put in, and keeps all of them. A number that depends on the workgroup it leaves alone.
+//! lavapipe unrolls a loop whose bound is read from a uniform: it compiles the kernel again for each dispatch, with the value as a
+//! constant, and keeps all of them. It does not do so for a bound that depends on the workgroup.
 
 /// `count`, whatever the number of the workgroup.
 fn loop_end(count: u32, number: u32) -> u32 {
@@ -43,8 +44,8 @@ fn loop_end(count: u32, number: u32) -> u32 {
 }
 //! select: finds the `wanted`-th smallest value of a row without sorting, by narrowing a bracket of float keys.
 //!
-//! A round cuts the bracket at 4·CUTS places; the kernel counts how many values lie below each; the counts tell between which cuts to go on.
-//! The bracket of keys shrinks (4·CUTS + 1)-fold each round, so ROUNDS rounds close any bracket.
+//! A round cuts the bracket at 4·CUTS places; the kernel counts how many values lie below each; the counts tell between which cuts the next
+//! round continues. The bracket of keys shrinks (4·CUTS + 1)-fold each round, so ROUNDS rounds close any bracket.
 //! use: float_bits
 
 const CUTS: u32 = 4u;       // vec4 of cuts per round
@@ -96,7 +97,7 @@ fn narrow(bracket: Bracket, below: array<vec4<u32>, CUTS>, wanted: u32) -> Brack
 //!
 //! One lane per row, so that nothing is shared. A row with a NaN gives NaN.
 //! use: float_bits, index, loop_end, select
-//! set: EXTREME
+//! set: SELECTION
 
 const LARGEST: u32 = 0u;
 const LANES: u32 = 8u;
@@ -151,11 +152,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if better < params.count {
         sum += f32(params.count - better) * threshold;
     }
-    let mean = select(sum, -sum, EXTREME == LARGEST) / f32(params.count);
+    let mean = select(sum, -sum, SELECTION == LARGEST) / f32(params.count);
     y[row] = select(mean, bitcast<f32>(widest), widest > INFINITY_BITS);
 }
 
-/// The values in the order in which the smallest are wanted.
+/// A value, negated where the largest are averaged: the rest of the kernel looks for the smallest.
 fn load(at: u32) -> f32 {
-    return select(x[at], -x[at], EXTREME == LARGEST);
+    return select(x[at], -x[at], SELECTION == LARGEST);
 }

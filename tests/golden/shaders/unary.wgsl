@@ -1,6 +1,7 @@
 alias Elem = f32;
 const ACTIVATION: u32 = 0u;
-//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The user sets the alias `Value`: f32 or a vector of it.
+//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The including file declares the alias
+//! `Value`: f32 or a vector of it.
 
 const IDENTITY: u32 = 0u;
 const RELU: u32 = 1u;
@@ -34,7 +35,8 @@ fn erf(x: Value) -> Value {
     let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
     return sign(x) * (1.0 - tail * exp(-x * x));
 }
-//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, and long ones go out in several dispatches.
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
 
 /// Number of the first workgroup of this dispatch.
 @group(1) @binding(0) var<uniform> first_group: u32;
