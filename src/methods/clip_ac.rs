@@ -2,8 +2,9 @@
 
 use crate::error::Result;
 use crate::image::Rgb;
-use crate::methods::language::{PhotoProgram, anomalous};
+use crate::methods::image_program::ImageProgram;
 use crate::methods::prompts::PromptEnsemble;
+use crate::methods::text_prototypes::anomalous;
 use crate::methods::{BuildContext, Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
@@ -41,7 +42,7 @@ fn build(context: &BuildContext<'_>, prompts: &PromptEnsemble) -> Result<Box<dyn
 ///
 /// It localises nothing: its map is the score of the photo at every pixel.
 pub struct ClipAc {
-    program: PhotoProgram,
+    program: ImageProgram,
 }
 
 impl ClipAc {
@@ -50,7 +51,7 @@ impl ClipAc {
     ///
     /// Errors: a device that cannot hold the network.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<ClipAc> {
-        Ok(ClipAc { program: PhotoProgram::of_whole(device, clip, prototypes, 1, precision)? })
+        Ok(ClipAc { program: ImageProgram::of_whole(device, clip, prototypes, 1, precision)? })
     }
 }
 

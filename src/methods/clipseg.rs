@@ -40,7 +40,7 @@ pub struct ClipSegMethod {
 impl ClipSegMethod {
     /// Prepares the method for texts of the embeddings `conditionals` `[texts, embed]`: projected by `network.clip.text`, not normalised.
     ///
-    /// [`crate::methods::prompts::clipseg`] has the texts of a class, [`crate::methods::language::embed_texts`] their embeddings. The photo is
+    /// [`crate::methods::prompts::clipseg`] has the texts of a class, [`crate::methods::text_prototypes::embed_texts`] their embeddings. The photo is
     /// encoded once, whatever their number.
     /// Errors: no text, embeddings of another size, patches that do not fill the frame, or a device that cannot hold the weights.
     pub fn new(device: &Device, network: &ClipSeg, conditionals: Array, precision: Precision) -> Result<ClipSegMethod> {

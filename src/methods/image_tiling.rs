@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
-use crate::methods::language::{PhotoProgram, upsampled};
+use crate::methods::image_program::{ImageProgram, upsampled};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::winclip::{harmonic_map, harmonic_mean, windows};
 use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
@@ -39,8 +39,8 @@ pub(super) static INFO: MethodInfo = MethodInfo {
 ///
 /// A cell gets the harmonic mean of the tiles that cover it, then that with the whole photo; the score is the whole photo's.
 pub struct ImageTiling {
-    whole: PhotoProgram,
-    tiles: PhotoProgram,
+    whole: ImageProgram,
+    tiles: ImageProgram,
 }
 
 impl ImageTiling {
@@ -48,13 +48,13 @@ impl ImageTiling {
     ///
     /// Errors: a device that cannot hold the network.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<ImageTiling> {
-        let of_photos = |batch| PhotoProgram::of_whole(device, clip, prototypes, batch, precision);
+        let of_photos = |batch| ImageProgram::of_whole(device, clip, prototypes, batch, precision);
         Ok(ImageTiling { whole: of_photos(1)?, tiles: of_photos(TILES)? })
     }
 
     /// The pixels of a row of tiles `[5, 3, s, s]`.
     fn batch(&self, row: &[Rgb]) -> Array {
-        let pixels: Vec<Array> = row.iter().map(|tile| self.tiles.frame(tile).0).collect();
+        let pixels: Vec<Array> = row.iter().map(|tile| self.tiles.preprocess(tile).0).collect();
         let [_, channels, height, width] = pixels[0].shape().axes();
         Array::new([row.len(), channels, height, width], pixels.iter().flat_map(|pixels| pixels.data()).copied().collect())
     }
@@ -92,7 +92,7 @@ impl Method for ImageTiling {
 
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         let tiles = tiles(image)?;
-        let (whole, geometry) = self.whole.frame(image);
+        let (whole, geometry) = self.whole.preprocess(image);
         let batches: Vec<Array> = tiles.chunks(TILES).map(|row| self.batch(row)).collect();
         clock.preprocessed();
         let score = self.whole.anomalous(&whole)?[0];

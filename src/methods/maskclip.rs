@@ -4,10 +4,9 @@
 use crate::error::Result;
 use crate::graph::Tensor;
 use crate::image::Rgb;
-use crate::methods::language::{
-    LEARNT_TEMPERATURE, PhotoProgram, anomalous, before_last_block, class_probabilities, last_block, prototype_weight,
-};
+use crate::methods::image_program::{ImageProgram, before_last_block, last_block};
 use crate::methods::prompts::PromptEnsemble;
+use crate::methods::text_prototypes::{LEARNT_TEMPERATURE, anomalous, class_probabilities, prototype_weight};
 use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
 use crate::models::clip::{self, Block, Clip};
 use crate::run::Device;
@@ -30,7 +29,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
 
 /// MaskCLIP on one network and device, without its key smoothing and prompt denoising, which are off in the released code too.
 pub struct MaskClip {
-    program: PhotoProgram,
+    program: ImageProgram,
 }
 
 impl MaskClip {
@@ -40,7 +39,7 @@ impl MaskClip {
     /// from the released code. Errors: a tower without blocks, or a device that cannot hold it.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, reading: Reading, precision: Precision) -> Result<MaskClip> {
         let block = last_block(clip)?;
-        let program = PhotoProgram::new(device, clip, 1, precision, |pixels| {
+        let program = ImageProgram::new(device, clip, 1, precision, |pixels| {
             let patches = (1..clip.image.tokens_per_image()).collect::<Vec<usize>>();
             let tokens = before_last_block(clip, pixels).gather(&patches);
             let embeddings = clip.image.project(own_values(block, tokens, reading)); // [n, embed]

@@ -2,8 +2,9 @@
 
 use crate::error::Result;
 use crate::image::Rgb;
-use crate::methods::language::{PhotoProgram, TEMPERATURE, anomalous, class_probabilities, prototype_weight};
+use crate::methods::image_program::ImageProgram;
 use crate::methods::prompts::PromptEnsemble;
+use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_weight};
 use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
@@ -28,7 +29,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
 ///
 /// They take the way of the class token through `ln_post` and `proj`, although training never aligned them with texts.
 pub struct PatchToken {
-    program: PhotoProgram,
+    program: ImageProgram,
 }
 
 impl PatchToken {
@@ -36,7 +37,7 @@ impl PatchToken {
     ///
     /// Errors: a device that cannot hold the network.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<PatchToken> {
-        let program = PhotoProgram::new(device, clip, 1, precision, |pixels| {
+        let program = ImageProgram::new(device, clip, 1, precision, |pixels| {
             let patches = clip.image.forward(pixels).patches; // [1, n, width]
             let [_, patches_per_image, width] = patches.shape().axes();
             let embeddings = clip.image.project(patches.reshape([patches_per_image, width])); // [n, embed]

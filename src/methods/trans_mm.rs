@@ -27,8 +27,9 @@
 use crate::error::Result;
 use crate::image::Rgb;
 use crate::kernels::Activation;
-use crate::methods::language::{LEARNT_TEMPERATURE, PhotoProgram, before_last_block, last_block};
+use crate::methods::image_program::{ImageProgram, before_last_block, last_block};
 use crate::methods::prompts::PromptEnsemble;
+use crate::methods::text_prototypes::LEARNT_TEMPERATURE;
 use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, Reading, Scale, Takes, noise};
 use crate::models::clip::{self, Block, Clip};
 use crate::nn::{LayerNorm, Linear};
@@ -52,7 +53,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
 
 /// Trans-MM on one network and device.
 pub struct TransMm {
-    program: PhotoProgram,
+    program: ImageProgram,
     row: ClassRow,
     scale: Scale,
 }
@@ -64,7 +65,7 @@ impl TransMm {
     /// Errors: a tower without blocks, weights that are not finite, or a device that cannot hold them.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<TransMm> {
         let block = last_block(clip)?;
-        let program = PhotoProgram::new(device, clip, 1, precision, |pixels| {
+        let program = ImageProgram::new(device, clip, 1, precision, |pixels| {
             let tokens = before_last_block(clip, pixels); // [1 + n, width]
             let qkv = block.attn.in_proj.forward(block.ln_1.forward(tokens)); // [1 + n, 3·width]
             vec![tokens.gather(&[0]), qkv]

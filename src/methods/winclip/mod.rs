@@ -7,8 +7,9 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Preprocess, Rgb};
 use crate::kernels::Extreme;
-use crate::methods::language::{PhotoProgram, TEMPERATURE, anomalous, class_probabilities, frame, prototype_weight, upsampled};
+use crate::methods::image_program::{ImageProgram, preprocessing, upsampled};
 use crate::methods::prompts::PromptEnsemble;
+use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_weight};
 use crate::methods::{BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MultiCrop, Reading, References, Scale, Takes, finite};
 use crate::models::clip::{self, Clip};
 use crate::run::{Device, Program};
@@ -60,8 +61,8 @@ const COLUMNS_TOGETHER: usize = 8;
 /// Patch features are the last block's tokens as they are, before `ln_post`, as the public reproductions have them; the temperature is 0.07.
 pub struct WinClip {
     program: Program,
-    views: Option<PhotoProgram>,
-    frame: Preprocess,
+    views: Option<ImageProgram>,
+    preprocess: Preprocess,
     grid: usize,
     multi_crop: MultiCrop,
     /// Into how many parts the memory of each kind of feature is cut; empty without references.
@@ -105,10 +106,10 @@ impl Memory {
         let graph = Graph::new(precision);
         let features = Features::record(&graph, clip).unit();
         let program = Program::compile(device, &graph, &features)?;
-        let frame = frame(clip);
+        let preprocess = preprocessing(clip);
         let mut references = Vec::new();
         for photo in photos {
-            let mut kinds = program.run(&[&frame.apply(&photo?).0])?.into_iter();
+            let mut kinds = program.run(&[&preprocess.apply(&photo?).0])?.into_iter();
             let mut next = || finite(kinds.next().expect("a feature of each kind"), "the features of a reference");
             references.push([next()?, next()?, next()?]);
             done(references.len())?;
@@ -147,10 +148,10 @@ impl WinClip {
         }
         let views = match multi_crop {
             MultiCrop::None => None,
-            _ => Some(PhotoProgram::of_whole(device, clip, prototypes, 1, precision)?),
+            _ => Some(ImageProgram::of_whole(device, clip, prototypes, 1, precision)?),
         };
         let program = Program::compile(device, &graph, &outputs)?;
-        Ok(WinClip { program, views, frame: frame(clip), grid: clip.image.grid(), multi_crop, parts })
+        Ok(WinClip { program, views, preprocess: preprocessing(clip), grid: clip.image.grid(), multi_crop, parts })
     }
 
     fn has_references(&self) -> bool {
@@ -192,7 +193,7 @@ impl WinClip {
         let views = self.multi_crop.views(photo)?;
         let scores = views
             .iter()
-            .map(|view| Ok(scorer.anomalous(&scorer.frame(&view.of(photo)).0)?[0]))
+            .map(|view| Ok(scorer.anomalous(&scorer.preprocess(&view.of(photo)).0)?[0]))
             .collect::<Result<Vec<f32>>>()?;
         Ok(scores.iter().sum::<f32>() / scores.len() as f32)
     }
@@ -239,7 +240,7 @@ impl Method for WinClip {
     }
 
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
-        let (pixels, geometry) = self.frame.apply(image);
+        let (pixels, geometry) = self.preprocess.apply(image);
         clock.preprocessed();
         let outputs = self.program.run(&[&pixels])?;
         let outputs = outputs
