@@ -91,12 +91,13 @@ pub trait Method: Send + Sync {
     }
 }
 
-/// What the numbers of a map mean; the same for every photo, so that pictures can be compared.
+/// What the values of a method's maps mean; the same for every image, so that pictures can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Scale {
     /// Values drawn as the coldest and the hottest colour.
     pub range: [f32; 2],
-    /// Value above which a defect is likely, where the weights come with one. Masks and regions use it when no threshold is given.
+    /// Value from which on a defect is likely, where one is stored with the weights. It marks masks and regions when no threshold is given;
+    /// [`DecisionRule`](crate::results::DecisionRule) explains both.
     pub level: Option<f32>,
 }
 

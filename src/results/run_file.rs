@@ -73,9 +73,9 @@ pub struct Parameters {
     pub language: Option<PromptParameters>,
     /// `f32`, `f16`.
     pub precision: &'static str,
-    /// Threshold of the score.
+    /// Threshold of the score; see [`DecisionRule`](crate::results::DecisionRule).
     pub threshold: Option<f32>,
-    /// Cuts mask and regions.
+    /// Level of the mask and regions.
     pub level: Option<f32>,
     /// Values drawn as the coldest and the hottest colour.
     pub range: [f32; 2],
