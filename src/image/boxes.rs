@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn a_box_may_lie_on_beyond_or_beside_a_photo() {
         let at = |corners| BoundingBox::new(corners).unwrap();
-        let places = [[0.0, 0.0, 4.0, 3.0], [-1.0, 0.0, 4.0, 3.0], [3.5, 2.0, 9.0, 9.0], [4.0, 0.0, 5.0, 3.0], [-3.0, 1.0, 0.0, 2.0]];
-        let found: Vec<_> = places.map(|corners| (at(corners).is_within(4, 3), at(corners).meets(4, 3))).to_vec();
+        let boxes = [[0.0, 0.0, 4.0, 3.0], [-1.0, 0.0, 4.0, 3.0], [3.5, 2.0, 9.0, 9.0], [4.0, 0.0, 5.0, 3.0], [-3.0, 1.0, 0.0, 2.0]];
+        let found: Vec<_> = boxes.map(|corners| (at(corners).is_within(4, 3), at(corners).meets(4, 3))).to_vec();
         assert_eq!(found, [(true, true), (false, true), (false, true), (false, false), (false, false)]);
     }
 }

@@ -11,7 +11,7 @@ use crate::inspect::{Detector, DeviceRequest};
 use crate::methods::cache::Cache;
 use crate::methods::prompts::Class;
 use crate::methods::winclip::Memory;
-use crate::methods::{self, BuildObserver, Kept, MethodInfo, MultiCrop, Profile, Reading, Recipe, Reference, References};
+use crate::methods::{self, BuildObserver, MethodInfo, MultiCrop, Precomputed, Profile, Reading, Recipe, Reference, References};
 use crate::models::store::{self, FoundWeights};
 use crate::models::{NetworkInfo, clip};
 use crate::results::{NamedHash, PromptParameters};
@@ -191,7 +191,7 @@ impl DetectorBuilder {
             memory_file,
             cache: self.cache,
             observer: self.build_observer,
-            kept: Kept::default(),
+            precomputed: Precomputed::default(),
         };
         let prompt = PromptParameters::of(&recipe, memory);
         Ok(Plan { recipe, weights, threshold, prompt, is_automatic: self.method.is_none(), device: self.device })
@@ -208,7 +208,7 @@ impl DetectorBuilder {
         let strongest = methods::strongest(self.has_references(), is_there);
         let info = strongest.ok_or_else(|| Error::new(Code::WeightsMissing, "there are no weights of any method"))?;
         let has_text = self.subject.is_some() || self.has_references();
-        if has_text && !info.takes.text || !info.takes.views.contains(&self.views) {
+        if has_text && !info.inputs.text || !info.inputs.views.contains(&self.views) {
             return Err(self.no_text_weights());
         }
         Ok(info)
@@ -234,17 +234,17 @@ impl DetectorBuilder {
     fn check(&self, method: &MethodInfo) -> Result<()> {
         let name = method.name;
         let refused = |message: String, remedy| Err(Error::new(Code::Usage, message).hint(remedy));
-        if method.takes.references == References::Required && !self.has_references() {
+        if method.inputs.references == References::Required && !self.has_references() {
             let error = Error::new(Code::Reference, format!("`{name}` compares with reference images, and none are given"));
             return Err(error.hint(Remedy::GiveReferences));
         }
-        if method.takes.references == References::None && self.has_references() {
+        if method.inputs.references == References::None && self.has_references() {
             return refused(format!("`{name}` takes no reference images"), Remedy::UseMethodWithReferences);
         }
-        if !method.takes.views.contains(&self.views) {
+        if !method.inputs.views.contains(&self.views) {
             return refused(format!("`{name}` does not support the views `{}`", self.views.as_str()), Remedy::UseMethodWithViews);
         }
-        if !method.takes.text && self.subject.is_some() {
+        if !method.inputs.text && self.subject.is_some() {
             return refused(format!("`{name}` takes no text"), Remedy::UseMethodWithText);
         }
         if !self.references.is_empty() && self.memory.is_some() {

@@ -71,12 +71,12 @@ pub struct Recipe {
     /// Told how far building has come.
     pub observer: Option<BuildObserver>,
     /// What was computed on the first device.
-    pub kept: Kept,
+    pub precomputed: Precomputed,
 }
 
 /// Text embeddings and memory, computed once and kept for the next device.
 #[derive(Default)]
-pub struct Kept {
+pub struct Precomputed {
     embeddings: OnceLock<Array>,
     memory: OnceLock<Memory>,
 }
@@ -96,7 +96,7 @@ impl Recipe {
 
     /// The memory of the reference images, once the method is built; `None` for a method without.
     pub fn memory(&self) -> Option<&Memory> {
-        self.kept.memory.get()
+        self.precomputed.memory.get()
     }
 
     /// The memory of the reference images as a file; `None` for a method without.
@@ -164,7 +164,7 @@ impl BuildContext<'_> {
     /// The memory of the reference images, or the one in the memory file; `None` where there are neither.
     pub fn memory(&self, clip: &Clip) -> Result<Option<&Memory>> {
         let recipe = self.recipe;
-        if let Some(memory) = recipe.kept.memory.get() {
+        if let Some(memory) = recipe.precomputed.memory.get() {
             return Ok(Some(memory));
         }
         let memory = match &recipe.memory_file {
@@ -179,7 +179,7 @@ impl BuildContext<'_> {
                 Memory::remember(self.device, clip, images, recipe.precision, |done| recipe.tell(BuildStep::References(done, count)))?
             }
         };
-        Ok(Some(recipe.kept.memory.get_or_init(|| memory)))
+        Ok(Some(recipe.precomputed.memory.get_or_init(|| memory)))
     }
 
     /// The key of numbers that follow from texts, this network and this device, to the last bit.
@@ -189,7 +189,7 @@ impl BuildContext<'_> {
 
     /// Embeddings of this recipe: those kept from the device before, those of the cache, else computed.
     fn once(&self, key: Key, shape: [usize; 2], compute: impl FnOnce() -> Result<Array>) -> Result<Array> {
-        let cell = &self.recipe.kept.embeddings;
+        let cell = &self.recipe.precomputed.embeddings;
         if let Some(array) = cell.get() {
             return Ok(array.clone());
         }

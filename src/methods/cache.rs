@@ -114,16 +114,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(Some(folder.path().to_owned()));
         let key = Key::new("numbers", &["content"]);
-        let truth = Array::new([2, 2], vec![1.0, -2.0, 3.0, 0.0]);
+        let expected = Array::new([2, 2], vec![1.0, -2.0, 3.0, 0.0]);
         let computed = Cell::new(0);
         let array = || {
             cache.array(&key, [2, 2], || {
                 computed.set(computed.get() + 1);
-                Ok(truth.clone())
+                Ok(expected.clone())
             })
         };
-        assert_eq!(array().unwrap(), truth);
-        assert_eq!((array().unwrap(), computed.get()), (truth.clone(), 1));
+        assert_eq!(array().unwrap(), expected);
+        assert_eq!((array().unwrap(), computed.get()), (expected.clone(), 1));
 
         let file = cache.file(&key).unwrap();
         let whole = fs::read(&file).unwrap();
@@ -139,15 +139,15 @@ mod tests {
             garbled(whole.len() - 14),
             whole[..whole.len() - 1].to_vec(),
             Vec::new(),
-            to_safetensors([(ARRAY, &truth)], &[]).unwrap(),
-            other(&Array::new([1, 4], truth.data().to_vec())),
+            to_safetensors([(ARRAY, &expected)], &[]).unwrap(),
+            other(&Array::new([1, 4], expected.data().to_vec())),
             other(&Array::new([2, 2], vec![0.0; 4])),
             other(&Array::new([2, 2], vec![f32::NAN; 4])),
         ];
         for (at, bytes) in (2..).zip(wrong) {
             fs::write(&file, bytes).unwrap();
-            assert_eq!((array().unwrap(), computed.get()), (truth.clone(), at));
-            assert_eq!((array().unwrap(), computed.get()), (truth.clone(), at), "kept again");
+            assert_eq!((array().unwrap(), computed.get()), (expected.clone(), at));
+            assert_eq!((array().unwrap(), computed.get()), (expected.clone(), at), "kept again");
         }
     }
 

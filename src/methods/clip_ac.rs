@@ -5,7 +5,7 @@ use crate::image::Rgb;
 use crate::methods::image_program::ImageProgram;
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::anomalous;
-use crate::methods::{BuildContext, Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
+use crate::methods::{BuildContext, Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -15,7 +15,7 @@ pub(super) static CLIP_AC: MethodInfo = MethodInfo {
     name: "clip-ac",
     about: "Baseline: the whole image against `normal …` and `anomalous …`; its map is flat",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: false,
     build: |context| build(context, &PromptEnsemble::clip_ac(&context.recipe.class)),
@@ -26,7 +26,7 @@ pub(super) static CLIP_AC_ENSEMBLE: MethodInfo = MethodInfo {
     name: "clip-ac-ensemble",
     about: "Baseline: CLIP-AC with the 80 templates of CLIP; its map is flat",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: false,
     build: |context| build(context, &PromptEnsemble::clip_ac_ensemble(&context.recipe.class)),

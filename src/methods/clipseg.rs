@@ -4,7 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Normalization, Rgb, resize_bilinear_map};
 use crate::kernels::Activation;
-use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes, finite, maximum, prompts};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, finite, maximum, prompts};
 use crate::models::ClipSeg;
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -18,7 +18,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     name: "clipseg",
     about: "Segmentation by the words for defects (Lüddecke & Ecker 2022)",
     networks: &[&crate::models::clipseg::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Released],
     localizes: true,
     build: |context| {

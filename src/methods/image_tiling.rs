@@ -5,7 +5,7 @@ use crate::image::Rgb;
 use crate::methods::image_program::{ImageProgram, upsampled};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::winclip::{harmonic_map, harmonic_mean, windows};
-use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -25,7 +25,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     name: "image-tiling",
     about: "Baseline: tiles of the image against text",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: true,
     build: |context| {

@@ -7,7 +7,7 @@ use crate::image::Rgb;
 use crate::methods::image_program::{ImageProgram, before_last_block, last_block};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::{LEARNT_TEMPERATURE, anomalous, class_probabilities, prototype_weight};
-use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
 use crate::models::clip::{self, Block, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -17,7 +17,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     name: "maskclip",
     about: "Baseline: each patch's own value in the last block (Zhou et al. 2022)",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Released, Reading::Paper],
     localizes: true,
     build: |context| {

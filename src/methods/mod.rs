@@ -25,12 +25,12 @@ use crate::image::{Mask, Region, Rgb, regions};
 use crate::tensor::Array;
 use crate::uninspected::Uninspected;
 
-pub use build::{BuildContext, BuildObserver, BuildStep, Kept, Recipe, Reference};
+pub use build::{BuildContext, BuildObserver, BuildStep, Precomputed, Recipe, Reference};
 pub use clip_ac::ClipAc;
 pub use clipseg::ClipSegMethod;
 pub use clock::{Clock, Stages};
 pub use image_tiling::ImageTiling;
-pub use info::{METHODS, MethodInfo, References, Takes, named, strongest};
+pub use info::{METHODS, MethodInfo, MethodInputs, References, named, strongest};
 pub use maskclip::MaskClip;
 pub use patch_token::PatchToken;
 pub use profile::Profile;

@@ -5,7 +5,7 @@ use crate::image::Rgb;
 use crate::methods::image_program::ImageProgram;
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_weight};
-use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -15,7 +15,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     name: "patch-token",
     about: "Baseline: patch tokens against text",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: true,
     build: |context| {

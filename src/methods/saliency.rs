@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Channels, Fit, Normalization, Preprocess, Resampler, Rgb, resize_opencv_map};
 use crate::kernels::{Activation, Extreme, Interpolation};
-use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, Reading, Scale, Takes, finite, maximum};
+use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, Reading, Scale, finite, maximum};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{DType, Precision};
@@ -26,7 +26,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     name: "saliency",
     about: "Self-similarity, for a single object (SAA+, Cao et al. 2023)",
     networks: &[&wide_resnet::NETWORK],
-    takes: Takes::IMAGES,
+    inputs: MethodInputs::IMAGES,
     readings: &[Reading::Released, Reading::Paper],
     localizes: true,
     build: |context| {

@@ -181,7 +181,7 @@ mod tests {
                 .data()
                 .iter()
                 .zip(expected)
-                .all(|(found, truth): (&f32, f64)| (f64::from(*found) - truth).abs() < 1e-5),
+                .all(|(found, expected): (&f32, f64)| (f64::from(*found) - expected).abs() < 1e-5),
             "{found:?}"
         );
         assert_eq!(segment.mask().area(), 3);

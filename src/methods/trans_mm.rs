@@ -30,7 +30,7 @@ use crate::kernels::Activation;
 use crate::methods::image_program::{ImageProgram, before_last_block, last_block};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::LEARNT_TEMPERATURE;
-use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, Reading, Scale, Takes, noise};
+use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, Reading, Scale, noise};
 use crate::models::clip::{self, Block, Clip};
 use crate::nn::{LayerNorm, Linear};
 use crate::run::Device;
@@ -41,7 +41,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     name: "trans-mm",
     about: "Baseline: where the last block's attention serves the anomalous prompts (Chefer et al. 2021)",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Released],
     localizes: true,
     build: |context| {

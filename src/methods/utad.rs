@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb, gaussian_blur, resize_bilinear_map};
 use crate::kernels::Extreme;
-use crate::methods::{Clock, Finding, Method, MethodInfo, MultiCrop, Reading, Scale, Takes, finite, maximum, minimum, noise};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, MultiCrop, Reading, Scale, finite, maximum, minimum, noise};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -34,7 +34,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     name: "utad",
     about: "Texture: what looks unlike most of the image (Aota et al. 2023)",
     networks: &[&wide_resnet::NETWORK],
-    takes: Takes { views: &[MultiCrop::None, MultiCrop::Tile], ..Takes::IMAGES },
+    inputs: MethodInputs { views: &[MultiCrop::None, MultiCrop::Tile], ..MethodInputs::IMAGES },
     readings: &[Reading::Released],
     localizes: true,
     build: |context| {

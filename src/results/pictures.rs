@@ -76,14 +76,14 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// `wish` names files, all of them if it is absent. A mask that was asked for needs a level.
-    pub fn new(wish: Option<&[Picture]>, level: Option<f32>, range: [f32; 2], has_thumbs: bool) -> Result<Pictures> {
+    /// `requested` names files, all of them if it is absent. A mask that was asked for needs a level.
+    pub fn new(requested: Option<&[Picture]>, level: Option<f32>, range: [f32; 2], has_thumbs: bool) -> Result<Pictures> {
         if range[0].partial_cmp(&range[1]) != Some(std::cmp::Ordering::Less) {
             let message = format!("the colour range {}..{} of these weights is empty", range[0], range[1]);
             return Err(Error::new(Code::WeightsMismatch, message).hint(Remedy::GiveRange));
         }
-        let mut chosen = wish.unwrap_or(&Picture::ALL).to_vec();
-        if wish.is_some_and(|wish| wish.contains(&Picture::Mask)) && level.is_none() {
+        let mut chosen = requested.unwrap_or(&Picture::ALL).to_vec();
+        if requested.is_some_and(|requested| requested.contains(&Picture::Mask)) && level.is_none() {
             return Err(Error::new(Code::Usage, "a mask needs a value to cut the map at, and this method comes without one")
                 .hint(Remedy::GiveThreshold));
         }
@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_mask_needs_a_level_only_when_it_is_asked_for() {
-        let names = |wish: Option<&[Picture]>, level| Pictures::new(wish, level, [0.0, 1.0], false).map(|pictures| pictures.names());
+        let names =
+            |requested: Option<&[Picture]>, level| Pictures::new(requested, level, [0.0, 1.0], false).map(|pictures| pictures.names());
         assert_eq!(names(None, Some(0.5)).unwrap(), ["map", "mask", "overlay", "heatmap"]);
         assert_eq!(names(None, None).unwrap(), ["map", "overlay", "heatmap"]);
         assert_eq!(names(Some(&[]), None).unwrap(), [""; 0]);

@@ -34,7 +34,7 @@ impl PromptParameters {
     /// The prompt parameters of a recipe; `None` for a method that takes no text.
     pub fn of(recipe: &Recipe, memory: Option<NamedHash>) -> Option<PromptParameters> {
         let hash = |path: &str, sha256: &str| NamedHash { path: path.to_owned(), sha256: sha256.to_owned() };
-        recipe.method.takes.text.then(|| PromptParameters {
+        recipe.method.inputs.text.then(|| PromptParameters {
             class: recipe.class.name.clone(),
             normal: recipe.class.normal.clone(),
             anomalous: recipe.class.anomalous.clone(),

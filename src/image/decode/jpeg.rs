@@ -39,7 +39,7 @@ const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
     let file = walk(bytes, &options.limits)?;
     let mut warnings = Vec::new();
-    let samples = decode_samples(&file.essence, None)?;
+    let samples = decode_samples(&file.stripped, None)?;
     let (width, height) = (file.width, file.height);
     let image = match samples {
         Samples::Grey(data) => Rgb::new(width.into(), height.into(), data.iter().flat_map(|&grey| [grey; 3]).collect()),
@@ -64,8 +64,8 @@ pub(super) enum Samples {
 }
 
 /// Decodes what [`walk`] has found sound; `transform` where the container knows the colours better than the markers do.
-pub(super) fn decode_samples(essence: &[u8], transform: Option<ColorTransform>) -> Result<Samples> {
-    let mut decoder = Decoder::new(Cursor::new(essence));
+pub(super) fn decode_samples(stripped: &[u8], transform: Option<ColorTransform>) -> Result<Samples> {
+    let mut decoder = Decoder::new(Cursor::new(stripped));
     if let Some(transform) = transform {
         decoder.set_color_transform(transform);
     }
@@ -94,8 +94,8 @@ pub(super) struct Walked {
     pub(super) height: u16,
     exif: Option<Orientation>,
     xmp: Option<Orientation>,
-    /// The file without its metadata and without what lies behind its end, JFIF's segment in front.
-    pub(super) essence: Vec<u8>,
+    /// The file without its metadata and without the bytes behind its end marker, JFIF's segment in front.
+    pub(super) stripped: Vec<u8>,
 }
 
 /// A component of the frame.
@@ -107,7 +107,7 @@ struct Component {
 /// Walks the segments to the end marker.
 pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     let early = || ends_early("end marker");
-    let mut file = Walked { width: 0, height: 0, exif: None, xmp: None, essence: vec![0xff, START] };
+    let mut file = Walked { width: 0, height: 0, exif: None, xmp: None, stripped: vec![0xff, START] };
     let mut components: Vec<Component> = Vec::new();
     let mut is_progressive = false;
     let mut entropy = Entropy::default();
@@ -137,7 +137,7 @@ pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
             APP0 if body.starts_with(b"JFIF\0") => jfif = segment,
             APP1 if body.starts_with(b"Exif\0") => file.exif = file.exif.or_else(|| Orientation::from_exif(body)),
             APP1 => file.xmp = file.xmp.or_else(|| Orientation::from_xmp(body.strip_prefix(XMP)?)),
-            APP14 => keep(&mut file.essence, marker, segment),
+            APP14 => keep(&mut file.stripped, marker, segment),
             APP0..=APP15 | COMMENT => {}
             // Frames; c4, c8 and cc are tables and an extension.
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
@@ -150,27 +150,27 @@ pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
                 // Lossless and arithmetic frames are the decoder's to judge.
                 is_walked = matches!(marker, 0xc0..=0xc2);
                 entropy.set_frame(file.width, file.height, &body[6..6 + 3 * components.len()], is_progressive)?;
-                keep(&mut file.essence, marker, segment);
+                keep(&mut file.stripped, marker, segment);
             }
             SCAN => {
                 cover(&mut components, body, is_progressive)?;
-                keep(&mut file.essence, marker, segment);
+                keep(&mut file.stripped, marker, segment);
                 let end = at + end_of_scan(&bytes[at..]).ok_or_else(early)?;
                 if is_walked {
                     entropy.check_scan(body, &bytes[at..end])?;
                 }
-                file.essence.extend_from_slice(&bytes[at..end]);
+                file.stripped.extend_from_slice(&bytes[at..end]);
                 at = end;
             }
             HUFFMAN_TABLES => {
                 entropy.add_tables(body)?;
-                keep(&mut file.essence, marker, segment);
+                keep(&mut file.stripped, marker, segment);
             }
             RESTART_INTERVAL => {
                 entropy.set_restart_interval(body)?;
-                keep(&mut file.essence, marker, segment);
+                keep(&mut file.stripped, marker, segment);
             }
-            _ => keep(&mut file.essence, marker, segment),
+            _ => keep(&mut file.stripped, marker, segment),
         }
     }
     if components.is_empty() {
@@ -179,19 +179,19 @@ pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     if let Some(missing) = components.iter().position(|component| !component.is_covered) {
         return Err(undecodable(format_args!("component {} of {} has no scan", missing + 1, components.len())));
     }
-    file.essence.extend_from_slice(&[0xff, END]);
+    file.stripped.extend_from_slice(&[0xff, END]);
     if !jfif.is_empty() {
         let mut front = vec![0xff, START];
         keep(&mut front, APP0, jfif);
-        file.essence.splice(..2, front);
+        file.stripped.splice(..2, front);
     }
     Ok(file)
 }
 
 /// Copies a segment, its length included.
-fn keep(essence: &mut Vec<u8>, marker: u8, segment: &[u8]) {
-    essence.extend_from_slice(&[0xff, marker]);
-    essence.extend_from_slice(segment);
+fn keep(stripped: &mut Vec<u8>, marker: u8, segment: &[u8]) {
+    stripped.extend_from_slice(&[0xff, marker]);
+    stripped.extend_from_slice(segment);
 }
 
 /// Height, width and components of a frame's header.

@@ -428,7 +428,7 @@ impl<'a> Page<'a> {
             (_, 4) => Some(ColorTransform::CMYK),
             _ => None,
         };
-        let (data, found) = match jpeg::decode_samples(&file.essence, transform)? {
+        let (data, found) = match jpeg::decode_samples(&file.stripped, transform)? {
             Samples::Grey(data) => (data, 1),
             Samples::Rgb(data) => (data, 3),
             // The decoder takes CMYK for Adobe's, whose ink is inverted; TIFF's is not.

@@ -10,7 +10,9 @@ use crate::kernels::Extreme;
 use crate::methods::image_program::{ImageProgram, preprocessing, upsampled};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_weight};
-use crate::methods::{BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MultiCrop, Reading, References, Scale, Takes, finite};
+use crate::methods::{
+    BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, MultiCrop, Reading, References, Scale, finite,
+};
 use crate::models::clip::{self, Clip};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -25,7 +27,7 @@ pub(super) static WINCLIP: MethodInfo = MethodInfo {
     name: "winclip",
     about: "Windows of the image against text (Jeong et al. 2023)",
     networks: &[&clip::NETWORK],
-    takes: Takes { views: &MultiCrop::ALL, ..Takes::TEXT },
+    inputs: MethodInputs { views: &MultiCrop::ALL, ..MethodInputs::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
     build,
@@ -36,7 +38,7 @@ pub(super) static WINCLIP_PLUS: MethodInfo = MethodInfo {
     name: "winclip+",
     about: "WinCLIP with reference images of good ones (Jeong et al. 2023)",
     networks: &[&clip::NETWORK],
-    takes: Takes { views: &MultiCrop::ALL, references: References::Required, ..Takes::TEXT },
+    inputs: MethodInputs { views: &MultiCrop::ALL, references: References::Required, ..MethodInputs::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
     build,
