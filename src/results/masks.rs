@@ -9,11 +9,8 @@ use crate::image::{
     BoundingBox, Mask, ReadOptions, Rgb, distinct_color, encode_mask_png, encode_rgb_png, encode_tiff, paint_box, paint_mask,
 };
 use crate::methods::Segment;
-use crate::results::{Head, Milliseconds, Output, RunFile};
+use crate::results::{Head, Milliseconds, Output, Picture, RunFile};
 use crate::uninspected::Uninspected;
-
-/// Ending of the overlay's name.
-const OVERLAY_ENDING: &str = ".overlay.png";
 
 /// Cover of the photo by a mask's colour.
 const OPACITY: f32 = 0.5;
@@ -141,13 +138,13 @@ impl MaskFiles<'_> {
     /// Names of the files of this many masks.
     pub fn names(&self, masks: usize) -> Vec<String> {
         let has = |kind| self.save.contains(&kind);
-        let mut endings = Vec::new();
-        for mask in 1..=masks {
-            endings.extend(has(MaskFile::Mask).then(|| mask_ending(mask)));
-            endings.extend(has(MaskFile::Logits).then(|| logits_ending(mask)));
+        let mut names = Vec::new();
+        for number in 1..=masks {
+            names.extend(has(MaskFile::Mask).then(|| self.mask_name(number)));
+            names.extend(has(MaskFile::Logits).then(|| self.logits_name(number)));
         }
-        endings.extend(has(MaskFile::Overlay).then(|| OVERLAY_ENDING.to_owned()));
-        endings.into_iter().map(|ending| format!("{}{ending}", self.name)).collect()
+        names.extend(has(MaskFile::Overlay).then(|| self.overlay_name()));
+        names
     }
 
     /// Writes mask after mask, since those of a large photo together might not fit into memory; then the overlay.
@@ -175,8 +172,8 @@ impl MaskFiles<'_> {
             let drawn = Instant::now();
             written.masks.push(MaskRecord {
                 bounds,
-                file: self.file(MaskFile::Mask, &mask_ending(at + 1), || encode_mask_png(&mask))?,
-                logits: self.file(MaskFile::Logits, &logits_ending(at + 1), || encode_tiff(&logits))?,
+                file: self.file(MaskFile::Mask, &self.mask_name(at + 1), || encode_mask_png(&mask))?,
+                logits: self.file(MaskFile::Logits, &self.logits_name(at + 1), || encode_tiff(&logits))?,
                 iou: segment.iou,
                 area: mask.area(),
                 bbox: mask.bbox(),
@@ -192,25 +189,29 @@ impl MaskFiles<'_> {
             for (at, &bounds) in boxes.iter().enumerate() {
                 paint_box(&mut painted, bounds, distinct_color(at));
             }
-            written.overlay = self.file(MaskFile::Overlay, OVERLAY_ENDING, || encode_rgb_png(&painted))?;
+            written.overlay = self.file(MaskFile::Overlay, &self.overlay_name(), || encode_rgb_png(&painted))?;
             written.write += start.elapsed();
         }
         Ok(Some(written))
     }
 
-    /// Writes a file of a kind, if that is wanted; returns its name.
-    fn file(&self, kind: MaskFile, ending: &str, encode: impl FnOnce() -> Result<Vec<u8>>) -> Result<Option<String>> {
+    /// Writes a file if its kind was asked for; returns its name.
+    fn file(&self, kind: MaskFile, name: &str, encode: impl FnOnce() -> Result<Vec<u8>>) -> Result<Option<String>> {
         if !self.save.contains(&kind) {
             return Ok(None);
         }
-        self.output.write(&format!("{}{ending}", self.name), &encode()?).map(Some)
+        self.output.write(name, &encode()?).map(Some)
     }
-}
 
-fn mask_ending(number: usize) -> String {
-    format!(".{number}.mask.png")
-}
+    fn mask_name(&self, number: usize) -> String {
+        Picture::Mask.file(&format!("{}.{number}", self.name))
+    }
 
-fn logits_ending(number: usize) -> String {
-    format!(".{number}.tiff")
+    fn logits_name(&self, number: usize) -> String {
+        Picture::Map.file(&format!("{}.{number}", self.name))
+    }
+
+    fn overlay_name(&self) -> String {
+        Picture::Overlay.file(self.name)
+    }
 }

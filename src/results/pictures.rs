@@ -46,15 +46,19 @@ impl Picture {
         }
     }
 
-    /// The file of an image of this name.
-    pub fn file(self, name: &str) -> String {
-        let ending = match self {
+    /// Ending of the file's name, without the point before it.
+    pub const fn ending(self) -> &'static str {
+        match self {
             Picture::Map => "tiff",
             Picture::Mask => "mask.png",
             Picture::Overlay => "overlay.png",
             Picture::Heatmap => "heatmap.png",
-        };
-        format!("{name}.{ending}")
+        }
+    }
+
+    /// Name of the file of an image of this name.
+    pub fn file(self, name: &str) -> String {
+        format!("{name}.{}", self.ending())
     }
 
     /// What it holds, in a line.

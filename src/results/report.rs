@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Result;
 use crate::results::owned::regular_file;
-use crate::results::{Earlier, InferRun, Output, PromptParameters, REPORT, thumbs};
+use crate::results::{Earlier, InferRun, Output, Picture, PromptParameters, REPORT, thumbs};
 
 const TEMPLATE: &str = include_str!("report.html");
 
@@ -134,8 +134,8 @@ fn failures(failed: &[Earlier]) -> String {
 
 /// One list item per photo.
 fn cards(root: &Path, scored: &[Earlier], run: &InferRun) -> String {
-    let has_overlays = run.parameters.save.iter().any(|picture| picture == "overlay");
-    let overlay = |name: &str| Some(format!("{name}.overlay.png")).filter(|file| has_overlays && regular_file(root, file).is_some());
+    let has_overlays = run.parameters.save.iter().any(|picture| picture == Picture::Overlay.as_str());
+    let overlay = |name: &str| Some(Picture::Overlay.file(name)).filter(|file| has_overlays && regular_file(root, file).is_some());
     let sources = sources(root, scored);
     let mut html = String::new();
     for (earlier, [photo, heat]) in scored.iter().zip(&sources) {

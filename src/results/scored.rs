@@ -6,7 +6,7 @@ use crate::tensor::Array;
 use crate::uninspected::Uninspected;
 use serde::Serialize;
 
-use crate::results::{Decision, Head, Milliseconds, Named, SourceFile};
+use crate::results::{Decision, Head, Milliseconds, Named, Picture, SourceFile};
 
 /// The record of an image that was scored.
 #[derive(Debug, Serialize)]
@@ -108,7 +108,7 @@ impl DecisionRule {
             decision: self.threshold.map(|threshold| threshold.decide(scored.score, &scored.uninspected)),
             threshold: self.threshold,
             level: self.level,
-            map: summarize(&scored.map, files.iter().find(|file| file.ends_with(".tiff")).cloned()),
+            map: summarize(&scored.map, files.iter().find(|file| file.ends_with(Picture::Map.ending())).cloned()),
             regions,
             files,
             input,
