@@ -18,7 +18,7 @@ pub enum Reason {
     Thumbnail,
     /// A folder that could not be read.
     UnreadableFolder,
-    /// A folder that holds the results of an earlier run, with any photos in it.
+    /// A folder that holds the results of an earlier run, with any images in it.
     ResultsFolder,
     /// A further page or frame of an image file.
     Page,

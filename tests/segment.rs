@@ -213,7 +213,7 @@ fn wrong_wishes_are_refused_before_weights_are_read() {
     // Reading it fails, even for those who may read everything.
     #[cfg(target_os = "linux")]
     run(&["/proc/self/mem", "--box", "1,2,3,4"]).exits(2).says("/proc/self/mem");
-    run(&["a.png", "--box", "96,0,99,9"]).exits(2).says("lies beside the photo, which is 96×80");
+    run(&["a.png", "--box", "96,0,99,9"]).exits(2).says("lies beside the image, which is 96×80");
     run(&["a.png", "--box", "1,2,3,4", "--save", "none,mask"]).exits(2).says("stands alone");
     place.write("torn.png", b"\x89PNG\r\n\x1a\n");
     run(&["torn.png", "--box", "1,2,3,4"]).exits(2).says("torn.png");
@@ -229,7 +229,7 @@ fn results_are_refused_overwritten_and_told() {
     let run = |arguments: &[&str]| place.run(&[&["segment", "ä b.png", "--weights", SNAPSHOT, "--output", "out"], arguments].concat());
     run(&["--box", "1,2,30.5,40", "--box", "-3,0,200,40"])
         .exits(0)
-        .says("warning: the box -3,0,200,40 reaches beyond the photo")
+        .says("warning: the box -3,0,200,40 reaches beyond the image")
         .says("mask 2: ");
     let files = ["results.jsonl", "run.json", "ä b.png.1.mask.png", "ä b.png.2.mask.png", "ä b.png.overlay.png"];
     assert_eq!(place.outputs(), files);

@@ -402,20 +402,21 @@ mod tests {
 
     #[test]
     fn a_window_holds_the_pixels_of_the_whole() {
-        let photo = |width: usize, height: usize| Rgb::new(width, height, (0..width * height * 3).map(|i| (i * 37 % 251) as u8).collect());
+        let pattern =
+            |width: usize, height: usize| Rgb::new(width, height, (0..width * height * 3).map(|i| (i * 37 % 251) as u8).collect());
         let filters = [Filter::Nearest, Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos];
         // Narrowed, widened, both, unchanged, halved, along the columns first (60×20 → 39×10 of the goldens, turned).
         for (from, to) in
             [((40, 9), (17, 5)), ((9, 7), (40, 31)), ((30, 8), (20, 16)), ((12, 12), (12, 12)), ((24, 16), (12, 8)), ((20, 60), (10, 19))]
         {
-            let photo = photo(from.0, from.1);
+            let image = pattern(from.0, from.1);
             let window = Window { columns: to.0 / 3..to.0 - 1, rows: to.1 / 4..to.1 - 2 };
             let part = |whole: Rgb| whole.crop(window.columns.start, window.rows.start, window.columns.len(), window.rows.len());
             for filter in filters {
-                let found = resize_pillow_window(&photo, to.0, to.1, filter, &window);
-                assert_eq!(found, part(resize_pillow(&photo, to.0, to.1, filter)), "{filter:?} {from:?} → {to:?}");
+                let found = resize_pillow_window(&image, to.0, to.1, filter, &window);
+                assert_eq!(found, part(resize_pillow(&image, to.0, to.1, filter)), "{filter:?} {from:?} → {to:?}");
             }
-            assert_eq!(resize_opencv_window(&photo, to.0, to.1, &window), part(resize_opencv(&photo, to.0, to.1)), "{from:?} → {to:?}");
+            assert_eq!(resize_opencv_window(&image, to.0, to.1, &window), part(resize_opencv(&image, to.0, to.1)), "{from:?} → {to:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! CLIP-AC: zero-shot classification of a photo by the texts of its two states (Jeong et al. 2023, table 1, rows "CLIP-AC").
+//! CLIP-AC: zero-shot classification of an image by the texts of its two states (Jeong et al. 2023, table 1, rows "CLIP-AC").
 
 use crate::error::Result;
 use crate::image::Rgb;
@@ -40,7 +40,7 @@ fn build(context: &BuildContext<'_>, prompts: &PromptEnsemble) -> Result<Box<dyn
 
 /// CLIP-AC on one network and device, with one pair of texts or an ensemble of them.
 ///
-/// It localises nothing: its map is the score of the photo at every pixel.
+/// It localises nothing: its map is the score of the image at every pixel.
 pub struct ClipAc {
     program: ImageProgram,
 }

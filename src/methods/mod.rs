@@ -145,7 +145,7 @@ fn finite(array: Array, stage: &str) -> Result<Array> {
     Err(error.hint(Remedy::CheckNumerics))
 }
 
-/// A square photo of uniform noise, the same each time (Lehmer's generator, Park & Miller 1988): what a method is shown whose numbers have no
+/// A square image of uniform noise, the same each time (Lehmer's generator, Park & Miller 1988): what a method is shown whose numbers have no
 /// unit of their own.
 fn noise(side: usize) -> Rgb {
     let mut state = 1_u64;

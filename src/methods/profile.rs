@@ -1,4 +1,4 @@
-//! Profiles: what somebody knows about a product, in a TOML file beside its photos.
+//! Profiles: what somebody knows about a product, in a TOML file beside its images.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! Saliency by self-similarity: the map S of SAA+ (Cao et al. 2023), for a single object.
 //!
-//! A place is salient when its features differ from those of the rest of the photo: with unit features x, Dᵢⱼ = ½ (1 − xᵢ·xⱼ).
+//! A place is salient when its features differ from those of the rest of the image: with unit features x, Dᵢⱼ = ½ (1 − xᵢ·xⱼ).
 
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
@@ -12,7 +12,7 @@ use crate::run::{Device, Program};
 use crate::tensor::{DType, Precision};
 use crate::weights::Checkpoint;
 
-/// Side of the square a photo is stretched to.
+/// Side of the square an image is stretched to.
 const FRAME: usize = 256;
 
 /// Locations averaged into each value; SAA+, "N = 400".

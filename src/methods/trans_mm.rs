@@ -1,6 +1,6 @@
 //! Trans-MM: relevance of patches to a text from attention and its gradient (Chefer, Gur, Wolf, ICCV 2021), on the last block.
 //!
-//! With the attention a of the last block's heads, and S = 100·cosine of the photo with the anomalous text t, the relevance of patch j is
+//! With the attention a of the last block's heads, and S = 100·cosine of the image with the anomalous text t, the relevance of patch j is
 //!
 //! ```text
 //! R[j] = mean over heads h of max(0, a_h[j] · ∂S/∂a_h[j])
@@ -21,8 +21,8 @@
 //!
 //! The device computes the token x that enters the last block, and its queries q, keys k and values v; the rest is one row, in f64, here.
 //!
-//! As in the authors' notebook for CLIP, earlier blocks are left out. Its stretching of each photo's relevance to 0…1 is left out too: it makes
-//! the calmest photo as hot as the worst.
+//! As in the authors' notebook for CLIP, earlier blocks are left out. Its stretching of each image's relevance to 0…1 is left out too: it makes
+//! the calmest image as hot as the worst.
 
 use crate::error::Result;
 use crate::image::Rgb;
@@ -60,7 +60,7 @@ pub struct TransMm {
 
 impl TransMm {
     /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length; only the latter
-    /// counts. One photo of noise is scored, for the scale.
+    /// counts. One image of noise is scored, for the scale.
     ///
     /// Errors: a tower without blocks, weights that are not finite, or a device that cannot hold them.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<TransMm> {
@@ -84,7 +84,7 @@ fn two_digits(x: f32) -> f32 {
 }
 
 impl Method for TransMm {
-    /// Up to twice the largest relevance in a photo of noise: relevance has no unit of its own, and varies with the weights and the text.
+    /// Up to twice the largest relevance in an image of noise: relevance has no unit of its own, and varies with the weights and the text.
     fn scale(&self) -> Scale {
         self.scale
     }

@@ -1,6 +1,6 @@
 //! UTAD: zero-shot texture anomaly detection (Aota, Tong, Okatani, WACV 2023).
 //!
-//! A place of a texture is normal when many other places of the same photo look like it: its heat is the mean distance to the 400 nearest
+//! A place of a texture is normal when many other places of the same image look like it: its heat is the mean distance to the 400 nearest
 //! of 1600 features.
 
 use crate::error::{Code, Error, Result};
@@ -14,7 +14,7 @@ use crate::tensor::{Array, DType, Precision};
 use crate::uninspected::Uninspected;
 use crate::weights::Checkpoint;
 
-/// Side of the square a photo is scaled and cut to.
+/// Side of the square an image is scaled and cut to.
 const FRAME: usize = 320;
 
 /// Nearest features averaged into the heat of a place, itself included.
@@ -81,7 +81,7 @@ impl Utad {
         self
     }
 
-    /// The scale that came with the weights. Weights without one are shown a photo of noise: features have no unit of their own.
+    /// The scale that came with the weights. Weights without one are shown an image of noise: features have no unit of their own.
     fn scale_of(&self, checkpoint: &Checkpoint) -> Result<Scale> {
         let metadata = checkpoint.metadata();
         let number = |text: &str| text.trim().parse::<f32>().ok().filter(|value| value.is_finite());

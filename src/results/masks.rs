@@ -1,4 +1,4 @@
-//! Masks of boxes on one photo (Segment Anything): their record, and the files they are written to.
+//! Masks of boxes on one image (Segment Anything): their record, and the files they are written to.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,16 @@ use crate::methods::Segment;
 use crate::results::{Head, Milliseconds, Output, Picture, RunFile};
 use crate::uninspected::Uninspected;
 
-/// Cover of the photo by a mask's colour.
+/// Cover of the image by a mask's colour.
 const OPACITY: f32 = 0.5;
 
-/// A kind of files of the masks of a photo.
+/// A kind of files of the masks of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MaskFile {
     /// Each mask, 0 and 255 (PNG).
     Mask,
-    /// The photo with all masks and boxes on it (PNG).
+    /// The image with all masks and boxes on it (PNG).
     Overlay,
     /// The logits each mask is cut from at 0 (TIFF, f32, one channel).
     Logits,
@@ -44,7 +44,7 @@ impl MaskFile {
     pub fn about(self) -> &'static str {
         match self {
             MaskFile::Mask => "Each mask, 0 and 255 (PNG)",
-            MaskFile::Overlay => "Photo with all masks and boxes on it (PNG)",
+            MaskFile::Overlay => "Image with all masks and boxes on it (PNG)",
             MaskFile::Logits => "The logits each mask is cut from at 0 (TIFF, f32, one channel)",
         }
     }
@@ -58,13 +58,13 @@ pub type MaskRun = RunFile<MaskParameters, MaskInvocation>;
 pub struct MaskParameters {
     /// The network.
     pub network: &'static str,
-    /// What was asked for, in pixels of the upright photo.
+    /// What was asked for, in pixels of the upright image.
     pub boxes: Vec<BoundingBox>,
     /// `f32`, `f16`.
     pub precision: &'static str,
     /// Kinds of files.
     pub save: Vec<MaskFile>,
-    /// How the photo is read.
+    /// How the image is read.
     #[serde(flatten)]
     pub read: ReadOptions,
 }
@@ -76,10 +76,10 @@ pub struct MaskInvocation {
     pub kernels: Option<&'static str>,
 }
 
-/// The line of `results.jsonl` of a photo and its masks.
+/// The line of `results.jsonl` of an image and its masks.
 #[derive(Debug, Serialize)]
 pub struct MasksRecord {
-    /// The photo.
+    /// The image.
     #[serde(flatten)]
     pub head: Head,
     /// The mask of each box, in their order.
@@ -112,7 +112,7 @@ pub struct MaskRecord {
     pub bbox: Option<[usize; 4]>,
 }
 
-/// Writes the files of a photo.
+/// Writes the files of an image.
 pub struct MaskFiles<'a> {
     /// The output folder.
     pub output: &'a Output,
@@ -128,7 +128,7 @@ pub struct WrittenMasks {
     pub masks: Vec<MaskRecord>,
     /// File of the overlay.
     pub overlay: Option<String>,
-    /// Scaling masks to the photo's size and drawing them.
+    /// Scaling masks to the image's size and drawing them.
     pub post: Duration,
     /// Time of encoding and writing.
     pub write: Duration,
@@ -147,18 +147,18 @@ impl MaskFiles<'_> {
         names
     }
 
-    /// Writes mask after mask, since those of a large photo together might not fit into memory; then the overlay.
+    /// Writes mask after mask, since those of a large image together might not fit into memory; then the overlay.
     ///
     /// `is_stopped` is asked before each file; `None` once it says yes.
     pub fn write(
         &self,
-        photo: &Rgb,
+        image: &Rgb,
         boxes: &[BoundingBox],
         segments: &[Segment],
         is_stopped: impl Fn() -> bool,
     ) -> Result<Option<WrittenMasks>> {
         let mut written = WrittenMasks { masks: Vec::new(), overlay: None, post: Duration::ZERO, write: Duration::ZERO };
-        let mut painted = self.save.contains(&MaskFile::Overlay).then(|| photo.clone());
+        let mut painted = self.save.contains(&MaskFile::Overlay).then(|| image.clone());
         for (at, (segment, &bounds)) in segments.iter().zip(boxes).enumerate() {
             if is_stopped() {
                 return Ok(None);

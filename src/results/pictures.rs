@@ -1,4 +1,4 @@
-//! The files of one photo: float map, mask, heatmap, overlay, and small pictures for the report.
+//! The files of one image: float map, mask, heatmap, overlay, and small pictures for the report.
 
 use std::ops::RangeInclusive;
 
@@ -10,7 +10,7 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use crate::results::{Output, owned, thumbs};
 
-/// Cover of the photo by the hottest colour.
+/// Cover of the image by the hottest colour.
 const OPACITY: f32 = 0.75;
 
 /// Longest side of the report's small pictures.
@@ -19,14 +19,14 @@ const THUMB_SIDE: usize = 320;
 /// JPEG quality of the report's small pictures.
 const THUMB_QUALITY: u8 = 82;
 
-/// A file that can be written for each photo.
+/// A file that can be written for each image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Picture {
     /// Float map (TIFF, f32, one channel)
     Map,
     /// Pixels at or above the level, 0 and 255 (PNG)
     Mask,
-    /// Photo with the map laid over it (PNG)
+    /// Image with the map laid over it (PNG)
     Overlay,
     /// The map in colours (PNG)
     Heatmap,
@@ -66,7 +66,7 @@ impl Picture {
         match self {
             Picture::Map => "Float map (TIFF, f32, one channel)",
             Picture::Mask => "Pixels at or above the level, 0 and 255 (PNG)",
-            Picture::Overlay => "Photo with the map laid over it (PNG)",
+            Picture::Overlay => "Image with the map laid over it (PNG)",
             Picture::Heatmap => "The map in colours (PNG)",
         }
     }
@@ -112,9 +112,9 @@ impl Pictures {
     }
 
     /// Writes the files of an image; returns their names. Where one cannot be written, those before it are removed again.
-    pub fn write(&self, output: &Output, name: &str, photo: &Rgb, map: &Array, mask: Option<&Mask>) -> Result<Vec<String>> {
+    pub fn write(&self, output: &Output, name: &str, image: &Rgb, map: &Array, mask: Option<&Mask>) -> Result<Vec<String>> {
         let mut files = Vec::new();
-        let written = self.write_each(output, name, photo, map, mask, &mut files);
+        let written = self.write_each(output, name, image, map, mask, &mut files);
         if written.is_err() {
             // Best effort: they have no record, and the error is what matters.
             files.iter().for_each(|file| drop(owned::remove(output.root(), file)));
@@ -126,13 +126,13 @@ impl Pictures {
         &self,
         output: &Output,
         name: &str,
-        photo: &Rgb,
+        image: &Rgb,
         map: &Array,
         mask: Option<&Mask>,
         files: &mut Vec<String>,
     ) -> Result<()> {
         let covered =
-            (self.chosen.contains(&Picture::Overlay) || self.has_thumbs).then(|| overlay(photo, map, self.range.clone(), OPACITY));
+            (self.chosen.contains(&Picture::Overlay) || self.has_thumbs).then(|| overlay(image, map, self.range.clone(), OPACITY));
         for picture in &self.chosen {
             let bytes = match (picture, mask, &covered) {
                 (Picture::Map, ..) => encode_tiff(map)?,
@@ -144,7 +144,7 @@ impl Pictures {
             files.push(output.write(&picture.file(name), &bytes)?);
         }
         if let Some(covered) = covered.as_ref().filter(|_| self.has_thumbs) {
-            for (file, picture) in thumbs(name).iter().zip([photo, covered]) {
+            for (file, picture) in thumbs(name).iter().zip([image, covered]) {
                 files.push(output.write(file, &thumb(picture)?)?);
             }
         }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thinnest_photo_has_a_small_picture() {
+    fn the_thinnest_image_has_a_small_picture() {
         assert!(thumb(&Rgb::new(1, 5000, vec![9; 15_000])).is_ok());
         assert!(thumb(&Rgb::new(1, 1, vec![9; 3])).is_ok());
     }
@@ -191,10 +191,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let output = Output::open(folder.path(), crate::results::Existing::Refuse).unwrap();
         std::fs::create_dir(folder.path().join("a.heatmap.png")).unwrap();
-        let (photo, map) = (Rgb::new(8, 8, vec![9; 192]), Array::new([8, 8], vec![0.5; 64]));
+        let (image, map) = (Rgb::new(8, 8, vec![9; 192]), Array::new([8, 8], vec![0.5; 64]));
         let pictures = Pictures::new(None, None, [0.0, 1.0], false).unwrap();
-        assert_eq!(pictures.write(&output, "a", &photo, &map, None).unwrap_err().code(), Code::Output);
+        assert_eq!(pictures.write(&output, "a", &image, &map, None).unwrap_err().code(), Code::Output);
         assert!(!folder.path().join("a.tiff").exists());
-        assert_eq!(pictures.write(&output, "b", &photo, &map, None).unwrap(), ["b.tiff", "b.overlay.png", "b.heatmap.png"]);
+        assert_eq!(pictures.write(&output, "b", &image, &map, None).unwrap(), ["b.tiff", "b.overlay.png", "b.heatmap.png"]);
     }
 }

@@ -57,7 +57,7 @@ struct Failure {
     message: String,
 }
 
-/// The verdict on a photo.
+/// The verdict on an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
@@ -119,7 +119,7 @@ pub struct Earlier {
     /// Name of its files where that is not the path.
     output: Option<String>,
     status: String,
-    /// Anomaly of the photo.
+    /// Anomaly of the image.
     pub score: Option<f32>,
     /// The decision.
     pub decision: Option<Decision>,

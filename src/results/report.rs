@@ -1,4 +1,4 @@
-//! `report.html`: every photo by score, on one static page that opens from disk.
+//! `report.html`: every image by score, on one static page that opens from disk.
 
 use std::fmt::Write;
 use std::fs;
@@ -75,7 +75,7 @@ fn ends(scored: &[Earlier]) -> (f32, f32) {
     }
 }
 
-/// The score that a tenth of the photos exceed: where the slider starts when nothing else is known.
+/// The score that a tenth of the images exceed: where the slider starts when nothing else is known.
 fn upper(scored: &[Earlier]) -> f32 {
     scored.get(scored.len() / 10).map_or(0.0, score)
 }
@@ -84,7 +84,7 @@ fn origin(run: &InferRun) -> &'static str {
     match (run.parameters.threshold, run.parameters.level) {
         (Some(_), _) => "It starts at the threshold of the run.",
         (None, Some(_)) => "It starts at the value that came with the weights.",
-        (None, None) => "It starts where a tenth of the photos lie above.",
+        (None, None) => "It starts where a tenth of the images lie above.",
     }
 }
 
@@ -112,7 +112,7 @@ fn bars(scored: &[Earlier], low: f32, high: f32) -> String {
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
     let mut svg = String::new();
     for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-        // Square roots: a single odd photo beside hundreds of good ones stays visible.
+        // Square roots: a single odd image beside hundreds of good ones stays visible.
         let height = (*count as f64 / most as f64).sqrt();
         let _ = write!(svg, r#"<rect x="{:.2}" y="{:.4}" width="0.8" height="{height:.4}"/>"#, at as f64 + 0.1, 1.0 - height);
     }
@@ -123,7 +123,7 @@ fn failures(failed: &[Earlier]) -> String {
     if failed.is_empty() {
         return String::new();
     }
-    let mut html = format!("<section><h2>{} not scored</h2><table><tr><th>Photo</th><th>Code</th><th>Why</th></tr>", failed.len());
+    let mut html = format!("<section><h2>{} not scored</h2><table><tr><th>Image</th><th>Code</th><th>Why</th></tr>", failed.len());
     for earlier in failed {
         let (code, message) = earlier.error.as_ref().map_or(("", ""), |error| (&error.code, &error.message));
         let _ =
@@ -132,23 +132,23 @@ fn failures(failed: &[Earlier]) -> String {
     html + "</table></section>"
 }
 
-/// One list item per photo.
+/// One list item per image.
 fn cards(root: &Path, scored: &[Earlier], run: &InferRun) -> String {
     let has_overlays = run.parameters.save.iter().any(|picture| picture == Picture::Overlay.as_str());
     let overlay = |name: &str| Some(Picture::Overlay.file(name)).filter(|file| has_overlays && regular_file(root, file).is_some());
     let sources = sources(root, scored);
     let mut html = String::new();
-    for (earlier, [photo, heat]) in scored.iter().zip(&sources) {
+    for (earlier, [image, heat]) in scored.iter().zip(&sources) {
         let (path, score) = (escape(&earlier.path), score(earlier));
         let [width, height] = earlier.size.unwrap_or([1, 1]);
         let open = overlay(earlier.name()).map_or_else(|| r#"<a tabindex="0">"#.to_owned(), |file| format!(r#"<a href="{}">"#, url(&file)));
         let _ = write!(html, r#"<li class="card" data-score="{score}">{open}"#);
-        if photo.is_empty() {
+        if image.is_empty() {
             html.push_str(r#"<span class="frame none">no small picture</span>"#);
         } else {
             let _ = write!(
                 html,
-                r#"<span class="frame"><img loading="lazy" decoding="async" src="{photo}" alt="{path}"><img class="heat" loading="lazy" decoding="async" src="{heat}" alt=""></span>"#
+                r#"<span class="frame"><img loading="lazy" decoding="async" src="{image}" alt="{path}"><img class="heat" loading="lazy" decoding="async" src="{heat}" alt=""></span>"#
             );
         }
         let _ =
@@ -157,7 +157,7 @@ fn cards(root: &Path, scored: &[Earlier], run: &InferRun) -> String {
     html
 }
 
-/// The `src` of the small pictures of each photo: the picture itself, a link to it, or nothing where it is missing.
+/// The `src` of the small pictures of each image: the picture itself, a link to it, or nothing where it is missing.
 ///
 /// Only regular files inside the folder are read or linked to, whatever the records name.
 fn sources(root: &Path, scored: &[Earlier]) -> Vec<[String; 2]> {

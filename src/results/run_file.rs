@@ -51,9 +51,9 @@ pub struct RunFile<P, I> {
     pub uninspected: NotInspected,
     /// How many of what.
     pub counts: Option<Counts>,
-    /// How long a photo takes.
+    /// How long an image takes.
     pub latency_ms: Option<Latency>,
-    /// Wall-clock seconds from the first photo to the last.
+    /// Wall-clock seconds from the first image to the last.
     pub seconds: Option<f64>,
     /// Why the run failed.
     pub error: Option<String>,
@@ -124,13 +124,13 @@ impl NotInspected {
             }
         }
         for (reason, InPart { images, largest_share }) in &self.in_part {
-            let (photos, were) = if *images == 1 { ("image", "was") } else { ("images", "were") };
+            let (noun, were) = if *images == 1 { ("image", "was") } else { ("images", "were") };
             let share = largest_share.map_or_else(String::new, |share| format!(", up to {:.0} % of one", 100.0 * share));
             let what = match reason {
                 Reason::OutsideCrop => "what lies outside the part that the method looks at is left out",
                 _ => "further pages are left out",
             };
-            lines.push(format!("{images} {photos} {were} inspected in part: {what}{share}"));
+            lines.push(format!("{images} {noun} {were} inspected in part: {what}{share}"));
         }
         lines
     }
@@ -153,9 +153,9 @@ pub struct Counts {
     pub in_part: usize,
 }
 
-/// Percentiles of the time of a photo, from its file to its pictures, waiting for the device included; in milliseconds, rounded once.
+/// Percentiles of the time of an image, from its file to its pictures, waiting for the device included; in milliseconds, rounded once.
 ///
-/// Several photos are in work at the same time, so a run takes less than the sum.
+/// Several images are in work at the same time, so a run takes less than the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Latency {
     p50: f64,

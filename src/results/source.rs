@@ -1,4 +1,4 @@
-//! The identity of an image file: what tells whether a photo is still the one that was scored.
+//! The identity of an image file: what tells whether an image is still the one that was scored.
 
 use std::fs;
 use std::path::Path;

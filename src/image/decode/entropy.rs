@@ -1,6 +1,6 @@
 //! Completeness of a JPEG's entropy-coded data: each scan is walked, symbol by symbol, to see that it holds all of its blocks.
 //!
-//! `jpeg-decoder`, as libjpeg, fills up a scan that ends early: a photo whose transfer broke off, with an end marker put behind it, would be
+//! `jpeg-decoder`, as libjpeg, fills up a scan that ends early: an image whose transfer broke off, with an end marker put behind it, would be
 //! scored with half of it grey. Nothing is decoded here but the lengths of things (ITU-T T.81, F.2 and G.2). Sequential and progressive frames
 //! with Huffman coding; others are not walked.
 

@@ -1,4 +1,4 @@
-//! What good photos look like: the features of all their places, to which those of a photo are compared.
+//! What good images look like: the features of all their places, to which those of an image are compared.
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::tensor::Array;
@@ -54,7 +54,7 @@ impl Memory {
         let refused = |message: String| Error::new(Code::Reference, message).hint(Remedy::MakeMemoryAgain);
         let metadata = file.metadata();
         if !Memory::is_memory(file) {
-            return Err(refused(format!("`{}` is no memory of reference photos", file.name())));
+            return Err(refused(format!("`{}` is no memory of reference images", file.name())));
         }
         match metadata.get(IDENTITY) {
             Some(found) if found == identity => {}
@@ -132,6 +132,6 @@ mod tests {
     fn any_other_file_is_refused() {
         let bytes = to_safetensors([], &[]).unwrap();
         let error = Memory::from_checkpoint(&Checkpoint::from_bytes("x", bytes).unwrap(), "").unwrap_err();
-        assert_eq!(error.message(), "`x` is no memory of reference photos");
+        assert_eq!(error.message(), "`x` is no memory of reference images");
     }
 }
