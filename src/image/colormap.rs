@@ -1,4 +1,4 @@
-//! Maps in colour, on a fixed range so that a good part looks good.
+//! Colour maps: anomaly maps drawn in colours, on a fixed range, so that pictures of different images can be compared.
 
 use std::ops::RangeInclusive;
 
@@ -21,8 +21,8 @@ pub fn colorize(map: &Array, range: RangeInclusive<f32>) -> Rgb {
 
 /// Lays the colours of a map `[h, w]` over the image of the same size; panics as [`colorize`] does.
 ///
-/// A pixel is covered in proportion to its place in `range`, by `opacity` (0..1) at the end: unsuspicious parts stay
-/// as they are.
+/// A pixel is covered in proportion to the position of its value in `range`, by `opacity` (0..1) at the end; values at the start leave the image
+/// unchanged.
 #[track_caller]
 pub fn overlay(image: &Rgb, map: &Array, range: RangeInclusive<f32>, opacity: f32) -> Rgb {
     let [height, width] = map.shape().axes();
@@ -44,7 +44,7 @@ pub fn overlay(image: &Rgb, map: &Array, range: RangeInclusive<f32>, opacity: f3
     Rgb::new(width, height, data)
 }
 
-/// Place of a score in the range, 0 to 1.
+/// Position of a score in the range, 0 to 1.
 #[track_caller]
 fn position(score: f32, range: &RangeInclusive<f32>) -> f32 {
     let (start, end) = (*range.start(), *range.end());

@@ -7,10 +7,10 @@ use crate::image::rgb::{CHANNELS, Rgb};
 /// Pixels along the image's longer side for each pixel of a line's width.
 const PIXELS_PER_WIDTH: usize = 500;
 
-/// Part of the circle of hues between a colour and the next: the golden ratio, whose multiples stay apart however many there are.
+/// Step of the hue from one colour to the next, as a part of the circle: the golden ratio, whose multiples stay apart however many there are.
 const HUE_STEP: f64 = 0.618_033_988_749_895;
 
-/// A colour that differs from those before it: the first ten are Tableau's, later ones hues of a circle.
+/// The colour of the mask at this position: the first ten are Tableau's, later ones are hues of a circle.
 pub fn distinct_color(at: usize) -> [u8; CHANNELS] {
     match colorous::TABLEAU10.get(at) {
         Some(color) => color.as_array(),

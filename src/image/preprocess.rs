@@ -14,7 +14,7 @@ pub enum Resampler {
     OpenCv,
 }
 
-/// How an image is brought to the network's frame.
+/// How an image is fitted to the frame, the network's input size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fit {
     /// Stretched to this size whatever its proportions.
@@ -32,14 +32,14 @@ pub enum Fit {
         /// Side of the square frame.
         crop: usize,
     },
-    /// Scaled until the shorter side is `size`, but less where the longer side would pass `longest`; GroundingDINO's rule.
+    /// Scaled until the shorter side is `size`, but less where the longer side would exceed `longest`; GroundingDINO's rule.
     Within {
         /// Shorter side after scaling.
         size: usize,
         /// Bound of the longer side.
         longest: usize,
     },
-    /// Scaled until the longer side is `size`, then filled up with zeros at the bottom and right; SAM's rule.
+    /// Scaled until the longer side is `size`, then padded with zeros at the bottom and right; SAM's rule.
     /// The zeros are added after the normalisation.
     LongestSide {
         /// Side of the square frame.
@@ -47,7 +47,7 @@ pub enum Fit {
     },
 }
 
-/// The order in which a network is given the colours.
+/// Order of the colour channels in the network's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Channels {
     /// Red, green, blue.
@@ -94,12 +94,12 @@ impl Normalization {
     }
 }
 
-/// A recipe that turns an image into a network's input.
+/// Preprocessing that turns an image into a network's input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocess {
-    /// Size and framing.
+    /// Resizing and cropping or padding.
     pub fit: Fit,
-    /// Resizing.
+    /// Resampling.
     pub resampler: Resampler,
     /// Channel order.
     pub channels: Channels,
@@ -110,13 +110,13 @@ pub struct Preprocess {
 impl Preprocess {
     /// The input `[1, 3, h, w]` of the network, and where its pixels came from.
     ///
-    /// Panics when the recipe contradicts itself: a side of 0, or a crop larger than the scaled image.
+    /// Panics when the settings contradict each other: a side of 0, or a crop larger than the scaled image.
     #[track_caller]
     pub fn apply(&self, image: &Rgb) -> (Array, Geometry) {
         let geometry = self.fit.geometry(image.height(), image.width());
         let (height, width) = geometry.resized;
         let window = geometry.window();
-        // Only what the frame holds is made: scaled, an image of 8×65535 would have 41 kB for each pixel of its length.
+        // Only the part inside the frame is computed: scaled as a whole, an image of 8×65535 would have 41 kB for each pixel of its length.
         let resized = match self.resampler {
             Resampler::Pillow(filter) => resize_pillow_window(image, width, height, filter, &window),
             Resampler::OpenCv => resize_opencv_window(image, width, height, &window),
@@ -124,7 +124,7 @@ impl Preprocess {
         (self.normalize(&resized, &geometry), geometry)
     }
 
-    /// Pads the part of the resized image that the frame holds and normalises it, channels apart.
+    /// Normalises the part of the resized image inside the frame and pads it; planar channels.
     fn normalize(&self, resized: &Rgb, geometry: &Geometry) -> Array {
         let (frame_height, frame_width) = geometry.frame;
         let mut input = Array::zeros([1, CHANNELS, frame_height, frame_width]);
@@ -143,7 +143,7 @@ impl Preprocess {
     }
 }
 
-/// Where the pixels of a network's frame came from. Pairs are (rows, columns).
+/// Geometry of preprocessing: maps pixels of the network's frame to pixels of the image. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Size of the image.
@@ -157,19 +157,19 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Rows and columns of the frame that hold the image; the rest is padding.
+    /// Rows and columns of the frame that are covered by the image; the rest is padding.
     fn covered(&self) -> (usize, usize) {
         (self.frame.0.min(self.resized.0 - self.offset.0), self.frame.1.min(self.resized.1 - self.offset.1))
     }
 
-    /// The part of the resized image that the frame holds.
+    /// The part of the resized image inside the frame.
     fn window(&self) -> Window {
         let (top, left) = self.offset;
         let (height, width) = self.covered();
         Window { columns: left..left + width, rows: top..top + height }
     }
 
-    /// The corners of a box on the image as x0, y0, x1, y1 in pixels of the frame, which they may leave.
+    /// Scales a box from the image to the frame: x0, y0, x1, y1 in pixels of the frame, which they may leave.
     ///
     /// Follows SAM's `ResizeLongestSide.apply_boxes_torch`: sides' ratios in f64, rounded to f32, then products in f32.
     pub fn to_frame(&self, bounds: BoundingBox) -> [f32; 4] {
@@ -180,7 +180,7 @@ impl Geometry {
         [x(x0), y(y0), x(x1), y(y1)]
     }
 
-    /// Puts a map of the frame `[h, w]` back onto the image `[H, W]`.
+    /// Resizes a map of the frame `[h, w]` to the image `[H, W]`.
     ///
     /// Bilinear as in PyTorch (`align_corners=False`), padding left out; image pixels whose centre lies outside the
     /// frame get `fill`. Panics when the map is not of the frame's size.
@@ -201,7 +201,7 @@ impl Geometry {
 }
 
 impl Fit {
-    /// Where the frame of an image of `height`×`width` pixels comes from; panics as [`Preprocess::apply`] does.
+    /// The geometry for an image of `height`×`width` pixels; panics as [`Preprocess::apply`] does.
     #[track_caller]
     pub fn geometry(self, height: usize, width: usize) -> Geometry {
         let (resized, frame) = match self {

@@ -1,4 +1,4 @@
-//! Resizing, to the bit as Pillow, OpenCV and PyTorch do it.
+//! Resizing that reproduces Pillow and OpenCV bit by bit, and PyTorch up to rounding.
 
 use std::f64::consts::PI;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::image::rgb::{CHANNELS, Rgb};
 use crate::tensor::Array;
 
-/// How [`resize_pillow`] weighs the source pixels; named as in `PIL.Image.Resampling`.
+/// Resampling filter of [`resize_pillow`]; named as in `PIL.Image.Resampling`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// The nearest pixel.
@@ -22,7 +22,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// Reach to either side, in pixels of the coarser grid.
+    /// Radius of the filter, in pixels of the coarser grid.
     fn radius(self) -> f64 {
         match self {
             Filter::Nearest => 0.0,
@@ -94,7 +94,7 @@ pub(super) fn resize_pillow_window(image: &Rgb, width: usize, height: usize, fil
     let mut rows = pillow_taps(image.height(), height, filter, &window.rows);
     let is_vertical_first = is_vertical_first(image, width, height);
     let (keeps_width, keeps_height) = (image.width() == width, image.height() == height);
-    // Cut to what the taps reach, so that the first pass makes no more than the second needs.
+    // Only the source positions that the taps read, so that the first pass computes no more than the second needs.
     let (left, right) = shift_to_reach(&mut cols);
     let (top, bottom) = shift_to_reach(&mut rows);
     let cut;
@@ -111,7 +111,7 @@ pub(super) fn resize_pillow_window(image: &Rgb, width: usize, height: usize, fil
     if is_vertical_first { horizontal(&vertical(image)) } else { vertical(&horizontal(image)) }
 }
 
-/// Counts source positions from the first that any tap reaches; returns that and the end of the last.
+/// Renumbers source positions from the first that any tap reads; returns that first position and the end of the last.
 fn shift_to_reach(taps: &mut [Taps]) -> (usize, usize) {
     let first = taps.iter().map(|tap| tap.first).min().unwrap_or(0);
     let end = taps.iter().map(|tap| tap.first + tap.weights.len()).max().unwrap_or(0);

@@ -3,7 +3,7 @@
 /// Channels of an image.
 pub(super) const CHANNELS: usize = 3;
 
-/// An image of 8-bit red, green and blue, `[height, width, 3]` row-major; never empty.
+/// An 8-bit RGB image, `[height, width, 3]` row-major; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rgb {
     width: usize,
@@ -25,12 +25,12 @@ impl Rgb {
         Rgb { width, height, data }
     }
 
-    /// Pixels of a row.
+    /// Width in pixels.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Number of rows.
+    /// Height in pixels.
     pub fn height(&self) -> usize {
         self.height
     }
@@ -40,7 +40,7 @@ impl Rgb {
         &self.data
     }
 
-    /// The bytes, to draw on.
+    /// The bytes, mutable.
     pub(super) fn data_mut(&mut self) -> &mut [u8] {
         &mut self.data
     }
@@ -55,7 +55,7 @@ impl Rgb {
         Rgb::new(width, height, data)
     }
 
-    /// Left and right exchanged.
+    /// The image mirrored left to right.
     pub fn mirrored(&self) -> Rgb {
         let rows = self.data.chunks_exact(self.width * CHANNELS);
         let data = rows.flat_map(|row| row.chunks_exact(CHANNELS).rev().flatten()).copied().collect();

@@ -1,4 +1,4 @@
-//! Image files as bytes: PNG and TIFF.
+//! Encoding of images, masks and maps as PNG and TIFF.
 
 use std::fmt::Display;
 use std::io::Cursor;

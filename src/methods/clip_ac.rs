@@ -40,7 +40,7 @@ fn build(context: &BuildContext<'_>, prompts: &PromptEnsemble) -> Result<Box<dyn
 
 /// CLIP-AC on one network and device, with one pair of texts or an ensemble of them.
 ///
-/// It localises nothing: its map is the score of the image at every pixel.
+/// It does not localise defects: its map holds the score of the image at every pixel.
 pub struct ClipAc {
     program: ImageProgram,
 }

@@ -1,4 +1,4 @@
-//! ClipSeg asked for defects (Lüddecke & Ecker 2022; Cao et al. 2023 measure it as a baseline of SAA+).
+//! ClipSeg with the names of defects as prompts (Lüddecke & Ecker 2022; Cao et al. 2023 measure it as a baseline of SAA+).
 
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
@@ -10,13 +10,13 @@ use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
 use crate::weights::Weight;
 
-/// Side of the square an image is stretched to, as the decoder was trained.
+/// Side of the square that images are stretched to; the decoder was trained at this size.
 const FRAME: usize = 352;
 
 /// The entry of the table of methods.
 pub(super) static INFO: MethodInfo = MethodInfo {
     name: "clipseg",
-    about: "Segmentation by the words for defects (Lüddecke & Ecker 2022)",
+    about: "Segmentation with words for defects as prompts (Lüddecke & Ecker 2022)",
     networks: &[&crate::models::clipseg::NETWORK],
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Released],
@@ -31,17 +31,17 @@ pub(super) static INFO: MethodInfo = MethodInfo {
 
 /// ClipSeg with the texts of one class on one device.
 ///
-/// A text gives each pixel a probability of being what it names; where there are several, the largest counts, since a defect need answer to
-/// one name only. The image's score is the maximum of its map.
+/// For each text the network gives a probability per pixel that the pixel shows what the text names; the map holds the largest of them. The
+/// image's score is the maximum of its map.
 pub struct ClipSegMethod {
     program: Program,
 }
 
 impl ClipSegMethod {
-    /// Prepares the method for texts of the embeddings `conditionals` `[texts, embed]`: projected by `network.clip.text`, not normalised.
+    /// Prepares the method for texts with the embeddings `conditionals` `[texts, embed]`: projected by `network.clip.text`, not normalised.
     ///
-    /// [`crate::methods::prompts::clipseg`] has the texts of a class, [`crate::methods::text_prototypes::embed_texts`] their embeddings. The image is
-    /// encoded once, whatever their number.
+    /// [`crate::methods::prompts::clipseg`] gives the texts of a class, [`crate::methods::text_prototypes::embed_texts`] their embeddings. The
+    /// image is encoded once, whatever their number.
     /// Errors: no text, embeddings of another size, patches that do not fill the frame, or a device that cannot hold the weights.
     pub fn new(device: &Device, network: &ClipSeg, conditionals: Array, precision: Precision) -> Result<ClipSegMethod> {
         let (shape, embed, patch) = (conditionals.shape(), network.clip.text.embed(), network.clip.image.patch());

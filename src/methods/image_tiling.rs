@@ -1,4 +1,5 @@
-//! Tiles of the image itself in place of windows over its tokens: WinCLIP's costly alternative (Jeong et al. 2023, ablation "image tiling").
+//! Image tiling: each tile of the image is encoded on its own, in place of windows over the tokens of the whole image (Jeong et al. 2023,
+//! ablation "image tiling").
 
 use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
@@ -16,8 +17,10 @@ const CELLS: usize = 6;
 /// Cells along each side of a tile.
 const TILE: usize = 2;
 
-/// Tiles along each side of the image; a row of them runs as one batch. All of them together would exceed what adapters bind for the large
-/// towers: 25 images of 577 tokens have 236 MB of hidden activations, five of them 47 MB.
+/// Tiles along each side of the image; a row of them runs as one batch.
+///
+/// A batch of all tiles would exceed the largest binding of common adapters: with a large tower, 25 images of 577 tokens have 236 MB of hidden
+/// activations, five of them 47 MB.
 const TILES: usize = CELLS - TILE + 1;
 
 /// The entry of the table of methods.
@@ -35,7 +38,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     },
 };
 
-/// Image tiling on one network and device: every 2 × 2 block of the image's 6 × 6 cells is held against the texts as an image of its own.
+/// Image tiling on one network and device: every 2 × 2 block of the image's 6 × 6 cells is compared with the texts as an image of its own.
 ///
 /// A cell gets the harmonic mean of the tiles that cover it, then that with the whole image; the score is the whole image's.
 pub struct ImageTiling {
@@ -79,7 +82,7 @@ fn tiles(image: &Rgb) -> Result<Vec<Rgb>> {
     Ok(windows(CELLS, TILE).into_iter().map(tile).collect())
 }
 
-/// Where cells begin and end along `length` pixels: equal shares, rounded half to even.
+/// Borders of the cells along `length` pixels: equal shares, rounded half to even.
 fn borders(length: usize) -> [usize; CELLS + 1] {
     std::array::from_fn(|at| ((at * length) as f64 / CELLS as f64).round_ties_even() as usize)
 }

@@ -1,5 +1,5 @@
-//! MaskCLIP (Zhou, Loy, Dai, ECCV 2022), held against the texts of the two states: each patch keeps its own value in place of what the last
-//! block's attention would mix for it, and so stays in the space of texts and in its place.
+//! MaskCLIP (Zhou, Loy, Dai, ECCV 2022): patch embeddings compared with the texts of the two states. In the last block each patch keeps its own
+//! attention value instead of the weighted sum over all patches, so that its embedding is comparable with texts and stays local.
 
 use crate::error::Result;
 use crate::graph::Tensor;
@@ -35,8 +35,8 @@ pub struct MaskClip {
 impl MaskClip {
     /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length.
     ///
-    /// The released code sends the values on through the block's residuals and MLP; the paper projects them at once. No reproduction differs
-    /// from the released code. Errors: a tower without blocks, or a device that cannot hold it.
+    /// The released code passes the values through the block's residuals and MLP; the paper projects them directly. The reading
+    /// `reproduction` is the released code. Errors: a tower without blocks, or a device that cannot hold it.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, reading: Reading, precision: Precision) -> Result<MaskClip> {
         let block = last_block(clip)?;
         let program = ImageProgram::new(device, clip, 1, precision, |pixels| {
@@ -49,7 +49,7 @@ impl MaskClip {
     }
 }
 
-/// What the last block makes of tokens that attend to themselves only: `tokens` `[n, width]` → `[n, width]`.
+/// The last block with each token attending to itself only: `tokens` `[n, width]` → `[n, width]`.
 fn own_values<'g>(block: &Block, tokens: Tensor<'g>, reading: Reading) -> Tensor<'g> {
     let values = block.attn.values(block.ln_1.forward(tokens));
     match reading {

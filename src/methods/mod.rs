@@ -40,15 +40,15 @@ pub use trans_mm::TransMm;
 pub use utad::Utad;
 pub use views::{MultiCrop, View};
 
-/// Which text a method follows where code and paper disagree.
+/// Reading of a method: whether it follows the published code, the paper's equations or a public reproduction, where these disagree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reading {
-    /// The released code.
+    /// As in the code that the authors released.
     #[default]
     Released,
-    /// The paper's equations.
+    /// As in the equations of the paper.
     Paper,
-    /// The flags of the public reproduction whose tables are in the literature, zqhang/Accurate-WinCLIP-pytorch.
+    /// As in zqhang/Accurate-WinCLIP-pytorch, the public reproduction whose results are cited in the literature.
     Reproduction,
 }
 
@@ -56,7 +56,7 @@ impl Reading {
     /// All readings.
     pub const ALL: [Reading; 3] = [Reading::Released, Reading::Paper, Reading::Reproduction];
 
-    /// What it means, in a line.
+    /// Description in a line, for help texts.
     pub fn about(self) -> &'static str {
         match self {
             Reading::Released => "The released code",
@@ -77,15 +77,15 @@ impl Reading {
 
 /// A method built for a device, ready to score images; called from several threads at once.
 pub trait Method: Send + Sync {
-    /// How its maps are to be read.
+    /// Colour range and level of its maps.
     fn scale(&self) -> Scale;
 
-    /// Scores one image; `clock` is told where each stage ends.
+    /// Scores one image; `clock` measures the stages.
     ///
     /// Errors: a device fault, an image that the method cannot take, or numbers that are not finite, naming the stage.
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding>;
 
-    /// Scores one image, untimed.
+    /// Scores one image without measuring time.
     fn score(&self, image: &Rgb) -> Result<Finding> {
         self.inspect(image, &mut Clock::stopped())
     }
@@ -101,23 +101,23 @@ pub struct Scale {
     pub level: Option<f32>,
 }
 
-/// What a method found in an image.
+/// Result of a method for an image: anomaly map and score.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// Anomaly of each pixel `[height, width]` of the image.
     pub map: Array,
     /// Anomaly of the image.
     pub score: f32,
-    /// Parts of the image that the method did not look at.
+    /// Parts of the image that were not inspected.
     pub uninspected: Vec<Uninspected>,
-    /// What a user should know about this result.
+    /// Warnings for the user about this result.
     pub warnings: Vec<String>,
-    /// Where the time went, if it was taken.
+    /// Time of each stage; zero where it was not measured.
     pub stages: Stages,
 }
 
 impl Finding {
-    /// The outcome for an image that was looked at as a whole, without warnings.
+    /// The finding of an image that was inspected as a whole, without warnings.
     pub fn whole(map: Array, score: f32) -> Finding {
         Finding { map, score, uninspected: Vec::new(), warnings: Vec::new(), stages: Stages::default() }
     }
@@ -133,7 +133,7 @@ impl Finding {
     }
 }
 
-/// Below this the length of a feature is taken for zero: PyTorch's `normalize`.
+/// Least norm that a feature is divided by, as in PyTorch's `normalize`.
 const LEAST_NORM: f32 = 1e-12;
 
 /// Refuses numbers that are not finite, naming the stage they come from.
@@ -145,8 +145,9 @@ fn finite(array: Array, stage: &str) -> Result<Array> {
     Err(error.hint(Remedy::CheckNumerics))
 }
 
-/// A square image of uniform noise, the same each time (Lehmer's generator, Park & Miller 1988): what a method is shown whose numbers have no
-/// unit of their own.
+/// A square image of uniform noise, the same each time (Lehmer's generator, Park & Miller 1988).
+///
+/// Methods whose values have no unit of their own score it to choose their colour range.
 fn noise(side: usize) -> Rgb {
     let mut state = 1_u64;
     let data = (0..3 * side * side).map(|_| {

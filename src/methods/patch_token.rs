@@ -1,4 +1,4 @@
-//! Patch tokens held against the texts of the two states: WinCLIP's own weak baseline (Jeong et al. 2023, ablation "patch tokens").
+//! Patch tokens compared with the texts of the two states, a baseline of WinCLIP (Jeong et al. 2023, ablation "patch tokens").
 
 use crate::error::Result;
 use crate::image::Rgb;
@@ -25,9 +25,9 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     },
 };
 
-/// Patch tokens against texts, on one network and device.
+/// Patch tokens compared with texts, on one network and device.
 ///
-/// They take the way of the class token through `ln_post` and `proj`, although training never aligned them with texts.
+/// Like the class token they pass through `ln_post` and `proj`, although training never aligned them with texts.
 pub struct PatchToken {
     program: ImageProgram,
 }

@@ -1,4 +1,4 @@
-//! Profiles: what somebody knows about a product, in a TOML file beside its images.
+//! Profiles: class, state phrases and threshold of a product, read from a TOML file.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::prompts::{Class, OBJECT, refuse_unusable};
 use crate::error::{Code, Context, Error, Result, nearest};
 use crate::files::read_limited;
 
-/// What is inspected and where good ends, as a file says it:
+/// Class, state phrases and threshold of a product, as a TOML file gives them:
 ///
 /// ```toml
 /// class = "bottle"
@@ -49,8 +49,8 @@ impl Profile {
 
     /// Reads a profile; `file` stands for it in messages.
     ///
-    /// A file with phrases asks for task-specific states, so those shipped for its class come before its own. A file without keeps to the
-    /// usual prompts, so that a threshold found with `--class` holds with the profile too.
+    /// Where a file has phrases, the task-specific phrases shipped for its class are used too, before its own. Where it has none, the prompts are
+    /// those of the class alone, so that a threshold found without the profile holds with it too.
     /// Errors: [`Code::Config`] for what is no profile, [`Code::Prompt`] for text that cannot stand in a prompt; both say where.
     pub fn parse(text: &str, file: &str) -> Result<Profile> {
         let source = Source { text, file };
@@ -81,9 +81,9 @@ impl Profile {
 #[derive(PartialEq, Eq)]
 struct Key {
     name: &'static str,
-    /// What its value is.
+    /// Type of the value, in words.
     wants: &'static str,
-    /// A line to imitate.
+    /// An example, for hints.
     example: &'static str,
 }
 
@@ -101,7 +101,7 @@ const KEYS: [Key; 4] = [CLASS, NORMAL, ANOMALOUS, THRESHOLD];
 type Name<'a> = Spanned<Cow<'a, str>>;
 type Value<'a> = Spanned<DeValue<'a>>;
 
-/// The text of a profile, and what to call it.
+/// The text of a profile, and the name of its file for messages.
 struct Source<'a> {
     text: &'a str,
     file: &'a str,
@@ -139,7 +139,7 @@ impl<'a> Source<'a> {
         elements.iter().map(|element| self.phrase(key, element)).collect()
     }
 
-    /// A phrase with one place for the class.
+    /// A phrase with one placeholder for the class.
     fn phrase(&self, key: &Key, value: &Value) -> Result<String> {
         let DeValue::String(phrase) = value.get_ref() else {
             return Err(self.wrong(key, &format!("a list with {}", kind(value)), value.span()));
@@ -194,7 +194,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What a value is, with its article.
+/// Type of a value with its article, for messages.
 fn kind(value: &Value) -> &'static str {
     match value.get_ref() {
         DeValue::String(_) => "a string",

@@ -1,4 +1,4 @@
-//! Segmentation of boxes on an image (Segment Anything, Kirillov et al. 2023): the second step of SAA+, and a tool of its own.
+//! Segmentation of boxes on an image (Segment Anything, Kirillov et al. 2023).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,7 @@
-//! Views of an image: parts that a method looks at one by one.
+//! Views of an image (multi-crop): parts that a method inspects one by one.
 //!
-//! WinCLIP (Jeong et al. 2023) averages the scores of several ("multi-crop"; the paper does not say which); UTAD takes the largest of those along
-//! the longer side, so that nothing of an elongated image is left out.
+//! WinCLIP (Jeong et al. 2023) averages their scores (the paper does not say which views); UTAD takes the maximum over views along the longer
+//! side, so that nothing of an elongated image is left out.
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;
@@ -12,20 +12,20 @@ const CROP_SHARE: f64 = 224.0 / 256.0;
 /// Share of the shorter side between the tiles of [`MultiCrop::Tile`].
 const TILE_STEP: f64 = 0.8;
 
-/// Most views of an image: each costs a pass of the tower.
+/// Most views of an image; each needs one run of the tower.
 const MAX_VIEWS: usize = 64;
 
 /// Which views of an image decide its score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MultiCrop {
-    /// The whole image.
+    /// One view.
     #[default]
     None,
-    /// Squares of the shorter side along the longer one, as a public reproduction does for elongated images.
+    /// Squares as large as the shorter side, as in a public reproduction for elongated images.
     Tile,
-    /// Four corners and the centre.
+    /// Crops of 7/8 of each side.
     Five,
-    /// The five, and each mirrored.
+    /// The crops of [`MultiCrop::Five`], also mirrored left to right.
     Ten,
 }
 
@@ -33,7 +33,7 @@ impl MultiCrop {
     /// All choices of views.
     pub const ALL: [MultiCrop; 4] = [MultiCrop::None, MultiCrop::Tile, MultiCrop::Five, MultiCrop::Ten];
 
-    /// What it means, in a line.
+    /// Description in a line, for help texts.
     pub fn about(self) -> &'static str {
         match self {
             MultiCrop::None => "The whole image",
@@ -106,7 +106,7 @@ fn tiles(width: usize, height: usize) -> Result<Vec<View>> {
     Ok(starts.into_iter().map(tile).map(view).collect())
 }
 
-/// Where tiles of `side` start along `length`: every ⌊0.8·side⌋, those that would pass the end flush with it.
+/// Start of each tile of `side` along `length`: every ⌊0.8·side⌋; a tile that would pass the end is moved back to end with it.
 ///
 /// The last tile may thus occur twice, as in the reproduction this follows (mala-lab/WinCLIP); a square is one tile.
 fn tile_starts(length: usize, side: usize) -> Vec<usize> {

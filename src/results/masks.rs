@@ -1,4 +1,4 @@
-//! Masks of boxes on one image (Segment Anything): their record, and the files they are written to.
+//! Results of a segmentation (Segment Anything): the record of an image's masks, and their files.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +12,23 @@ use crate::methods::Segment;
 use crate::results::{Head, Milliseconds, Output, Picture, RunFile};
 use crate::uninspected::Uninspected;
 
-/// Cover of the image by a mask's colour.
+/// Opacity of a mask's colour on the overlay.
 const OPACITY: f32 = 0.5;
 
-/// A kind of files of the masks of an image.
+/// Kind of file that a segmentation writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MaskFile {
-    /// Each mask, 0 and 255 (PNG).
+    /// `NAME.1.mask.png`, `NAME.2.mask.png`, …
     Mask,
-    /// The image with all masks and boxes on it (PNG).
+    /// `NAME.overlay.png`
     Overlay,
-    /// The logits each mask is cut from at 0 (TIFF, f32, one channel).
+    /// `NAME.1.tiff`, `NAME.2.tiff`, …
     Logits,
 }
 
 impl MaskFile {
-    /// What is written unless something else is asked for.
+    /// The default kinds.
     pub const DEFAULT: [MaskFile; 2] = [MaskFile::Mask, MaskFile::Overlay];
 
     /// The name in records and options.
@@ -40,43 +40,43 @@ impl MaskFile {
         }
     }
 
-    /// What it holds, in a line.
+    /// Description in a line, for help texts.
     pub fn about(self) -> &'static str {
         match self {
             MaskFile::Mask => "Each mask, 0 and 255 (PNG)",
             MaskFile::Overlay => "Image with all masks and boxes on it (PNG)",
-            MaskFile::Logits => "The logits each mask is cut from at 0 (TIFF, f32, one channel)",
+            MaskFile::Logits => "Logits of each mask, which holds the pixels above 0 (TIFF, f32, one channel)",
         }
     }
 }
 
-/// What `run.json` says of a run that cuts out masks.
+/// The run file of a segmentation.
 pub type MaskRun = RunFile<MaskParameters, MaskInvocation>;
 
-/// Everything that changes a mask.
+/// Parameters that change masks.
 #[derive(Clone, Debug, Serialize)]
 pub struct MaskParameters {
     /// The network.
     pub network: &'static str,
-    /// What was asked for, in pixels of the upright image.
+    /// The boxes, in pixels of the upright image.
     pub boxes: Vec<BoundingBox>,
     /// `f32`, `f16`.
     pub precision: &'static str,
-    /// Kinds of files.
+    /// Kinds of files to write.
     pub save: Vec<MaskFile>,
     /// How the image is read.
     #[serde(flatten)]
     pub read: ReadOptions,
 }
 
-/// Options that leave masks alone.
+/// Options that do not change masks.
 #[derive(Clone, Debug, Serialize)]
 pub struct MaskInvocation {
     /// Tier of kernels that was forced.
     pub kernels: Option<&'static str>,
 }
 
-/// The line of `results.jsonl` of an image and its masks.
+/// The record of a segmented image in `results.jsonl`.
 #[derive(Debug, Serialize)]
 pub struct MasksRecord {
     /// The image.
@@ -86,15 +86,15 @@ pub struct MasksRecord {
     pub masks: Vec<MaskRecord>,
     /// File of the overlay.
     pub overlay: Option<String>,
-    /// Parts of the file that were not looked at.
+    /// Parts of the file that were not inspected.
     pub uninspected: Vec<Uninspected>,
     /// Time of each stage.
     pub ms: Milliseconds,
-    /// What a user should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// The mask of a box.
+/// The record of the mask of a box.
 #[derive(Debug, Serialize)]
 pub struct MaskRecord {
     /// The box.
@@ -104,7 +104,7 @@ pub struct MaskRecord {
     pub file: Option<String>,
     /// File of the logits.
     pub logits: Option<String>,
-    /// The network's own estimate of its overlap with the truth, which may leave 0…1.
+    /// The network's estimate of the mask's intersection over union with the true mask; it may leave 0…1.
     pub iou: f32,
     /// Number of pixels.
     pub area: usize,
@@ -112,30 +112,30 @@ pub struct MaskRecord {
     pub bbox: Option<[usize; 4]>,
 }
 
-/// Writes the files of an image.
+/// Writer of the mask files of an image.
 pub struct MaskFiles<'a> {
     /// The output folder.
     pub output: &'a Output,
-    /// Name to which endings are added.
+    /// Name of the image, to which endings are added.
     pub name: &'a str,
     /// Kinds of files.
     pub save: &'a [MaskFile],
 }
 
-/// What was written, and how long drawing and writing took.
+/// The masks that were written, with the time of drawing and writing.
 pub struct WrittenMasks {
     /// The mask of each box.
     pub masks: Vec<MaskRecord>,
     /// File of the overlay.
     pub overlay: Option<String>,
-    /// Scaling masks to the image's size and drawing them.
+    /// Time of scaling masks to the image's size and drawing them.
     pub post: Duration,
     /// Time of encoding and writing.
     pub write: Duration,
 }
 
 impl MaskFiles<'_> {
-    /// Names of the files of this many masks.
+    /// Names of all files for this number of masks.
     pub fn names(&self, masks: usize) -> Vec<String> {
         let has = |kind| self.save.contains(&kind);
         let mut names = Vec::new();
@@ -147,9 +147,9 @@ impl MaskFiles<'_> {
         names
     }
 
-    /// Writes mask after mask, since those of a large image together might not fit into memory; then the overlay.
+    /// Writes the masks one by one, since all masks of a large image might not fit into memory, then the overlay.
     ///
-    /// `is_stopped` is asked before each file; `None` once it says yes.
+    /// `is_stopped` is called before each file; `None` once it returns true.
     pub fn write(
         &self,
         image: &Rgb,

@@ -1,4 +1,4 @@
-//! The files of one image: float map, mask, heatmap, overlay, and small pictures for the report.
+//! Pictures of an image: float map, mask, heatmap, overlay, and thumbnails for the report.
 
 use std::ops::RangeInclusive;
 
@@ -10,25 +10,25 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use crate::results::{Output, owned, thumbs};
 
-/// Cover of the image by the hottest colour.
+/// Opacity of the hottest colour on the overlay.
 const OPACITY: f32 = 0.75;
 
-/// Longest side of the report's small pictures.
+/// Longest side of the report's thumbnails.
 const THUMB_SIDE: usize = 320;
 
-/// JPEG quality of the report's small pictures.
+/// JPEG quality of the report's thumbnails.
 const THUMB_QUALITY: u8 = 82;
 
-/// A file that can be written for each image.
+/// Kind of picture that is written for each image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Picture {
-    /// Float map (TIFF, f32, one channel)
+    /// `NAME.tiff`
     Map,
-    /// Pixels at or above the level, 0 and 255 (PNG)
+    /// `NAME.mask.png`
     Mask,
-    /// Image with the map laid over it (PNG)
+    /// `NAME.overlay.png`
     Overlay,
-    /// The map in colours (PNG)
+    /// `NAME.heatmap.png`
     Heatmap,
 }
 
@@ -61,7 +61,7 @@ impl Picture {
         format!("{name}.{}", self.ending())
     }
 
-    /// What it holds, in a line.
+    /// Description in a line, for help texts.
     pub fn about(self) -> &'static str {
         match self {
             Picture::Map => "Float map (TIFF, f32, one channel)",
@@ -72,7 +72,7 @@ impl Picture {
     }
 }
 
-/// Which files are written, and how maps are coloured.
+/// Writer of the pictures of each image: which kinds, and the colour range.
 pub struct Pictures {
     chosen: Vec<Picture>,
     range: RangeInclusive<f32>,
@@ -80,7 +80,9 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// `requested` names files, all of them if it is absent. A mask that was asked for needs a level.
+    /// A writer of the requested pictures, by default of all that are possible: a mask needs a level.
+    ///
+    /// Errors: an empty range, or a mask that is requested without a level.
     pub fn new(requested: Option<&[Picture]>, level: Option<f32>, range: [f32; 2], has_thumbs: bool) -> Result<Pictures> {
         if range[0].partial_cmp(&range[1]) != Some(std::cmp::Ordering::Less) {
             let message = format!("the colour range {}..{} of these weights is empty", range[0], range[1]);

@@ -1,4 +1,4 @@
-//! `report.html`: every image by score, on one static page that opens from disk.
+//! Report: `report.html`, one static page with all images in order of their scores.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,16 +13,16 @@ use crate::results::{Earlier, InferRun, Output, Picture, PromptParameters, REPOR
 
 const TEMPLATE: &str = include_str!("report.html");
 
-/// Small pictures up to this many bytes are put into the page, so that it can be sent around; beyond, it links to them.
+/// Thumbnails up to this many bytes together are embedded in the page, so that it can be sent as one file; otherwise it links to them.
 const MAX_EMBEDDED_BYTES: usize = 8 << 20;
 
-/// Bytes of a path that a link holds as numbers: all but letters, digits and these.
+/// Bytes of a path that are percent-encoded in a link: all but letters, digits and these.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'/');
 
 /// Bars of the histogram.
 const BARS: usize = 48;
 
-/// Writes the page over all records of the folder.
+/// Writes the report of all records in the folder.
 pub fn write(output: &Output, run: &InferRun) -> Result<()> {
     let (mut scored, failed): (Vec<Earlier>, Vec<Earlier>) = output.records()?.into_iter().partition(Earlier::is_ok);
     scored.sort_by(|a, b| score(b).total_cmp(&score(a)));
@@ -64,7 +64,7 @@ fn page(scored: &[Earlier], failed: &[Earlier], cards: &str, run: &InferRun) -> 
     page
 }
 
-/// Lowest and highest score, apart.
+/// Lowest and highest score; where they are equal, a range around them.
 fn ends(scored: &[Earlier]) -> (f32, f32) {
     let low = scored.iter().map(score).fold(f32::INFINITY, f32::min);
     let high = scored.iter().map(score).fold(f32::NEG_INFINITY, f32::max);
@@ -75,7 +75,7 @@ fn ends(scored: &[Earlier]) -> (f32, f32) {
     }
 }
 
-/// The score that a tenth of the images exceed: where the slider starts when nothing else is known.
+/// The score that a tenth of the images exceed: start of the threshold slider where there is no threshold and no level.
 fn upper(scored: &[Earlier]) -> f32 {
     scored.get(scored.len() / 10).map_or(0.0, score)
 }
@@ -102,7 +102,7 @@ fn facts(run: &InferRun) -> String {
         .fold(String::new(), |html, (name, value)| html + &format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)))
 }
 
-/// How the scores are distributed, as bars in a box of [`BARS`] by 1.
+/// Histogram of the scores, as SVG bars in a box of [`BARS`] by 1.
 fn bars(scored: &[Earlier], low: f32, high: f32) -> String {
     let mut counts = [0_usize; BARS];
     for earlier in scored {
@@ -157,7 +157,7 @@ fn cards(root: &Path, scored: &[Earlier], run: &InferRun) -> String {
     html
 }
 
-/// The `src` of the small pictures of each image: the picture itself, a link to it, or nothing where it is missing.
+/// The `src` of the thumbnails of each image: embedded data, a link, or empty where the file is missing.
 ///
 /// Only regular files inside the folder are read or linked to, whatever the records name.
 fn sources(root: &Path, scored: &[Earlier]) -> Vec<[String; 2]> {
@@ -179,7 +179,7 @@ fn sources(root: &Path, scored: &[Earlier]) -> Vec<[String; 2]> {
     scored.iter().map(|earlier| thumbs(earlier.name()).map(source)).collect()
 }
 
-/// Text for HTML, attributes included.
+/// Escapes text for HTML, attributes included.
 fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for character in text.chars() {
@@ -196,7 +196,7 @@ fn escape(text: &str) -> String {
     html
 }
 
-/// A relative path as a link: each byte that has a meaning in a URL is written as its number.
+/// A relative path as a link, percent-encoded.
 fn url(path: &str) -> String {
     format!("./{}", utf8_percent_encode(path, ESCAPED))
 }

@@ -1,4 +1,4 @@
-//! Counts, latencies and the most anomalous images of a run.
+//! Tally of a run: counts, latencies and the most anomalous images.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::image::Warning;
 use crate::results::{Counts, Decision, Latency, Milliseconds};
 use crate::uninspected::{Reason, Uninspected};
 
-/// Images that the summary names.
+/// Most images that the summary names.
 const MAX_NAMED: usize = 5;
 
-/// What is counted while images go by.
+/// Tally of a run, updated after each image.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// The counts so far.
@@ -76,7 +76,7 @@ impl Tally {
         &self.in_part
     }
 
-    /// Whether no image before had this warning.
+    /// Whether this is the first image with this warning.
     pub fn is_new(&mut self, warning: Warning) -> bool {
         self.warnings.insert(warning)
     }
@@ -91,7 +91,7 @@ impl Tally {
         &self.worst
     }
 
-    /// How long an image took.
+    /// Percentiles of the time of an image; `None` where none was scored.
     pub fn latency(&self) -> Option<Latency> {
         Latency::of(self.totals.clone())
     }

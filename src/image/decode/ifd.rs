@@ -1,4 +1,4 @@
-//! Directories of TIFF files, which EXIF data use as well: classic and BigTIFF, both byte orders.
+//! TIFF directories (IFDs), which EXIF data use as well: classic and BigTIFF, both byte orders.
 
 /// Most directories that are followed, and most values of one entry.
 const MAX_DIRECTORIES: usize = 1 << 16;

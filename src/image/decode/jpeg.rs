@@ -1,14 +1,15 @@
-//! JPEG: the segments are walked before the pixels are believed.
+//! JPEG: the segments are parsed and checked for completeness before the pixels are decoded.
 //!
-//! Decoders fill up what a file lacks, with grey or with what came before, and that reads as a defect. Hence a file is refused without its end
-//! marker, with a component that no scan holds, or with a scan that ends before its last block. `jpeg-decoder` decodes: baseline, extended, progressive and lossless, every sampling,
-//! components in one scan or in several. Arithmetic coding, 12 bits and heights that come behind the pixels (DNL) are errors.
+//! Decoders fill missing data with grey or with earlier pixels, and that looks like a defect. Hence a file is refused without its end marker,
+//! with a component that no scan holds, or with a scan that ends before its last block. `jpeg-decoder` decodes: baseline, extended,
+//! progressive and lossless, every sampling, components in one scan or in several. Arithmetic coding, 12 bits and heights that come behind the
+//! pixels (DNL) are errors.
 //!
-//! Beside libjpeg-turbo (Pillow 13), on 26 kinds of files of `cjpeg` in 7 sizes, samples differ by at most 1 level in grey and 4 in colour: on
-//! average 0.03 in grey, 0.06 in 4:4:4, 0.1 in 4:2:0, 0.22 in 4:2:2 and 4:4:0. The inverse transform has 12 fractional bits where libjpeg's
-//! `islow` has 13, the colour conversion 20 where libjpeg has 16, and colours of half width are interpolated with another rounding. Images one
-//! pixel wide with halved colours differ by up to 15. (`zune-jpeg` 0.5: 0.37 on average in 4:2:0, and garbage where components come in separate
-//! scans or chroma has more samples than luma.)
+//! Compared with libjpeg-turbo (Pillow 13), on 26 kinds of files of `cjpeg` in 7 sizes, samples differ by at most 1 level in grey and 4 in
+//! colour: on average 0.03 in grey, 0.06 in 4:4:4, 0.1 in 4:2:0, 0.22 in 4:2:2 and 4:4:0. The inverse transform has 12 fractional bits where
+//! libjpeg's `islow` has 13, the colour conversion 20 where libjpeg has 16, and colours of half width are interpolated with another rounding.
+//! Images one pixel wide with halved colours differ by up to 15. (`zune-jpeg` 0.5: 0.37 on average in 4:2:0, and garbage where components come
+//! in separate scans or chroma has more samples than luma.)
 
 use std::io::Cursor;
 
@@ -63,7 +64,7 @@ pub(super) enum Samples {
     Grey16(Vec<u16>),
 }
 
-/// Decodes what [`walk`] has found sound; `transform` where the container knows the colours better than the markers do.
+/// Decodes a file that [`walk`] has checked; `transform` overrides the colour space that the markers give.
 pub(super) fn decode_samples(stripped: &[u8], transform: Option<ColorTransform>) -> Result<Samples> {
     let mut decoder = Decoder::new(Cursor::new(stripped));
     if let Some(transform) = transform {
@@ -88,7 +89,7 @@ pub(super) fn decode_samples(stripped: &[u8], transform: Option<ColorTransform>)
     if found == pixels * channels { Ok(data) } else { Err(undecodable("pixels are missing")) }
 }
 
-/// A JPEG whose segments were walked.
+/// A JPEG whose segments were parsed.
 pub(super) struct Walked {
     pub(super) width: u16,
     pub(super) height: u16,
@@ -104,7 +105,7 @@ struct Component {
     is_covered: bool,
 }
 
-/// Walks the segments to the end marker.
+/// Parses the segments to the end marker.
 pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     let early = || ends_early("end marker");
     let mut file = Walked { width: 0, height: 0, exif: None, xmp: None, stripped: vec![0xff, START] };
@@ -115,7 +116,7 @@ pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     let mut jfif: &[u8] = &[];
     let mut at = 2;
     loop {
-        // Between segments some writers leave bytes that belong to nothing; decoders skip them.
+        // Some writers leave stray bytes between segments; decoders skip them.
         at += bytes.get(at..).ok_or_else(early)?.iter().position(|&byte| byte == 0xff).ok_or_else(early)?;
         at += bytes[at..].iter().position(|&byte| byte != 0xff).ok_or_else(early)?;
         let marker = bytes[at];
@@ -147,7 +148,7 @@ pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
                 (file.height, file.width, components) = frame(body)?;
                 limits.check(file.width.into(), file.height.into())?;
                 is_progressive = matches!(marker, 0xc2 | 0xc6 | 0xca | 0xce);
-                // Lossless and arithmetic frames are the decoder's to judge.
+                // Lossless and arithmetic frames are left to the decoder.
                 is_walked = matches!(marker, 0xc0..=0xc2);
                 entropy.set_frame(file.width, file.height, &body[6..6 + 3 * components.len()], is_progressive)?;
                 keep(&mut file.stripped, marker, segment);

@@ -1,6 +1,6 @@
-//! PNG: the chunks are walked for orientation, frames and the end marker; only those that make pixels reach the decoder.
+//! PNG: the chunks are parsed for orientation, frames and the end marker; only those that hold pixels are passed to the decoder.
 //!
-//! Profiles and texts, which may inflate without bound, are thus never inflated, but for a text that holds EXIF or XMP data, up to a bound.
+//! Profiles and texts may inflate without bound: only a text that holds EXIF or XMP data is inflated, up to a limit.
 
 use std::io::Read;
 
@@ -29,7 +29,7 @@ pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
     })
 }
 
-/// A PNG whose chunks were walked.
+/// A PNG whose chunks were parsed.
 struct Walked {
     exif: Option<Orientation>,
     xmp: Option<Orientation>,
@@ -68,7 +68,7 @@ fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
             b"tEXt" | b"zTXt" | b"iTXt" => file.read_text(&head[4..8], data),
             b"acTL" => frames = data.first_chunk().map_or(0, |&count| u32::from_be_bytes(count) as usize),
             b"fcTL" => has_frame_before_pixels |= !has_pixels,
-            // A critical chunk that is not known: the decoder is to refuse it.
+            // An unknown critical chunk: passed on, so that the decoder refuses it.
             kind if kind[0].is_ascii_uppercase() => file.stripped.extend_from_slice(chunk),
             _ => {}
         }
@@ -116,7 +116,7 @@ fn split_at_zero(data: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&data[..zero], &data[zero + 1..]))
 }
 
-/// Inflates up to the bound; what is longer is no orientation.
+/// Inflates up to the limit; longer data hold no orientation.
 fn inflate(data: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     ZlibDecoder::new(data).take(MAX_METADATA).read_to_end(&mut text).ok()?;
