@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::env;
 
-/// `$ZSAS_CACHE`, else the user's own cache folder; none where `$ZSAS_CACHE` is empty, or the user has none.
+/// The cache folder: `$ZSAS_CACHE`, else the user's own; `None` where `$ZSAS_CACHE` is empty, or the user has none.
 pub fn folder() -> Option<PathBuf> {
     match std::env::var_os(env::CACHE) {
         Some(folder) if folder.is_empty() => None,
