@@ -1,4 +1,5 @@
-//! Scores one image, with UTAD or, given weights of CLIP, with WinCLIP: `cargo run --release --example one_photo -- part.png [snapshots CLASS]`.
+//! Scores one image with UTAD, or with WinCLIP where weights of CLIP and a class are given:
+//! `cargo run --release --example one_photo -- part.png [snapshots CLASS]`.
 
 use zsas::image::Rgb;
 use zsas::inspect::Detector;

@@ -24,8 +24,8 @@ fn main() -> ExitCode {
 
 /// Sets environment variables that drivers read, unless the user has set them.
 ///
-/// Mesa's device-select layer is switched off: we choose adapters ourselves, and without a desktop it prints an error about Wayland. Mesa's drivers
-/// get a cache folder where they would find none.
+/// Mesa's device-select layer is switched off: we choose adapters ourselves, and without a desktop it prints an error about Wayland. Mesa's
+/// drivers get a cache folder where they would find none.
 fn quiet_driver() {
     let set = |name: &str, value: &std::ffi::OsStr| {
         // SAFETY: the first statement of `main`; no other thread runs yet.

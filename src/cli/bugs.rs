@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cli::Exit;
 
-/// Message of the latest panic. Decoders may panic on damaged images; those panics are caught and end in a record, so nothing is printed here.
+/// Message of the latest panic. Decoders may panic on damaged images; those panics are caught and end in a record, so the hook prints
+/// nothing.
 static LATEST: Mutex<String> = Mutex::new(String::new());
 
 /// Runs the program; a panic that nothing catches is printed as a bug and ends with [`Exit::Failed`].

@@ -133,7 +133,8 @@ fn describe(adapter: &AdapterReport) -> String {
     let mib = |bytes: u64| bytes >> 20;
     let pci = if adapter.pci.is_empty() { String::new() } else { format!(", pci:{}", adapter.pci) };
     format!(
-        "{} ({}, {}{pci})\n     driver {}\n     tier {}, f16 {}, timestamps {}, binding {} MiB, buffer {} MiB, workgroup {} KiB × {} lanes\n",
+        "{} ({}, {}{pci})\n     driver {}\n     tier {}, f16 {}, timestamps {}, \
+         binding {} MiB, buffer {} MiB, workgroup {} KiB × {} lanes\n",
         adapter.name,
         adapter.kind,
         adapter.backend,

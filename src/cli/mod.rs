@@ -1,7 +1,7 @@
 //! The command line: one file per verb. Data goes to stdout, messages to stderr.
 //!
-//! Each verb turns the user's options (`…Args`, strings and paths) into options of the library, so that contradictions are found before weights
-//! are read or a device is opened.
+//! Each verb turns the user's options (`…Args`, strings and paths) into options of the library, so that contradictions are found before
+//! weights are read or a device is opened.
 
 mod bench;
 pub mod bugs;

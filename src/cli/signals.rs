@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use zsas::{Error, Result};
 
-/// Ignores SIGXFSZ, so that a write beyond the limit of file sizes (`ulimit -f`) fails with an error; by default the system kills the process.
+/// Ignores SIGXFSZ, so that a write beyond the limit of file sizes (`ulimit -f`) fails with an error; by default it kills the process.
 pub fn ignore_sigxfsz() {
     #[cfg(unix)]
     if let Err(error) = flag::register(signal_hook::consts::SIGXFSZ, Arc::default()) {

@@ -21,8 +21,8 @@ pub fn colorize(map: &Array, range: RangeInclusive<f32>) -> Rgb {
 
 /// Lays the colours of a map `[h, w]` over the image of the same size; panics as [`colorize`] does.
 ///
-/// A pixel is covered in proportion to the position of its value in `range`, by `opacity` (0..1) at the end; values at the start leave the image
-/// unchanged.
+/// A pixel is covered in proportion to the position of its value in `range`, by `opacity` (0..1) at the end; values at the start leave the
+/// image unchanged.
 #[track_caller]
 pub fn overlay(image: &Rgb, map: &Array, range: RangeInclusive<f32>, opacity: f32) -> Rgb {
     let [height, width] = map.shape().axes();

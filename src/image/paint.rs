@@ -7,7 +7,7 @@ use crate::image::rgb::{CHANNELS, Rgb};
 /// Pixels along the image's longer side for each pixel of a line's width.
 const PIXELS_PER_WIDTH: usize = 500;
 
-/// Step of the hue from one colour to the next, as a part of the circle: the golden ratio, whose multiples stay apart however many there are.
+/// Step of the hue from one colour to the next, as a part of the circle: the golden ratio, whose multiples always stay apart.
 const HUE_STEP: f64 = 0.618_033_988_749_895;
 
 /// The colour of the mask at this position: the first ten are Tableau's, later ones are hues of a circle.

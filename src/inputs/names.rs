@@ -42,8 +42,8 @@ pub(super) fn name_of(path: &Path, kept: usize) -> String {
     parts[parts.len().saturating_sub(kept)..].join("/")
 }
 
-/// A name as text. Bytes that are no UTF-8 become `\\xe4`; in such a name, and in one that could be taken for one, a backslash is doubled, so
-/// that different names have different texts.
+/// A name as text. Bytes that are no UTF-8 become `\\xe4`; in such a name, and in one that could be taken for one, a backslash is doubled,
+/// so that different names have different texts.
 fn text(name: &OsStr) -> String {
     let is_plain = |text: &str| !text.contains("\\x");
     if let Some(text) = name.to_str().filter(|text| is_plain(text)) {

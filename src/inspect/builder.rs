@@ -22,8 +22,8 @@ use crate::weights::Checkpoint;
 /// Most bytes of a memory of reference images.
 const MAX_MEMORY_BYTES: u64 = 1 << 36;
 
-/// Builder of a [`Detector`]. Every option has a default: without any, the strongest method whose weights are on this machine runs on the best
-/// device.
+/// Builder of a [`Detector`]. Every option has a default: without any, the strongest method whose weights are on this machine runs on the
+/// best device.
 #[derive(Clone, Default)]
 pub struct DetectorBuilder {
     method: Option<String>,

@@ -80,8 +80,8 @@ pub struct MaskJob {
 impl MaskJob {
     /// Reads the image, checks the boxes and opens the output folder.
     ///
-    /// Errors: an argument that is not a single file, a file that cannot be read, a box outside the image, a folder that cannot be used, files in
-    /// it that no earlier run wrote.
+    /// Errors: an argument that is not a single file, a file that cannot be read, a box outside the image, a folder that cannot be used,
+    /// files in it that no earlier run wrote.
     pub fn new(image: &Path, output: &Path, options: MaskOptions) -> Result<MaskJob> {
         let input = inputs::single(image)?;
         let start = Instant::now();

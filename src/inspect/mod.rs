@@ -1,5 +1,5 @@
-//! The top-level API: a [`Detector`] finds defects in one image, a [`Job`] in many images, with records and pictures. A [`MaskJob`] segments
-//! boxes on one image.
+//! The top-level API: a [`Detector`] finds defects in one image, a [`Job`] in many images, with records and pictures. A [`MaskJob`]
+//! segments boxes on one image.
 
 mod builder;
 mod detector;

@@ -17,8 +17,8 @@ struct Progress {
 
 /// Runs `work` on the items `0..count` in `threads` threads and passes each result to `commit`, in order, on the calling thread.
 ///
-/// Items are begun in order. `is_stopped` is called before each; once it returns true, or `commit` breaks, no more are begun. Those in work are
-/// finished, and committed unless `commit` broke: the committed items are a prefix of all items.
+/// Items are begun in order. `is_stopped` is called before each; once it returns true, or `commit` breaks, no more are begun. Those in work
+/// are finished, and committed unless `commit` broke: the committed items are a prefix of all items.
 pub(super) fn in_order<T: Send, B>(
     count: usize,
     threads: usize,

@@ -1,6 +1,6 @@
 //! On-disk cache of arrays that are expensive to compute, such as prompt embeddings, keyed by a hash of everything they depend on.
 //!
-//! A cached file is used only where its key, its shape and the hash of its numbers match; otherwise the array is computed again, with a warning.
+//! A cached file is used only where its key, its shape and the hash of its numbers match; otherwise it is computed again, with a warning.
 
 use std::path::{Path, PathBuf};
 

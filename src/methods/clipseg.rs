@@ -40,8 +40,9 @@ pub struct ClipSegMethod {
 impl ClipSegMethod {
     /// Prepares the method for texts with the embeddings `conditionals` `[texts, embed]`: projected by `network.clip.text`, not normalised.
     ///
-    /// [`crate::methods::prompts::clipseg`] gives the texts of a class, [`crate::methods::text_prototypes::embed_texts`] their embeddings. The
-    /// image is encoded once, whatever their number.
+    /// [`crate::methods::prompts::clipseg`] gives the texts of a class, [`crate::methods::text_prototypes::embed_texts`] their embeddings.
+    /// The image is encoded once, whatever their number.
+    ///
     /// Errors: no text, embeddings of another size, patches that do not fill the frame, or a device that cannot hold the weights.
     pub fn new(device: &Device, network: &ClipSeg, conditionals: Array, precision: Precision) -> Result<ClipSegMethod> {
         let (shape, embed, patch) = (conditionals.shape(), network.clip.text.embed(), network.clip.image.patch());

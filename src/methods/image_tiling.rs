@@ -19,8 +19,8 @@ const TILE: usize = 2;
 
 /// Tiles along each side of the image; a row of them runs as one batch.
 ///
-/// A batch of all tiles would exceed the largest binding of common adapters: with a large tower, 25 images of 577 tokens have 236 MB of hidden
-/// activations, five of them 47 MB.
+/// A batch of all tiles would exceed the largest binding of common adapters: with a large tower, 25 images of 577 tokens have 236 MB of
+/// hidden activations, five of them 47 MB.
 const TILES: usize = CELLS - TILE + 1;
 
 /// The entry of the table of methods.

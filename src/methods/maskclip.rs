@@ -1,5 +1,5 @@
-//! MaskCLIP (Zhou, Loy, Dai, ECCV 2022): patch embeddings compared with the texts of the two states. In the last block each patch keeps its own
-//! attention value instead of the weighted sum over all patches, so that its embedding is comparable with texts and stays local.
+//! MaskCLIP (Zhou, Loy, Dai, ECCV 2022): patch embeddings compared with the texts of the two states. In the last block each patch keeps its
+//! own attention value instead of the weighted sum over all patches, so that its embedding is comparable with texts and stays local.
 
 use crate::error::Result;
 use crate::graph::Tensor;

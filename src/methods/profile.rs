@@ -36,7 +36,7 @@ const MAX_PHRASES: usize = 1000;
 impl Profile {
     /// Reads the profile in a file.
     ///
-    /// Errors: those of [`Profile::parse`]; [`Code::NotFound`]; [`Code::Config`] for what is no regular file, no UTF-8, or has more than 1 MiB.
+    /// Errors: those of [`Profile::parse`]; [`Code::NotFound`]; [`Code::Config`] for a file that is not regular, not UTF-8, or over 1 MiB.
     pub fn read(file: &Path) -> Result<Profile> {
         let name = file.display().to_string();
         let bytes = read_limited(file, MAX_BYTES, Code::Config).map_err(|error| match error.code() {
@@ -49,9 +49,10 @@ impl Profile {
 
     /// Reads a profile; `file` stands for it in messages.
     ///
-    /// Where a file has phrases, the task-specific phrases shipped for its class are used too, before its own. Where it has none, the prompts are
-    /// those of the class alone, so that a threshold found without the profile holds with it too.
-    /// Errors: [`Code::Config`] for what is no profile, [`Code::Prompt`] for text that cannot stand in a prompt; both say where.
+    /// Where a file has phrases, the task-specific phrases shipped for its class are used too, before its own. Where it has none, the
+    /// prompts are those of the class alone, so that a threshold found without the profile holds with it too.
+    ///
+    /// Errors: [`Code::Config`] for an invalid profile, [`Code::Prompt`] for text that cannot be used in a prompt; both name the line.
     pub fn parse(text: &str, file: &str) -> Result<Profile> {
         let source = Source { text, file };
         let mut class = None;
@@ -281,7 +282,8 @@ mod tests {
         );
         assert_eq!(
             refusal(Code::Config, "class = 'x'\nnormal = 'clean {o}'"),
-            "`normal` must be a list of strings, not a string\n  in `p.toml`, line 2\n\nhint: write it as in `normal = [\"{o} without scratch\"]`"
+            "`normal` must be a list of strings, not a string\n  in `p.toml`, line 2\n\n\
+             hint: write it as in `normal = [\"{o} without scratch\"]`"
         );
         assert_eq!(
             refusal(Code::Config, "class = 'x'\nanomalous = [\n  'a {o}',\n  true,\n]"),

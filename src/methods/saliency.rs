@@ -45,8 +45,8 @@ pub struct Saliency {
 impl Saliency {
     /// Prepares the method; `checkpoint` holds a WideResNet with at least three layers.
     ///
-    /// The released code averages the 400 *largest* distances of each location and feeds BGR; the paper says N nearest neighbours and RGB. The
-    /// reading `reproduction` is the released code. Errors: other weights, or a device that cannot hold them.
+    /// The released code averages the 400 *largest* distances of each location and feeds BGR; the paper says N nearest neighbours and RGB.
+    /// The reading `reproduction` is the released code. Errors: other weights, or a device that cannot hold them.
     pub fn new(device: &Device, checkpoint: &Checkpoint, precision: Precision, reading: Reading) -> Result<Saliency> {
         let network = WideResNet::load(&checkpoint.root())?;
         checkpoint.finish();

@@ -1,5 +1,5 @@
-//! Text prototypes: the embeddings of prompts, their averages for the normal and the anomalous state, and the probability of each state for an
-//! image embedding.
+//! Text prototypes: the embeddings of prompts, their averages for the normal and the anomalous state, and the probability of each state for
+//! an image embedding.
 
 use crate::error::Result;
 use crate::graph::{Epilogue, Graph, Tensor};
@@ -23,8 +23,8 @@ const MAX_TOKENS: usize = 4096;
 
 /// Embeddings of texts given as token ids, projected and not normalised: `[texts, embed]`.
 ///
-/// `done` is called with the number of embedded texts after each batch. Errors: ids that the tower does not know, a device fault, or an error of
-/// `done`.
+/// `done` is called with the number of embedded texts after each batch. Errors: ids that the tower does not know, a device fault, or an
+/// error of `done`.
 pub fn embed_texts(
     device: &Device,
     clip: &Clip,

@@ -6,9 +6,9 @@
 //! R[j] = mean over heads h of max(0, a_h[j] · ∂S/∂a_h[j])
 //! ```
 //!
-//! where a_h is the class token's row. S depends on no other row, so the gradient is derived by hand. Below, the left column is the forward pass
-//! of that row from top to bottom, and the right column the gradient of each step from bottom to top; g_x stands for ∂S/∂x, ⊙ multiplies
-//! element by element.
+//! where a_h is the class token's row. S depends on no other row, so the gradient is derived by hand. Below, the left column is the forward
+//! pass of that row from top to bottom, and the right column the gradient of each step from bottom to top; g_x stands for ∂S/∂x, ⊙
+//! multiplies element by element.
 //!
 //! ```text
 //! a_h = softmax(k_h · q_h / √d)               ∂S/∂a_h[j] = ⟨(g_o)_h, v_h[j]⟩
@@ -23,8 +23,8 @@
 //! The device computes the class token x before the last block, and the block's queries q, keys k and values v; the rest is one row and is
 //! computed here in f64.
 //!
-//! As in the authors' notebook for CLIP, earlier blocks are left out. The notebook also stretches each image's relevance to 0…1; that is left out
-//! here, since it would give every image the same maximum.
+//! As in the authors' notebook for CLIP, earlier blocks are left out. The notebook also stretches each image's relevance to 0…1; that is
+//! left out here, since it would give every image the same maximum.
 
 use crate::error::Result;
 use crate::image::Rgb;

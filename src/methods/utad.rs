@@ -74,8 +74,8 @@ impl Utad {
         Ok(method)
     }
 
-    /// With [`MultiCrop::Tile`], squares along the longer side are inspected one by one, and each pixel gets the largest of their values; the
-    /// published method inspects the central square only.
+    /// With [`MultiCrop::Tile`], squares along the longer side are inspected one by one, and each pixel gets the largest of their values;
+    /// the published method inspects the central square only.
     pub fn with_views(mut self, views: MultiCrop) -> Utad {
         self.views = views;
         self

@@ -1,7 +1,7 @@
 //! Views of an image (multi-crop): parts that a method inspects one by one.
 //!
-//! WinCLIP (Jeong et al. 2023) averages their scores (the paper does not say which views); UTAD takes the maximum over views along the longer
-//! side, so that nothing of an elongated image is left out.
+//! WinCLIP (Jeong et al. 2023) averages their scores (the paper does not say which views); UTAD takes the maximum over views along the
+//! longer side, so that nothing of an elongated image is left out.
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;

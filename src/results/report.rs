@@ -146,10 +146,8 @@ fn cards(root: &Path, scored: &[Earlier], run: &InferRun) -> String {
         if image.is_empty() {
             html.push_str(r#"<span class="frame none">no small picture</span>"#);
         } else {
-            let _ = write!(
-                html,
-                r#"<span class="frame"><img loading="lazy" decoding="async" src="{image}" alt="{path}"><img class="heat" loading="lazy" decoding="async" src="{heat}" alt=""></span>"#
-            );
+            let _ = write!(html, r#"<span class="frame"><img loading="lazy" decoding="async" src="{image}" alt="{path}">"#);
+            let _ = write!(html, r#"<img class="heat" loading="lazy" decoding="async" src="{heat}" alt=""></span>"#);
         }
         let _ =
             write!(html, r#"</a><p><b>{score:.3}</b> <small>{width}×{height}</small></p><p class="path" title="{path}">{path}</p></li>"#);

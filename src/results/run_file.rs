@@ -19,7 +19,8 @@ use crate::uninspected::Reason;
 use crate::weights::Identity;
 use crate::{COMMIT, VERSION as PROGRAM};
 
-/// Content of `run.json`. It is written at the start, so that a killed run can be resumed with the same parameters only, and again at the end.
+/// Content of `run.json`. It is written at the start, so that a killed run can be resumed with the same parameters only, and again at the
+/// end.
 #[derive(Debug, Serialize)]
 pub struct RunFile<P, I> {
     /// Version of the format.

@@ -64,10 +64,11 @@ pub struct MapSummary {
 
 /// Decision rule of a run: threshold and level, with the method and class that they belong to.
 ///
-/// - The *threshold* is compared with the score of an image: from there on the image is anomalous. It is given by the caller or by a profile;
-///   without one there is no decision.
-/// - The *level* is compared with each value of the map: from there on a pixel belongs to the mask and to a region. It is the threshold where
-///   there is one, else the level stored with the weights ([`Scale::level`](crate::methods::Scale::level)); without either there is no mask.
+/// - The *threshold* is compared with the score of an image: from there on the image is anomalous. It is given by the caller or by a
+///   profile; without one there is no decision.
+/// - The *level* is compared with each value of the map: from there on a pixel belongs to the mask and to a region. It is the threshold
+///   where there is one, else the level stored with the weights ([`Scale::level`](crate::methods::Scale::level)); without either there is
+///   no mask.
 #[derive(Clone, Debug)]
 pub struct DecisionRule {
     /// Name of the method.

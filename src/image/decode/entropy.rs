@@ -1,8 +1,8 @@
 //! Completeness check of a JPEG's entropy-coded data: each scan is parsed, symbol by symbol, to see that it holds all of its blocks.
 //!
-//! Like libjpeg, `jpeg-decoder` pads a scan that ends early: an image whose transfer was interrupted, with an end marker put behind it, would be
-//! scored with half of it grey. Only the lengths of symbols are decoded here, no values (ITU-T T.81, F.2 and G.2), of sequential and progressive
-//! frames with Huffman coding; others are not checked.
+//! Like libjpeg, `jpeg-decoder` pads a scan that ends early: an image whose transfer was interrupted, with an end marker put behind it,
+//! would be scored with half of it grey. Only the lengths of symbols are decoded here, no values (ITU-T T.81, F.2 and G.2), of sequential
+//! and progressive frames with Huffman coding; others are not checked.
 
 use super::undecodable;
 use crate::error::{Error, Result};

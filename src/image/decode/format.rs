@@ -35,7 +35,7 @@ pub(super) enum Format {
 const SUPPORTED: &str = "PNG, JPEG, BMP, TIFF, WebP, GIF, PNM and QOI";
 
 impl Format {
-    /// Recognises the format by the first bytes of a file; fails with [`Code::Decode`], naming what the file is instead, where that is known.
+    /// Recognises the format by the first bytes of a file; fails with [`Code::Decode`], naming what it is instead, where that is known.
     pub(super) fn recognize(head: &[u8]) -> Result<Format> {
         if head.is_empty() {
             return Err(Error::new(Code::Decode, "the file is empty"));

@@ -1,7 +1,7 @@
 //! Decoding of image files to 8-bit RGB: PNG, JPEG, BMP, TIFF, WebP, GIF, PNM, QOI.
 //!
-//! The aim is the pixels of Pillow's `ImageOps.exif_transpose(Image.open(path)).convert("RGB")`, or an error: a file that ends early, or whose
-//! container says that pixels are missing, is refused and never filled up. What remains different from Pillow:
+//! The aim is the pixels of Pillow's `ImageOps.exif_transpose(Image.open(path)).convert("RGB")`, or an error: a file that ends early, or
+//! whose container says that pixels are missing, is refused and never filled up. What remains different from Pillow:
 //!
 //! - JPEG: see the `jpeg` module; a few samples differ by one to four levels.
 //! - Samples of 9 to 16 bits are reduced to their upper 8 bits, grey ones too, which Pillow clips at 255; see [`SixteenBit`].

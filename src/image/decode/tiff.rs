@@ -1,8 +1,8 @@
 //! TIFF: the first page, in strips or tiles, chunky or planar, classic or BigTIFF, either byte order.
 //!
-//! Integers of 1 to 16 bits and floats of 16, 32 and 64; grey, palette, RGB, CMYK, and YCbCr within JPEG; uncompressed or compressed by LZW,
-//! deflate, PackBits, JPEG, CCITT group 4, or group 3 in one dimension. Alpha is dropped; colours that were multiplied by alpha are divided by
-//! it again. Any other feature is an error that names it. Strips and tiles with too little data are errors and never filled up.
+//! Integers of 1 to 16 bits and floats of 16, 32 and 64; grey, palette, RGB, CMYK, and YCbCr within JPEG; uncompressed or compressed by
+//! LZW, deflate, PackBits, JPEG, CCITT group 4, or group 3 in one dimension. Alpha is dropped; colours that were multiplied by alpha are
+//! divided by it again. Any other feature is an error that names it. Strips and tiles with too little data are errors and never filled up.
 
 use std::io::Read;
 

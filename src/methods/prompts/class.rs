@@ -22,8 +22,8 @@ impl Class {
     /// Name of the default class.
     pub const ANYTHING: &str = "object";
 
-    /// The class of a name, without further phrases. The name of a shipped class is its folder, in upper or lower case, with underscores, spaces
-    /// or hyphens; any other name is used as it is.
+    /// The class of a name, without further phrases. The name of a shipped class is its folder, in upper or lower case, with underscores,
+    /// spaces or hyphens; any other name is used as it is.
     ///
     /// Errors with [`Code::Prompt`]: a name that is empty, holds control characters, or has more than 10,000 characters.
     pub fn named(name: &str) -> Result<Class> {

@@ -51,8 +51,8 @@ impl PromptEnsemble {
         (&self.normal, &self.anomalous, average)
     }
 
-    /// WinCLIP's compositional ensemble (Jeong et al. 2023, supplement): 7 × 22 normal and 4 × 22 anomalous prompts, and those of the class's own
-    /// phrases.
+    /// WinCLIP's compositional ensemble (Jeong et al. 2023, supplement): 7 × 22 normal and 4 × 22 anomalous prompts, and those of the
+    /// class's own phrases.
     ///
     /// [`Reading::Reproduction`] has 21 templates, one of them twice, leaves underscores in the name, and averages raw embeddings. There is
     /// no released code, so [`Reading::Released`] is the paper.

@@ -4,7 +4,8 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::tensor::Array;
 use crate::weights::{Checkpoint, to_safetensors};
 
-/// Features of reference images, rows of unit length. Those of all positions are pooled, since the association ignores position (WinCLIP+, §4.3).
+/// Features of reference images, rows of unit length. Those of all positions are pooled, since the association ignores position (WinCLIP+,
+/// §4.3).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Memory {
     /// Rows of each kind of feature, in the order of [`KINDS`].

@@ -1,4 +1,5 @@
-//! WinCLIP and WinCLIP+ (Jeong et al. 2023): windows of an image compared with text prompts, and with the features of normal reference images.
+//! WinCLIP and WinCLIP+ (Jeong et al. 2023): windows of an image compared with text prompts, and with the features of normal reference
+//! images.
 
 mod memory;
 mod windows;
@@ -52,7 +53,8 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Method>> {
     Ok(Box::new(WinClip::new(context.device, &clip, &prototypes, memory, recipe.views, recipe.precision)?))
 }
 
-/// Rows of a memory that are compared in one product; the similarities are held until their maxima are known, so more rows need more memory.
+/// Rows of a memory that are compared in one product; the similarities are held until their maxima are known, so more rows need more
+/// memory.
 const MEMORY_ROWS: usize = 4096;
 
 /// Rows of a memory are padded to a multiple of this, by repeating the first, so that kernels load four of its columns at a time.
@@ -60,7 +62,8 @@ const COLUMNS_TOGETHER: usize = 8;
 
 /// WinCLIP, or with a memory WinCLIP+, on one network and device.
 ///
-/// Patch features are the last block's tokens as they are, before `ln_post`, as the public reproductions have them; the temperature is 0.07.
+/// Patch features are the last block's tokens as they are, before `ln_post`, as the public reproductions have them; the temperature is
+/// 0.07.
 pub struct WinClip {
     program: Program,
     views: Option<ImageProgram>,
@@ -71,8 +74,8 @@ pub struct WinClip {
     parts: Vec<usize>,
 }
 
-/// Features of an image, recorded for both programs of this method: patches `[grid², width]`, windows `[windows, embed]` for each window side,
-/// and the whole image `[1, embed]`.
+/// Features of an image, recorded for both programs of this method: patches `[grid², width]`, windows `[windows, embed]` for each window
+/// side, and the whole image `[1, embed]`.
 struct Features<'g> {
     whole: Tensor<'g>,
     windows: Vec<Tensor<'g>>,
