@@ -217,7 +217,7 @@ fn chosen(kernel: Option<&str>) -> Result<Vec<(String, Box<dyn Kernel>)>> {
         let names: Vec<&'static str> = cases.iter().map(|(_, kernel)| kernel.name()).collect();
         cases.retain(|(_, kernel)| kernel.name() == wanted);
         if cases.is_empty() {
-            return Err(usage(format!("there is no bench of a kernel `{wanted}`{}", did_you_mean(wanted, names))));
+            return Err(usage(format!("there is no benchmark of a kernel `{wanted}`{}", did_you_mean(wanted, names))));
         }
     }
     Ok(cases)

@@ -1,4 +1,4 @@
-//! The folder in which prompt embeddings and compiled kernels are kept for later runs.
+//! Cache folder for prompt embeddings and compiled kernels.
 
 use std::path::PathBuf;
 

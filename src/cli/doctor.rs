@@ -149,7 +149,7 @@ fn describe(adapter: &AdapterReport) -> String {
     )
 }
 
-/// What is missing, and what to do about it.
+/// Problems of this machine, and hints to solve them.
 fn diagnose(adapter: Option<&AdapterReport>, refusal: Option<&Error>) -> (Vec<String>, Vec<String>) {
     let (mut problems, mut hints) = (Vec::new(), Vec::new());
     if refusal.is_some() {

@@ -96,7 +96,7 @@ impl Network {
         self.raw.read(&open_arrays(file)?)
     }
 
-    /// An empty recording in the precision asked for.
+    /// An empty graph in the precision of the options.
     pub fn graph(&self) -> Graph {
         Graph::new(self.precision)
     }

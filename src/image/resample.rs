@@ -121,7 +121,7 @@ fn shift_to_reach(taps: &mut [Taps]) -> (usize, usize) {
 
 /// Pillow 13 starts with the vertical pass when that removes over twice as many rows as the other removes columns.
 ///
-/// Its pull request 9549 gives the reason (speed); the rule was found by experiment and held in 1,329 telling cases.
+/// Its pull request 9549 gives the reason (speed); the rule was found by experiment and confirmed in 1,329 cases where it matters.
 fn is_vertical_first(image: &Rgb, width: usize, height: usize) -> bool {
     let removed = |from: usize, to: usize| from as i64 - to as i64;
     let rows = removed(image.height(), height);

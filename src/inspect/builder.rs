@@ -158,7 +158,7 @@ impl DetectorBuilder {
 
     /// Checks the choices against each other and finds the weights; opens no device.
     ///
-    /// Errors: choices that the method does not take, a wrong profile or memory, weights that are missing or of another network.
+    /// Errors: options that the method does not support, a wrong profile or memory, weights that are missing or of another network.
     pub fn plan(self) -> Result<Plan> {
         let method = self.choose_method()?;
         self.check(method)?;

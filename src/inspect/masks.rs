@@ -85,7 +85,7 @@ impl MaskJob {
     pub fn new(image: &Path, output: &Path, options: MaskOptions) -> Result<MaskJob> {
         let input = inputs::single(image)?;
         let start = Instant::now();
-        // The one input of the run: where it cannot be read, the run was asked for something that cannot be done.
+        // It is the only input, so a file that cannot be read is a usage error.
         let unreadable = |error: Error| if error.code() == Code::Io { Error::new(Code::Usage, error.message()) } else { error };
         let decoded = options.read.open(&input.file).map_err(unreadable)?;
         let decode = start.elapsed();

@@ -80,7 +80,7 @@ pub(super) fn in_order<T: Send, B>(
     })
 }
 
-/// Stops the others where a thread panics: nobody waits for the result that it leaves out, and the panic is passed on.
+/// Guard that stops the other threads where one panics, so that none waits for its missing result; the panic is passed on.
 struct StopOnPanic<'a> {
     progress: &'a Mutex<Progress>,
     moved: &'a Condvar,

@@ -49,7 +49,7 @@ pub struct MethodInfo {
 pub struct MethodInputs {
     /// A class and phrases for its states.
     pub text: bool,
-    /// Reference images of good ones.
+    /// Reference images of normal objects.
     pub references: References,
     /// Supported choices of views.
     pub views: &'static [MultiCrop],

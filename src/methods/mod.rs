@@ -75,14 +75,14 @@ impl Reading {
     }
 }
 
-/// A method built for a device, ready to score images; called from several threads at once.
+/// A method that is built on a device and scores images; called from several threads at once.
 pub trait Method: Send + Sync {
     /// Colour range and level of its maps.
     fn scale(&self) -> Scale;
 
     /// Scores one image; `clock` measures the stages.
     ///
-    /// Errors: a device fault, an image that the method cannot take, or numbers that are not finite, naming the stage.
+    /// Errors: a device fault, an image that the method does not support, or numbers that are not finite, naming the stage.
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding>;
 
     /// Scores one image without measuring time.
@@ -91,7 +91,7 @@ pub trait Method: Send + Sync {
     }
 }
 
-/// What the values of a method's maps mean; the same for every image, so that pictures can be compared.
+/// Scale of a method's maps: colour range and level. It is the same for every image, so that pictures can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Scale {
     /// Values drawn as the coldest and the hottest colour.

@@ -21,7 +21,7 @@ use crate::files::read_limited;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// What is inspected, with the phrases of the file.
+    /// Class of the inspected object, with the phrases of the file.
     pub class: Class,
     /// Scores from here on are anomalous.
     pub threshold: Option<f32>,
@@ -30,7 +30,7 @@ pub struct Profile {
 /// Most bytes of a profile.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Most phrases for good ones, and for bad ones.
+/// Most phrases of each state.
 const MAX_PHRASES: usize = 1000;
 
 impl Profile {
@@ -179,7 +179,7 @@ impl<'a> Source<'a> {
         error.hint(format!("say what is inspected, as in `{}`", CLASS.example))
     }
 
-    /// A value that is not what its key wants; `found` says what it is.
+    /// The error for a value of the wrong type; `found` names its type.
     fn wrong(&self, key: &Key, found: &str, at: Range<usize>) -> Error {
         let message = format!("`{}` must be {}, not {found}", key.name, key.wants);
         self.fault(message, at).hint(format!("write it as in `{}`", key.example))

@@ -133,7 +133,7 @@ pub struct Earlier {
     /// Parts that were not inspected.
     #[serde(default)]
     pub uninspected: Vec<Uninspected>,
-    /// What went wrong.
+    /// The error, where the image failed.
     pub error: Option<EarlierFailure>,
 }
 

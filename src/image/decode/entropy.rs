@@ -298,7 +298,7 @@ impl Bits<'_> {
                 *run = (1 << zeros) + self.take(zeros as u32)?;
                 break;
             }
-            // The sign of a new coefficient; then a bit for each known one on the way to its place.
+            // The sign of a new coefficient; then a bit for each known one before its position.
             self.take(u32::from(length > 0))?;
             while at <= band.last {
                 if is_nonzero(*nonzero, at) {

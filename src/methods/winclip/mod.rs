@@ -37,7 +37,7 @@ pub(super) static WINCLIP: MethodInfo = MethodInfo {
 /// The entry of the table of methods.
 pub(super) static WINCLIP_PLUS: MethodInfo = MethodInfo {
     name: "winclip+",
-    about: "WinCLIP with reference images of good ones (Jeong et al. 2023)",
+    about: "WinCLIP with reference images of normal objects (Jeong et al. 2023)",
     networks: &[&clip::NETWORK],
     inputs: MethodInputs { views: &MultiCrop::ALL, references: References::Required, ..MethodInputs::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
