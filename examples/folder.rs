@@ -1,4 +1,4 @@
-//! Inspects a folder of photos: `cargo run --release --example folder -- photos/ found/` writes records, pictures and a report.
+//! Inspects a folder of images: `cargo run --release --example folder -- photos/ found/` writes records, pictures and a report.
 
 use std::path::PathBuf;
 
@@ -7,9 +7,9 @@ use zsas::results::Existing;
 
 fn main() -> zsas::Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let (Some(photos), Some(output)) = (arguments.next(), arguments.next()) else { panic!("usage: folder PHOTOS OUTPUT") };
+    let (Some(images), Some(output)) = (arguments.next(), arguments.next()) else { panic!("usage: folder IMAGES OUTPUT") };
     let options = JobOptions { report: true, existing: Existing::Overwrite, ..JobOptions::default() };
-    let job = Job::new(&[photos], &output, options)?;
+    let job = Job::new(&[images], &output, options)?;
     let detector = Detector::builder().open()?;
     let outcome = job.run(&detector, &Unobserved)?;
     outcome.end?;

@@ -3,7 +3,7 @@
 //!
 //! # One image
 //!
-//! A [`inspect::Detector`] is a method on its weights and a device. Without any choice it is the strongest method whose weights are on this
+//! An [`inspect::Detector`] is a method built from its weights on a device. By default it is the strongest method whose weights are on this
 //! machine; `utad` runs on weights inside the library.
 //!
 //! ```no_run
@@ -36,12 +36,13 @@
 //! Each uses only those above it; `ARCHITECTURE.md` says more.
 //!
 //! - [`error`], [`files`], [`uninspected`], [`tensor`]: the error type; files written whole; what was not inspected; arrays on the host
-//! - [`weights`]: memory-mapped safetensors; [`image`]: decoding, exact resizing, maps; [`text`]: prompts as token ids; [`inputs`]: finding images
+//! - [`weights`]: memory-mapped safetensors; [`image`]: decoding, exact resizing, maps; [`text`]: prompts as token ids; [`inputs`]: finding
+//!   images
 //! - [`shader`], [`kernels`]: WGSL text and reflection; what each kernel computes, with its f64 reference
-//! - [`graph`], [`run`]: the recording a model writes; devices and programs, the only place that knows `wgpu`
+//! - [`graph`], [`run`]: the recording of a network's operations; devices and programs, the only module that uses `wgpu`
 //! - [`nn`], [`models`]: layers and published networks, with the table [`models::NETWORKS`]
 //! - [`methods`]: published methods that turn images into anomaly maps, with the table [`methods::METHODS`]
-//! - [`results`], [`inspect`]: the output folder; the front door, for one image or a folder of them
+//! - [`results`], [`inspect`]: the output folder; the top-level API, for one image or many
 
 pub mod error;
 pub mod files;
@@ -64,7 +65,7 @@ pub mod weights;
 /// Version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Commit it was built from, where git knew.
+/// Commit that the library was built from, where it is known.
 pub const COMMIT: Option<&str> = option_env!("ZSAS_COMMIT");
 
 pub use error::{Code, Error, Remedy, Result};

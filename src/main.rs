@@ -8,7 +8,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     quiet_driver();
-    cli::signals::outlive_file_limit();
+    cli::signals::ignore_sigxfsz();
     // The one place that ends the program: everything below returns.
     let arguments = cli::Arguments::parse();
     cli::talk::start(arguments.verbose, arguments.command.is_quiet());
@@ -22,8 +22,10 @@ fn main() -> ExitCode {
     .into()
 }
 
-/// Sets what drivers read from the environment, unless the user has. We choose adapters ourselves: Mesa's device-select layer, which asks
-/// Wayland for a display, only complains on machines without a desktop. A driver of Mesa's that finds no folder for what it compiles gets ours.
+/// Sets environment variables that drivers read, unless the user has set them.
+///
+/// Mesa's device-select layer is switched off: we choose adapters ourselves, and without a desktop it prints an error about Wayland. Mesa's
+/// drivers get a cache folder where they would find none.
 fn quiet_driver() {
     let set = |name: &str, value: &std::ffi::OsStr| {
         // SAFETY: the first statement of `main`; no other thread runs yet.

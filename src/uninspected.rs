@@ -1,8 +1,8 @@
-//! What was given to a run and not inspected, by reason: files left out of a folder, pages, parts of an image outside a crop.
+//! What was not inspected, by reason: files left out of a folder, further pages, parts of an image outside a crop.
 
 use serde::{Deserialize, Serialize};
 
-/// Why something was not inspected, as records and `run.json` spell it.
+/// Reason why something was not inspected, as records and `run.json` spell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -10,7 +10,7 @@ pub enum Reason {
     Link,
     /// A pipe, socket or device in a searched folder.
     Special,
-    /// A file in a searched folder whose ending says image, but of a format that is not read.
+    /// A file in a searched folder with the ending of an image format that is not supported.
     Format,
     /// An image whose name, or that of a folder between it and the searched one, begins with a dot; or such a folder that cannot be read.
     Hidden,
@@ -18,11 +18,11 @@ pub enum Reason {
     Thumbnail,
     /// A folder that could not be read.
     UnreadableFolder,
-    /// A folder that holds the results of an earlier run, with any photos in it.
+    /// An output folder of an earlier run.
     ResultsFolder,
     /// A further page or frame of an image file.
     Page,
-    /// Pixels outside the part of the image that the method looks at.
+    /// Pixels outside the part of the image that the method inspects.
     OutsideCrop,
 }
 
@@ -60,7 +60,7 @@ impl Uninspected {
         Uninspected { reason: Reason::Page, count, share: None }
     }
 
-    /// This share of the pixels, outside the part that the method looks at.
+    /// This share of the pixels, outside the part that the method inspects.
     pub fn outside_crop(share: f64) -> Uninspected {
         Uninspected { reason: Reason::OutsideCrop, count: 1, share: Some(share) }
     }

@@ -70,7 +70,10 @@ fn contradictions_end_with_2_before_anything_is_touched() {
     place.run(&["infer"]).exits(2).says("Usage:");
     place.run(&["shader", "matmull"]).exits(2).says("did you mean `matmul`?");
     place.run(&["shader", "matmul", "--set", "TILES=3"]).exits(2).says("did you mean `TILE`?");
-    place.run(&["bench", "kernels", "--kernel", "convolution"]).exits(2).says("no bench of a kernel");
+    place
+        .run(&["bench", "kernels", "--kernel", "convolution"])
+        .exits(2)
+        .says("no benchmark of a kernel");
 }
 
 // ---- the fault table --------------------------------------------------------------------------------------------------------------

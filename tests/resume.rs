@@ -59,7 +59,7 @@ fn a_photo_that_changed_or_lost_a_picture_is_scored_again_in_its_place() {
     assert!(place.path("out/p/c.png.tiff").is_file());
     // Nobody knows what records without a `run.json` were made with.
     fs::remove_file(place.path("out/run.json")).unwrap();
-    place.infer(&["p", "--method", "utad", "--resume"]).exits(2).says("nobody knows");
+    place.infer(&["p", "--method", "utad", "--resume"]).exits(2).says("are not known");
 }
 
 #[test]

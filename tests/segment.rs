@@ -205,7 +205,7 @@ fn wrong_wishes_are_refused_before_weights_are_read() {
     let run = |arguments: &[&str]| place.run(&[&["segment", "--output", "out", "--weights", "none"], arguments].concat());
     run(&["a.png"]).exits(2).says("--box");
     run(&["a.png", "--box", "1,2,3"]).exits(2).says("expected four numbers");
-    run(&["a.png", "--box", "9,2,3,4"]).exits(2).says("the box 9,2,3,4 holds nothing");
+    run(&["a.png", "--box", "9,2,3,4"]).exits(2).says("the box 9,2,3,4 is empty");
     run(&["missing.png", "--box", "1,2,3,4"]).exits(2).says("missing.png");
     run(&[".", "--box", "1,2,3,4"]).exits(2).says("`.` is a folder, and a single image file is wanted");
     run(&["*.png", "--box", "1,2,3,4"]).exits(2).says("`*.png` is a pattern");
@@ -213,7 +213,7 @@ fn wrong_wishes_are_refused_before_weights_are_read() {
     // Reading it fails, even for those who may read everything.
     #[cfg(target_os = "linux")]
     run(&["/proc/self/mem", "--box", "1,2,3,4"]).exits(2).says("/proc/self/mem");
-    run(&["a.png", "--box", "96,0,99,9"]).exits(2).says("lies beside the photo, which is 96×80");
+    run(&["a.png", "--box", "96,0,99,9"]).exits(2).says("lies outside the image, which is 96×80");
     run(&["a.png", "--box", "1,2,3,4", "--save", "none,mask"]).exits(2).says("stands alone");
     place.write("torn.png", b"\x89PNG\r\n\x1a\n");
     run(&["torn.png", "--box", "1,2,3,4"]).exits(2).says("torn.png");
@@ -229,7 +229,7 @@ fn results_are_refused_overwritten_and_told() {
     let run = |arguments: &[&str]| place.run(&[&["segment", "ä b.png", "--weights", SNAPSHOT, "--output", "out"], arguments].concat());
     run(&["--box", "1,2,30.5,40", "--box", "-3,0,200,40"])
         .exits(0)
-        .says("warning: the box -3,0,200,40 reaches beyond the photo")
+        .says("warning: the box -3,0,200,40 reaches beyond the image")
         .says("mask 2: ");
     let files = ["results.jsonl", "run.json", "ä b.png.1.mask.png", "ä b.png.2.mask.png", "ä b.png.overlay.png"];
     assert_eq!(place.outputs(), files);

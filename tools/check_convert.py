@@ -1,8 +1,8 @@
-"""Holds tools/convert.py to the official code: checkpoints with random weights, converted, loaded by transformers, run by both.
+"""Tests tools/convert.py: converts checkpoints with random weights, runs them in transformers, and compares with the official code.
 
     python tools/check_convert.py [clip] [tiny] [vit_b] [vit_l] [vit_h]
 
-Without names: clip and tiny. Needs the package segment-anything. Besides boxes, points and masks are prompted, so that every tensor has a part.
+Without names: clip and tiny. Needs the package segment-anything. Besides boxes, points and masks are prompted, so that every tensor is used.
 """
 
 import json

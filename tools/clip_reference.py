@@ -1,6 +1,6 @@
-"""CLIP's two towers and the methods built on them, in plain PyTorch: what `zsas-gpu` is compared with.
+"""Reference of CLIP's two towers and the methods built on them, in plain PyTorch, for comparison with `zsas-gpu`.
 
-Networks run in f32, as users run them; what is made of their outputs is computed in f64. Photos are PIL images in RGB; maps come out in f32
+Networks run in f32, as users run them; the methods compute in f64 from their outputs. Photos are PIL images in RGB; maps come out in f32
 at the photo's own size. Methods take `prototypes` `[2, embed]`, unit rows: normal, anomalous.
 """
 
@@ -148,7 +148,7 @@ def text_embeds(model, ids):
     return model.encode_text(ids)
 
 
-# What WinCLIP makes of them (Jeong et al., CVPR 2023).
+# WinCLIP (Jeong et al., CVPR 2023).
 
 
 def unit(rows):
@@ -198,7 +198,7 @@ class Clip:
         self.mean, self.std = (torch.tensor(config["preprocess_cfg"][key])[:, None, None] for key in ("mean", "std"))
 
     def pixels(self, photo):
-        """`[1, 3, side, side]`: squashed to the frame by Pillow's bicubic, not cropped."""
+        """`[1, 3, side, side]`: resized to the frame by Pillow's bicubic, not cropped."""
         frame = np.array(photo.convert("RGB").resize((self.side, self.side), Image.BICUBIC))
         return ((torch.from_numpy(frame).permute(2, 0, 1) / 255 - self.mean) / self.std)[None]
 
@@ -241,7 +241,7 @@ def association(query, memory):
 
 
 def visual_cells(clip, photo, references):
-    """`[grid, grid]`, M^W: mean of the associations of patches, 2×2 windows and 3×3 windows with all places of all references."""
+    """`[grid, grid]`, M^W: mean of the associations of patches, 2×2 windows and 3×3 windows with all locations of all references."""
     patches = association(clip.patches(photo), torch.cat([clip.patches(reference) for reference in references]))
     maps = [patches.reshape(clip.grid, clip.grid)]
     for k in (2, 3):
@@ -289,7 +289,7 @@ CROPS = {"tile": tile_crops, "five": five_crops, "ten": ten_crops}
 
 
 def crops_score(clip, photo, prototypes, kind):
-    """Mean of the crops' probabilities; every crop is squashed to the frame on its own."""
+    """Mean of the crops' probabilities; every crop is resized to the frame on its own."""
     return torch.stack([anomaly(clip.image(crop), prototypes) for crop in CROPS[kind](photo)]).mean()
 
 
@@ -358,7 +358,7 @@ def trans_mm(clip, photo, prototypes):
 
 @torch.no_grad()
 def patch_token(clip, photo, prototypes):
-    """Patch tokens through `ln_post` and `proj`, held against the texts: the paper's own weak baseline."""
+    """Patch tokens through `ln_post` and `proj`, compared with the texts: a baseline of the paper."""
     return per_cell(clip, photo, anomaly(project(clip.model, clip.patches(photo)), prototypes))
 
 

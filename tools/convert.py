@@ -8,7 +8,7 @@
     pytorch_model.bin                                                   CLIP, ClipSeg or SAM of transformers, with `config.json` beside it
 
 FOLDER gets the tensors and the configuration; numbers stay as they are. Needs torch and safetensors. Only tensors are unpickled.
-`tools/check_convert.py` holds the result to the official code.
+`tools/check_convert.py` compares the result with the official code.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Writes tests/golden/: what PyTorch and torchvision compute, for tests that need no Python.
+"""Writes the goldens of kernels, the WideResNet and UTAD to tests/golden/: outputs of PyTorch and torchvision, for tests that need no Python.
 
     python tools/golden.py [kernels] [wide_resnet] [methods]
 
@@ -32,7 +32,7 @@ ACTIVATIONS = {
 
 
 def save(name, tensors, metadata):
-    """Writes one golden; refuses what would weigh on the repository."""
+    """Writes one golden; refuses files that are too large for the repository."""
     path = GOLDEN / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.to(torch.float32).contiguous() for key, value in tensors.items()}

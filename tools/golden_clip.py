@@ -1,4 +1,4 @@
-"""Writes tests/golden/clip/ and tests/golden/methods/: what open_clip, transformers and plain PyTorch make of tiny networks.
+"""Writes tests/golden/clip/ and tests/golden/methods/: outputs of open_clip, transformers and plain PyTorch for tiny networks.
 
     python tools/golden_clip.py [tiny] [hf] [clipseg] [methods]
 
@@ -39,7 +39,7 @@ def save(name, tensors, metadata):
 
 
 def report(path):
-    """Says what was written; refuses what would weigh on the repository."""
+    """Prints what was written; refuses files that are too large for the repository."""
     size = path.stat().st_size
     assert size <= LARGEST, f"{path} has {size} bytes"
     print(f"{path.relative_to(ROOT)}: {size} bytes")
@@ -61,7 +61,7 @@ def tiny_model(config):
 
 
 def tiny():
-    """Two snapshots in open_clip's naming, and what their towers make of random inputs."""
+    """Two snapshots in open_clip's naming, and the outputs of their towers for random inputs."""
     for name, config in [("tiny", reference.tiny_config()), ("tiny_odd", reference.tiny_odd_config())]:
         model = tiny_model(config)
         folder = GOLDEN / "clip" / name
@@ -215,13 +215,13 @@ def clipseg():
 
 
 def rounding(found, exact):
-    """Relative distance of what f32 gives from what f64 gives: as much and as much again is to be granted to another program in f32."""
+    """Relative distance of the result in f32 from that in f64; another program in f32 may differ by twice as much."""
     return (found - exact).norm() / exact.norm()
 
 
 @torch.no_grad()
 def plain_clipseg(model, pixels, conditional):
-    """The same logits, step by step: says which blocks are read and in which order."""
+    """The same logits, step by step: shows which blocks are read and in which order."""
     vision, decoder = model.clip.vision_model, model.decoder
     x = vision.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
     grid = round(x.shape[1] ** 0.5)

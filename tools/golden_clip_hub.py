@@ -1,4 +1,5 @@
-"""Writes `tests/cases/clip_hub`: a small CLIP in a folder as hubs have it, twice the same weights under two libraries' names, and what open_clip makes of it.
+"""Writes `tests/cases/clip_hub`: a small CLIP in a folder as on a model hub, with the same weights under the names of two libraries, and
+open_clip's outputs.
 
     python tools/golden_clip_hub.py        needs torch, transformers, open_clip, safetensors
 

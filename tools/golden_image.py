@@ -1,4 +1,4 @@
-"""Writes the goldens of `src/image` to tests/golden/image: what Pillow, OpenCV, SciPy and PyTorch make of small inputs.
+"""Writes the goldens of `src/image` to tests/golden/image: outputs of Pillow, OpenCV, SciPy and PyTorch for small inputs.
 
 pip install pillow opencv-python-headless scipy torch numpy; then: python tools/golden_image.py
 `resize.json`: one CRC-32 per case, of the output's bytes (u8, or f32 little-endian); PyTorch's cases hold the values.

@@ -1,4 +1,4 @@
-"""Writes tests/golden/sam/: what transformers and the official code make of tiny Segment Anythings.
+"""Writes tests/golden/sam/: outputs of transformers and the official code for tiny networks of Segment Anything.
 
     python tools/golden_sam.py [tiny] [segment]
 
@@ -33,7 +33,7 @@ METADATA = {"script": "tools/golden_sam.py", "transformers": transformers.__vers
 
 
 class Recorder:
-    """What modules of a network return, by a name of our own."""
+    """Outputs of modules of a network, under names that we choose."""
 
     def __init__(self):
         self.found, self.handles = {}, []
@@ -132,7 +132,7 @@ def official_snapshot(official, heads):
 
 
 def segment():
-    """What the official code cuts out of photos, at their own sizes, and the network as a snapshot.
+    """Masks of the official code for photos at their own sizes, and the network as a snapshot.
 
     Masks have half the side of the frame: the first of the two resizes enlarges them, the second fits them to the photo.
     """

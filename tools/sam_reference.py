@@ -1,4 +1,4 @@
-"""Segment Anything as transformers and the official code compute it, with weights that are drawn anew: what `zsas-gpu` is compared with."""
+"""Reference of Segment Anything by transformers and by the official code, with random weights, for comparison with `zsas-gpu`."""
 
 import re
 from functools import partial

@@ -1,4 +1,4 @@
-//! `bench kernels`: how fast each kernel is at the sizes networks use, against what the machine can copy.
+//! `bench kernels`: measures each kernel at the sizes that networks use, relative to the copy bandwidth of the machine.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -130,7 +130,7 @@ impl<'a> Bench<'a> {
     fn new(device: &'a Device, args: &KernelsArgs) -> Result<Bench<'a>> {
         let elem = args.device.precision.storage();
         let Some(adapter) = device.adapter() else {
-            return Err(usage("the reference is not made to be fast").hint("choose an adapter with `--device`"));
+            return Err(usage("the reference is not meant to be fast, so it is not measured").hint("choose an adapter with `--device`"));
         };
         if elem == DType::F16 && !adapter.f16 {
             return Err(Error::new(Code::NoAdapter, format!("{} cannot store f16", adapter.name)).hint("use `--precision f32`"));
@@ -142,7 +142,7 @@ impl<'a> Bench<'a> {
     fn measure(&self, name: &str, kernel: &dyn Kernel) -> Result<Measured> {
         let operands = kernel.operands();
         let mut inputs = sample(kernel, self.elem, &mut Seeded::new(1));
-        // Of sampled spans most are short; whole ones are what networks have.
+        // Most sampled key ranges are short; networks mostly have whole ones.
         for (input, operand) in inputs.iter_mut().zip(&operands) {
             if let Content::KeyRanges(most) = operand.content {
                 *input = (0..operand.len).map(|at| (at % 2 * most) as f32).collect();
@@ -187,7 +187,7 @@ fn read_baseline(file: &Path) -> Result<BTreeMap<(String, String), Measured>> {
     Ok(baseline)
 }
 
-/// Says which cases became slower; fails when one did.
+/// Prints the cases that became slower; fails when there is one.
 fn compare(measured: &[Measured], baseline: &BTreeMap<(String, String), Measured>) -> Result<Exit> {
     let (mut compared, mut slower) = (0, 0);
     for row in measured {
@@ -217,7 +217,7 @@ fn chosen(kernel: Option<&str>) -> Result<Vec<(String, Box<dyn Kernel>)>> {
         let names: Vec<&'static str> = cases.iter().map(|(_, kernel)| kernel.name()).collect();
         cases.retain(|(_, kernel)| kernel.name() == wanted);
         if cases.is_empty() {
-            return Err(usage(format!("there is no bench of a kernel `{wanted}`{}", did_you_mean(wanted, names))));
+            return Err(usage(format!("there is no benchmark of a kernel `{wanted}`{}", did_you_mean(wanted, names))));
         }
     }
     Ok(cases)

@@ -1,14 +1,15 @@
-//! What happens when our own code is wrong: a message worth reporting instead of a backtrace.
+//! Panic handler: a bug ends the program with a message to report instead of a backtrace.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use crate::cli::Exit;
 
-/// The latest panic. Decoders may panic on damaged photos; those are caught further down and end in a record, so nothing is printed yet.
+/// Message of the latest panic. Decoders may panic on damaged images; those panics are caught and end in a record, so the hook prints
+/// nothing.
 static LATEST: Mutex<String> = Mutex::new(String::new());
 
-/// Runs the program; a panic that reaches the top is printed as the bug it is and ends with [`Exit::Failed`].
+/// Runs the program; a panic that nothing catches is printed as a bug and ends with [`Exit::Failed`].
 pub fn guarded(program: impl FnOnce() -> Exit) -> Exit {
     std::panic::set_hook(Box::new(|panic| {
         log::debug!("{panic}\n{}", std::backtrace::Backtrace::force_capture());

@@ -1,10 +1,10 @@
-//! The folder in which prompt embeddings and compiled kernels are kept for later runs.
+//! Cache folder for prompt embeddings and compiled kernels.
 
 use std::path::PathBuf;
 
 use crate::cli::env;
 
-/// `$ZSAS_CACHE`, else the user's own cache folder; none where `$ZSAS_CACHE` is empty, or the user has none.
+/// The cache folder: `$ZSAS_CACHE`, else the user's own; `None` where `$ZSAS_CACHE` is empty, or the user has none.
 pub fn folder() -> Option<PathBuf> {
     match std::env::var_os(env::CACHE) {
         Some(folder) if folder.is_empty() => None,

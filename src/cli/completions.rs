@@ -1,4 +1,4 @@
-//! `completions`: a script that lets a shell complete our options.
+//! `completions`: prints a completion script for a shell.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;

@@ -1,4 +1,4 @@
-//! Which device, which precision, which shape of kernels.
+//! Options for the device, the precision and the tier of kernels.
 
 use std::collections::HashSet;
 
@@ -17,17 +17,17 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Device")]
     pub device: DeviceChoice,
 
-    /// How weights and activations are stored; sums are f32 always. `auto` is f32, the setting reported numbers are made with
+    /// How weights and activations are stored; sums are always f32. `auto` is f32, the setting of all reported numbers
     #[arg(long, value_parser = choice::precision(), default_value = "auto", help_heading = "Device")]
     pub precision: Precision,
 
-    /// Force a tier of kernels where a driver misbehaves, or to compare
+    /// Force a tier of kernels, to avoid a driver's bug or to compare
     #[arg(long = "tier", alias = "kernels", value_parser = choice::tier(), value_name = "TIER", help_heading = "Device")]
     pub kernels: Option<Tier>,
 }
 
 impl DeviceArgs {
-    /// What is asked of the library.
+    /// The options of the library for opening the device.
     pub fn options(&self) -> Result<DeviceOptions> {
         Ok(DeviceOptions {
             choice: self.device.clone(),
@@ -59,7 +59,7 @@ impl DeviceArgs {
     }
 }
 
-/// The bytes that `$ZSAS_GPU_MEMORY` allows, if it does.
+/// The limit of `$ZSAS_GPU_MEMORY` in bytes, where it is set.
 fn memory() -> Result<Option<u64>> {
     let Some(text) = std::env::var_os(env::GPU_MEMORY).filter(|text| !text.is_empty()) else { return Ok(None) };
     let text = text.to_string_lossy();
@@ -78,7 +78,7 @@ pub fn library() -> Library {
     }
 }
 
-/// The attempts, counted from 1, before which `$ZSAS_LOSE_DEVICE_AT` has the device given up.
+/// The attempts, counted from 1, before which the device is lost on purpose, from `$ZSAS_LOSE_DEVICE_AT`.
 pub fn lose_at() -> Result<HashSet<usize>> {
     let Ok(text) = std::env::var(env::LOSE_DEVICE_AT) else { return Ok(HashSet::new()) };
     let numbers: std::result::Result<_, _> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::parse).collect();

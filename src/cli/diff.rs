@@ -1,4 +1,4 @@
-//! `diff`: the first thing to run when a map looks wrong.
+//! `diff`: compares each launch of a network with the reference, and finds the first that is wrong.
 
 use clap::Args;
 use zsas::Result;
@@ -26,7 +26,7 @@ pub struct DiffArgs {
     input: InputArgs,
 }
 
-/// Compares, and prints the divergence if there is one.
+/// Compares the launches, and prints the divergence if there is one.
 pub fn run(args: &DiffArgs) -> Result<Exit> {
     let network = args.network.load()?;
     let inputs = network.inputs(&args.input)?;

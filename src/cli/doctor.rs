@@ -1,4 +1,4 @@
-//! `doctor`: what this machine can run, what is missing, and whether it computes correctly.
+//! `doctor`: reports the adapters of this machine, what is missing, and whether kernels compute correctly.
 
 use clap::Args;
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub struct DoctorArgs {
     device: DeviceArgs,
 }
 
-/// What was found; the object of `--json`.
+/// Findings of `doctor`; the object of `--json`.
 #[derive(Serialize)]
 struct Findings {
     version: &'static str,
@@ -63,7 +63,7 @@ struct Selftest {
     failures: Vec<String>,
 }
 
-/// Looks around, tests if asked to, and prints.
+/// Lists adapters, runs the self-test if asked to, and prints the findings.
 pub fn run(args: &DoctorArgs) -> Result<Exit> {
     let adapters = adapters();
     let (device, refusal) = match args.device.open(true) {
@@ -133,7 +133,8 @@ fn describe(adapter: &AdapterReport) -> String {
     let mib = |bytes: u64| bytes >> 20;
     let pci = if adapter.pci.is_empty() { String::new() } else { format!(", pci:{}", adapter.pci) };
     format!(
-        "{} ({}, {}{pci})\n     driver {}\n     tier {}, f16 {}, timestamps {}, binding {} MiB, buffer {} MiB, workgroup {} KiB × {} lanes\n",
+        "{} ({}, {}{pci})\n     driver {}\n     tier {}, f16 {}, timestamps {}, \
+         binding {} MiB, buffer {} MiB, workgroup {} KiB × {} lanes\n",
         adapter.name,
         adapter.kind,
         adapter.backend,
@@ -148,7 +149,7 @@ fn describe(adapter: &AdapterReport) -> String {
     )
 }
 
-/// What is missing, and what to do about it.
+/// Problems of this machine, and hints to solve them.
 fn diagnose(adapter: Option<&AdapterReport>, refusal: Option<&Error>) -> (Vec<String>, Vec<String>) {
     let (mut problems, mut hints) = (Vec::new(), Vec::new());
     if refusal.is_some() {
@@ -174,7 +175,7 @@ fn diagnose(adapter: Option<&AdapterReport>, refusal: Option<&Error>) -> (Vec<St
     (problems, hints)
 }
 
-/// Common reasons why a GPU that is there is not seen.
+/// Hints for common reasons why a GPU is not found.
 fn linux_hints() -> Vec<String> {
     let exists = |path: &str| std::path::Path::new(path).exists();
     let mut hints = Vec::new();

@@ -1,7 +1,7 @@
-//! Where Mesa's drivers keep the kernels that they compile, on systems where they find no place of their own.
+//! Cache folder for the kernels that Mesa's drivers compile, on systems where Mesa finds no folder of its own.
 //!
-//! They look at `XDG_CACHE_HOME`, then at the home that the user database gives, not at `HOME`. In a container of a user without an entry
-//! they keep nothing, and llvmpipe compiles for half a minute at every start.
+//! Mesa looks at `XDG_CACHE_HOME`, then at the home that the user database gives, not at `HOME`. In a container whose user has no entry
+//! it caches nothing, and llvmpipe compiles for half a minute at every start.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::cache;
 
-/// Variables by which a user says what Mesa shall do.
+/// Variables with which a user configures Mesa's cache.
 const CHOSEN: [&str; 4] = ["MESA_SHADER_CACHE_DIR", "MESA_SHADER_CACHE_DISABLE", "MESA_GLSL_CACHE_DIR", "MESA_GLSL_CACHE_DISABLE"];
 
-/// A folder of ours for Mesa, made if need be; `None` where Mesa has one, or there is none that can be written.
+/// A folder for Mesa's cache, made if needed; `None` where Mesa finds one itself, or none can be written.
 pub fn folder() -> Option<PathBuf> {
     if CHOSEN.iter().any(|name| std::env::var_os(name).is_some()) {
         return None;

@@ -1,4 +1,4 @@
-//! `env`: every environment variable the program heeds.
+//! `env`: lists the environment variables that the program reads.
 
 use clap::Args;
 use serde::Serialize;
@@ -6,18 +6,18 @@ use zsas::Result;
 
 use crate::cli::{Exit, talk};
 
-/// Where weights are looked for.
+/// Variable for the folder of weights.
 pub const WEIGHTS: &str = zsas::models::store::VARIABLE;
-/// Where prototypes of prompts are kept.
+/// Variable for the cache folder.
 pub const CACHE: &str = "ZSAS_CACHE";
-/// Where shaders are read from while they are being edited.
+/// Variable for a folder of shaders that are being edited.
 pub const SHADERS: &str = "ZSAS_SHADERS";
-/// How much memory of the device may be held.
+/// Variable for the limit of GPU memory.
 pub const GPU_MEMORY: &str = "ZSAS_GPU_MEMORY";
-/// When to lose the device on purpose.
+/// Variable for the attempts before which the device is lost on purpose.
 pub const LOSE_DEVICE_AT: &str = "ZSAS_LOSE_DEVICE_AT";
 
-/// At which image to abort the process.
+/// Variable for the image at which the process aborts on purpose.
 pub const ABORT_AT: &str = "ZSAS_ABORT_AT";
 
 const AFTER: &str = "\
@@ -33,7 +33,7 @@ pub struct EnvArgs {
     json: bool,
 }
 
-/// A variable with what it does.
+/// An environment variable and its meaning.
 #[derive(Serialize)]
 struct Variable {
     name: &'static str,
@@ -52,22 +52,22 @@ const VARIABLES: [Variable; 12] = [
         "the weights inside the binary, for utad and saliency",
         "a snapshot, or a folder of snapshots named by network (`clip`, `clipseg`, `sam`, `wide-resnet`)",
     ),
-    variable(CACHE, "the user's cache folder", "where embedded prompts and compiled kernels are kept for later runs; empty: nowhere"),
+    variable(CACHE, "the user's cache folder", "where embedded prompts and compiled kernels are cached; empty: nowhere"),
     variable(
         "MESA_SHADER_CACHE_DIR",
         "the user's cache folder, else $ZSAS_CACHE",
-        "heeded by Mesa's drivers: where they keep what they compile",
+        "read by Mesa's drivers: where compiled kernels are cached",
     ),
     variable(SHADERS, "the shaders inside the binary", "a folder to read WGSL files from, for editing them without rebuilding"),
     variable(GPU_MEMORY, "what the driver gives", "limit of GPU memory in megabytes, for GPUs that are shared"),
     variable(
         LOSE_DEVICE_AT,
         "never",
-        "attempts of `infer` and `segment`, counted from 1 (`2` or `2,3`), before which the device is lost, to try the recovery",
+        "attempts of `infer` and `segment`, counted from 1 (`2` or `2,3`), before which the device is lost, to test the recovery",
     ),
-    variable(ABORT_AT, "never", "path of a photo at which `infer` aborts, to test what a later `--resume` makes of it"),
-    variable("WGPU_BACKEND", "vulkan,metal,dx12", "the graphics interfaces that are looked at"),
-    variable("VK_DRIVER_FILES", "all installed drivers", "heeded by the Vulkan loader: the drivers it offers (formerly VK_ICD_FILENAMES)"),
+    variable(ABORT_AT, "never", "path of a photo at which `infer` aborts, to test a later `--resume`"),
+    variable("WGPU_BACKEND", "vulkan,metal,dx12", "the graphics interfaces that are used"),
+    variable("VK_DRIVER_FILES", "all installed drivers", "read by the Vulkan loader: the drivers it offers (formerly VK_ICD_FILENAMES)"),
     variable("RUST_LOG", "error,zsas=warn", "what is logged to stderr, by module; overrules `-v`"),
     variable("NO_COLOR", "colours on a terminal", "anything switches colours off"),
     variable("COLUMNS", "the terminal's width", "width to which `--help` is wrapped where there is no terminal"),

@@ -1,4 +1,4 @@
-//! `forward`: a raw network from named arrays to named arrays, so that anyone can compare with PyTorch.
+//! `forward`: runs a raw network on named arrays, for comparison with PyTorch.
 
 use std::fs;
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ pub fn run(args: &ForwardArgs) -> Result<Exit> {
 }
 
 impl ForwardArgs {
-    /// Refuses to write over what is no regular file, or is one that the run reads.
+    /// Refuses to overwrite something that is no regular file, or a file that the run reads.
     fn check_target(&self, network: &Network) -> Result<()> {
         let target = &self.outputs;
         let Ok(found) = fs::symlink_metadata(target) else { return Ok(()) };

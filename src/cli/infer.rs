@@ -209,7 +209,7 @@ fn no_threshold() -> Error {
 /// Says which method was chosen and why, and how to get the next better one.
 fn say_choice(plan: &Plan) {
     let (method, weights) = (plan.method(), &plan.weights()[0]);
-    let better = match (method.takes.text, plan.has_references()) {
+    let better = match (method.inputs.text, plan.has_references()) {
         (true, true) => "the strongest here with good photos",
         (true, false) => "the strongest here without good photos; `--normal PHOTOS` makes it winclip+",
         (false, _) => "the strongest here; `--method winclip` says how to get weights of CLIP, which know objects",

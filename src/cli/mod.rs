@@ -1,7 +1,7 @@
-//! The command line: one file per verb. stdout is data, stderr is talk.
+//! The command line: one file per verb. Data goes to stdout, messages to stderr.
 //!
-//! Each verb splits what the user typed (`…Args`, strings and paths) from what is to be done, so that every contradiction is found
-//! before weights or a device are touched.
+//! Each verb turns the user's options (`…Args`, strings and paths) into options of the library, so that contradictions are found before
+//! weights are read or a device is opened.
 
 mod bench;
 pub mod bugs;
@@ -59,30 +59,30 @@ pub struct Arguments {
 /// The verbs of the command line.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Score photos and show where they differ.
+    /// Score photos and show where their defects are.
     Infer(Box<infer::InferArgs>),
-    /// Cut out what boxes on a photo hold.
+    /// Segment boxes on a photo: one mask for each box.
     Segment(Box<segment::SegmentArgs>),
     /// Say what this machine can run, and check that it computes correctly.
     Doctor(doctor::DoctorArgs),
     /// Run a network on named arrays, for comparison with PyTorch.
     Forward(forward::ForwardArgs),
-    /// Find the first launch of a network where the device leaves the truth.
+    /// Find the first launch of a network whose result on the device is wrong.
     Diff(diff::DiffArgs),
     /// Time each launch of a network on the device.
     Profile(profile::ProfileArgs),
-    /// Measure speed.
+    /// Measure the speed of the kernels.
     Bench(bench::BenchArgs),
     /// Print the exact WGSL the driver sees.
     Shader(shader::ShaderArgs),
-    /// List the environment variables this program heeds.
+    /// List the environment variables that this program reads.
     Env(env::EnvArgs),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsArgs),
 }
 
 impl Command {
-    /// Whether warnings are unwanted.
+    /// Whether warnings are switched off.
     pub fn is_quiet(&self) -> bool {
         match self {
             Command::Infer(args) => args.quiet,
@@ -118,24 +118,24 @@ impl Command {
 /// How the program ends; the numbers are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything was done.
+    /// Success.
     Done,
     /// Something failed, or a check did not pass.
     Failed,
     /// The command line or its inputs are wrong.
     Usage,
-    /// Done, but some inputs could not be scored.
+    /// Success, but some inputs could not be scored.
     SomeFailed,
-    /// An anomaly was found, and `--fail-on anomaly` asked to be told.
+    /// An anomaly was found with `--fail-on anomaly`.
     Anomaly,
     /// No adapter can run the kernels.
     NoAdapter,
-    /// Stopped by a signal of this number, after finishing what was in hand.
+    /// Stopped by the signal of this number, after the images in work were finished.
     Signal(u8),
 }
 
 impl Exit {
-    /// How an error ends the program.
+    /// The exit code of an error.
     pub fn of(error: &Error) -> Exit {
         match error.code() {
             Code::NoAdapter => Exit::NoAdapter,
@@ -165,7 +165,7 @@ fn version() -> &'static str {
     &LINE
 }
 
-/// A wish that contradicts itself or names something unknown.
+/// A usage error: options that contradict each other, or a name that is not known.
 fn usage(message: impl Into<String>) -> Error {
     Error::new(Code::Usage, message)
 }

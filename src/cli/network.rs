@@ -1,4 +1,4 @@
-//! What `forward`, `diff` and `profile` share: a raw network, its weights, its input.
+//! Options that `forward`, `diff` and `profile` share: a raw network, its weights and its input.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use zsas::{Checkpoint, Code, Error, Graph, Result, Tensor};
 use crate::cli::device::DeviceArgs;
 use crate::cli::usage;
 
-/// Most pixels of a random input, so that a slip of the finger does not take all memory.
+/// Most pixels of a random input, so that a typing error does not use up all memory.
 const MAX_PIXELS: usize = 1 << 26;
 
 /// A network on its weights and a device.
@@ -47,7 +47,7 @@ pub struct InputArgs {
     size: Option<(usize, usize)>,
 }
 
-/// The names of all raw networks, with what they take and give.
+/// A parser of the name of a raw network; help lists each with its inputs and outputs.
 fn network_parser() -> impl TypedValueParser<Value = &'static RawInfo> {
     let values = raw::all().map(|raw| PossibleValue::new(raw.name).help(raw.about));
     PossibleValuesParser::new(values).try_map(|name| RawInfo::named(&name).ok_or("no such network"))
@@ -96,18 +96,18 @@ impl Network {
         self.raw.read(&open_arrays(file)?)
     }
 
-    /// An empty recording in the precision asked for.
+    /// An empty graph in the precision of the options.
     pub fn graph(&self) -> Graph {
         Graph::new(self.precision)
     }
 
-    /// Records the network on such inputs; outputs as PyTorch lays them out, with their names.
+    /// Records the network on these inputs; its outputs with their names, in PyTorch's layout.
     pub fn record<'g>(&self, graph: &'g Graph, inputs: &NetworkInputs) -> Vec<(String, Tensor<'g>)> {
         self.raw.record(graph, inputs)
     }
 }
 
-/// Opens a file of named arrays. Whatever is wrong with it is a wrong input.
+/// Opens a file of named arrays. All its faults are usage errors.
 fn open_arrays(file: &Path) -> Result<Checkpoint> {
     if !file.exists() {
         return Err(Error::new(Code::NotFound, format!("no input arrays at `{}`", file.display())));

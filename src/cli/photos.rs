@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use zsas::image::{Limits, ReadOptions, SixteenBit};
 
-/// Which photos are accepted, and how they are turned.
+/// Options for reading photos: limits, orientation, reduction to 8 bits.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct PhotoArgs {
     /// Leave photos as they are stored, whatever orientation their EXIF or XMP data name
@@ -37,7 +37,7 @@ fn sixteen_bit() -> impl TypedValueParser<Value = SixteenBit> {
 }
 
 impl PhotoArgs {
-    /// How photos are read.
+    /// The options of the library for reading images.
     pub fn options(&self) -> ReadOptions {
         let PhotoArgs { max_bytes, max_pixels, max_side, min_size: min_side, .. } = *self;
         let limits = Limits { max_bytes, max_pixels, max_side, min_side };

@@ -1,4 +1,4 @@
-//! `profile`: where the time of a network goes, launch by launch.
+//! `profile`: measures the time of each launch of a network.
 
 use clap::Args;
 use zsas::{Program, Result};

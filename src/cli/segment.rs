@@ -1,4 +1,4 @@
-//! `segment`: boxes on a photo in, masks out (Segment Anything).
+//! `segment`: masks for boxes on a photo (Segment Anything).
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ What lands in the output folder, under the photo's name: for each box, in their 
 PHOTO.1.mask.png, PHOTO.2.mask.png …, 0 outside and 255 inside, at the photo's own size;
 PHOTO.overlay.png, all masks with their boxes, each in a colour; PHOTO.1.tiff … if asked for;
 `results.jsonl`, a line with each mask's box (two corners), files, area, `bbox` (left, top, width,
-height), and `iou`, the network's own estimate of its overlap with the truth, which may leave 0…1;
+height), and `iou`, the network's estimate of its overlap with the true mask, which may leave 0…1;
 `run.json` (what ran).
 
 Weights are those of facebook/sam-vit-base, -large or -huge, or the official .pth files as
@@ -36,7 +36,7 @@ pub struct SegmentArgs {
     /// The photo
     image: PathBuf,
 
-    /// What to cut out: the upper left and the lower right corner in pixels of the upright photo; again for each further one
+    /// A box: its upper left and lower right corner in pixels of the upright photo; may be given several times
     #[arg(long = "box", value_name = "X0,Y0,X1,Y1", required = true, value_parser = parse_box, allow_hyphen_values = true)]
     boxes: Vec<BoundingBox>,
 
@@ -71,7 +71,7 @@ pub struct SegmentArgs {
     device: DeviceArgs,
 }
 
-/// A box, and what a box is where it is none.
+/// Parses a box; the error explains its format.
 fn parse_box(text: &str) -> std::result::Result<BoundingBox, String> {
     text.parse().map_err(|error| format!("{error:#}"))
 }
@@ -90,7 +90,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
     let finder = MaskFinder::open(request, weights, args.device.precision)?;
     args.device.describe(&finder.device(), args.quiet);
     let found = job.find(&finder)?;
-    // Until here a signal ends the program at once, and nothing is written; from here on it has to be told in `run.json`.
+    // Until here a signal ends the program at once and nothing is written; from here on `run.json` has to say it.
     let signals = Signals::watch()?;
     let (record, line) = match job.write(&finder, &found, || signals.received())? {
         Ok(written) => written,
@@ -116,7 +116,7 @@ impl SegmentArgs {
         })
     }
 
-    /// The kinds of files that are wanted.
+    /// Kinds of files to write.
     fn save(&self) -> Result<Vec<MaskFile>> {
         let Some(save) = &self.save else { return Ok(MaskFile::DEFAULT.to_vec()) };
         if save.contains(&None) && save.len() > 1 {

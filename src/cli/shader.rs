@@ -1,4 +1,4 @@
-//! `shader`: the exact WGSL the driver sees.
+//! `shader`: prints the exact WGSL that the driver gets.
 
 use clap::{Args, ValueEnum};
 use zsas::kernels::{Implementation, Tier, every_kernel};
@@ -12,7 +12,7 @@ const AFTER: &str = "\
 Examples:
   zsas-gpu shader --list
   zsas-gpu shader matmul --set TILE=64
-  zsas-gpu shader matmul --tier cpu --elem f16";
+  zsas-gpu shader matmul --tier software --elem f16";
 
 /// Options of `shader`.
 #[derive(Args, Debug)]
@@ -30,7 +30,7 @@ pub struct ShaderArgs {
     #[arg(long, value_enum, default_value_t)]
     elem: Elem,
 
-    /// The file of the family for these adapters
+    /// The kernel's file for this tier of adapters
     #[arg(long, value_parser = choice::tier())]
     tier: Option<Tier>,
 

@@ -1,4 +1,4 @@
-//! Signals: the first Ctrl-C or SIGTERM asks to stop after the image in hand, the second stops at once; SIGXFSZ is an error of writing.
+//! Signals: the first Ctrl-C or SIGTERM stops after the images in work, the second at once; SIGXFSZ becomes an error of the write.
 
 use std::io;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use zsas::{Error, Result};
 
-/// Makes a write beyond the limit of file sizes (`ulimit -f`) an error of that write; the system's default is to kill the process.
-pub fn outlive_file_limit() {
+/// Ignores SIGXFSZ, so that a write beyond the limit of file sizes (`ulimit -f`) fails with an error; by default it kills the process.
+pub fn ignore_sigxfsz() {
     #[cfg(unix)]
     if let Err(error) = flag::register(signal_hook::consts::SIGXFSZ, Arc::default()) {
         log::debug!("a write beyond the limit of file sizes will end the process: {error}");
     }
 }
 
-/// Knows whether a signal came, and which.
+/// Watcher for signals that stop the program.
 #[derive(Clone, Default)]
 pub struct Signals {
     number: Arc<AtomicUsize>,
 }
 
 impl Signals {
-    /// Watches from now on.
+    /// Starts watching.
     pub fn watch() -> Result<Signals> {
         let signals = Signals::default();
         let failed = |error: io::Error| Error::io("watching for signals", &error);
@@ -37,7 +37,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// The signal that asked to stop.
+    /// Number of the signal that was received, if any.
     pub fn received(&self) -> Option<u8> {
         match self.number.load(Ordering::Relaxed) {
             0 => None,

@@ -1,4 +1,4 @@
-//! stdout is data, stderr is talk; neither may end the program by being closed.
+//! Console output: data to stdout, messages, log and progress bars to stderr. A closed stream does not end the program.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,13 +10,13 @@ use zsas::error::printable;
 use zsas::run::{Observer, Progress};
 use zsas::{Device, Error, Remedy, Result};
 
-/// Steps of a bar that follows a program.
+/// Steps of a progress bar over one program.
 const PARTS: u64 = 1000;
 
-/// Starts the log: warnings by default, none where it is quiet, `-v` adds what was chosen, `-vv` everything of ours. `RUST_LOG` overrules.
+/// Starts the log: warnings by default, errors only with `--quiet`, information with `-v`, details with `-vv`. `RUST_LOG` overrides this.
 pub fn start(verbose: u8, is_quiet: bool) {
     let level = if is_quiet { "error" } else { ["warn", "info", "debug"][usize::from(verbose.min(2))] };
-    // The graphics crates report through our errors; on their own they talk of internals.
+    // Errors of the graphics crates are reported by our own errors; their log is about internals.
     let filter = format!("error,zsas={level},zsas_gpu={level}");
     let line = |buffer: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
         let level = if record.level() == log::Level::Warn { "warning".to_owned() } else { record.level().to_string().to_lowercase() };
@@ -33,7 +33,7 @@ pub fn error(error: &Error) {
     say(format_args!("error: {}", error.worded(word)));
 }
 
-/// A remedy in the words of the command line.
+/// The text of a remedy, with the options of the command line.
 fn word(remedy: &Remedy) -> Cow<'_, str> {
     Cow::Borrowed(match remedy {
         Remedy::Advice(text) => text,
@@ -78,14 +78,14 @@ fn fetch(network: &str, repository: &str, files: &[&str]) -> String {
     format!("fetch them, then pass `--weights snapshots`:{}", files.iter().map(command).collect::<String>())
 }
 
-/// Lines to stderr, what steers a terminal escaped; where it is closed, nobody listens.
+/// Prints lines to stderr, with control characters escaped; a closed stderr is ignored.
 pub fn say(text: impl fmt::Display) {
     for line in text.to_string().lines() {
         let _ = writeln!(io::stderr(), "{}", printable(line));
     }
 }
 
-/// Data to stdout. A reader that went away, as `head` does, has what it wanted: no error.
+/// Prints data to stdout. A reader that closed the pipe, as `head` does, is no error.
 pub fn print(text: impl fmt::Display) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -94,12 +94,12 @@ pub fn print(text: impl fmt::Display) -> Result<()> {
     }
 }
 
-/// A line of data to stdout.
+/// Prints a line of data to stdout.
 pub fn print_line(line: impl fmt::Display) -> Result<()> {
     print(format_args!("{line}\n"))
 }
 
-/// A value as one line of JSON to stdout.
+/// Prints a value as one line of JSON to stdout.
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print_line(to_json(value))
 }
@@ -121,7 +121,7 @@ fn bar(total: u64, template: &str, is_quiet: bool) -> ProgressBar {
     ProgressBar::with_draw_target(Some(total), target).with_style(style)
 }
 
-/// A bar that is cleared when it goes.
+/// A progress bar that is cleared when dropped.
 pub struct Watch(ProgressBar);
 
 impl Drop for Watch {
@@ -130,14 +130,14 @@ impl Drop for Watch {
     }
 }
 
-/// A bar that follows the programs of a device, one after the other, and what tells it of them.
+/// A progress bar over the programs of a device, one after the other, and the observer that updates it.
 pub fn watch(is_quiet: bool) -> (Watch, Observer) {
     let bar = bar(PARTS, "{wide_bar} {percent} %  {eta} left  {msg}", is_quiet);
     let shown = bar.clone();
     let observer = move |progress: Progress<'_>| {
         let position = (progress.share * PARTS as f64) as u64;
         if position < shown.position() {
-            // Another program: the pace of the last one says nothing.
+            // Another program: the speed of the last one gives no estimate.
             shown.reset();
         }
         shown.set_message(part(progress.at).to_owned());
@@ -146,14 +146,14 @@ pub fn watch(is_quiet: bool) -> (Watch, Observer) {
     (Watch(bar), Arc::new(observer))
 }
 
-/// Has a new bar follow a device; see [`watch`].
+/// A new progress bar for the programs of a device; see [`watch`].
 pub fn watch_device(device: &Device) -> Watch {
     let (watch, observer) = watch(false);
     device.observe(Some(observer));
     watch
 }
 
-/// Has a bar over photos say how far a device is with the one in hand.
+/// Shows the progress of a device as the message of a progress bar over photos.
 pub fn follow(device: &Device, bar: &ProgressBar) {
     let bar = bar.clone();
     device.observe(Some(Arc::new(move |progress: Progress<'_>| {
@@ -161,7 +161,7 @@ pub fn follow(device: &Device, bar: &ProgressBar) {
     })));
 }
 
-/// The block that a weight belongs to, as `vision_encoder.layers.7`; outside of blocks, the layer.
+/// The block that a weight belongs to, such as `vision_encoder.layers.7`; outside of blocks, the layer.
 fn part(weight: &str) -> &str {
     let ends = weight.match_indices('.').map(|(at, _)| at).chain([weight.len()]);
     let mut begin = 0;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::{Code, Error, Result};
 
-/// Two corners in pixels, x to the right and y down; the first pixel reaches from 0 to 1. Its records are `[x0, y0, x1, y1]`.
+/// Bounding box: two corners in pixels, x to the right and y down; the first pixel reaches from 0 to 1. In JSON it is `[x0, y0, x1, y1]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(into = "[f32; 4]")]
 pub struct BoundingBox {
@@ -15,13 +15,13 @@ pub struct BoundingBox {
 }
 
 impl BoundingBox {
-    /// The rectangle between the corners (x0, y0) and (x1, y1). Refused unless these are finite and the second lies right of and below the first.
+    /// The box between the corners (x0, y0) and (x1, y1). Refused unless these are finite and the second lies right of and below the first.
     pub fn new(corners: [f32; 4]) -> Result<BoundingBox> {
         let [x0, y0, x1, y1] = corners;
         if corners.iter().all(|corner| corner.is_finite()) && x0 < x1 && y0 < y1 {
             return Ok(BoundingBox { corners });
         }
-        let message = format!("the box {} holds nothing", BoundingBox { corners });
+        let message = format!("the box {} is empty", BoundingBox { corners });
         Err(Error::new(Code::Usage, message).hint("a box is x0,y0,x1,y1 in pixels: its upper left corner, then its lower right one"))
     }
 
@@ -30,13 +30,13 @@ impl BoundingBox {
         self.corners
     }
 
-    /// Whether it shares any place with a photo of this size.
-    pub fn meets(self, width: usize, height: usize) -> bool {
+    /// Whether it overlaps an image of this size.
+    pub fn overlaps(self, width: usize, height: usize) -> bool {
         let [x0, y0, x1, y1] = self.corners;
         x0 < width as f32 && y0 < height as f32 && x1 > 0.0 && y1 > 0.0
     }
 
-    /// Whether it lies on a photo of this size as a whole.
+    /// Whether it lies within an image of this size.
     pub fn is_within(self, width: usize, height: usize) -> bool {
         let [x0, y0, x1, y1] = self.corners;
         x0 >= 0.0 && y0 >= 0.0 && x1 <= width as f32 && y1 <= height as f32
@@ -62,19 +62,19 @@ impl FromStr for BoundingBox {
     }
 }
 
-/// Checks boxes against a photo of this size; returns warnings of boxes that reach beyond it, or that look like fractions.
+/// Checks boxes against an image of this size; returns warnings about boxes that reach beyond it, or that look like fractions.
 ///
-/// Fails with [`Code::Usage`] for a box beside the photo.
+/// Fails with [`Code::Usage`] for a box outside the image.
 pub fn check_boxes(boxes: &[BoundingBox], width: usize, height: usize) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for bounds in boxes {
-        if !bounds.meets(width, height) {
-            return Err(Error::new(Code::Usage, format!("the box {bounds} lies beside the photo, which is {width}×{height}")));
+        if !bounds.overlaps(width, height) {
+            return Err(Error::new(Code::Usage, format!("the box {bounds} lies outside the image, which is {width}×{height}")));
         }
         if !bounds.is_within(width, height) {
-            warnings.push(format!("the box {bounds} reaches beyond the photo, which is {width}×{height}"));
+            warnings.push(format!("the box {bounds} reaches beyond the image, which is {width}×{height}"));
         } else if bounds.is_within(1, 1) {
-            warnings.push(format!("the box {bounds} lies within one pixel: boxes are in pixels, not in fractions of the photo"));
+            warnings.push(format!("the box {bounds} lies within one pixel: boxes are in pixels, not in fractions of the image"));
         }
     }
     Ok(warnings)
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_in_fractions_and_beyond_the_photo_are_warned_of() {
+    fn boxes_in_fractions_and_beyond_the_image_are_warned_of() {
         let warned = |text: &str| check_boxes(&[text.parse().unwrap()], 40, 30).map(|warnings| warnings.concat());
         assert!(warned("0.1,0.2,0.7,0.9").unwrap().contains("in pixels, not in fractions"));
         assert!(warned("0,0,1,1").unwrap().contains("in pixels, not in fractions"));
@@ -122,10 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn a_box_may_lie_on_beyond_or_beside_a_photo() {
+    fn a_box_may_lie_on_beyond_or_beside_an_image() {
         let at = |corners| BoundingBox::new(corners).unwrap();
-        let places = [[0.0, 0.0, 4.0, 3.0], [-1.0, 0.0, 4.0, 3.0], [3.5, 2.0, 9.0, 9.0], [4.0, 0.0, 5.0, 3.0], [-3.0, 1.0, 0.0, 2.0]];
-        let found: Vec<_> = places.map(|corners| (at(corners).is_within(4, 3), at(corners).meets(4, 3))).to_vec();
+        let boxes = [[0.0, 0.0, 4.0, 3.0], [-1.0, 0.0, 4.0, 3.0], [3.5, 2.0, 9.0, 9.0], [4.0, 0.0, 5.0, 3.0], [-3.0, 1.0, 0.0, 2.0]];
+        let found: Vec<_> = boxes.map(|corners| (at(corners).is_within(4, 3), at(corners).overlaps(4, 3))).to_vec();
         assert_eq!(found, [(true, true), (false, true), (false, true), (false, false), (false, false)]);
     }
 }

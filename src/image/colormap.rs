@@ -1,4 +1,4 @@
-//! Maps in colour, on a fixed range so that a good part looks good.
+//! Colour maps: anomaly maps drawn in colours, on a fixed range, so that pictures of different images can be compared.
 
 use std::ops::RangeInclusive;
 
@@ -19,20 +19,20 @@ pub fn colorize(map: &Array, range: RangeInclusive<f32>) -> Rgb {
     Rgb::new(width, height, data)
 }
 
-/// Lays the colours of a map `[h, w]` over the photo of the same size; panics as [`colorize`] does.
+/// Lays the colours of a map `[h, w]` over the image of the same size; panics as [`colorize`] does.
 ///
-/// A pixel is covered in proportion to its place in `range`, by `opacity` (0..1) at the end: unsuspicious parts stay
-/// as they are.
+/// A pixel is covered in proportion to the position of its value in `range`, by `opacity` (0..1) at the end; values at the start leave the
+/// image unchanged.
 #[track_caller]
-pub fn overlay(photo: &Rgb, map: &Array, range: RangeInclusive<f32>, opacity: f32) -> Rgb {
+pub fn overlay(image: &Rgb, map: &Array, range: RangeInclusive<f32>, opacity: f32) -> Rgb {
     let [height, width] = map.shape().axes();
     assert!(
-        (width, height) == (photo.width(), photo.height()),
-        "the map is {width}×{height} but the photo {}×{}",
-        photo.width(),
-        photo.height()
+        (width, height) == (image.width(), image.height()),
+        "the map is {width}×{height} but the image {}×{}",
+        image.width(),
+        image.height()
     );
-    let mut data = photo.data().to_vec();
+    let mut data = image.data().to_vec();
     for (pixel, &score) in data.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(map.data()) {
         let position = position(score, &range);
         let cover = position * opacity.clamp(0.0, 1.0);
@@ -44,7 +44,7 @@ pub fn overlay(photo: &Rgb, map: &Array, range: RangeInclusive<f32>, opacity: f3
     Rgb::new(width, height, data)
 }
 
-/// Place of a score in the range, 0 to 1.
+/// Position of a score in the range, 0 to 1.
 #[track_caller]
 fn position(score: f32, range: &RangeInclusive<f32>) -> f32 {
     let (start, end) = (*range.start(), *range.end());
@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn an_overlay_leaves_the_unsuspicious_pixel_alone() {
-        let photo = Rgb::new(2, 1, vec![10, 20, 30, 10, 20, 30]);
-        let covered = overlay(&photo, &Array::new([1, 2], vec![0.0, 2.0]), 0.0..=1.0, 0.5);
+        let image = Rgb::new(2, 1, vec![10, 20, 30, 10, 20, 30]);
+        let covered = overlay(&image, &Array::new([1, 2], vec![0.0, 2.0]), 0.0..=1.0, 0.5);
         assert_eq!(covered.data(), [10, 20, 30, 131, 138, 97]); // halfway to 252, 255, 164
     }
 }

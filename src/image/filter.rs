@@ -1,4 +1,4 @@
-//! Gaussian smoothing of a map, as SciPy's `gaussian_filter`.
+//! Gaussian smoothing of a map, as in SciPy's `gaussian_filter`.
 
 use crate::tensor::Array;
 

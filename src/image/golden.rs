@@ -61,7 +61,7 @@ fn file_named(name: &str) -> Vec<u8> {
 }
 
 /// p(y, x, c) = (37y + 91x + 53c + 7xy) mod 256.
-fn photo([height, width]: [usize; 2]) -> Rgb {
+fn pattern([height, width]: [usize; 2]) -> Rgb {
     let value = |i: usize| {
         let (y, x, c) = (i / 3 / width, i / 3 % width, i % 3);
         (37 * y + 91 * x + 53 * c + 7 * x * y) as u8
@@ -71,8 +71,8 @@ fn photo([height, width]: [usize; 2]) -> Rgb {
 
 /// (p(y, x, 0) − 128) / 64.
 fn scores(size: [usize; 2]) -> Array {
-    let photo = photo(size);
-    Array::new(size, photo.data().iter().step_by(3).map(|&p| (f32::from(p) - 128.0) / 64.0).collect())
+    let image = pattern(size);
+    Array::new(size, image.data().iter().step_by(3).map(|&p| (f32::from(p) - 128.0) / 64.0).collect())
 }
 
 fn crc(bytes: &[u8]) -> String {
@@ -89,14 +89,14 @@ fn every_resize_and_blur_is_that_of_its_library() {
     assert!(cases.len() > 150, "only {} cases", cases.len());
     for case in &cases {
         let [height, width] = case.to;
-        let pillow = |filter| crc(resize_pillow(&photo(case.from), width, height, filter).data());
+        let pillow = |filter| crc(resize_pillow(&pattern(case.from), width, height, filter).data());
         let found = match case.operation.as_str() {
             "pillow_nearest" => pillow(Filter::Nearest),
             "pillow_box" => pillow(Filter::Box),
             "pillow_bilinear" => pillow(Filter::Bilinear),
             "pillow_bicubic" => pillow(Filter::Bicubic),
             "pillow_lanczos" => pillow(Filter::Lanczos),
-            "opencv" => crc(resize_opencv(&photo(case.from), width, height).data()),
+            "opencv" => crc(resize_opencv(&pattern(case.from), width, height).data()),
             "opencv_map" => crc_of_map(&resize_opencv_map(&scores(case.from), height, width)),
             "gaussian" => crc_of_map(&gaussian_blur(&scores(case.from), case.sigma)),
             "torch" => {
@@ -115,14 +115,14 @@ fn every_resize_and_blur_is_that_of_its_library() {
 fn the_vectors_of_the_specification_hold() {
     // First values of row 0, channel 0, of 10×13 → 5×7; spec/saa_plus.md, D.4.
     let row = |resized: Rgb| resized.data().iter().step_by(3).take(7).copied().collect::<Vec<_>>();
-    let image = photo([10, 13]);
+    let image = pattern([10, 13]);
     assert_eq!(row(resize_pillow(&image, 7, 5, Filter::Bilinear)), [82, 130, 120, 108, 137, 158, 146]);
     assert_eq!(row(resize_pillow(&image, 7, 5, Filter::Bicubic)), [76, 134, 114, 109, 135, 160, 147]);
     assert_eq!(row(resize_pillow(&image, 7, 5, Filter::Lanczos)), [79, 136, 107, 113, 131, 160, 150]);
     assert_eq!(row(resize_opencv(&image, 7, 5)), [59, 161, 136, 74, 139, 169, 143]);
     // CRC-32 of the same table.
     assert_eq!(crc(resize_opencv(&image, 20, 16).data()), "4f86ac73");
-    assert_eq!(crc(resize_opencv(&photo([64, 64]), 32, 32).data()), "f1334397");
+    assert_eq!(crc(resize_opencv(&pattern([64, 64]), 32, 32).data()), "f1334397");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::tensor::Array;
 
-/// Marked pixels, `[height, width]` row-major.
+/// Mask: the marked pixels of an image, `[height, width]` row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
     width: usize,
@@ -13,14 +13,14 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Marks the pixels of a map `[h, w]` that reach the threshold; a NaN reaches none.
+    /// Marks the pixels of a map `[h, w]` whose value is at least `threshold`; NaN is not marked.
     #[track_caller]
     pub fn from_threshold(map: &Array, threshold: f32) -> Mask {
         let [height, width] = map.shape().axes();
         Mask { width, height, data: map.data().iter().map(|&score| score >= threshold).collect() }
     }
 
-    /// Marks the pixels of a map `[h, w]` above 0; a NaN is not.
+    /// Marks the pixels of a map `[h, w]` above 0; NaN is not marked.
     #[track_caller]
     pub fn of_positive(map: &Array) -> Mask {
         let [height, width] = map.shape().axes();
@@ -32,7 +32,7 @@ impl Mask {
         self.data.iter().filter(|&&is_marked| is_marked).count()
     }
 
-    /// Left, top, width and height of what is marked; `None` where nothing is.
+    /// Bounding box of the marked pixels: left, top, width and height; `None` for an empty mask.
     pub fn bbox(&self) -> Option<[usize; 4]> {
         let marked = || (0..self.data.len()).filter(|&at| self.data[at]);
         let (top, bottom) = (marked().next()? / self.width, marked().next_back()? / self.width);
@@ -42,12 +42,12 @@ impl Mask {
         Some([left, top, right - left + 1, bottom - top + 1])
     }
 
-    /// Pixels of a row.
+    /// Width in pixels.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Number of rows.
+    /// Height in pixels.
     pub fn height(&self) -> usize {
         self.height
     }
@@ -58,14 +58,14 @@ impl Mask {
     }
 }
 
-/// Marked pixels that touch each other, corners included. Pixel coordinates count from the upper left, 0 first.
+/// Connected region of a mask: marked pixels that touch each other, corners included. Coordinates count from 0 at the upper left.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Region {
     /// Left, top, width, height.
     pub bbox: [usize; 4],
     /// Number of pixels.
     pub area: usize,
-    /// Largest score within.
+    /// Largest value of the map within.
     pub score: f32,
     /// Mean x and y of the pixels' coordinates.
     pub centroid: [f64; 2],
@@ -85,7 +85,7 @@ pub fn regions(mask: &Mask, map: &Array) -> Vec<Region> {
             regions.push(take_region(&mut left, start, mask.width, map.data()));
         }
     }
-    // Stable: equal regions keep the order in which their first pixels were met.
+    // A stable sort: equal regions keep the order of their first pixels.
     regions.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.area.cmp(&a.area)));
     regions
 }

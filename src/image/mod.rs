@@ -1,6 +1,6 @@
-//! Photos in, maps and masks out: decoding, exact resampling, preprocessing, regions, colours, files.
+//! Image processing: decoding, exact resampling, preprocessing, masks and regions, colour maps, encoding.
 //!
-//! Published results depend on the libraries that prepared the photos, so every resampler here names the one it
+//! Published results depend on the libraries that prepared the images, so every resampler here names the one it
 //! reproduces (Pillow, OpenCV, PyTorch, SciPy) and is tested against it.
 
 mod boxes;

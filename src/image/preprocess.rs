@@ -14,7 +14,7 @@ pub enum Resampler {
     OpenCv,
 }
 
-/// How a photo is brought to the network's frame.
+/// How an image is fitted to the frame, the network's input size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fit {
     /// Stretched to this size whatever its proportions.
@@ -32,14 +32,14 @@ pub enum Fit {
         /// Side of the square frame.
         crop: usize,
     },
-    /// Scaled until the shorter side is `size`, but less where the longer side would pass `longest`; GroundingDINO's rule.
+    /// Scaled until the shorter side is `size`, but less where the longer side would exceed `longest`; GroundingDINO's rule.
     Within {
         /// Shorter side after scaling.
         size: usize,
         /// Bound of the longer side.
         longest: usize,
     },
-    /// Scaled until the longer side is `size`, then filled up with zeros at the bottom and right; SAM's rule.
+    /// Scaled until the longer side is `size`, then padded with zeros at the bottom and right; SAM's rule.
     /// The zeros are added after the normalisation.
     LongestSide {
         /// Side of the square frame.
@@ -47,7 +47,7 @@ pub enum Fit {
     },
 }
 
-/// The order in which a network is given the colours.
+/// Order of the colour channels in the network's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Channels {
     /// Red, green, blue.
@@ -82,10 +82,10 @@ impl Normalization {
         std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
 
-    /// One normalised channel of a photo at its own size, `[h, w]`; 0 is red.
-    pub fn plane(&self, photo: &Rgb, channel: usize) -> Array {
-        let pixels = photo.data().chunks_exact(CHANNELS);
-        Array::new([photo.height(), photo.width()], pixels.map(|pixel| self.apply(channel, pixel[channel])).collect())
+    /// One normalised channel of an image at its own size, `[h, w]`; 0 is red.
+    pub fn plane(&self, image: &Rgb, channel: usize) -> Array {
+        let pixels = image.data().chunks_exact(CHANNELS);
+        Array::new([image.height(), image.width()], pixels.map(|pixel| self.apply(channel, pixel[channel])).collect())
     }
 
     /// The normalised value of a byte.
@@ -94,12 +94,12 @@ impl Normalization {
     }
 }
 
-/// A recipe that turns a photo into a network's input.
+/// Preprocessing that turns an image into a network's input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocess {
-    /// Size and framing.
+    /// Resizing and cropping or padding.
     pub fit: Fit,
-    /// Resizing.
+    /// Resampling.
     pub resampler: Resampler,
     /// Channel order.
     pub channels: Channels,
@@ -110,21 +110,21 @@ pub struct Preprocess {
 impl Preprocess {
     /// The input `[1, 3, h, w]` of the network, and where its pixels came from.
     ///
-    /// Panics when the recipe contradicts itself: a side of 0, or a crop larger than the scaled photo.
+    /// Panics when the settings contradict each other: a side of 0, or a crop larger than the scaled image.
     #[track_caller]
-    pub fn apply(&self, photo: &Rgb) -> (Array, Geometry) {
-        let geometry = self.fit.geometry(photo.height(), photo.width());
+    pub fn apply(&self, image: &Rgb) -> (Array, Geometry) {
+        let geometry = self.fit.geometry(image.height(), image.width());
         let (height, width) = geometry.resized;
         let window = geometry.window();
-        // Only what the frame holds is made: scaled, a photo of 8×65535 would have 41 kB for each pixel of its length.
+        // Only the part inside the frame is computed: scaled as a whole, an image of 8×65535 would have 41 kB for each pixel of its length.
         let resized = match self.resampler {
-            Resampler::Pillow(filter) => resize_pillow_window(photo, width, height, filter, &window),
-            Resampler::OpenCv => resize_opencv_window(photo, width, height, &window),
+            Resampler::Pillow(filter) => resize_pillow_window(image, width, height, filter, &window),
+            Resampler::OpenCv => resize_opencv_window(image, width, height, &window),
         };
         (self.normalize(&resized, &geometry), geometry)
     }
 
-    /// Pads the part of the resized photo that the frame holds and normalises it, channels apart.
+    /// Normalises the part of the resized image inside the frame and pads it; planar channels.
     fn normalize(&self, resized: &Rgb, geometry: &Geometry) -> Array {
         let (frame_height, frame_width) = geometry.frame;
         let mut input = Array::zeros([1, CHANNELS, frame_height, frame_width]);
@@ -143,33 +143,33 @@ impl Preprocess {
     }
 }
 
-/// Where the pixels of a network's frame came from. Pairs are (rows, columns).
+/// Geometry of preprocessing: maps pixels of the network's frame to pixels of the image. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// Size of the photo.
+    /// Size of the image.
     pub original: (usize, usize),
-    /// Size of the photo after scaling.
+    /// Size of the image after scaling.
     pub resized: (usize, usize),
-    /// Upper left corner of the frame within the scaled photo.
+    /// Upper left corner of the frame within the scaled image.
     pub offset: (usize, usize),
-    /// Size of the frame, the network's input; beyond the scaled photo it is padding.
+    /// Size of the frame, the network's input; beyond the scaled image it is padding.
     pub frame: (usize, usize),
 }
 
 impl Geometry {
-    /// Rows and columns of the frame that hold the photo; the rest is padding.
+    /// Rows and columns of the frame that are covered by the image; the rest is padding.
     fn covered(&self) -> (usize, usize) {
         (self.frame.0.min(self.resized.0 - self.offset.0), self.frame.1.min(self.resized.1 - self.offset.1))
     }
 
-    /// The part of the resized photo that the frame holds.
+    /// The part of the resized image inside the frame.
     fn window(&self) -> Window {
         let (top, left) = self.offset;
         let (height, width) = self.covered();
         Window { columns: left..left + width, rows: top..top + height }
     }
 
-    /// The corners of a box on the photo as x0, y0, x1, y1 in pixels of the frame, which they may leave.
+    /// Scales a box from the image to the frame: x0, y0, x1, y1 in pixels of the frame, which they may leave.
     ///
     /// Follows SAM's `ResizeLongestSide.apply_boxes_torch`: sides' ratios in f64, rounded to f32, then products in f32.
     pub fn to_frame(&self, bounds: BoundingBox) -> [f32; 4] {
@@ -180,9 +180,9 @@ impl Geometry {
         [x(x0), y(y0), x(x1), y(y1)]
     }
 
-    /// Puts a map of the frame `[h, w]` back onto the photo `[H, W]`.
+    /// Resizes a map of the frame `[h, w]` to the image `[H, W]`.
     ///
-    /// Bilinear as in PyTorch (`align_corners=False`), padding left out; photo pixels whose centre lies outside the
+    /// Bilinear as in PyTorch (`align_corners=False`), padding left out; image pixels whose centre lies outside the
     /// frame get `fill`. Panics when the map is not of the frame's size.
     #[track_caller]
     pub fn restore(&self, map: &Array, fill: f32) -> Array {
@@ -201,13 +201,13 @@ impl Geometry {
 }
 
 impl Fit {
-    /// Where the frame of a photo of `height`×`width` pixels comes from; panics as [`Preprocess::apply`] does.
+    /// The geometry for an image of `height`×`width` pixels; panics as [`Preprocess::apply`] does.
     #[track_caller]
     pub fn geometry(self, height: usize, width: usize) -> Geometry {
         let (resized, frame) = match self {
             Fit::Stretch { height, width } => ((height, width), (height, width)),
             Fit::ShorterSide { size, crop } => {
-                assert!(crop <= size, "a crop of {crop} does not fit a photo scaled to {size}");
+                assert!(crop <= size, "a crop of {crop} does not fit an image scaled to {size}");
                 (scale_shorter(height, width, size), (crop, crop))
             }
             Fit::Within { size, longest } => {
@@ -272,16 +272,16 @@ mod tests {
 
     #[test]
     fn channels_are_swapped_below_statistics_that_stay() {
-        let photo = Rgb::new(1, 1, vec![255, 0, 51]);
+        let image = Rgb::new(1, 1, vec![255, 0, 51]);
         let mut recipe = Preprocess {
             fit: Fit::Stretch { height: 1, width: 1 },
             resampler: Resampler::OpenCv,
             channels: Channels::Rgb,
             normalization: Normalization { divisor: 255.0, mean: [0.0, 0.5, 0.0], std: [1.0, 1.0, 2.0] },
         };
-        assert_eq!(recipe.apply(&photo).0, Array::new([1, 3, 1, 1], vec![1.0, -0.5, 0.1]));
+        assert_eq!(recipe.apply(&image).0, Array::new([1, 3, 1, 1], vec![1.0, -0.5, 0.1]));
         recipe.channels = Channels::Bgr;
-        assert_eq!(recipe.apply(&photo).0, Array::new([1, 3, 1, 1], vec![0.2, -0.5, 0.5]));
+        assert_eq!(recipe.apply(&image).0, Array::new([1, 3, 1, 1], vec![0.2, -0.5, 0.5]));
     }
 
     #[test]
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_follows_its_photo_into_the_frame() {
+    fn a_box_follows_its_image_into_the_frame() {
         let bounds = BoundingBox::new([1.0, 0.0, 6.0, 2.0]).unwrap();
         // 2×6 stays as it is, and the central 2×2 begins at column 2; 8×40 shrinks to a quarter.
         assert_eq!(ROWS_OF_TWO.geometry(2, 6).to_frame(bounds), [-1.0, 0.0, 4.0, 2.0]);
@@ -307,19 +307,19 @@ mod tests {
     }
 
     #[test]
-    fn a_thin_photo_is_cropped_before_it_is_scaled() {
+    fn a_thin_image_is_cropped_before_it_is_scaled() {
         // Scaled as a whole it would be 256×7,680,000 pixels, 5.9 GB.
-        let photo = Rgb::new(60_000, 2, vec![7; 60_000 * 2 * CHANNELS]);
+        let image = Rgb::new(60_000, 2, vec![7; 60_000 * 2 * CHANNELS]);
         let normalization = Normalization { divisor: 1.0, mean: [0.0; 3], std: [1.0; 3] };
         let fit = Fit::ShorterSide { size: 256, crop: 224 };
         for resampler in [Resampler::Pillow(Filter::Bicubic), Resampler::OpenCv] {
-            let (input, _) = Preprocess { fit, resampler, channels: Channels::Rgb, normalization }.apply(&photo);
+            let (input, _) = Preprocess { fit, resampler, channels: Channels::Rgb, normalization }.apply(&image);
             assert_eq!(input, Array::new([1, 3, 224, 224], vec![7.0; 3 * 224 * 224]));
         }
     }
 
     #[test]
-    fn photo_pixels_outside_the_crop_are_filled() {
+    fn image_pixels_outside_the_crop_are_filled() {
         let geometry = ROWS_OF_TWO.geometry(2, 6);
         assert_eq!(geometry.offset, (0, 2));
         let map = Array::new([2, 2], vec![1.0, 2.0, 3.0, 4.0]);

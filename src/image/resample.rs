@@ -1,4 +1,4 @@
-//! Resizing, to the bit as Pillow, OpenCV and PyTorch do it.
+//! Resizing that reproduces Pillow and OpenCV bit by bit, and PyTorch up to rounding.
 
 use std::f64::consts::PI;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::image::rgb::{CHANNELS, Rgb};
 use crate::tensor::Array;
 
-/// How [`resize_pillow`] weighs the source pixels; named as in `PIL.Image.Resampling`.
+/// Resampling filter of [`resize_pillow`]; named as in `PIL.Image.Resampling`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// The nearest pixel.
@@ -22,7 +22,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// Reach to either side, in pixels of the coarser grid.
+    /// Radius of the filter, in pixels of the coarser grid.
     fn radius(self) -> f64 {
         match self {
             Filter::Nearest => 0.0,
@@ -94,7 +94,7 @@ pub(super) fn resize_pillow_window(image: &Rgb, width: usize, height: usize, fil
     let mut rows = pillow_taps(image.height(), height, filter, &window.rows);
     let is_vertical_first = is_vertical_first(image, width, height);
     let (keeps_width, keeps_height) = (image.width() == width, image.height() == height);
-    // Cut to what the taps reach, so that the first pass makes no more than the second needs.
+    // Only the source positions that the taps read, so that the first pass computes no more than the second needs.
     let (left, right) = shift_to_reach(&mut cols);
     let (top, bottom) = shift_to_reach(&mut rows);
     let cut;
@@ -111,7 +111,7 @@ pub(super) fn resize_pillow_window(image: &Rgb, width: usize, height: usize, fil
     if is_vertical_first { horizontal(&vertical(image)) } else { vertical(&horizontal(image)) }
 }
 
-/// Counts source positions from the first that any tap reaches; returns that and the end of the last.
+/// Renumbers source positions from the first that any tap reads; returns that first position and the end of the last.
 fn shift_to_reach(taps: &mut [Taps]) -> (usize, usize) {
     let first = taps.iter().map(|tap| tap.first).min().unwrap_or(0);
     let end = taps.iter().map(|tap| tap.first + tap.weights.len()).max().unwrap_or(0);
@@ -121,7 +121,7 @@ fn shift_to_reach(taps: &mut [Taps]) -> (usize, usize) {
 
 /// Pillow 13 starts with the vertical pass when that removes over twice as many rows as the other removes columns.
 ///
-/// Its pull request 9549 gives the reason (speed); the rule was found by experiment and held in 1,329 telling cases.
+/// Its pull request 9549 gives the reason (speed); the rule was found by experiment and confirmed in 1,329 cases where it matters.
 fn is_vertical_first(image: &Rgb, width: usize, height: usize) -> bool {
     let removed = |from: usize, to: usize| from as i64 - to as i64;
     let rows = removed(image.height(), height);
@@ -402,20 +402,21 @@ mod tests {
 
     #[test]
     fn a_window_holds_the_pixels_of_the_whole() {
-        let photo = |width: usize, height: usize| Rgb::new(width, height, (0..width * height * 3).map(|i| (i * 37 % 251) as u8).collect());
+        let pattern =
+            |width: usize, height: usize| Rgb::new(width, height, (0..width * height * 3).map(|i| (i * 37 % 251) as u8).collect());
         let filters = [Filter::Nearest, Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos];
         // Narrowed, widened, both, unchanged, halved, along the columns first (60×20 → 39×10 of the goldens, turned).
         for (from, to) in
             [((40, 9), (17, 5)), ((9, 7), (40, 31)), ((30, 8), (20, 16)), ((12, 12), (12, 12)), ((24, 16), (12, 8)), ((20, 60), (10, 19))]
         {
-            let photo = photo(from.0, from.1);
+            let image = pattern(from.0, from.1);
             let window = Window { columns: to.0 / 3..to.0 - 1, rows: to.1 / 4..to.1 - 2 };
             let part = |whole: Rgb| whole.crop(window.columns.start, window.rows.start, window.columns.len(), window.rows.len());
             for filter in filters {
-                let found = resize_pillow_window(&photo, to.0, to.1, filter, &window);
-                assert_eq!(found, part(resize_pillow(&photo, to.0, to.1, filter)), "{filter:?} {from:?} → {to:?}");
+                let found = resize_pillow_window(&image, to.0, to.1, filter, &window);
+                assert_eq!(found, part(resize_pillow(&image, to.0, to.1, filter)), "{filter:?} {from:?} → {to:?}");
             }
-            assert_eq!(resize_opencv_window(&photo, to.0, to.1, &window), part(resize_opencv(&photo, to.0, to.1)), "{from:?} → {to:?}");
+            assert_eq!(resize_opencv_window(&image, to.0, to.1, &window), part(resize_opencv(&image, to.0, to.1)), "{from:?} → {to:?}");
         }
     }
 }

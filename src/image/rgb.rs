@@ -1,9 +1,9 @@
-//! An 8-bit RGB photo.
+//! An 8-bit RGB image.
 
-/// Channels of a photo.
+/// Channels of an image.
 pub(super) const CHANNELS: usize = 3;
 
-/// A photo of 8-bit red, green and blue, `[height, width, 3]` row-major; never empty.
+/// An 8-bit RGB image, `[height, width, 3]` row-major; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rgb {
     width: usize,
@@ -12,25 +12,25 @@ pub struct Rgb {
 }
 
 impl Rgb {
-    /// The photo with these pixels; panics when a side is 0 or `data` is not `[height, width, 3]`.
+    /// The image with these pixels; panics when a side is 0 or `data` is not `[height, width, 3]`.
     #[track_caller]
     pub fn new(width: usize, height: usize, data: Vec<u8>) -> Rgb {
-        assert!(width > 0 && height > 0, "a photo of {width}×{height} has no pixels");
+        assert!(width > 0 && height > 0, "an image of {width}×{height} has no pixels");
         assert!(
             data.len() == height * width * CHANNELS,
-            "a photo of {width}×{height} holds {} bytes, not {}",
+            "an image of {width}×{height} holds {} bytes, not {}",
             height * width * CHANNELS,
             data.len()
         );
         Rgb { width, height, data }
     }
 
-    /// Pixels of a row.
+    /// Width in pixels.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Number of rows.
+    /// Height in pixels.
     pub fn height(&self) -> usize {
         self.height
     }
@@ -40,22 +40,22 @@ impl Rgb {
         &self.data
     }
 
-    /// The bytes, to draw on.
+    /// The bytes, mutable.
     pub(super) fn data_mut(&mut self) -> &mut [u8] {
         &mut self.data
     }
 
-    /// The part of `width` × `height` pixels from (left, top) on; panics where that is empty or leaves the photo.
+    /// The part of `width` × `height` pixels from (left, top) on; panics where that is empty or leaves the image.
     #[track_caller]
     pub fn crop(&self, left: usize, top: usize, width: usize, height: usize) -> Rgb {
         let fits = left + width <= self.width && top + height <= self.height;
-        assert!(fits, "a crop of {width}×{height} at ({left}, {top}) leaves a photo of {}×{}", self.width, self.height);
+        assert!(fits, "a crop of {width}×{height} at ({left}, {top}) leaves an image of {}×{}", self.width, self.height);
         let rows = self.data.chunks_exact(self.width * CHANNELS).skip(top).take(height);
         let data = rows.flat_map(|row| &row[left * CHANNELS..(left + width) * CHANNELS]).copied().collect();
         Rgb::new(width, height, data)
     }
 
-    /// Left and right exchanged.
+    /// The image mirrored left to right.
     pub fn mirrored(&self) -> Rgb {
         let rows = self.data.chunks_exact(self.width * CHANNELS);
         let data = rows.flat_map(|row| row.chunks_exact(CHANNELS).rev().flatten()).copied().collect();
@@ -70,8 +70,8 @@ mod tests {
     #[test]
     fn a_crop_keeps_its_pixels_and_a_mirror_turns_each_row() {
         // Two rows of three pixels, each of one number: 1 2 3 / 4 5 6
-        let photo = Rgb::new(3, 2, (1..=6).flat_map(|x| [x; CHANNELS]).collect());
-        assert_eq!(photo.crop(1, 0, 2, 2).data(), [2, 2, 2, 3, 3, 3, 5, 5, 5, 6, 6, 6]);
-        assert_eq!(photo.mirrored().crop(0, 1, 3, 1).data(), [6, 6, 6, 5, 5, 5, 4, 4, 4]);
+        let image = Rgb::new(3, 2, (1..=6).flat_map(|x| [x; CHANNELS]).collect());
+        assert_eq!(image.crop(1, 0, 2, 2).data(), [2, 2, 2, 3, 3, 3, 5, 5, 5, 6, 6, 6]);
+        assert_eq!(image.mirrored().crop(0, 1, 3, 1).data(), [6, 6, 6, 5, 5, 5, 4, 4, 4]);
     }
 }

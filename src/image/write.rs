@@ -1,4 +1,4 @@
-//! Image files as bytes: PNG and TIFF.
+//! Encoding of images, masks and maps as PNG and TIFF.
 
 use std::fmt::Display;
 use std::io::Cursor;
@@ -13,9 +13,9 @@ use crate::error::{Code, Error, Result};
 use crate::image::{Mask, Rgb};
 use crate::tensor::Array;
 
-/// The photo as an 8-bit RGB PNG.
-pub fn encode_rgb_png(photo: &Rgb) -> Result<Vec<u8>> {
-    encode_png(photo.data(), photo.width(), photo.height(), ExtendedColorType::Rgb8)
+/// The image as an 8-bit RGB PNG.
+pub fn encode_rgb_png(image: &Rgb) -> Result<Vec<u8>> {
+    encode_png(image.data(), image.width(), image.height(), ExtendedColorType::Rgb8)
 }
 
 /// The mask as an 8-bit grey PNG of 0 and 255.
@@ -36,7 +36,7 @@ pub fn encode_tiff(map: &Array) -> Result<Vec<u8>> {
     Ok(file.into_inner())
 }
 
-/// Fast compression behind an adaptive filter: a tenth of the time of the balanced one, for 5 % more bytes on a photo.
+/// Fast compression behind an adaptive filter: a tenth of the time of the balanced one, for 5 % more bytes on an image.
 fn encode_png(bytes: &[u8], width: usize, height: usize, color: ExtendedColorType) -> Result<Vec<u8>> {
     let mut file = Vec::new();
     PngEncoder::new_with_quality(&mut file, CompressionType::Fast, FilterType::Adaptive)
@@ -60,10 +60,10 @@ mod tests {
     }
 
     #[test]
-    fn a_photo_and_a_mask_survive_their_png() {
-        let photo = Rgb::new(2, 1, vec![1, 2, 3, 250, 251, 252]);
-        let file = encode_rgb_png(&photo).unwrap();
-        assert_eq!(decode(&file), photo);
+    fn an_image_and_a_mask_survive_their_png() {
+        let image = Rgb::new(2, 1, vec![1, 2, 3, 250, 251, 252]);
+        let file = encode_rgb_png(&image).unwrap();
+        assert_eq!(decode(&file), image);
         let mask = Mask::from_threshold(&Array::new([2, 1], vec![0.4, 0.6]), 0.5);
         let read = decode(&encode_mask_png(&mask).unwrap());
         assert_eq!(read.data(), [0, 0, 0, 255, 255, 255]);

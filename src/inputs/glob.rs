@@ -1,4 +1,4 @@
-//! Globs: patterns of paths, of which parts that exist as they stand are taken as they stand.
+//! Globs: patterns of paths. Leading folders that exist under their literal name are not read as patterns.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,11 @@ use globset::{GlobBuilder, GlobMatcher};
 use crate::error::{Code, Error, Result};
 use crate::inputs::names::{clean, is_pattern};
 
-/// Longest pattern in bytes, and most braces in one: the matcher's own parser recurses.
+/// Longest pattern in bytes, and most braces in a pattern, since the parser of the matcher recurses.
 const MAX_BYTES: usize = 4096;
 const MAX_BRACES: usize = 64;
 
-/// A pattern, and the folder in which its matches lie.
+/// A glob, and the folder to search for its matches.
 pub(super) struct Glob {
     start: PathBuf,
     matcher: GlobMatcher,
@@ -21,7 +21,7 @@ impl Glob {
     /// Reads a pattern: `*` stays within a folder, `**` crosses folders.
     ///
     /// Leading folders that exist as they are written are taken literally, whatever characters they hold.
-    /// Errors with [`Code::Usage`] for what is no pattern.
+    /// Errors with [`Code::Usage`] for an invalid pattern.
     pub(super) fn new(pattern: &Path) -> Result<Glob> {
         let pattern = clean(pattern);
         let wrong = |why: String| Error::new(Code::Usage, format!("`{}` is no glob: {why}", pattern.display()));

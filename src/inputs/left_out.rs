@@ -1,4 +1,4 @@
-//! What a search left out, by reason.
+//! Counts of files and folders that a search left out, by reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::uninspected::Reason;
 
-/// Files and folders that a search met and left out. In JSON a map from the reason, or the ending of a format that is not read, to a count.
+/// Counts of files and folders that a search left out. In JSON a map from the reason, or the ending of an unsupported format, to a count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct LeftOut {
@@ -22,7 +22,7 @@ impl LeftOut {
         }
     }
 
-    /// Counts a file of a format that is not read, by its ending, `heic`.
+    /// Counts a file of an unsupported format by its ending, such as `heic`.
     pub(super) fn count_ending(&mut self, ending: &str) {
         *self.counts.entry(format!(".{ending}")).or_default() += 1;
     }

@@ -8,8 +8,8 @@ use crate::error::{Code, Error, Result};
 
 /// Reads a list of paths, one a line, or separated by NUL if there is one.
 ///
-/// UTF-8 with a byte order mark and UTF-16 with one, as PowerShell writes it, are decoded; UTF-16 without a mark is refused with [`Code::Usage`].
-/// Other bytes are paths as they stand.
+/// UTF-8 and UTF-16 with a byte order mark, as PowerShell writes them, are decoded; UTF-16 without a mark is refused with [`Code::Usage`].
+/// Any other text is read byte by byte, as file systems store paths.
 pub(super) fn read(mut source: impl Read) -> Result<Vec<PathBuf>> {
     let mut bytes = Vec::new();
     source
@@ -42,7 +42,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<Vec<u8>> {
     Some(String::from_utf16(&units).ok()?.into_bytes())
 }
 
-/// Every second byte is zero, the others are not: Latin text in UTF-16.
+/// Whether every second byte is zero and the others are not, as in Latin text in UTF-16.
 fn looks_like_utf16(bytes: &[u8]) -> bool {
     let zeros = |start: usize| bytes.iter().skip(start).step_by(2).all(|&byte| byte == 0);
     let others = |start: usize| bytes.iter().skip(start).step_by(2).all(|&byte| byte != 0);

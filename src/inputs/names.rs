@@ -1,4 +1,4 @@
-//! Paths as text: clean, with `/`, and different for different paths.
+//! Paths as text: normalised, with `/`, and different for different paths.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -13,7 +13,7 @@ pub(super) fn is_pattern(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte))
 }
 
-/// How many components are names of files or folders.
+/// Number of components that are names of files or folders.
 pub(super) fn normal_components(path: &Path) -> usize {
     path.components().filter(|part| matches!(part, Component::Normal(_))).count()
 }
@@ -42,8 +42,8 @@ pub(super) fn name_of(path: &Path, kept: usize) -> String {
     parts[parts.len().saturating_sub(kept)..].join("/")
 }
 
-/// A name as text. Bytes that are no UTF-8 become `\\xe4`; in such a name, and in one that could be taken for one, a backslash is doubled, so that
-/// different names have different texts.
+/// A name as text. Bytes that are no UTF-8 become `\\xe4`; in such a name, and in one that could be taken for one, a backslash is doubled,
+/// so that different names have different texts.
 fn text(name: &OsStr) -> String {
     let is_plain = |text: &str| !text.contains("\\x");
     if let Some(text) = name.to_str().filter(|text| is_plain(text)) {

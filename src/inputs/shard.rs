@@ -1,6 +1,6 @@
-//! A part of the inputs: the inputs are dealt out like cards.
+//! Shard: part I of N of the inputs, every Nth input from the Ith on.
 
-/// Part `index` of `count`, from 1.
+/// Shard `index` of `count`, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     index: usize,
@@ -17,7 +17,7 @@ impl Shard {
         }
     }
 
-    /// The inputs of this part, in order.
+    /// The inputs of this shard, in order.
     pub fn take<T>(self, all: Vec<T>) -> Vec<T> {
         all.into_iter().skip(self.index - 1).step_by(self.count).collect()
     }

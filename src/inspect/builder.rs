@@ -1,4 +1,4 @@
-//! The choices that make a detector, checked against each other before weights are read or a device is opened.
+//! Builder of a detector: its options are checked against each other before weights are read or a device is opened.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::inspect::{Detector, DeviceRequest};
 use crate::methods::cache::Cache;
 use crate::methods::prompts::Class;
 use crate::methods::winclip::Memory;
-use crate::methods::{self, BuildObserver, Kept, MethodInfo, MultiCrop, Profile, Reading, Recipe, Reference, References};
+use crate::methods::{self, BuildObserver, MethodInfo, MultiCrop, Precomputed, Profile, Reading, Recipe, Reference, References};
 use crate::models::store::{self, FoundWeights};
 use crate::models::{NetworkInfo, clip};
 use crate::results::{NamedHash, PromptParameters};
@@ -22,8 +22,8 @@ use crate::weights::Checkpoint;
 /// Most bytes of a memory of reference images.
 const MAX_MEMORY_BYTES: u64 = 1 << 36;
 
-/// The choices that make a [`Detector`]. Everything has a default: without any call the strongest method whose weights are on this machine
-/// runs on the best device.
+/// Builder of a [`Detector`]. Every option has a default: without any, the strongest method whose weights are on this machine runs on the
+/// best device.
 #[derive(Clone, Default)]
 pub struct DetectorBuilder {
     method: Option<String>,
@@ -46,7 +46,7 @@ enum Subject {
     Profile(PathBuf),
 }
 
-/// Choices that agree with each other, and the weights they need; the device is not open yet.
+/// A plan of a detector: checked options and found weights; the device is not open yet.
 pub struct Plan {
     recipe: Recipe,
     weights: Vec<FoundWeights>,
@@ -63,19 +63,19 @@ impl DetectorBuilder {
         self
     }
 
-    /// Which text the method follows where code and paper disagree; by default the method's own choice.
+    /// Reading of the method: published code or paper; by default the method's own choice.
     pub fn reading(mut self, reading: Option<Reading>) -> Self {
         self.reading = reading;
         self
     }
 
-    /// What is inspected, as `bottle` or `metal nut`; `object` by default.
+    /// Class of the inspected object, such as `bottle` or `metal nut`; `object` by default.
     pub fn class(mut self, name: impl Into<String>) -> Self {
         self.subject = Some(Subject::Named(name.into()));
         self
     }
 
-    /// What is inspected, with phrases of its own for good and bad ones.
+    /// Class of the inspected object, with further phrases for the normal and the anomalous state.
     pub fn phrases(mut self, class: Class) -> Self {
         self.subject = Some(Subject::Class(class));
         self
@@ -87,13 +87,13 @@ impl DetectorBuilder {
         self
     }
 
-    /// Reference images of good ones.
+    /// Reference images of normal objects.
     pub fn references(mut self, references: impl IntoIterator<Item = Reference>) -> Self {
         self.references.extend(references);
         self
     }
 
-    /// A file in which an earlier detector's memory of reference images was saved, in place of reference images.
+    /// A file with an earlier detector's memory of reference images, instead of reference images.
     pub fn memory(mut self, file: impl Into<PathBuf>) -> Self {
         self.memory = Some(file.into());
         self
@@ -124,7 +124,7 @@ impl DetectorBuilder {
         self
     }
 
-    /// A folder in which prompt embeddings are kept for later; none by default.
+    /// Folder of the cache of prompt embeddings; none by default.
     pub fn cache(mut self, folder: Option<PathBuf>) -> Self {
         self.cache = Cache::at(folder);
         self
@@ -158,7 +158,7 @@ impl DetectorBuilder {
 
     /// Checks the choices against each other and finds the weights; opens no device.
     ///
-    /// Errors: choices that the method does not take, a wrong profile or memory, weights that are missing or of another network.
+    /// Errors: options that the method does not support, a wrong profile or memory, weights that are missing or of another network.
     pub fn plan(self) -> Result<Plan> {
         let method = self.choose_method()?;
         self.check(method)?;
@@ -191,15 +191,15 @@ impl DetectorBuilder {
             memory_file,
             cache: self.cache,
             observer: self.build_observer,
-            kept: Kept::default(),
+            precomputed: Precomputed::default(),
         };
         let prompt = PromptParameters::of(&recipe, memory);
         Ok(Plan { recipe, weights, threshold, prompt, is_automatic: self.method.is_none(), device: self.device })
     }
 
-    /// The method asked for, else the strongest whose weights are there.
+    /// The requested method, else the strongest whose weights are found.
     ///
-    /// Text without CLIP is an error: a result that heeds none of it would be taken for one that does.
+    /// Text without weights of CLIP is an error, since a method without text would silently ignore it.
     fn choose_method(&self) -> Result<&'static MethodInfo> {
         if let Some(name) = &self.method {
             return methods::named(name);
@@ -208,13 +208,13 @@ impl DetectorBuilder {
         let strongest = methods::strongest(self.has_references(), is_there);
         let info = strongest.ok_or_else(|| Error::new(Code::WeightsMissing, "there are no weights of any method"))?;
         let has_text = self.subject.is_some() || self.has_references();
-        if has_text && !info.takes.text || !info.takes.views.contains(&self.views) {
+        if has_text && !info.inputs.text || !info.inputs.views.contains(&self.views) {
             return Err(self.no_text_weights());
         }
         Ok(info)
     }
 
-    /// The error for text without weights of CLIP: why what is there was not taken, or how to fetch them.
+    /// The error for text without weights of CLIP: why those that were found cannot be used, or how to fetch them.
     fn no_text_weights(&self) -> Error {
         let needed = "the class, profile, reference images or views that were given need weights of CLIP";
         match store::find_if_there(&clip::NETWORK, self.weights.as_deref()) {
@@ -230,21 +230,21 @@ impl DetectorBuilder {
         !self.references.is_empty() || self.memory.is_some()
     }
 
-    /// Finds choices that the method does not take.
+    /// Refuses options that the method does not support.
     fn check(&self, method: &MethodInfo) -> Result<()> {
         let name = method.name;
         let refused = |message: String, remedy| Err(Error::new(Code::Usage, message).hint(remedy));
-        if method.takes.references == References::Required && !self.has_references() {
+        if method.inputs.references == References::Required && !self.has_references() {
             let error = Error::new(Code::Reference, format!("`{name}` compares with reference images, and none are given"));
             return Err(error.hint(Remedy::GiveReferences));
         }
-        if method.takes.references == References::None && self.has_references() {
+        if method.inputs.references == References::None && self.has_references() {
             return refused(format!("`{name}` takes no reference images"), Remedy::UseMethodWithReferences);
         }
-        if !method.takes.views.contains(&self.views) {
+        if !method.inputs.views.contains(&self.views) {
             return refused(format!("`{name}` does not support the views `{}`", self.views.as_str()), Remedy::UseMethodWithViews);
         }
-        if !method.takes.text && self.subject.is_some() {
+        if !method.inputs.text && self.subject.is_some() {
             return refused(format!("`{name}` takes no text"), Remedy::UseMethodWithText);
         }
         if !self.references.is_empty() && self.memory.is_some() {
@@ -260,7 +260,7 @@ impl Plan {
         self.recipe.method
     }
 
-    /// Whether the method was chosen because it is the strongest whose weights are there.
+    /// Whether the method was chosen automatically.
     pub fn is_automatic(&self) -> bool {
         self.is_automatic
     }
@@ -301,9 +301,9 @@ impl Reference {
         }
     }
 
-    /// A reference image in a file: decoded once now, to see that it can be, and again when it is needed.
+    /// A reference image in a file: decoded once now, as a check, and again when it is needed.
     ///
-    /// Errors with [`Code::Reference`] where it cannot be decoded: a reference that is left out would change every score in silence.
+    /// Errors with [`Code::Reference`] where it cannot be decoded: leaving out a reference would silently change every score.
     pub fn file(name: impl Into<String>, file: impl Into<PathBuf>, read: ReadOptions) -> Result<Reference> {
         let (name, file) = (name.into(), file.into());
         let open = {

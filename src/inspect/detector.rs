@@ -1,4 +1,4 @@
-//! A method on its weights and a device, ready for images from several threads.
+//! Detector: a method built from its weights on a device, used by several threads.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::results::PromptParameters;
 use crate::run::Device;
 use crate::weights::Identity;
 
-/// A method on its weights and a device. Shared by reference between threads, which inspect images at the same time.
+/// A detector of defects: a method built from its weights on a device. Threads share it by reference and inspect images at the same time.
 ///
 /// ```no_run
 /// use zsas::image::Rgb;
@@ -31,7 +31,7 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// The choices to make: method, class, references, weights, device.
+    /// A builder with the options method, class, references, weights and device.
     pub fn builder() -> DetectorBuilder {
         DetectorBuilder::default()
     }
@@ -62,7 +62,7 @@ impl Detector {
         })
     }
 
-    /// What made the detector give up, if it did: every further image fails with it.
+    /// The error after which the detector gave up, if it did: every further image fails with it.
     pub fn fault(&self) -> Option<Error> {
         self.method.fault()
     }
@@ -72,17 +72,17 @@ impl Detector {
         self.recipe.method
     }
 
-    /// Which text the method follows.
+    /// Reading of the method.
     pub fn reading(&self) -> Reading {
         self.recipe.reading
     }
 
-    /// How maps and scores of the method are to be read.
+    /// Colour range and level of the method's maps.
     pub fn scale(&self) -> Scale {
         self.method.current().1.scale()
     }
 
-    /// What the method was built from.
+    /// The recipe that the method was built from.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }

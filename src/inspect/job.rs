@@ -11,8 +11,8 @@ use crate::inspect::Detector;
 use crate::inspect::many::{Inspected, default_threads, inspect_many};
 use crate::kernels::Tier;
 use crate::results::{
-    Existing, FailedRecord, InferRun, Invocation, Judge, Milliseconds, Named, NotInspected, Output, Parameters, Picture, Pictures, RunFile,
-    ScoredRecord, Tally, Threshold, report,
+    DecisionRule, Existing, FailedRecord, InferRun, Invocation, Milliseconds, Named, NotInspected, Output, Parameters, Picture, Pictures,
+    RunFile, ScoredRecord, Tally, Threshold, report,
 };
 use crate::uninspected::Reason;
 
@@ -153,10 +153,10 @@ impl Job {
         Ok(outcome)
     }
 
-    fn judge(&self, detector: &Detector) -> Judge {
+    fn judge(&self, detector: &Detector) -> DecisionRule {
         let given = self.options.threshold.map(|value| Threshold { value, source: "flag" });
         let threshold = given.or(detector.threshold().map(|value| Threshold { value, source: "profile" }));
-        Judge {
+        DecisionRule {
             method: detector.method().name,
             class: detector.prompt().map(|prompt| prompt.class.clone()),
             threshold,
@@ -164,7 +164,7 @@ impl Job {
         }
     }
 
-    fn run_file(&self, detector: &Detector, judge: &Judge, pictures: &Pictures) -> Result<InferRun> {
+    fn run_file(&self, detector: &Detector, judge: &DecisionRule, pictures: &Pictures) -> Result<InferRun> {
         let parameters = Parameters {
             method: judge.method,
             reading: detector.reading().as_str(),
@@ -196,7 +196,7 @@ impl Job {
     fn inspect(
         &self,
         detector: &Detector,
-        judge: &Judge,
+        judge: &DecisionRule,
         pictures: &Pictures,
         tally: &mut Tally,
         observer: &impl JobObserver,
@@ -251,7 +251,7 @@ impl Job {
     }
 
     /// Draws and writes the pictures of an image, and makes its record. Runs on the threads of the images.
-    fn make(&self, judge: &Judge, pictures: &Pictures, input: &Named, inspected: Result<Inspected>) -> Made {
+    fn make(&self, judge: &DecisionRule, pictures: &Pictures, input: &Named, inspected: Result<Inspected>) -> Made {
         let inspected = match inspected {
             Ok(inspected) => inspected,
             Err(error) => return Made::Failed(error),

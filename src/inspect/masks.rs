@@ -1,4 +1,4 @@
-//! Masks of boxes on one photo (Segment Anything), found on a device that may be lost and written to a folder of results.
+//! Segmentation of boxes on one image (Segment Anything): masks are computed on a device that may be lost, and written to an output folder.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,14 +19,14 @@ use crate::run::Device;
 use crate::tensor::Precision;
 use crate::weights::Identity;
 
-/// Segment Anything on a device. A device that is lost or hangs is opened again and the photo tried once more.
+/// Segment Anything on a device. A device that is lost or hangs is opened again and the image tried once more.
 pub struct MaskFinder {
     segmenter: Recoverable<Segmenter>,
     identity: Identity,
     precision: Precision,
 }
 
-/// The masks of a photo, and how long they took.
+/// The masks of an image, and the time of each stage.
 pub struct FoundMasks {
     segments: Vec<Segment>,
     pre: Duration,
@@ -51,54 +51,54 @@ impl MaskFinder {
     }
 }
 
-/// What is asked about a photo, and how its masks are written.
+/// Options of a segmentation: the boxes, how the image is read, and which files are written.
 #[derive(Clone, Debug)]
 pub struct MaskOptions {
-    /// What to cut out, in pixels of the upright photo.
+    /// Boxes to segment, in pixels of the upright image.
     pub boxes: Vec<BoundingBox>,
     /// Kinds of files.
     pub save: Vec<MaskFile>,
     /// What to do with results that are already in the output folder.
     pub existing: Existing,
-    /// How the photo is read.
+    /// How the image is read.
     pub read: ReadOptions,
     /// Tier of kernels that was forced, for `run.json`.
     pub tier: Option<Tier>,
 }
 
-/// A photo that is read, with boxes that fit it, and an output folder that is locked.
+/// One segmentation: an image that is read, boxes that fit it, and an output folder that is locked.
 pub struct MaskJob {
     options: MaskOptions,
     output: Output,
     input: Named,
-    photo: Decoded,
+    decoded: Decoded,
     warnings: Vec<String>,
     start: Instant,
     decode: Duration,
 }
 
 impl MaskJob {
-    /// Reads the photo, checks the boxes and opens the output folder.
+    /// Reads the image, checks the boxes and opens the output folder.
     ///
-    /// Errors: what names no single photo, a file that cannot be read, a box beside the photo, a folder that cannot be used, files in it that
-    /// no earlier run wrote.
+    /// Errors: an argument that is not a single file, a file that cannot be read, a box outside the image, a folder that cannot be used,
+    /// files in it that no earlier run wrote.
     pub fn new(image: &Path, output: &Path, options: MaskOptions) -> Result<MaskJob> {
         let input = inputs::single(image)?;
         let start = Instant::now();
-        // The one input of the run: where it cannot be read, the run was asked for something that cannot be done.
+        // It is the only input, so a file that cannot be read is a usage error.
         let unreadable = |error: Error| if error.code() == Code::Io { Error::new(Code::Usage, error.message()) } else { error };
-        let photo = options.read.open(&input.file).map_err(unreadable)?;
+        let decoded = options.read.open(&input.file).map_err(unreadable)?;
         let decode = start.elapsed();
-        let mut warnings: Vec<String> = photo.warnings.iter().map(ToString::to_string).collect();
-        warnings.extend(check_boxes(&options.boxes, photo.image.width(), photo.image.height())?);
+        let mut warnings: Vec<String> = decoded.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(check_boxes(&options.boxes, decoded.image.width(), decoded.image.height())?);
         let output = Output::open(output, options.existing)?;
         let input = output.name(vec![input]).remove(0);
-        let job = MaskJob { options, output, input, photo, warnings, start, decode };
+        let job = MaskJob { options, output, input, decoded, warnings, start, decode };
         job.output.refuse_foreign(job.files().names(job.options.boxes.len()).iter().map(String::as_str))?;
         Ok(job)
     }
 
-    /// What a user should know before anything is computed.
+    /// Warnings about the image and the boxes, known before anything is computed.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -108,11 +108,11 @@ impl MaskJob {
         self.output.root()
     }
 
-    /// Finds the masks. Nothing is written.
+    /// Computes the masks. Nothing is written.
     pub fn find(&self, finder: &MaskFinder) -> Result<FoundMasks> {
         finder.segmenter.run(|segmenter| {
             let start = Instant::now();
-            let prepared = segmenter.prepare(&self.photo.image, Channels::Rgb);
+            let prepared = segmenter.prepare(&self.decoded.image, Channels::Rgb);
             let pre = start.elapsed();
             let encoded = segmenter.encode(&prepared)?;
             let segments = segmenter.segment(&encoded, &self.options.boxes)?;
@@ -122,7 +122,8 @@ impl MaskJob {
 
     /// Writes the masks, the record and `run.json`; returns the record and its line.
     ///
-    /// `stopped` is asked before each file: the number of the signal that stops the job, if one came. `Err` in the answer is that number.
+    /// `stopped` is called before each file and returns the number of the signal that stops the job, if one came; the inner `Err` is that
+    /// number.
     pub fn write(
         &mut self,
         finder: &MaskFinder,
@@ -132,35 +133,35 @@ impl MaskJob {
         let mut run = self.run_file(finder);
         self.output.begin(&[])?;
         run.write(&self.output)?;
-        let kept = self.keep(found, &stopped);
-        let (end, done) = match &kept {
+        let saved = self.save(found, &stopped);
+        let (end, done) = match &saved {
             Ok(Some(_)) => (Ok(None), 1),
             Ok(None) => (Ok(stopped()), 0),
             Err(error) => (Err(error.clone()), 0),
         };
         let mut tally = Tally::new(1);
         if done == 1 {
-            tally.count_parts(&self.photo.uninspected);
+            tally.count_parts(&self.decoded.uninspected);
             run.uninspected.in_part = tally.in_part().clone();
         }
-        let counts = Counts { scored: done, failed: usize::from(kept.is_err()), ..tally.counts };
+        let counts = Counts { scored: done, failed: usize::from(saved.is_err()), ..tally.counts };
         run.end(&end, counts, None::<Latency>, self.start.elapsed());
-        let told = run.write(&self.output).and_then(|()| self.output.finish(&[]));
-        let kept = kept?;
-        told?;
-        Ok(kept.ok_or_else(|| stopped().unwrap_or_default()))
+        let finished = run.write(&self.output).and_then(|()| self.output.finish(&[]));
+        let saved = saved?;
+        finished?;
+        Ok(saved.ok_or_else(|| stopped().unwrap_or_default()))
     }
 
-    /// Writes the files and the record; `None` where it was stopped.
-    fn keep(&self, found: &FoundMasks, stopped: &impl Fn() -> Option<u8>) -> Result<Option<(MasksRecord, String)>> {
-        let image = &self.photo.image;
+    /// Writes the files and the record; `None` where a signal stopped it.
+    fn save(&self, found: &FoundMasks, stopped: &impl Fn() -> Option<u8>) -> Result<Option<(MasksRecord, String)>> {
+        let image = &self.decoded.image;
         let written = self.files().write(image, &self.options.boxes, &found.segments, || stopped().is_some())?;
         let Some(written) = written else { return Ok(None) };
         let record = MasksRecord {
             head: Head::new(&self.input.path, self.input.output(), [image.width(), image.height()], sam::NETWORK.name),
             masks: written.masks,
             overlay: written.overlay,
-            uninspected: self.photo.uninspected.clone(),
+            uninspected: self.decoded.uninspected.clone(),
             ms: Milliseconds { decode: self.decode, pre: found.pre, device: found.device, post: written.post, write: written.write },
             warnings: self.warnings.clone(),
         };

@@ -1,5 +1,5 @@
-//! The front door: a [`Detector`] finds defects in one image, a [`Job`] in a folder of them. A [`MaskJob`] cuts out what boxes on one
-//! image hold.
+//! The top-level API: a [`Detector`] finds defects in one image, a [`Job`] in many images, with records and pictures. A [`MaskJob`]
+//! segments boxes on one image.
 
 mod builder;
 mod detector;

@@ -8,17 +8,17 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// Items that may be begun and not yet committed, for each thread: one slow item does not stop the others at once, and few results wait.
 const WINDOW_PER_THREAD: usize = 4;
 
-/// Which item comes next, and how far results are committed.
+/// State shared by the threads: the next item, the number of committed results, whether to stop.
 struct Progress {
     next: usize,
     committed: usize,
     is_stopped: bool,
 }
 
-/// Works on the items `0..count` in `threads` threads and hands each result to `commit`, in order, on the calling thread.
+/// Runs `work` on the items `0..count` in `threads` threads and passes each result to `commit`, in order, on the calling thread.
 ///
-/// Items are begun in order. Before each, `is_stopped` is asked; after it says yes, or `commit` breaks, none is begun any more. Those in work are
-/// finished, and committed unless `commit` broke: what is committed is a prefix of the items.
+/// Items are begun in order. `is_stopped` is called before each; once it returns true, or `commit` breaks, no more are begun. Those in work
+/// are finished, and committed unless `commit` broke: the committed items are a prefix of all items.
 pub(super) fn in_order<T: Send, B>(
     count: usize,
     threads: usize,
@@ -80,7 +80,7 @@ pub(super) fn in_order<T: Send, B>(
     })
 }
 
-/// Stops the others where a thread panics: nobody waits for the result that it leaves out, and the panic is passed on.
+/// Guard that stops the other threads where one panics, so that none waits for its missing result; the panic is passed on.
 struct StopOnPanic<'a> {
     progress: &'a Mutex<Progress>,
     moved: &'a Condvar,

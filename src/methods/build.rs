@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;
 use crate::methods::cache::{Cache, Key};
-use crate::methods::language::{embed_texts, prototype};
 use crate::methods::prompts::{Class, PromptEnsemble};
+use crate::methods::text_prototypes::{embed_texts, prototype};
 use crate::methods::winclip::Memory;
 use crate::methods::{Method, MethodInfo, MultiCrop, Reading};
 use crate::models::clip::{Clip, until_end};
@@ -76,12 +76,12 @@ pub struct Recipe {
     /// Told how far building has come.
     pub observer: Option<BuildObserver>,
     /// What was computed on the first device.
-    pub kept: Kept,
+    pub precomputed: Precomputed,
 }
 
 /// Text embeddings and memory, computed once and kept for the next device.
 #[derive(Default)]
-pub struct Kept {
+pub struct Precomputed {
     embeddings: Mutex<HashMap<Key, Array>>,
     memory: OnceLock<Memory>,
 }
@@ -101,7 +101,7 @@ impl Recipe {
 
     /// The memory of the reference images, once the method is built; `None` for a method without.
     pub fn memory(&self) -> Option<&Memory> {
-        self.kept.memory.get()
+        self.precomputed.memory.get()
     }
 
     /// The memory of the reference images as a file; `None` for a method without.
@@ -169,7 +169,7 @@ impl BuildContext<'_> {
     /// The memory of the reference images, or the one in the memory file; `None` where there are neither.
     pub fn memory(&self, clip: &Clip) -> Result<Option<&Memory>> {
         let recipe = self.recipe;
-        if let Some(memory) = recipe.kept.memory.get() {
+        if let Some(memory) = recipe.precomputed.memory.get() {
             return Ok(Some(memory));
         }
         let memory = match &recipe.memory_file {
@@ -184,7 +184,7 @@ impl BuildContext<'_> {
                 Memory::remember(self.device, clip, images, recipe.precision, |done| recipe.tell(BuildStep::References(done, count)))?
             }
         };
-        Ok(Some(recipe.kept.memory.get_or_init(|| memory)))
+        Ok(Some(recipe.precomputed.memory.get_or_init(|| memory)))
     }
 
     /// The key of numbers that follow from texts, this network and this device, to the last bit.
@@ -194,12 +194,12 @@ impl BuildContext<'_> {
 
     /// Embeddings of this recipe: those kept from the device before, those of the cache, else computed.
     fn once(&self, key: Key, shape: [usize; 2], compute: impl FnOnce() -> Result<Array>) -> Result<Array> {
-        let kept = || self.recipe.kept.embeddings.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(array) = kept().get(&key) {
+        let precomputed = || self.recipe.precomputed.embeddings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(array) = precomputed().get(&key) {
             return Ok(array.clone());
         }
         let array = self.recipe.cache.array(&key, shape, compute)?;
-        Ok(kept().entry(key).or_insert(array).clone())
+        Ok(precomputed().entry(key).or_insert(array).clone())
     }
 
     fn embed(&self, clip: &Clip, ids: &[Vec<u32>]) -> Result<Array> {

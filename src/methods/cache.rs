@@ -1,7 +1,6 @@
 //! On-disk cache of arrays that are expensive to compute, such as prompt embeddings, keyed by a hash of everything they depend on.
 //!
-//! A kept file is believed only where its name, its shape and the hash of its numbers agree with what is asked for; anything else is computed
-//! anew, with a warning.
+//! A cached file is used only where its key, its shape and the hash of its numbers match; otherwise it is computed again, with a warning.
 
 use std::path::{Path, PathBuf};
 
@@ -15,16 +14,16 @@ use crate::weights::{Checkpoint, to_safetensors};
 /// Name of the array in a file.
 const ARRAY: &str = "array";
 
-/// Key of the hash of its numbers in the metadata of a file.
+/// Metadata key of the hash of the array's numbers.
 const HASH: &str = "sha256";
 
-/// A folder of kept arrays, or none.
+/// A folder of cached arrays, or a cache that is off.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
     root: Option<PathBuf>,
 }
 
-/// What an array follows from.
+/// Key of a cached array: its kind, and a hash of everything it depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     kind: &'static str,
@@ -32,7 +31,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of everything that decides about an array of this kind. The version and commit of this library are part of it.
+    /// The key of an array of this kind that depends on `content`. The version and commit of this library are part of it.
     pub fn new(kind: &'static str, content: &impl Serialize) -> Key {
         let text = serde_json::to_string(&(env!("CARGO_PKG_VERSION"), option_env!("ZSAS_COMMIT"), kind, content));
         Key {
@@ -43,12 +42,14 @@ impl Key {
 }
 
 impl Cache {
-    /// A cache in this folder, which is made when it is needed; without one nothing is kept.
+    /// A cache in this folder, which is made when it is needed; without a folder nothing is cached.
     pub fn at(root: Option<PathBuf>) -> Cache {
         Cache { root }
     }
 
-    /// The array of a key, of this shape: from disk, else computed and kept. A cache that cannot be read or written costs time, nothing else.
+    /// The array of a key, of this shape: read from disk, else computed and written.
+    ///
+    /// A cache that cannot be read or written costs time only. Errors are those of `compute`.
     pub fn array(&self, key: &Key, shape: impl Into<Shape>, compute: impl FnOnce() -> Result<Array>) -> Result<Array> {
         let shape = shape.into();
         let Some(file) = self.file(key) else { return compute() };
@@ -114,16 +115,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(Some(folder.path().to_owned()));
         let key = Key::new("numbers", &["content"]);
-        let truth = Array::new([2, 2], vec![1.0, -2.0, 3.0, 0.0]);
+        let expected = Array::new([2, 2], vec![1.0, -2.0, 3.0, 0.0]);
         let computed = Cell::new(0);
         let array = || {
             cache.array(&key, [2, 2], || {
                 computed.set(computed.get() + 1);
-                Ok(truth.clone())
+                Ok(expected.clone())
             })
         };
-        assert_eq!(array().unwrap(), truth);
-        assert_eq!((array().unwrap(), computed.get()), (truth.clone(), 1));
+        assert_eq!(array().unwrap(), expected);
+        assert_eq!((array().unwrap(), computed.get()), (expected.clone(), 1));
 
         let file = cache.file(&key).unwrap();
         let whole = fs::read(&file).unwrap();
@@ -139,15 +140,15 @@ mod tests {
             garbled(whole.len() - 14),
             whole[..whole.len() - 1].to_vec(),
             Vec::new(),
-            to_safetensors([(ARRAY, &truth)], &[]).unwrap(),
-            other(&Array::new([1, 4], truth.data().to_vec())),
+            to_safetensors([(ARRAY, &expected)], &[]).unwrap(),
+            other(&Array::new([1, 4], expected.data().to_vec())),
             other(&Array::new([2, 2], vec![0.0; 4])),
             other(&Array::new([2, 2], vec![f32::NAN; 4])),
         ];
         for (at, bytes) in (2..).zip(wrong) {
             fs::write(&file, bytes).unwrap();
-            assert_eq!((array().unwrap(), computed.get()), (truth.clone(), at));
-            assert_eq!((array().unwrap(), computed.get()), (truth.clone(), at), "kept again");
+            assert_eq!((array().unwrap(), computed.get()), (expected.clone(), at));
+            assert_eq!((array().unwrap(), computed.get()), (expected.clone(), at), "kept again");
         }
     }
 

@@ -1,10 +1,11 @@
-//! CLIP-AC: zero-shot classification of a photo by the texts of its two states (Jeong et al. 2023, table 1, rows "CLIP-AC").
+//! CLIP-AC: zero-shot classification of an image by the texts of its two states (Jeong et al. 2023, table 1, rows "CLIP-AC").
 
 use crate::error::Result;
 use crate::image::Rgb;
-use crate::methods::language::{PhotoProgram, anomalous};
+use crate::methods::image_program::ImageProgram;
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::{BuildContext, Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
+use crate::methods::text_prototypes::anomalous;
+use crate::methods::{BuildContext, Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -14,7 +15,7 @@ pub(super) static CLIP_AC: MethodInfo = MethodInfo {
     name: "clip-ac",
     about: "Baseline: the whole image against `normal …` and `anomalous …`; its map is flat",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: false,
     build: |context| build(context, &PromptEnsemble::clip_ac(&context.recipe.class)),
@@ -25,7 +26,7 @@ pub(super) static CLIP_AC_ENSEMBLE: MethodInfo = MethodInfo {
     name: "clip-ac-ensemble",
     about: "Baseline: CLIP-AC with the 80 templates of CLIP; its map is flat",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: false,
     build: |context| build(context, &PromptEnsemble::clip_ac_ensemble(&context.recipe.class)),
@@ -39,9 +40,9 @@ fn build(context: &BuildContext<'_>, prompts: &PromptEnsemble) -> Result<Box<dyn
 
 /// CLIP-AC on one network and device, with one pair of texts or an ensemble of them.
 ///
-/// It localises nothing: its map is the score of the photo at every pixel.
+/// It does not localise defects: its map holds the score of the image at every pixel.
 pub struct ClipAc {
-    program: PhotoProgram,
+    program: ImageProgram,
 }
 
 impl ClipAc {
@@ -50,7 +51,7 @@ impl ClipAc {
     ///
     /// Errors: a device that cannot hold the network.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<ClipAc> {
-        Ok(ClipAc { program: PhotoProgram::of_whole(device, clip, prototypes, 1, precision)? })
+        Ok(ClipAc { program: ImageProgram::of_whole(device, clip, prototypes, 1, precision)? })
     }
 }
 

@@ -1,24 +1,24 @@
-//! ClipSeg asked for defects (Lüddecke & Ecker 2022; Cao et al. 2023 measure it as a baseline of SAA+).
+//! ClipSeg with the names of defects as prompts (Lüddecke & Ecker 2022; Cao et al. 2023 measure it as a baseline of SAA+).
 
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Normalization, Rgb, resize_bilinear_map};
 use crate::kernels::Activation;
-use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes, finite, maximum, prompts};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, finite, maximum, prompts};
 use crate::models::ClipSeg;
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
 use crate::weights::Weight;
 
-/// Side of the square a photo is stretched to, as the decoder was trained.
+/// Side of the square that images are stretched to; the decoder was trained at this size.
 const FRAME: usize = 352;
 
 /// The entry of the table of methods.
 pub(super) static INFO: MethodInfo = MethodInfo {
     name: "clipseg",
-    about: "Segmentation by the words for defects (Lüddecke & Ecker 2022)",
+    about: "Segmentation with words for defects as prompts (Lüddecke & Ecker 2022)",
     networks: &[&crate::models::clipseg::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Released],
     localizes: true,
     build: |context| {
@@ -31,17 +31,18 @@ pub(super) static INFO: MethodInfo = MethodInfo {
 
 /// ClipSeg with the texts of one class on one device.
 ///
-/// A text gives each pixel a probability of being what it names; where there are several, the largest counts, since a defect need answer to
-/// one name only. The photo's score is the maximum of its map.
+/// For each text the network gives a probability per pixel that the pixel shows what the text names; the map holds the largest of them. The
+/// image's score is the maximum of its map.
 pub struct ClipSegMethod {
     program: Program,
 }
 
 impl ClipSegMethod {
-    /// Prepares the method for texts of the embeddings `conditionals` `[texts, embed]`: projected by `network.clip.text`, not normalised.
+    /// Prepares the method for texts with the embeddings `conditionals` `[texts, embed]`: projected by `network.clip.text`, not normalised.
     ///
-    /// [`crate::methods::prompts::clipseg`] has the texts of a class, [`crate::methods::language::embed_texts`] their embeddings. The photo is
-    /// encoded once, whatever their number.
+    /// [`crate::methods::prompts::clipseg`] gives the texts of a class, [`crate::methods::text_prototypes::embed_texts`] their embeddings.
+    /// The image is encoded once, whatever their number.
+    ///
     /// Errors: no text, embeddings of another size, patches that do not fill the frame, or a device that cannot hold the weights.
     pub fn new(device: &Device, network: &ClipSeg, conditionals: Array, precision: Precision) -> Result<ClipSegMethod> {
         let (shape, embed, patch) = (conditionals.shape(), network.clip.text.embed(), network.clip.image.patch());
@@ -80,9 +81,9 @@ impl Method for ClipSegMethod {
 /// The input `[1, 3, 352, 352]`: ImageNet's statistics, then bilinear without antialiasing.
 ///
 /// The released code resizes the normalised tensor, which torchvision did without antialiasing when it was published and has done with it
-/// since 0.17. transformers' processor resizes the photo, antialiased.
-fn preprocess(photo: &Rgb) -> Array {
-    let plane = |channel| resize_bilinear_map(&Normalization::IMAGENET.plane(photo, channel), FRAME, FRAME);
+/// since 0.17. transformers' processor resizes the image, antialiased.
+fn preprocess(image: &Rgb) -> Array {
+    let plane = |channel| resize_bilinear_map(&Normalization::IMAGENET.plane(image, channel), FRAME, FRAME);
     let planes = [0, 1, 2].map(plane);
     Array::new([1, 3, FRAME, FRAME], planes.iter().flat_map(Array::data).copied().collect())
 }
@@ -101,11 +102,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_photo_is_normalised_and_every_second_pair_of_pixels_averaged() {
+    fn an_image_is_normalised_and_every_second_pair_of_pixels_averaged() {
         // Twice as wide and as high as the frame: each value is the mean of 2×2 pixels; antialiasing would reach into the pairs beside.
         let row = |x: usize| if x % 4 == 3 { [255, 0, 0] } else { [0, 0, 0] };
-        let photo = Rgb::new(2 * FRAME, 2 * FRAME, (0..4 * FRAME * FRAME).flat_map(|at| row(at % (2 * FRAME))).collect());
-        let pixels = preprocess(&photo);
+        let image = Rgb::new(2 * FRAME, 2 * FRAME, (0..4 * FRAME * FRAME).flat_map(|at| row(at % (2 * FRAME))).collect());
+        let pixels = preprocess(&image);
         assert_eq!(pixels.shape().axes(), [1, 3, FRAME, FRAME]);
         let expected = |value: f32, channel: usize| {
             let Normalization { mean, std, .. } = Normalization::IMAGENET;

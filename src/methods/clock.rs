@@ -15,7 +15,7 @@ pub struct Stages {
     pub postprocess: Duration,
 }
 
-/// A stopwatch that a method tells where each stage ends.
+/// Stopwatch for the stages of one image; the method calls it where a stage ends.
 #[derive(Debug)]
 pub struct Clock {
     /// When the current stage began; `None` where no time is taken.
@@ -29,7 +29,7 @@ impl Clock {
         Clock { since: Some(Instant::now()), stages: Stages::default() }
     }
 
-    /// A clock that takes no time, for callers that want none and for platforms without a clock.
+    /// A clock that measures nothing, for callers that need no times and for platforms without a clock.
     pub fn stopped() -> Clock {
         Clock { since: None, stages: Stages::default() }
     }

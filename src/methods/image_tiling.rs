@@ -1,23 +1,26 @@
-//! Tiles of the photo itself in place of windows over its tokens: WinCLIP's costly alternative (Jeong et al. 2023, ablation "image tiling").
+//! Image tiling: each tile of the image is encoded on its own, in place of windows over the tokens of the whole image (Jeong et al. 2023,
+//! ablation "image tiling").
 
 use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
-use crate::methods::language::{PhotoProgram, upsampled};
+use crate::methods::image_program::{ImageProgram, upsampled};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::winclip::{harmonic_map, harmonic_mean, windows};
-use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
 
-/// Cells along each side of the photo.
+/// Cells along each side of the image.
 const CELLS: usize = 6;
 
 /// Cells along each side of a tile.
 const TILE: usize = 2;
 
-/// Tiles along each side of the photo; a row of them runs as one batch. All of them together would exceed what adapters bind for the large
-/// towers: 25 photos of 577 tokens have 236 MB of hidden activations, five of them 47 MB.
+/// Tiles along each side of the image; a row of them runs as one batch.
+///
+/// A batch of all tiles would exceed the largest binding of common adapters: with a large tower, 25 images of 577 tokens have 236 MB of
+/// hidden activations, five of them 47 MB.
 const TILES: usize = CELLS - TILE + 1;
 
 /// The entry of the table of methods.
@@ -25,7 +28,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     name: "image-tiling",
     about: "Baseline: tiles of the image against text",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: true,
     build: |context| {
@@ -35,12 +38,12 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     },
 };
 
-/// Image tiling on one network and device: every 2 × 2 block of the photo's 6 × 6 cells is held against the texts as a photo of its own.
+/// Image tiling on one network and device: every 2 × 2 block of the image's 6 × 6 cells is compared with the texts as an image of its own.
 ///
-/// A cell gets the harmonic mean of the tiles that cover it, then that with the whole photo; the score is the whole photo's.
+/// A cell gets the harmonic mean of the tiles that cover it, then that with the whole image; the score is the whole image's.
 pub struct ImageTiling {
-    whole: PhotoProgram,
-    tiles: PhotoProgram,
+    whole: ImageProgram,
+    tiles: ImageProgram,
 }
 
 impl ImageTiling {
@@ -48,13 +51,13 @@ impl ImageTiling {
     ///
     /// Errors: a device that cannot hold the network.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<ImageTiling> {
-        let of_photos = |batch| PhotoProgram::of_whole(device, clip, prototypes, batch, precision);
-        Ok(ImageTiling { whole: of_photos(1)?, tiles: of_photos(TILES)? })
+        let of_images = |batch| ImageProgram::of_whole(device, clip, prototypes, batch, precision);
+        Ok(ImageTiling { whole: of_images(1)?, tiles: of_images(TILES)? })
     }
 
     /// The pixels of a row of tiles `[5, 3, s, s]`.
     fn batch(&self, row: &[Rgb]) -> Array {
-        let pixels: Vec<Array> = row.iter().map(|tile| self.tiles.frame(tile).0).collect();
+        let pixels: Vec<Array> = row.iter().map(|tile| self.tiles.preprocess(tile).0).collect();
         let [_, channels, height, width] = pixels[0].shape().axes();
         Array::new([row.len(), channels, height, width], pixels.iter().flat_map(|pixels| pixels.data()).copied().collect())
     }
@@ -62,9 +65,9 @@ impl ImageTiling {
 
 /// The tiles, row by row.
 ///
-/// Errors: a photo of fewer pixels than cells along a side.
-fn tiles(photo: &Rgb) -> Result<Vec<Rgb>> {
-    let (width, height) = (photo.width(), photo.height());
+/// Errors: an image of fewer pixels than cells along a side.
+fn tiles(image: &Rgb) -> Result<Vec<Rgb>> {
+    let (width, height) = (image.width(), image.height());
     if width.min(height) < CELLS {
         let message = format!("the image is {width}×{height}, but image tiling cuts it into {CELLS}×{CELLS} cells");
         return Err(Error::new(Code::TooSmall, message).hint("use another method for images this small"));
@@ -74,12 +77,12 @@ fn tiles(photo: &Rgb) -> Result<Vec<Rgb>> {
         let (first, last) = (cells[0], cells[cells.len() - 1]);
         let (left, right) = (columns[first % CELLS], columns[last % CELLS + 1]);
         let (top, bottom) = (rows[first / CELLS], rows[last / CELLS + 1]);
-        photo.crop(left, top, right - left, bottom - top)
+        image.crop(left, top, right - left, bottom - top)
     };
     Ok(windows(CELLS, TILE).into_iter().map(tile).collect())
 }
 
-/// Where cells begin and end along `length` pixels: equal shares, rounded half to even.
+/// Borders of the cells along `length` pixels: equal shares, rounded half to even.
 fn borders(length: usize) -> [usize; CELLS + 1] {
     std::array::from_fn(|at| ((at * length) as f64 / CELLS as f64).round_ties_even() as usize)
 }
@@ -92,7 +95,7 @@ impl Method for ImageTiling {
 
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
         let tiles = tiles(image)?;
-        let (whole, geometry) = self.whole.frame(image);
+        let (whole, geometry) = self.whole.preprocess(image);
         let batches: Vec<Array> = tiles.chunks(TILES).map(|row| self.batch(row)).collect();
         clock.preprocessed();
         let score = self.whole.anomalous(&whole)?[0];
@@ -116,16 +119,16 @@ mod tests {
     }
 
     #[test]
-    fn tiles_are_two_cells_wide_and_cover_the_photo_row_by_row() {
-        let photo = Rgb::new(63, 12, (0..63 * 12 * 3).map(|at| at as u8).collect());
-        let tiles = tiles(&photo).unwrap();
+    fn tiles_are_two_cells_wide_and_cover_the_image_row_by_row() {
+        let image = Rgb::new(63, 12, (0..63 * 12 * 3).map(|at| at as u8).collect());
+        let tiles = tiles(&image).unwrap();
         assert_eq!(tiles.len(), 25);
-        assert_eq!(tiles[1], photo.crop(10, 0, 22, 4));
-        assert_eq!(tiles[24], photo.crop(42, 8, 21, 4));
+        assert_eq!(tiles[1], image.crop(10, 0, 22, 4));
+        assert_eq!(tiles[24], image.crop(42, 8, 21, 4));
     }
 
     #[test]
-    fn a_photo_of_fewer_pixels_than_cells_is_refused() {
+    fn an_image_of_fewer_pixels_than_cells_is_refused() {
         let error = tiles(&Rgb::new(40, 5, vec![0; 600])).unwrap_err();
         assert_eq!((error.code(), error.message()), (Code::TooSmall, "the image is 40×5, but image tiling cuts it into 6×6 cells"));
         assert!(tiles(&Rgb::new(6, 6, vec![0; 108])).is_ok());

@@ -1,4 +1,4 @@
-//! The table of methods: what each needs and takes, and how it is built. Each entry stands in the file of its method.
+//! The table of methods: the networks, inputs and constructor of each. Each entry stands in the file of its method.
 
 use crate::error::{Code, Error, Result, nearest};
 use crate::methods::{
@@ -22,10 +22,10 @@ pub static METHODS: &[&MethodInfo] = &[
     &image_tiling::INFO,
 ];
 
-/// Methods among which `auto` chooses, the strongest first. The last needs neither references nor a download.
+/// Candidates of the method `auto`, the strongest first. The last needs neither references nor a download.
 static AUTOMATIC: [&MethodInfo; 3] = [&winclip::WINCLIP_PLUS, &winclip::WINCLIP, &utad::INFO];
 
-/// What is known of a method before it is built.
+/// Description of a method: an entry of the table of methods.
 #[derive(Debug)]
 pub struct MethodInfo {
     /// Name as users type it and records spell it.
@@ -34,42 +34,42 @@ pub struct MethodInfo {
     pub about: &'static str,
     /// Networks whose weights it needs.
     pub networks: &'static [&'static NetworkInfo],
-    /// What it can be given beside images.
-    pub takes: Takes,
-    /// The texts that it can follow where code and paper disagree, its own choice first.
+    /// Inputs beside the images to score.
+    pub inputs: MethodInputs,
+    /// The readings it implements, its default first.
     pub readings: &'static [Reading],
-    /// Whether its map says where; otherwise every pixel holds the score of the image.
+    /// Whether its map locates defects; otherwise every pixel holds the score of the image.
     pub localizes: bool,
     /// Builds it on a device.
     pub build: fn(&BuildContext<'_>) -> Result<Box<dyn Method>>,
 }
 
-/// What a method can be given beside the images to score.
+/// Inputs that a method accepts beside the images to score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Takes {
+pub struct MethodInputs {
     /// A class and phrases for its states.
     pub text: bool,
-    /// Reference images of good ones.
+    /// Reference images of normal objects.
     pub references: References,
-    /// Choices of views of an image.
+    /// Supported choices of views.
     pub views: &'static [MultiCrop],
 }
 
-/// Whether a method compares with reference images.
+/// Whether a method needs reference images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum References {
-    /// It takes none.
+    /// None are accepted.
     None,
-    /// It needs at least one.
+    /// At least one is required.
     Required,
 }
 
-impl Takes {
+impl MethodInputs {
     /// Images only.
-    pub const IMAGES: Takes = Takes { text: false, references: References::None, views: &[MultiCrop::None] };
+    pub const IMAGES: MethodInputs = MethodInputs { text: false, references: References::None, views: &[MultiCrop::None] };
 
     /// Images and text.
-    pub const TEXT: Takes = Takes { text: true, ..Takes::IMAGES };
+    pub const TEXT: MethodInputs = MethodInputs { text: true, ..MethodInputs::IMAGES };
 }
 
 impl PartialEq for MethodInfo {
@@ -79,9 +79,9 @@ impl PartialEq for MethodInfo {
 }
 
 impl MethodInfo {
-    /// The reading that is wanted, if the method has it; its own choice where none is.
+    /// The requested reading, or the method's default where none is requested.
     ///
-    /// Errors with [`Code::Usage`] naming those it has.
+    /// Errors with [`Code::Usage`] where the method does not implement it, naming those it does.
     pub fn reading(&self, wanted: Option<Reading>) -> Result<Reading> {
         match wanted {
             None => Ok(self.readings[0]),
@@ -95,7 +95,7 @@ impl MethodInfo {
     }
 }
 
-/// The method of a name. Errors with [`Code::Usage`] naming the nearest.
+/// Finds a method by its name. Errors with [`Code::Usage`], naming the nearest name.
 pub fn named(name: &str) -> Result<&'static MethodInfo> {
     METHODS.iter().copied().find(|info| info.name == name).ok_or_else(|| {
         let names = METHODS.iter().map(|info| info.name);
@@ -105,11 +105,11 @@ pub fn named(name: &str) -> Result<&'static MethodInfo> {
     })
 }
 
-/// The strongest method that can run: with references or without, on networks whose weights are there.
+/// The strongest method that can run with or without references, on networks for which `is_there` finds weights.
 pub fn strongest(has_references: bool, is_there: impl Fn(&'static NetworkInfo) -> bool) -> Option<&'static MethodInfo> {
-    AUTOMATIC
-        .into_iter()
-        .find(|info| (has_references || info.takes.references == References::None) && info.networks.iter().all(|network| is_there(network)))
+    AUTOMATIC.into_iter().find(|info| {
+        (has_references || info.inputs.references == References::None) && info.networks.iter().all(|network| is_there(network))
+    })
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
-//! MaskCLIP (Zhou, Loy, Dai, ECCV 2022), held against the texts of the two states: each patch keeps its own value in place of what the last
-//! block's attention would mix for it, and so stays in the space of texts and in its place.
+//! MaskCLIP (Zhou, Loy, Dai, ECCV 2022): patch embeddings compared with the texts of the two states. In the last block each patch keeps its
+//! own attention value instead of the weighted sum over all patches, so that its embedding is comparable with texts and stays local.
 
 use crate::error::Result;
 use crate::graph::Tensor;
 use crate::image::Rgb;
-use crate::methods::language::{
-    LEARNT_TEMPERATURE, PhotoProgram, anomalous, before_last_block, class_probabilities, last_block, prototype_weight,
-};
+use crate::methods::image_program::{ImageProgram, before_last_block, last_block};
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
+use crate::methods::text_prototypes::{LEARNT_TEMPERATURE, anomalous, class_probabilities, prototype_weight};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
 use crate::models::clip::{self, Block, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -18,7 +17,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     name: "maskclip",
     about: "Baseline: each patch's own value in the last block (Zhou et al. 2022)",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Released, Reading::Paper],
     localizes: true,
     build: |context| {
@@ -30,17 +29,17 @@ pub(super) static INFO: MethodInfo = MethodInfo {
 
 /// MaskCLIP on one network and device, without its key smoothing and prompt denoising, which are off in the released code too.
 pub struct MaskClip {
-    program: PhotoProgram,
+    program: ImageProgram,
 }
 
 impl MaskClip {
     /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length.
     ///
-    /// The released code sends the values on through the block's residuals and MLP; the paper projects them at once. No reproduction differs
-    /// from the released code. Errors: a tower without blocks, or a device that cannot hold it.
+    /// The released code passes the values through the block's residuals and MLP; the paper projects them directly. The reading
+    /// `reproduction` is the released code. Errors: a tower without blocks, or a device that cannot hold it.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, reading: Reading, precision: Precision) -> Result<MaskClip> {
         let block = last_block(clip)?;
-        let program = PhotoProgram::new(device, clip, 1, precision, |pixels| {
+        let program = ImageProgram::new(device, clip, 1, precision, |pixels| {
             let patches = (1..clip.image.tokens_per_image()).collect::<Vec<usize>>();
             let tokens = before_last_block(clip, pixels).gather(&patches);
             let embeddings = clip.image.project(own_values(block, tokens, reading)); // [n, embed]
@@ -50,7 +49,7 @@ impl MaskClip {
     }
 }
 
-/// What the last block makes of tokens that attend to themselves only: `tokens` `[n, width]` → `[n, width]`.
+/// The last block with each token attending to itself only: `tokens` `[n, width]` → `[n, width]`.
 fn own_values<'g>(block: &Block, tokens: Tensor<'g>, reading: Reading) -> Tensor<'g> {
     let values = block.attn.values(block.ln_1.forward(tokens));
     match reading {

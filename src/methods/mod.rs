@@ -5,15 +5,16 @@ pub mod cache;
 mod clip_ac;
 mod clipseg;
 mod clock;
+mod image_program;
 mod image_tiling;
 mod info;
-pub mod language;
 mod maskclip;
 mod patch_token;
 mod profile;
 pub mod prompts;
 mod saliency;
 mod segment;
+pub mod text_prototypes;
 mod trans_mm;
 mod utad;
 mod views;
@@ -24,12 +25,12 @@ use crate::image::{Mask, Region, Rgb, regions};
 use crate::tensor::Array;
 use crate::uninspected::Uninspected;
 
-pub use build::{BuildContext, BuildObserver, BuildStep, Kept, Recipe, Reference};
+pub use build::{BuildContext, BuildObserver, BuildStep, Precomputed, Recipe, Reference};
 pub use clip_ac::ClipAc;
 pub use clipseg::ClipSegMethod;
 pub use clock::{Clock, Stages};
 pub use image_tiling::ImageTiling;
-pub use info::{METHODS, MethodInfo, References, Takes, named, strongest};
+pub use info::{METHODS, MethodInfo, MethodInputs, References, named, strongest};
 pub use maskclip::MaskClip;
 pub use patch_token::PatchToken;
 pub use profile::Profile;
@@ -39,15 +40,15 @@ pub use trans_mm::TransMm;
 pub use utad::Utad;
 pub use views::{MultiCrop, View};
 
-/// Which text a method follows where code and paper disagree.
+/// Reading of a method: whether it follows the published code, the paper's equations or a public reproduction, where these disagree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reading {
-    /// The released code.
+    /// As in the code that the authors released.
     #[default]
     Released,
-    /// The paper's equations.
+    /// As in the equations of the paper.
     Paper,
-    /// The flags of the public reproduction whose tables are in the literature, zqhang/Accurate-WinCLIP-pytorch.
+    /// As in zqhang/Accurate-WinCLIP-pytorch, the public reproduction whose results are cited in the literature.
     Reproduction,
 }
 
@@ -55,7 +56,7 @@ impl Reading {
     /// All readings.
     pub const ALL: [Reading; 3] = [Reading::Released, Reading::Paper, Reading::Reproduction];
 
-    /// What it means, in a line.
+    /// Description in a line, for help texts.
     pub fn about(self) -> &'static str {
         match self {
             Reading::Released => "The released code",
@@ -74,48 +75,49 @@ impl Reading {
     }
 }
 
-/// A method built for a device, ready to score images; called from several threads at once.
+/// A method that is built on a device and scores images; called from several threads at once.
 pub trait Method: Send + Sync {
-    /// How its maps are to be read.
+    /// Colour range and level of its maps.
     fn scale(&self) -> Scale;
 
-    /// Scores one image; `clock` is told where each stage ends.
+    /// Scores one image; `clock` measures the stages.
     ///
-    /// Errors: a device fault, an image that the method cannot take, or numbers that are not finite, naming the stage.
+    /// Errors: a device fault, an image that the method does not support, or numbers that are not finite, naming the stage.
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding>;
 
-    /// Scores one image, untimed.
+    /// Scores one image without measuring time.
     fn score(&self, image: &Rgb) -> Result<Finding> {
         self.inspect(image, &mut Clock::stopped())
     }
 }
 
-/// What the numbers of a map mean; the same for every photo, so that pictures can be compared.
+/// Scale of a method's maps: colour range and level. It is the same for every image, so that pictures can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Scale {
     /// Values drawn as the coldest and the hottest colour.
     pub range: [f32; 2],
-    /// Value above which a defect is likely, where the weights come with one. Masks and regions use it when no threshold is given.
+    /// Value from which on a defect is likely, where one is stored with the weights. It marks masks and regions when no threshold is given;
+    /// [`DecisionRule`](crate::results::DecisionRule) explains both.
     pub level: Option<f32>,
 }
 
-/// What a method found in an image.
+/// Result of a method for an image: anomaly map and score.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// Anomaly of each pixel `[height, width]` of the image.
     pub map: Array,
     /// Anomaly of the image.
     pub score: f32,
-    /// Parts of the image that the method did not look at.
+    /// Parts of the image that were not inspected.
     pub uninspected: Vec<Uninspected>,
-    /// What a user should know about this result.
+    /// Warnings for the user about this result.
     pub warnings: Vec<String>,
-    /// Where the time went, if it was taken.
+    /// Time of each stage; zero where it was not measured.
     pub stages: Stages,
 }
 
 impl Finding {
-    /// The outcome for an image that was looked at as a whole, without warnings.
+    /// The finding of an image that was inspected as a whole, without warnings.
     pub fn whole(map: Array, score: f32) -> Finding {
         Finding { map, score, uninspected: Vec::new(), warnings: Vec::new(), stages: Stages::default() }
     }
@@ -131,7 +133,7 @@ impl Finding {
     }
 }
 
-/// Below this the length of a feature is taken for zero: PyTorch's `normalize`.
+/// Least norm that a feature is divided by, as in PyTorch's `normalize`.
 const LEAST_NORM: f32 = 1e-12;
 
 /// Refuses numbers that are not finite, naming the stage they come from.
@@ -143,8 +145,9 @@ fn finite(array: Array, stage: &str) -> Result<Array> {
     Err(error.hint(Remedy::CheckNumerics))
 }
 
-/// A square photo of uniform noise, the same each time (Lehmer's generator, Park & Miller 1988): what a method is shown whose numbers have no
-/// unit of their own.
+/// A square image of uniform noise, the same each time (Lehmer's generator, Park & Miller 1988).
+///
+/// Methods whose values have no unit of their own score it to choose their colour range.
 fn noise(side: usize) -> Rgb {
     let mut state = 1_u64;
     let data = (0..3 * side * side).map(|_| {

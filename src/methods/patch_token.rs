@@ -1,10 +1,11 @@
-//! Patch tokens held against the texts of the two states: WinCLIP's own weak baseline (Jeong et al. 2023, ablation "patch tokens").
+//! Patch tokens compared with the texts of the two states, a baseline of WinCLIP (Jeong et al. 2023, ablation "patch tokens").
 
 use crate::error::Result;
 use crate::image::Rgb;
-use crate::methods::language::{PhotoProgram, TEMPERATURE, anomalous, class_probabilities, prototype_weight};
+use crate::methods::image_program::ImageProgram;
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Scale, Takes};
+use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_weight};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -14,7 +15,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     name: "patch-token",
     about: "Baseline: patch tokens against text",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: true,
     build: |context| {
@@ -24,11 +25,11 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     },
 };
 
-/// Patch tokens against texts, on one network and device.
+/// Patch tokens compared with texts, on one network and device.
 ///
-/// They take the way of the class token through `ln_post` and `proj`, although training never aligned them with texts.
+/// Like the class token they pass through `ln_post` and `proj`, although training never aligned them with texts.
 pub struct PatchToken {
-    program: PhotoProgram,
+    program: ImageProgram,
 }
 
 impl PatchToken {
@@ -36,7 +37,7 @@ impl PatchToken {
     ///
     /// Errors: a device that cannot hold the network.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<PatchToken> {
-        let program = PhotoProgram::new(device, clip, 1, precision, |pixels| {
+        let program = ImageProgram::new(device, clip, 1, precision, |pixels| {
             let patches = clip.image.forward(pixels).patches; // [1, n, width]
             let [_, patches_per_image, width] = patches.shape().axes();
             let embeddings = clip.image.project(patches.reshape([patches_per_image, width])); // [n, embed]

@@ -1,4 +1,4 @@
-//! Profiles: what somebody knows about a product, in a TOML file beside its photos.
+//! Profiles: class, state phrases and threshold of a product, read from a TOML file.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::prompts::{Class, OBJECT, refuse_unusable};
 use crate::error::{Code, Context, Error, Result, nearest};
 use crate::files::read_limited;
 
-/// What is inspected and where good ends, as a file says it:
+/// Class, state phrases and threshold of a product, as a TOML file gives them:
 ///
 /// ```toml
 /// class = "bottle"
@@ -21,7 +21,7 @@ use crate::files::read_limited;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// What is inspected, with the phrases of the file.
+    /// Class of the inspected object, with the phrases of the file.
     pub class: Class,
     /// Scores from here on are anomalous.
     pub threshold: Option<f32>,
@@ -30,13 +30,13 @@ pub struct Profile {
 /// Most bytes of a profile.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Most phrases for good ones, and for bad ones.
+/// Most phrases of each state.
 const MAX_PHRASES: usize = 1000;
 
 impl Profile {
     /// Reads the profile in a file.
     ///
-    /// Errors: those of [`Profile::parse`]; [`Code::NotFound`]; [`Code::Config`] for what is no regular file, no UTF-8, or has more than 1 MiB.
+    /// Errors: those of [`Profile::parse`]; [`Code::NotFound`]; [`Code::Config`] for a file that is not regular, not UTF-8, or over 1 MiB.
     pub fn read(file: &Path) -> Result<Profile> {
         let name = file.display().to_string();
         let bytes = read_limited(file, MAX_BYTES, Code::Config).map_err(|error| match error.code() {
@@ -49,9 +49,10 @@ impl Profile {
 
     /// Reads a profile; `file` stands for it in messages.
     ///
-    /// A file with phrases asks for task-specific states, so those shipped for its class come before its own. A file without keeps to the
-    /// usual prompts, so that a threshold found with `--class` holds with the profile too.
-    /// Errors: [`Code::Config`] for what is no profile, [`Code::Prompt`] for text that cannot stand in a prompt; both say where.
+    /// Where a file has phrases, the task-specific phrases shipped for its class are used too, before its own. Where it has none, the
+    /// prompts are those of the class alone, so that a threshold found without the profile holds with it too.
+    ///
+    /// Errors: [`Code::Config`] for an invalid profile, [`Code::Prompt`] for text that cannot be used in a prompt; both name the line.
     pub fn parse(text: &str, file: &str) -> Result<Profile> {
         let source = Source { text, file };
         let mut class = None;
@@ -81,9 +82,9 @@ impl Profile {
 #[derive(PartialEq, Eq)]
 struct Key {
     name: &'static str,
-    /// What its value is.
+    /// Type of the value, in words.
     wants: &'static str,
-    /// A line to imitate.
+    /// An example, for hints.
     example: &'static str,
 }
 
@@ -101,7 +102,7 @@ const KEYS: [Key; 4] = [CLASS, NORMAL, ANOMALOUS, THRESHOLD];
 type Name<'a> = Spanned<Cow<'a, str>>;
 type Value<'a> = Spanned<DeValue<'a>>;
 
-/// The text of a profile, and what to call it.
+/// The text of a profile, and the name of its file for messages.
 struct Source<'a> {
     text: &'a str,
     file: &'a str,
@@ -139,7 +140,7 @@ impl<'a> Source<'a> {
         elements.iter().map(|element| self.phrase(key, element)).collect()
     }
 
-    /// A phrase with one place for the class.
+    /// A phrase with one placeholder for the class.
     fn phrase(&self, key: &Key, value: &Value) -> Result<String> {
         let DeValue::String(phrase) = value.get_ref() else {
             return Err(self.wrong(key, &format!("a list with {}", kind(value)), value.span()));
@@ -178,7 +179,7 @@ impl<'a> Source<'a> {
         error.hint(format!("say what is inspected, as in `{}`", CLASS.example))
     }
 
-    /// A value that is not what its key wants; `found` says what it is.
+    /// The error for a value of the wrong type; `found` names its type.
     fn wrong(&self, key: &Key, found: &str, at: Range<usize>) -> Error {
         let message = format!("`{}` must be {}, not {found}", key.name, key.wants);
         self.fault(message, at).hint(format!("write it as in `{}`", key.example))
@@ -194,7 +195,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What a value is, with its article.
+/// Type of a value with its article, for messages.
 fn kind(value: &Value) -> &'static str {
     match value.get_ref() {
         DeValue::String(_) => "a string",
@@ -281,7 +282,8 @@ mod tests {
         );
         assert_eq!(
             refusal(Code::Config, "class = 'x'\nnormal = 'clean {o}'"),
-            "`normal` must be a list of strings, not a string\n  in `p.toml`, line 2\n\nhint: write it as in `normal = [\"{o} without scratch\"]`"
+            "`normal` must be a list of strings, not a string\n  in `p.toml`, line 2\n\n\
+             hint: write it as in `normal = [\"{o} without scratch\"]`"
         );
         assert_eq!(
             refusal(Code::Config, "class = 'x'\nanomalous = [\n  'a {o}',\n  true,\n]"),

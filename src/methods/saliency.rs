@@ -1,18 +1,18 @@
 //! Saliency by self-similarity: the map S of SAA+ (Cao et al. 2023), for a single object.
 //!
-//! A place is salient when its features differ from those of the rest of the photo: with unit features x, Dᵢⱼ = ½ (1 − xᵢ·xⱼ).
+//! A location is salient when its features differ from those of the rest of the image: with unit features x, Dᵢⱼ = ½ (1 − xᵢ·xⱼ).
 
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Channels, Fit, Normalization, Preprocess, Resampler, Rgb, resize_opencv_map};
 use crate::kernels::{Activation, Interpolation, Selection};
-use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, Reading, Scale, Takes, finite, maximum};
+use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, Reading, Scale, finite, maximum};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{DType, Precision};
 use crate::weights::Checkpoint;
 
-/// Side of the square a photo is stretched to.
+/// Side of the square that images are stretched to.
 const FRAME: usize = 256;
 
 /// Locations averaged into each value; SAA+, "N = 400".
@@ -24,9 +24,9 @@ const LAYERS: usize = 3;
 /// The entry of the table of methods.
 pub(super) static INFO: MethodInfo = MethodInfo {
     name: "saliency",
-    about: "Self-similarity, for a single object (SAA+, Cao et al. 2023)",
+    about: "For a single object: self-similarity of the image (SAA+, Cao et al. 2023)",
     networks: &[&wide_resnet::NETWORK],
-    takes: Takes::IMAGES,
+    inputs: MethodInputs::IMAGES,
     readings: &[Reading::Released, Reading::Paper],
     localizes: true,
     build: |context| {
@@ -45,8 +45,8 @@ pub struct Saliency {
 impl Saliency {
     /// Prepares the method; `checkpoint` holds a WideResNet with at least three layers.
     ///
-    /// The released code averages the 400 *largest* distances of each place and feeds BGR; the paper speaks of the N nearest neighbours, and
-    /// of RGB. No reproduction differs from the released code. Errors: other weights, or a device that cannot hold them.
+    /// The released code averages the 400 *largest* distances of each location and feeds BGR; the paper says N nearest neighbours and RGB.
+    /// The reading `reproduction` is the released code. Errors: other weights, or a device that cannot hold them.
     pub fn new(device: &Device, checkpoint: &Checkpoint, precision: Precision, reading: Reading) -> Result<Saliency> {
         let network = WideResNet::load(&checkpoint.root())?;
         checkpoint.finish();

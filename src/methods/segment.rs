@@ -1,4 +1,4 @@
-//! Segmentation of boxes on an image (Segment Anything, Kirillov et al. 2023): the second step of SAA+, and a tool of its own.
+//! Segmentation of boxes on an image (Segment Anything, Kirillov et al. 2023).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::models::{Sam, sam};
 use crate::run::{Device, Input, Program, Value};
 use crate::tensor::{Array, DType, Precision};
 
-/// Segment Anything on a device: a photo is encoded once and then asked about as often as wanted.
+/// Segment Anything on a device: an image is encoded once; then the masks of any number of boxes are decoded from its embedding.
 pub struct Segmenter {
     device: Device,
     network: Sam,
@@ -20,38 +20,38 @@ pub struct Segmenter {
     decoders: Mutex<Decoders>,
 }
 
-/// Programs by the number of boxes they decode, and how many that may be at most.
+/// Decoder programs by the number of boxes in a batch, and the largest batch that fits in memory.
 struct Decoders {
     programs: BTreeMap<usize, Arc<Program>>,
     most: usize,
 }
 
-/// A photo in the network's frame.
+/// An image resized and normalised for the encoder.
 pub struct Prepared {
     /// `[1, 3, side, side]`.
     pixels: Array,
     geometry: Geometry,
 }
 
-/// A photo as the network knows it, on the device.
+/// The embedding of an image, on the device.
 pub struct Encoded {
     /// `[1, grid, grid, channels]`; it stays where it was computed.
     embedding: Value,
     geometry: Geometry,
 }
 
-/// What the network makes of a box.
+/// The mask that the network predicts for a box.
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// Logits at the decoder's own size `[side, side]`.
     coarse: Array,
     geometry: Geometry,
-    /// How much of the mask is right, as the network sees it: intersection over union, not held to 0…1.
+    /// The network's estimate of the mask's intersection over union with the true mask; it may leave 0…1.
     pub iou: f32,
 }
 
 impl Segmenter {
-    /// Prepares the image encoder; decoders are prepared when the first boxes come.
+    /// Compiles the image encoder; decoders are compiled when the first boxes come.
     ///
     /// Errors: a device that cannot hold the weights.
     pub fn new(device: &Device, network: Sam, precision: Precision) -> Result<Segmenter> {
@@ -63,49 +63,49 @@ impl Segmenter {
         Ok(Segmenter { device: device.clone(), network, precision, encoder, decoders })
     }
 
-    /// Resizes and normalises a photo, its colours in this order, for [`Segmenter::encode`].
-    pub fn prepare(&self, photo: &Rgb, channels: Channels) -> Prepared {
+    /// Resizes and normalises an image, its colours in this order, for [`Segmenter::encode`].
+    pub fn prepare(&self, image: &Rgb, channels: Channels) -> Prepared {
         let recipe = Preprocess {
             fit: Fit::LongestSide { size: self.network.image_encoder.image_size() },
             resampler: Resampler::Pillow(Filter::Bilinear),
             channels,
             normalization: Normalization::IMAGENET_BYTES,
         };
-        let (pixels, geometry) = recipe.apply(photo);
+        let (pixels, geometry) = recipe.apply(image);
         Prepared { pixels, geometry }
     }
 
-    /// Encodes a photo: the long part.
+    /// Encodes an image; this takes most of the time.
     ///
-    /// Errors: a device fault, or too little memory for the embedding. Numbers that are not finite are found where masks are made of them.
-    pub fn encode(&self, photo: &Prepared) -> Result<Encoded> {
-        let embedding = self.encoder.run_resident(&[Input::from(&photo.pixels)])?.remove(0);
-        Ok(Encoded { embedding, geometry: photo.geometry })
+    /// Errors: a device fault, or too little memory for the embedding. Numbers that are not finite are found by [`Segmenter::segment`].
+    pub fn encode(&self, prepared: &Prepared) -> Result<Encoded> {
+        let embedding = self.encoder.run_resident(&[Input::from(&prepared.pixels)])?.remove(0);
+        Ok(Encoded { embedding, geometry: prepared.geometry })
     }
 
     /// The mask of each box, any number of them, in their order.
     ///
     /// Errors: a device fault, too little memory for a single box, or numbers that are not finite.
-    pub fn segment(&self, photo: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
+    pub fn segment(&self, encoded: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
         let mut segments = Vec::with_capacity(boxes.len());
         while segments.len() < boxes.len() {
             let left = &boxes[segments.len()..];
             let (decoder, count) = self.decoder(left.len())?;
-            segments.extend(self.decode(&decoder, photo, &left[..count])?);
+            segments.extend(self.decode(&decoder, encoded, &left[..count])?);
         }
         Ok(segments)
     }
 
-    fn decode(&self, decoder: &Program, photo: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
-        let corners = boxes.iter().flat_map(|&bounds| photo.geometry.to_frame(bounds)).collect();
+    fn decode(&self, decoder: &Program, encoded: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
+        let corners = boxes.iter().flat_map(|&bounds| encoded.geometry.to_frame(bounds)).collect();
         let tokens = self.network.embed_boxes(&Array::new([boxes.len(), 4], corners))?;
-        let mut found = decoder.submit(&[Input::from(&photo.embedding), Input::from(&tokens)])?.wait()?.into_iter();
+        let mut found = decoder.submit(&[Input::from(&encoded.embedding), Input::from(&tokens)])?.wait()?.into_iter();
         let mut next = |what| finite(found.next().expect("a decoder has two outputs"), what);
         let (logits, scores) = (next("the masks of Segment Anything")?, next("the scores of Segment Anything")?);
         let [_, height, width] = logits.shape().axes();
         let masks = logits.data().chunks_exact(height * width).zip(scores.data());
         Ok(masks
-            .map(|(mask, &iou)| Segment { coarse: Array::new([height, width], mask.to_vec()), geometry: photo.geometry, iou })
+            .map(|(mask, &iou)| Segment { coarse: Array::new([height, width], mask.to_vec()), geometry: encoded.geometry, iou })
             .collect())
     }
 
@@ -114,7 +114,7 @@ impl Segmenter {
         let mut decoders = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let count = wanted.min(decoders.most);
-            // Besides full batches there is one remainder; that of the last photo may go.
+            // Besides full batches there is one remainder; the program of the previous image's remainder is dropped.
             let most = decoders.most;
             decoders.programs.retain(|&held, _| held == count || held == most);
             if let Some(program) = decoders.programs.get(&count) {
@@ -147,9 +147,9 @@ impl Segmenter {
 }
 
 impl Segment {
-    /// Logits at the photo's own size `[height, width]`; above 0 a pixel is more likely in than out.
+    /// Logits at the image's own size `[height, width]`; above 0 a pixel is more likely in than out.
     ///
-    /// As the released code: enlarged to the frame, cut to the photo, then resized to it. The two resizes are not the same as one.
+    /// As the released code: enlarged to the frame, cut to the image, then resized to it. The two resizes are not the same as one.
     pub fn logits(&self) -> Array {
         let (height, width) = self.geometry.frame;
         self.geometry.restore(&resize_bilinear_map(&self.coarse, height, width), f32::NEG_INFINITY)
@@ -166,8 +166,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mask_is_enlarged_to_the_frame_cut_to_the_photo_and_resized_once_more() {
-        // A photo of 3 × 1 in a frame of 4 × 4, of which it fills 4 × 1, and a mask of 2 × 2.
+    fn a_mask_is_enlarged_to_the_frame_cut_to_the_image_and_resized_once_more() {
+        // An image of 3 × 1 in a frame of 4 × 4, of which it fills 4 × 1, and a mask of 2 × 2.
         let geometry = Fit::LongestSide { size: 4 }.geometry(1, 3);
         assert_eq!(geometry.resized, (1, 4));
         let segment = Segment { coarse: Array::new([2, 2], vec![0.0, 8.0, -50.0, -50.0]), geometry, iou: 0.5 };
@@ -181,7 +181,7 @@ mod tests {
                 .data()
                 .iter()
                 .zip(expected)
-                .all(|(found, truth): (&f32, f64)| (f64::from(*found) - truth).abs() < 1e-5),
+                .all(|(found, expected): (&f32, f64)| (f64::from(*found) - expected).abs() < 1e-5),
             "{found:?}"
         );
         assert_eq!(segment.mask().area(), 3);

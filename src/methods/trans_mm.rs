@@ -1,13 +1,14 @@
 //! Trans-MM: relevance of patches to a text from attention and its gradient (Chefer, Gur, Wolf, ICCV 2021), on the last block.
 //!
-//! With the attention a of the last block's heads, and S = 100·cosine of the photo with the anomalous text t, the relevance of patch j is
+//! With the attention a of the last block's heads, and S = 100·cosine of the image with the anomalous text t, the relevance of patch j is
 //!
 //! ```text
 //! R[j] = mean over heads h of max(0, a_h[j] · ∂S/∂a_h[j])
 //! ```
 //!
-//! where a_h is the class token's row: no other reaches S, so that the gradient can be worked out by hand. Here is that row, forward from the
-//! top, and each step's gradient beside it, backward from the bottom; g_x stands for ∂S/∂x, ⊙ multiplies element by element.
+//! where a_h is the class token's row. S depends on no other row, so the gradient is derived by hand. Below, the left column is the forward
+//! pass of that row from top to bottom, and the right column the gradient of each step from bottom to top; g_x stands for ∂S/∂x, ⊙
+//! multiplies element by element.
 //!
 //! ```text
 //! a_h = softmax(k_h · q_h / √d)               ∂S/∂a_h[j] = ⟨(g_o)_h, v_h[j]⟩
@@ -19,17 +20,19 @@
 //! S = 100 · ⟨ê, t⟩
 //! ```
 //!
-//! The device computes the token x that enters the last block, and its queries q, keys k and values v; the rest is one row, in f64, here.
+//! The device computes the class token x before the last block, and the block's queries q, keys k and values v; the rest is one row and is
+//! computed here in f64.
 //!
-//! As in the authors' notebook for CLIP, earlier blocks are left out. Its stretching of each photo's relevance to 0…1 is left out too: it makes
-//! the calmest photo as hot as the worst.
+//! As in the authors' notebook for CLIP, earlier blocks are left out. The notebook also stretches each image's relevance to 0…1; that is
+//! left out here, since it would give every image the same maximum.
 
 use crate::error::Result;
 use crate::image::Rgb;
 use crate::kernels::Activation;
-use crate::methods::language::{LEARNT_TEMPERATURE, PhotoProgram, before_last_block, last_block};
+use crate::methods::image_program::{ImageProgram, before_last_block, last_block};
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, Reading, Scale, Takes, noise};
+use crate::methods::text_prototypes::LEARNT_TEMPERATURE;
+use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, Reading, Scale, noise};
 use crate::models::clip::{self, Block, Clip};
 use crate::nn::{LayerNorm, Linear};
 use crate::run::Device;
@@ -38,9 +41,9 @@ use crate::tensor::{Array, Precision};
 /// The entry of the table of methods.
 pub(super) static INFO: MethodInfo = MethodInfo {
     name: "trans-mm",
-    about: "Baseline: where the last block's attention serves the anomalous prompts (Chefer et al. 2021)",
+    about: "Baseline: attention of the last block times its gradient (Chefer et al. 2021)",
     networks: &[&clip::NETWORK],
-    takes: Takes::TEXT,
+    inputs: MethodInputs::TEXT,
     readings: &[Reading::Released],
     localizes: true,
     build: |context| {
@@ -52,19 +55,19 @@ pub(super) static INFO: MethodInfo = MethodInfo {
 
 /// Trans-MM on one network and device.
 pub struct TransMm {
-    program: PhotoProgram,
+    program: ImageProgram,
     row: ClassRow,
     scale: Scale,
 }
 
 impl TransMm {
     /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length; only the latter
-    /// counts. One photo of noise is scored, for the scale.
+    /// counts. One image of noise is scored, for the scale.
     ///
     /// Errors: a tower without blocks, weights that are not finite, or a device that cannot hold them.
     pub fn new(device: &Device, clip: &Clip, prototypes: &Array, precision: Precision) -> Result<TransMm> {
         let block = last_block(clip)?;
-        let program = PhotoProgram::new(device, clip, 1, precision, |pixels| {
+        let program = ImageProgram::new(device, clip, 1, precision, |pixels| {
             let tokens = before_last_block(clip, pixels); // [1 + n, width]
             let qkv = block.attn.in_proj.forward(block.ln_1.forward(tokens)); // [1 + n, 3·width]
             vec![tokens.gather(&[0]), qkv]
@@ -77,13 +80,13 @@ impl TransMm {
     }
 }
 
-/// Rounded, so that adapters that differ in the last bits draw alike.
+/// Rounds to two significant digits, so that adapters that differ in the last bits choose the same colour range.
 fn two_digits(x: f32) -> f32 {
     format!("{x:.1e}").parse().unwrap_or(x)
 }
 
 impl Method for TransMm {
-    /// Up to twice the largest relevance in a photo of noise: relevance has no unit of its own, and varies with the weights and the text.
+    /// From 0 to twice the largest relevance in an image of noise, since relevance has no unit and varies with weights and text.
     fn scale(&self) -> Scale {
         self.scale
     }
@@ -93,7 +96,7 @@ impl Method for TransMm {
     }
 }
 
-/// All that the class token meets from the last block's attention on to the text, `t`.
+/// The layers from the last block's attention to the text embedding `t`, applied to the class token's row.
 struct ClassRow {
     heads: usize,
     out_proj: Affine,
@@ -106,7 +109,7 @@ struct ClassRow {
     text: Vec<f64>,
 }
 
-/// The row on its way, in the letters of the formulas above.
+/// Intermediate values of the forward pass, named as in the formulas above.
 struct Passed {
     y: Vec<f64>,
     m: Vec<f64>,
@@ -149,7 +152,7 @@ impl ClassRow {
         Passed { y, m, z, e }
     }
 
-    /// g_o: the way back, line by line from the last formula up.
+    /// g_o: the backward pass, from the last formula to the first.
     fn backward(&self, Passed { y, m, z, e }: &Passed) -> Vec<f64> {
         let g_e = similarity_gradient(e, &self.text);
         let g_z = self.ln_post.pull_back(z, &self.proj.pull_back(&g_e));
@@ -166,13 +169,13 @@ struct Tokens<'a> {
     heads: usize,
 }
 
-/// Which third of a row of [`Tokens`] holds the queries.
+/// Third of a row of [`Tokens`] that holds the queries.
 const QUERY: usize = 0;
 
-/// The same for keys.
+/// Third that holds the keys.
 const KEY: usize = 1;
 
-/// The same for values.
+/// Third that holds the values.
 const VALUE: usize = 2;
 
 impl Tokens<'_> {
@@ -200,7 +203,7 @@ impl Tokens<'_> {
         (0..self.heads).map(of_head).collect()
     }
 
-    /// o: the values the class token gets for its attention, all heads side by side.
+    /// o: the sum of values weighted by the class token's attention, all heads side by side.
     fn attended(&self, attention: &[Vec<f64>]) -> Vec<f64> {
         let of_head = |(head, attention): (usize, &Vec<f64>)| {
             let mut mixed = vec![0.0; self.dim()];
@@ -230,7 +233,7 @@ fn relevance(attention: &[Vec<f64>], gradient: &[Vec<f64>]) -> Vec<f32> {
     (1..tokens).map(of_token).collect()
 }
 
-/// g_e: the gradient of 100·cosine with a text of unit length. It has no part along e, whose length does not count.
+/// g_e: the gradient of 100·cosine with a text of unit length. It is orthogonal to e, since the cosine does not depend on the length of e.
 fn similarity_gradient(e: &[f64], text: &[f64]) -> Vec<f64> {
     let length = e.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::from(LEAST_NORM));
     let cosine = e.iter().zip(text).map(|(e, t)| e * t).sum::<f64>() / length;
@@ -295,7 +298,7 @@ impl Norm {
         x.iter().zip(&self.weight).zip(&self.bias).map(|((x, weight), bias)| x * weight + bias).collect()
     }
 
-    /// With u = weight ⊙ g: (u − mean(u) − x̂ · mean(u ⊙ x̂)) / σ. Mean and scale of x do not count, so what would move them is taken out.
+    /// The gradient: with u = weight ⊙ g, (u − mean(u) − x̂ · mean(u ⊙ x̂)) / σ.
     fn pull_back(&self, x: &[f64], g: &[f64]) -> Vec<f64> {
         let (x, sigma) = self.standardized(x);
         let u: Vec<f64> = g.iter().zip(&self.weight).map(|(g, weight)| g * weight).collect();
@@ -336,7 +339,7 @@ fn mean(x: impl ExactSizeIterator<Item = f64>) -> f64 {
 mod tests {
     use super::*;
 
-    /// `len` numbers in −1…1 that look random.
+    /// `len` pseudo-random numbers in −1…1.
     fn numbers(len: usize, seed: f64) -> Vec<f32> {
         (0..len).map(|at| (12.9898 * (at as f64 + 1.0) + 78.233 * seed).sin() as f32).collect()
     }

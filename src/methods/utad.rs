@@ -1,26 +1,26 @@
 //! UTAD: zero-shot texture anomaly detection (Aota, Tong, Okatani, WACV 2023).
 //!
-//! A place of a texture is normal when many other places of the same photo look like it: its heat is the mean distance to the 400 nearest
-//! of 1600 features.
+//! A location of a texture is normal when many other locations of the same image look like it: its anomaly is the mean distance to the 400
+//! nearest of 1600 features.
 
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb, gaussian_blur, resize_bilinear_map};
 use crate::kernels::Selection;
-use crate::methods::{Clock, Finding, Method, MethodInfo, MultiCrop, Reading, Scale, Takes, finite, maximum, minimum, noise};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, MultiCrop, Reading, Scale, finite, maximum, minimum, noise};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
 use crate::uninspected::Uninspected;
 use crate::weights::Checkpoint;
 
-/// Side of the square a photo is scaled and cut to.
+/// Side of the square that images are scaled and cropped to.
 const FRAME: usize = 320;
 
-/// Nearest features averaged into the heat of a place, itself included.
+/// Nearest features averaged into the anomaly of a location, itself included.
 const NEAREST: usize = 400;
 
-/// Cells of the heat map on each side that see the network's zero padding; they are given the map's minimum.
+/// Border cells of the map on each side, which the network's zero padding affects; they are set to the map's minimum.
 const BORDER_CELLS: usize = 3;
 
 /// Standard deviation of the final Gaussian, in pixels of the frame.
@@ -32,9 +32,9 @@ const MARGIN: usize = 32;
 /// The entry of the table of methods.
 pub(super) static INFO: MethodInfo = MethodInfo {
     name: "utad",
-    about: "Texture: what looks unlike most of the image (Aota et al. 2023)",
+    about: "For textures: what differs from most of the image (Aota et al. 2023)",
     networks: &[&wide_resnet::NETWORK],
-    takes: Takes { views: &[MultiCrop::None, MultiCrop::Tile], ..Takes::IMAGES },
+    inputs: MethodInputs { views: &[MultiCrop::None, MultiCrop::Tile], ..MethodInputs::IMAGES },
     readings: &[Reading::Released],
     localizes: true,
     build: |context| {
@@ -74,14 +74,14 @@ impl Utad {
         Ok(method)
     }
 
-    /// With [`MultiCrop::Tile`], squares along the longer side are inspected in turn, and each pixel gets the largest of their values: the published
-    /// method sees the central square alone.
+    /// With [`MultiCrop::Tile`], squares along the longer side are inspected one by one, and each pixel gets the largest of their values;
+    /// the published method inspects the central square only.
     pub fn with_views(mut self, views: MultiCrop) -> Utad {
         self.views = views;
         self
     }
 
-    /// The scale that came with the weights. Weights without one are shown a photo of noise: features have no unit of their own.
+    /// The scale stored with the weights; without one the range follows from an image of noise, since features have no unit of their own.
     fn scale_of(&self, checkpoint: &Checkpoint) -> Result<Scale> {
         let metadata = checkpoint.metadata();
         let number = |text: &str| text.trim().parse::<f32>().ok().filter(|value| value.is_finite());
@@ -183,7 +183,7 @@ fn central_maximum(map: &Array) -> f32 {
     maximum(&rows.flat_map(|row| &row[MARGIN..FRAME - MARGIN]).copied().collect::<Vec<f32>>())
 }
 
-/// The part of an image outside the central square, which is given the map's minimum; nothing where it is at most a hundredth.
+/// The part of an image outside the central square, whose pixels get the map's minimum; none where it is at most a hundredth.
 fn outside(geometry: &Geometry) -> Vec<Uninspected> {
     let (height, width) = geometry.resized;
     let share = 1.0 - (FRAME * FRAME) as f64 / (height * width) as f64;

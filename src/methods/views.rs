@@ -1,31 +1,31 @@
-//! Views of an image: parts that a method looks at one by one.
+//! Views of an image (multi-crop): parts that a method inspects one by one.
 //!
-//! WinCLIP (Jeong et al. 2023) averages the scores of several ("multi-crop"; the paper does not say which); UTAD takes the largest of those along
-//! the longer side, so that nothing of an elongated image is left out.
+//! WinCLIP (Jeong et al. 2023) averages their scores (the paper does not say which views); UTAD takes the maximum over views along the
+//! longer side, so that nothing of an elongated image is left out.
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;
 
-/// Share of each side that a crop of [`MultiCrop::Five`] keeps: 224 of 256, as AlexNet cut its photos (Krizhevsky et al. 2012).
+/// Share of each side that a crop of [`MultiCrop::Five`] keeps: 224 of 256, as AlexNet cut its images (Krizhevsky et al. 2012).
 const CROP_SHARE: f64 = 224.0 / 256.0;
 
 /// Share of the shorter side between the tiles of [`MultiCrop::Tile`].
 const TILE_STEP: f64 = 0.8;
 
-/// Most views of a photo: each costs a pass of the tower.
+/// Most views of an image; each needs one run of the tower.
 const MAX_VIEWS: usize = 64;
 
 /// Which views of an image decide its score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MultiCrop {
-    /// The whole photo.
+    /// One view.
     #[default]
     None,
-    /// Squares of the shorter side along the longer one, as a public reproduction does for elongated photos.
+    /// Squares as large as the shorter side, as in a public reproduction for elongated images.
     Tile,
-    /// Four corners and the centre.
+    /// Crops of 7/8 of each side.
     Five,
-    /// The five, and each mirrored.
+    /// The crops of [`MultiCrop::Five`], also mirrored left to right.
     Ten,
 }
 
@@ -33,7 +33,7 @@ impl MultiCrop {
     /// All choices of views.
     pub const ALL: [MultiCrop; 4] = [MultiCrop::None, MultiCrop::Tile, MultiCrop::Five, MultiCrop::Ten];
 
-    /// What it means, in a line.
+    /// Description in a line, for help texts.
     pub fn about(self) -> &'static str {
         match self {
             MultiCrop::None => "The whole image",
@@ -53,11 +53,11 @@ impl MultiCrop {
         }
     }
 
-    /// The views of a photo.
+    /// The views of an image.
     ///
-    /// Errors with [`Code::TooSmall`]: a photo so elongated that its tiles would be more than 64.
-    pub fn views(self, photo: &Rgb) -> Result<Vec<View>> {
-        let (height, width) = (photo.height(), photo.width());
+    /// Errors with [`Code::TooSmall`]: an image so elongated that its tiles would be more than 64.
+    pub fn views(self, image: &Rgb) -> Result<Vec<View>> {
+        let (height, width) = (image.height(), image.width());
         Ok(match self {
             MultiCrop::None => vec![View { left: 0, top: 0, width, height, is_mirrored: false }],
             MultiCrop::Tile => tiles(width, height)?,
@@ -71,7 +71,7 @@ impl MultiCrop {
     }
 }
 
-/// A part of a photo, in pixels.
+/// A part of an image, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     left: usize,
@@ -88,8 +88,8 @@ impl View {
     }
 
     /// Cuts the view out of an image.
-    pub fn of(self, photo: &Rgb) -> Rgb {
-        let crop = photo.crop(self.left, self.top, self.width, self.height);
+    pub fn of(self, image: &Rgb) -> Rgb {
+        let crop = image.crop(self.left, self.top, self.width, self.height);
         if self.is_mirrored { crop.mirrored() } else { crop }
     }
 }
@@ -98,7 +98,7 @@ fn tiles(width: usize, height: usize) -> Result<Vec<View>> {
     let side = height.min(width);
     let starts = tile_starts(height.max(width), side);
     if starts.len() > MAX_VIEWS {
-        let message = format!("a photo of {width}×{height} would be cut into {} tiles, more than {MAX_VIEWS}", starts.len());
+        let message = format!("an image of {width}×{height} would be cut into {} tiles, more than {MAX_VIEWS}", starts.len());
         return Err(Error::new(Code::TooSmall, message).hint(Remedy::UseOtherViews));
     }
     let tile = |start| if width >= height { (start, 0) } else { (0, start) };
@@ -106,7 +106,7 @@ fn tiles(width: usize, height: usize) -> Result<Vec<View>> {
     Ok(starts.into_iter().map(tile).map(view).collect())
 }
 
-/// Where tiles of `side` start along `length`: every ⌊0.8·side⌋, those that would pass the end flush with it.
+/// Start of each tile of `side` along `length`: every ⌊0.8·side⌋; a tile that would pass the end is moved back to end with it.
 ///
 /// The last tile may thus occur twice, as in the reproduction this follows (mala-lab/WinCLIP); a square is one tile.
 fn tile_starts(length: usize, side: usize) -> Vec<usize> {
@@ -117,10 +117,10 @@ fn tile_starts(length: usize, side: usize) -> Vec<usize> {
     (0..length).step_by(step).map(|start| start.min(length - side)).collect()
 }
 
-fn corners_and_centre(photo_width: usize, photo_height: usize) -> Vec<View> {
+fn corners_and_centre(image_width: usize, image_height: usize) -> Vec<View> {
     let kept = |length: usize| ((CROP_SHARE * length as f64).round_ties_even() as usize).max(1);
-    let (width, height) = (kept(photo_width), kept(photo_height));
-    let (right, bottom) = (photo_width - width, photo_height - height);
+    let (width, height) = (kept(image_width), kept(image_height));
+    let (right, bottom) = (image_width - width, image_height - height);
     let corners = [(0, 0), (right, 0), (0, bottom), (right, bottom), (right / 2, bottom / 2)];
     corners.map(|(left, top)| View { left, top, width, height, is_mirrored: false }).to_vec()
 }
@@ -139,9 +139,9 @@ mod tests {
 
     #[test]
     fn views_are_of_the_sizes_stated_and_ten_ends_with_mirrors() {
-        let photo = Rgb::new(16, 8, (0..16 * 8 * 3).map(|at| at as u8).collect());
-        let views = |crop: MultiCrop| -> Vec<Rgb> { crop.views(&photo).unwrap().into_iter().map(|view| view.of(&photo)).collect() };
-        assert_eq!(views(MultiCrop::None), std::slice::from_ref(&photo));
+        let image = Rgb::new(16, 8, (0..16 * 8 * 3).map(|at| at as u8).collect());
+        let views = |crop: MultiCrop| -> Vec<Rgb> { crop.views(&image).unwrap().into_iter().map(|view| view.of(&image)).collect() };
+        assert_eq!(views(MultiCrop::None), std::slice::from_ref(&image));
         let (five, ten) = (views(MultiCrop::Five), views(MultiCrop::Ten));
         assert!(five.iter().all(|view| (view.width(), view.height()) == (14, 7)));
         assert_eq!((ten.len(), &ten[7]), (10, &five[2].mirrored()));

@@ -1,4 +1,4 @@
-//! The journal of a run: which images are in work, so that one that kills the process is known to the next run.
+//! Journal of a run: which images are in work, so that after a crash the next run knows which image may have caused it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -14,10 +14,10 @@ use crate::results::owned::regular_file;
 /// Name of the file in the output folder.
 pub(super) const FILE: &str = ".zsas.journal";
 
-/// Runs that have to be killed over an image before it is given up.
+/// Number of killed runs after which an image that was in work is given up.
 const KILLS: usize = 2;
 
-/// A line: a run begins, or an image is begun or finished.
+/// Line of the journal: a run starts, or an image is begun or finished.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
@@ -26,12 +26,12 @@ enum Line {
     End(String),
 }
 
-/// What killed runs had in work.
+/// The images that killed runs had in work.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     /// Number of killed runs that had an image in work, by its name.
     in_work: BTreeMap<String, usize>,
-    /// Names of all images that were begun since a run came to its end.
+    /// Names of all images that were begun since the last run that ended properly.
     begun: BTreeSet<String>,
 }
 
@@ -56,12 +56,12 @@ impl Journal {
         Journal { in_work, begun }
     }
 
-    /// Images that were begun by a run which did not come to its end: their files may be there without a record.
+    /// Images that were begun by a run that was killed: their files may exist without a record.
     pub(super) fn begun(&self) -> impl Iterator<Item = &str> {
         self.begun.iter().map(String::as_str)
     }
 
-    /// Whether enough runs were killed with this image in work.
+    /// Whether as many runs as [`KILLS`] were killed with this image in work.
     pub(super) fn has_crashed(&self, name: &str) -> bool {
         self.in_work.get(name).is_some_and(|&runs| runs >= KILLS)
     }
@@ -78,7 +78,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Goes on with the journal of earlier runs.
+    /// Opens the journal for appending to that of earlier runs.
     pub(super) fn open(root: &Path) -> Result<Writer> {
         let path = root.join(FILE);
         let opened = OpenOptions::new().create(true).append(true).open(&path);
@@ -88,17 +88,17 @@ impl Writer {
         Ok(writer)
     }
 
-    /// An image is begun.
+    /// Notes that an image is begun.
     pub(super) fn begin(&self, name: &str) {
         self.write(&Line::Begin(name.to_owned()));
     }
 
-    /// An image is finished, well or badly.
+    /// Notes that an image is finished, scored or failed.
     pub(super) fn end(&self, name: &str) {
         self.write(&Line::End(name.to_owned()));
     }
 
-    /// A journal that cannot be written costs the knowledge of what killed a run, nothing else.
+    /// Appends a line. An error is only logged: without the journal the next run does not know which image killed this one, nothing else.
     fn write(&self, line: &Line) {
         let text = super::to_json(line) + "\n";
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +108,7 @@ impl Writer {
     }
 }
 
-/// Removes the journal: the run came to its end.
+/// Removes the journal at the proper end of a run.
 pub(super) fn remove(root: &Path) {
     let _ = fs::remove_file(root.join(FILE));
 }

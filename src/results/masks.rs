@@ -1,4 +1,4 @@
-//! Masks of boxes on one photo (Segment Anything): their record, and the files they are written to.
+//! Results of a segmentation (Segment Anything): the record of an image's masks, and their files.
 
 use std::time::{Duration, Instant};
 
@@ -9,29 +9,26 @@ use crate::image::{
     BoundingBox, Mask, ReadOptions, Rgb, distinct_color, encode_mask_png, encode_rgb_png, encode_tiff, paint_box, paint_mask,
 };
 use crate::methods::Segment;
-use crate::results::{Head, Milliseconds, Output, RunFile};
+use crate::results::{Head, Milliseconds, Output, Picture, RunFile};
 use crate::uninspected::Uninspected;
 
-/// Ending of the overlay's name.
-const OVERLAY_ENDING: &str = ".overlay.png";
-
-/// Cover of the photo by a mask's colour.
+/// Opacity of a mask's colour on the overlay.
 const OPACITY: f32 = 0.5;
 
-/// A kind of files of the masks of a photo.
+/// Kind of file that a segmentation writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MaskFile {
-    /// Each mask, 0 and 255 (PNG).
+    /// `NAME.1.mask.png`, `NAME.2.mask.png`, …
     Mask,
-    /// The photo with all masks and boxes on it (PNG).
+    /// `NAME.overlay.png`
     Overlay,
-    /// The logits each mask is cut from at 0 (TIFF, f32, one channel).
+    /// `NAME.1.tiff`, `NAME.2.tiff`, …
     Logits,
 }
 
 impl MaskFile {
-    /// What is written unless something else is asked for.
+    /// The default kinds.
     pub const DEFAULT: [MaskFile; 2] = [MaskFile::Mask, MaskFile::Overlay];
 
     /// The name in records and options.
@@ -43,61 +40,61 @@ impl MaskFile {
         }
     }
 
-    /// What it holds, in a line.
+    /// Description in a line, for help texts.
     pub fn about(self) -> &'static str {
         match self {
             MaskFile::Mask => "Each mask, 0 and 255 (PNG)",
-            MaskFile::Overlay => "Photo with all masks and boxes on it (PNG)",
-            MaskFile::Logits => "The logits each mask is cut from at 0 (TIFF, f32, one channel)",
+            MaskFile::Overlay => "Image with all masks and boxes on it (PNG)",
+            MaskFile::Logits => "Logits of each mask, which holds the pixels above 0 (TIFF, f32, one channel)",
         }
     }
 }
 
-/// What `run.json` says of a run that cuts out masks.
+/// The run file of a segmentation.
 pub type MaskRun = RunFile<MaskParameters, MaskInvocation>;
 
-/// Everything that changes a mask.
+/// Parameters that change masks.
 #[derive(Clone, Debug, Serialize)]
 pub struct MaskParameters {
     /// The network.
     pub network: &'static str,
-    /// What was asked for, in pixels of the upright photo.
+    /// The boxes, in pixels of the upright image.
     pub boxes: Vec<BoundingBox>,
     /// `f32`, `f16`.
     pub precision: &'static str,
-    /// Kinds of files.
+    /// Kinds of files to write.
     pub save: Vec<MaskFile>,
-    /// How the photo is read.
+    /// How the image is read.
     #[serde(flatten)]
     pub read: ReadOptions,
 }
 
-/// Options that leave masks alone.
+/// Options that do not change masks.
 #[derive(Clone, Debug, Serialize)]
 pub struct MaskInvocation {
     /// Tier of kernels that was forced.
     pub kernels: Option<&'static str>,
 }
 
-/// The line of `results.jsonl` of a photo and its masks.
+/// The record of a segmented image in `results.jsonl`.
 #[derive(Debug, Serialize)]
 pub struct MasksRecord {
-    /// The photo.
+    /// The image.
     #[serde(flatten)]
     pub head: Head,
     /// The mask of each box, in their order.
     pub masks: Vec<MaskRecord>,
     /// File of the overlay.
     pub overlay: Option<String>,
-    /// Parts of the file that were not looked at.
+    /// Parts of the file that were not inspected.
     pub uninspected: Vec<Uninspected>,
     /// Time of each stage.
     pub ms: Milliseconds,
-    /// What a user should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// The mask of a box.
+/// The record of the mask of a box.
 #[derive(Debug, Serialize)]
 pub struct MaskRecord {
     /// The box.
@@ -107,7 +104,7 @@ pub struct MaskRecord {
     pub file: Option<String>,
     /// File of the logits.
     pub logits: Option<String>,
-    /// The network's own estimate of its overlap with the truth, which may leave 0…1.
+    /// The network's estimate of the mask's intersection over union with the true mask; it may leave 0…1.
     pub iou: f32,
     /// Number of pixels.
     pub area: usize,
@@ -115,53 +112,53 @@ pub struct MaskRecord {
     pub bbox: Option<[usize; 4]>,
 }
 
-/// Writes the files of a photo.
+/// Writer of the mask files of an image.
 pub struct MaskFiles<'a> {
     /// The output folder.
     pub output: &'a Output,
-    /// Name to which endings are added.
+    /// Name of the image, to which endings are added.
     pub name: &'a str,
     /// Kinds of files.
     pub save: &'a [MaskFile],
 }
 
-/// What was written, and how long drawing and writing took.
+/// The masks that were written, with the time of drawing and writing.
 pub struct WrittenMasks {
     /// The mask of each box.
     pub masks: Vec<MaskRecord>,
     /// File of the overlay.
     pub overlay: Option<String>,
-    /// Scaling masks to the photo's size and drawing them.
+    /// Time of scaling masks to the image's size and drawing them.
     pub post: Duration,
     /// Time of encoding and writing.
     pub write: Duration,
 }
 
 impl MaskFiles<'_> {
-    /// Names of the files of this many masks.
+    /// Names of all files for this number of masks.
     pub fn names(&self, masks: usize) -> Vec<String> {
         let has = |kind| self.save.contains(&kind);
-        let mut endings = Vec::new();
-        for mask in 1..=masks {
-            endings.extend(has(MaskFile::Mask).then(|| mask_ending(mask)));
-            endings.extend(has(MaskFile::Logits).then(|| logits_ending(mask)));
+        let mut names = Vec::new();
+        for number in 1..=masks {
+            names.extend(has(MaskFile::Mask).then(|| self.mask_name(number)));
+            names.extend(has(MaskFile::Logits).then(|| self.logits_name(number)));
         }
-        endings.extend(has(MaskFile::Overlay).then(|| OVERLAY_ENDING.to_owned()));
-        endings.into_iter().map(|ending| format!("{}{ending}", self.name)).collect()
+        names.extend(has(MaskFile::Overlay).then(|| self.overlay_name()));
+        names
     }
 
-    /// Writes mask after mask, since those of a large photo together might not fit into memory; then the overlay.
+    /// Writes the masks one by one, since all masks of a large image might not fit into memory, then the overlay.
     ///
-    /// `is_stopped` is asked before each file; `None` once it says yes.
+    /// `is_stopped` is called before each file; `None` once it returns true.
     pub fn write(
         &self,
-        photo: &Rgb,
+        image: &Rgb,
         boxes: &[BoundingBox],
         segments: &[Segment],
         is_stopped: impl Fn() -> bool,
     ) -> Result<Option<WrittenMasks>> {
         let mut written = WrittenMasks { masks: Vec::new(), overlay: None, post: Duration::ZERO, write: Duration::ZERO };
-        let mut painted = self.save.contains(&MaskFile::Overlay).then(|| photo.clone());
+        let mut painted = self.save.contains(&MaskFile::Overlay).then(|| image.clone());
         for (at, (segment, &bounds)) in segments.iter().zip(boxes).enumerate() {
             if is_stopped() {
                 return Ok(None);
@@ -175,8 +172,8 @@ impl MaskFiles<'_> {
             let drawn = Instant::now();
             written.masks.push(MaskRecord {
                 bounds,
-                file: self.file(MaskFile::Mask, &mask_ending(at + 1), || encode_mask_png(&mask))?,
-                logits: self.file(MaskFile::Logits, &logits_ending(at + 1), || encode_tiff(&logits))?,
+                file: self.file(MaskFile::Mask, &self.mask_name(at + 1), || encode_mask_png(&mask))?,
+                logits: self.file(MaskFile::Logits, &self.logits_name(at + 1), || encode_tiff(&logits))?,
                 iou: segment.iou,
                 area: mask.area(),
                 bbox: mask.bbox(),
@@ -192,25 +189,29 @@ impl MaskFiles<'_> {
             for (at, &bounds) in boxes.iter().enumerate() {
                 paint_box(&mut painted, bounds, distinct_color(at));
             }
-            written.overlay = self.file(MaskFile::Overlay, OVERLAY_ENDING, || encode_rgb_png(&painted))?;
+            written.overlay = self.file(MaskFile::Overlay, &self.overlay_name(), || encode_rgb_png(&painted))?;
             written.write += start.elapsed();
         }
         Ok(Some(written))
     }
 
-    /// Writes a file of a kind, if that is wanted; returns its name.
-    fn file(&self, kind: MaskFile, ending: &str, encode: impl FnOnce() -> Result<Vec<u8>>) -> Result<Option<String>> {
+    /// Writes a file if its kind was asked for; returns its name.
+    fn file(&self, kind: MaskFile, name: &str, encode: impl FnOnce() -> Result<Vec<u8>>) -> Result<Option<String>> {
         if !self.save.contains(&kind) {
             return Ok(None);
         }
-        self.output.write(&format!("{}{ending}", self.name), &encode()?).map(Some)
+        self.output.write(name, &encode()?).map(Some)
     }
-}
 
-fn mask_ending(number: usize) -> String {
-    format!(".{number}.mask.png")
-}
+    fn mask_name(&self, number: usize) -> String {
+        Picture::Mask.file(&format!("{}.{number}", self.name))
+    }
 
-fn logits_ending(number: usize) -> String {
-    format!(".{number}.tiff")
+    fn logits_name(&self, number: usize) -> String {
+        Picture::Map.file(&format!("{}.{number}", self.name))
+    }
+
+    fn overlay_name(&self) -> String {
+        Picture::Overlay.file(self.name)
+    }
 }

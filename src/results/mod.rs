@@ -21,7 +21,7 @@ pub use pictures::{Picture, Pictures};
 pub use prompt::{NamedHash, PromptParameters};
 pub use record::{Decision, Earlier, FailedRecord, Head, Milliseconds, milliseconds};
 pub use run_file::{Counts, InferRun, Invocation, Latency, NotInspected, Parameters, RunFile};
-pub use scored::{Judge, ScoredRecord, Threshold};
+pub use scored::{DecisionRule, ScoredRecord, Threshold};
 pub use source::SourceFile;
 pub use tally::{InPart, Tally};
 

@@ -7,10 +7,10 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Code, Error, Result};
 use crate::results::journal::Journal;
-use crate::results::{Earlier, REPORT, RESULTS, RUN, thumbs};
+use crate::results::{Earlier, Picture, REPORT, RESULTS, RUN, thumbs};
 
 /// Endings of the pictures of an image, after a number and a point where there are several of a kind.
-const ENDINGS: [&str; 4] = ["tiff", "mask.png", "heatmap.png", "overlay.png"];
+const ENDINGS: [&str; 4] = [Picture::Map.ending(), Picture::Mask.ending(), Picture::Heatmap.ending(), Picture::Overlay.ending()];
 
 /// Whether a file that a record or `run.json` names can be ours: below the folder, a picture, and of an image of this name where one is given.
 pub(super) fn is_ours(file: &str, name: Option<&str>) -> bool {

@@ -1,4 +1,4 @@
-//! The files of one photo: float map, mask, heatmap, overlay, and small pictures for the report.
+//! Pictures of an image: float map, mask, heatmap, overlay, and thumbnails for the report.
 
 use std::ops::RangeInclusive;
 
@@ -10,25 +10,25 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use crate::results::{Output, owned, thumbs};
 
-/// Cover of the photo by the hottest colour.
+/// Opacity of the hottest colour on the overlay.
 const OPACITY: f32 = 0.75;
 
-/// Longest side of the report's small pictures.
+/// Longest side of the report's thumbnails.
 const THUMB_SIDE: usize = 320;
 
-/// JPEG quality of the report's small pictures.
+/// JPEG quality of the report's thumbnails.
 const THUMB_QUALITY: u8 = 82;
 
-/// A file that can be written for each photo.
+/// Kind of picture that is written for each image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Picture {
-    /// Float map (TIFF, f32, one channel)
+    /// `NAME.tiff`
     Map,
-    /// Pixels at or above the level, 0 and 255 (PNG)
+    /// `NAME.mask.png`
     Mask,
-    /// Photo with the map laid over it (PNG)
+    /// `NAME.overlay.png`
     Overlay,
-    /// The map in colours (PNG)
+    /// `NAME.heatmap.png`
     Heatmap,
 }
 
@@ -46,29 +46,33 @@ impl Picture {
         }
     }
 
-    /// The file of an image of this name.
-    pub fn file(self, name: &str) -> String {
-        let ending = match self {
+    /// Ending of the file's name, without the point before it.
+    pub const fn ending(self) -> &'static str {
+        match self {
             Picture::Map => "tiff",
             Picture::Mask => "mask.png",
             Picture::Overlay => "overlay.png",
             Picture::Heatmap => "heatmap.png",
-        };
-        format!("{name}.{ending}")
+        }
     }
 
-    /// What it holds, in a line.
+    /// Name of the file of an image of this name.
+    pub fn file(self, name: &str) -> String {
+        format!("{name}.{}", self.ending())
+    }
+
+    /// Description in a line, for help texts.
     pub fn about(self) -> &'static str {
         match self {
             Picture::Map => "Float map (TIFF, f32, one channel)",
             Picture::Mask => "Pixels at or above the level, 0 and 255 (PNG)",
-            Picture::Overlay => "Photo with the map laid over it (PNG)",
+            Picture::Overlay => "Image with the map laid over it (PNG)",
             Picture::Heatmap => "The map in colours (PNG)",
         }
     }
 }
 
-/// Which files are written, and how maps are coloured.
+/// Writer of the pictures of each image: which kinds, and the colour range.
 pub struct Pictures {
     chosen: Vec<Picture>,
     range: RangeInclusive<f32>,
@@ -76,14 +80,16 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// `wish` names files, all of them if it is absent. A mask that was asked for needs a level.
-    pub fn new(wish: Option<&[Picture]>, level: Option<f32>, range: [f32; 2], has_thumbs: bool) -> Result<Pictures> {
+    /// A writer of the requested pictures, by default of all that are possible: a mask needs a level.
+    ///
+    /// Errors: an empty range, or a mask that is requested without a level.
+    pub fn new(requested: Option<&[Picture]>, level: Option<f32>, range: [f32; 2], has_thumbs: bool) -> Result<Pictures> {
         if range[0].partial_cmp(&range[1]) != Some(std::cmp::Ordering::Less) {
             let message = format!("the colour range {}..{} of these weights is empty", range[0], range[1]);
             return Err(Error::new(Code::WeightsMismatch, message).hint(Remedy::GiveRange));
         }
-        let mut chosen = wish.unwrap_or(&Picture::ALL).to_vec();
-        if wish.is_some_and(|wish| wish.contains(&Picture::Mask)) && level.is_none() {
+        let mut chosen = requested.unwrap_or(&Picture::ALL).to_vec();
+        if requested.is_some_and(|requested| requested.contains(&Picture::Mask)) && level.is_none() {
             return Err(Error::new(Code::Usage, "a mask needs a value to cut the map at, and this method comes without one")
                 .hint(Remedy::GiveThreshold));
         }
@@ -108,9 +114,9 @@ impl Pictures {
     }
 
     /// Writes the files of an image; returns their names. Where one cannot be written, those before it are removed again.
-    pub fn write(&self, output: &Output, name: &str, photo: &Rgb, map: &Array, mask: Option<&Mask>) -> Result<Vec<String>> {
+    pub fn write(&self, output: &Output, name: &str, image: &Rgb, map: &Array, mask: Option<&Mask>) -> Result<Vec<String>> {
         let mut files = Vec::new();
-        let written = self.write_each(output, name, photo, map, mask, &mut files);
+        let written = self.write_each(output, name, image, map, mask, &mut files);
         if written.is_err() {
             // Best effort: they have no record, and the error is what matters.
             files.iter().for_each(|file| drop(owned::remove(output.root(), file)));
@@ -122,13 +128,13 @@ impl Pictures {
         &self,
         output: &Output,
         name: &str,
-        photo: &Rgb,
+        image: &Rgb,
         map: &Array,
         mask: Option<&Mask>,
         files: &mut Vec<String>,
     ) -> Result<()> {
         let covered =
-            (self.chosen.contains(&Picture::Overlay) || self.has_thumbs).then(|| overlay(photo, map, self.range.clone(), OPACITY));
+            (self.chosen.contains(&Picture::Overlay) || self.has_thumbs).then(|| overlay(image, map, self.range.clone(), OPACITY));
         for picture in &self.chosen {
             let bytes = match (picture, mask, &covered) {
                 (Picture::Map, ..) => encode_tiff(map)?,
@@ -140,7 +146,7 @@ impl Pictures {
             files.push(output.write(&picture.file(name), &bytes)?);
         }
         if let Some(covered) = covered.as_ref().filter(|_| self.has_thumbs) {
-            for (file, picture) in thumbs(name).iter().zip([photo, covered]) {
+            for (file, picture) in thumbs(name).iter().zip([image, covered]) {
                 files.push(output.write(file, &thumb(picture)?)?);
             }
         }
@@ -167,7 +173,8 @@ mod tests {
 
     #[test]
     fn a_mask_needs_a_level_only_when_it_is_asked_for() {
-        let names = |wish: Option<&[Picture]>, level| Pictures::new(wish, level, [0.0, 1.0], false).map(|pictures| pictures.names());
+        let names =
+            |requested: Option<&[Picture]>, level| Pictures::new(requested, level, [0.0, 1.0], false).map(|pictures| pictures.names());
         assert_eq!(names(None, Some(0.5)).unwrap(), ["map", "mask", "overlay", "heatmap"]);
         assert_eq!(names(None, None).unwrap(), ["map", "overlay", "heatmap"]);
         assert_eq!(names(Some(&[]), None).unwrap(), [""; 0]);
@@ -176,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thinnest_photo_has_a_small_picture() {
+    fn the_thinnest_image_has_a_small_picture() {
         assert!(thumb(&Rgb::new(1, 5000, vec![9; 15_000])).is_ok());
         assert!(thumb(&Rgb::new(1, 1, vec![9; 3])).is_ok());
     }
@@ -186,10 +193,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let output = Output::open(folder.path(), crate::results::Existing::Refuse).unwrap();
         std::fs::create_dir(folder.path().join("a.heatmap.png")).unwrap();
-        let (photo, map) = (Rgb::new(8, 8, vec![9; 192]), Array::new([8, 8], vec![0.5; 64]));
+        let (image, map) = (Rgb::new(8, 8, vec![9; 192]), Array::new([8, 8], vec![0.5; 64]));
         let pictures = Pictures::new(None, None, [0.0, 1.0], false).unwrap();
-        assert_eq!(pictures.write(&output, "a", &photo, &map, None).unwrap_err().code(), Code::Output);
+        assert_eq!(pictures.write(&output, "a", &image, &map, None).unwrap_err().code(), Code::Output);
         assert!(!folder.path().join("a.tiff").exists());
-        assert_eq!(pictures.write(&output, "b", &photo, &map, None).unwrap(), ["b.tiff", "b.overlay.png", "b.heatmap.png"]);
+        assert_eq!(pictures.write(&output, "b", &image, &map, None).unwrap(), ["b.tiff", "b.overlay.png", "b.heatmap.png"]);
     }
 }

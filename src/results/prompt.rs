@@ -1,4 +1,4 @@
-//! What a method was given in text and reference images, as `run.json` and the report name it.
+//! Prompt parameters: class, phrases, views and reference images of a run, for `run.json` and the report.
 
 use serde::Serialize;
 
@@ -7,17 +7,17 @@ use crate::methods::{MultiCrop, Recipe, Reference};
 /// Class, phrases, views and references of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct PromptParameters {
-    /// What is inspected.
+    /// Class of the inspected object.
     pub class: String,
-    /// Phrases of its own for good ones.
+    /// Further phrases for the normal state.
     pub normal: Vec<String>,
-    /// Phrases of its own for bad ones.
+    /// Further phrases for the anomalous state.
     pub anomalous: Vec<String>,
     /// The views that decide a score.
     pub multi_crop: &'static str,
     /// Reference images.
     pub references: Vec<NamedHash>,
-    /// The memory of reference images that was read in their place.
+    /// Memory file that was read instead of reference images.
     pub memory: Option<NamedHash>,
 }
 
@@ -41,7 +41,7 @@ impl PromptParameters {
             sha256: sha256.clone(),
             warnings: warnings.clone(),
         };
-        recipe.method.takes.text.then(|| PromptParameters {
+        recipe.method.inputs.text.then(|| PromptParameters {
             class: recipe.class.name.clone(),
             normal: recipe.class.normal.clone(),
             anomalous: recipe.class.anomalous.clone(),

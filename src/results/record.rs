@@ -1,4 +1,4 @@
-//! What every line of `results.jsonl` has, and how a line is read again.
+//! Records: what all lines of `results.jsonl` have in common, and reading them again.
 //!
 //! `docs/records.md` explains every key. Keys and values are only added within a version.
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// Version of the format.
 pub const VERSION: u32 = 1;
 
-/// What the line of an input begins with that came through.
+/// First keys of the record of an image that was scored or segmented.
 #[derive(Debug, Serialize)]
 pub struct Head {
     v: u32,
@@ -33,7 +33,7 @@ impl Head {
     }
 }
 
-/// An input that was not scored.
+/// The record of an image that was not scored.
 #[derive(Debug, Serialize)]
 pub struct FailedRecord {
     v: u32,
@@ -43,27 +43,27 @@ pub struct FailedRecord {
 }
 
 impl FailedRecord {
-    /// The record of an input that could not be scored.
+    /// The record of an image that failed with this error.
     pub fn new(path: &str, error: &Error) -> FailedRecord {
         let error = Failure { code: error.code().as_str(), message: error.message().to_owned() };
         FailedRecord { v: VERSION, path: path.to_owned(), status: "error", error }
     }
 }
 
-/// What went wrong, and of which kind.
+/// The error of a failed image.
 #[derive(Debug, Serialize)]
 struct Failure {
     code: &'static str,
     message: String,
 }
 
-/// The verdict on a photo.
+/// Decision on an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// The score stays below the threshold.
+    /// The score is below the threshold.
     Normal,
-    /// The score stays below the threshold, and part of the image was not inspected.
+    /// The score is below the threshold, and part of the image was not inspected.
     NormalInPart,
     /// The score reaches the threshold.
     Anomalous,
@@ -110,16 +110,16 @@ fn as_milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<
     serializer.serialize_f64(milliseconds(*duration))
 }
 
-/// What later steps need of a line: resuming, the report.
+/// An earlier record, as far as resuming and the report need it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Earlier {
     v: u32,
     /// The input, as given.
     pub path: String,
-    /// Name of its files where that is not the path.
+    /// Name of its files, where it is not the path.
     output: Option<String>,
     status: String,
-    /// Anomaly of the photo.
+    /// Anomaly of the image.
     pub score: Option<f32>,
     /// The decision.
     pub decision: Option<Decision>,
@@ -133,11 +133,11 @@ pub struct Earlier {
     /// Parts that were not inspected.
     #[serde(default)]
     pub uninspected: Vec<Uninspected>,
-    /// What went wrong.
+    /// The error, where the image failed.
     pub error: Option<EarlierFailure>,
 }
 
-/// What went wrong with an input.
+/// The error of an image that failed in an earlier run.
 #[derive(Clone, Debug, Deserialize)]
 pub struct EarlierFailure {
     /// Code of the error.
@@ -147,7 +147,7 @@ pub struct EarlierFailure {
 }
 
 impl Earlier {
-    /// Reads a line; `None` for a torn one, or one of another version.
+    /// Parses a line; `None` for an incomplete line, or one of another version.
     pub fn parse(line: &str) -> Option<Earlier> {
         serde_json::from_str(line).ok().filter(|earlier: &Earlier| earlier.v == VERSION)
     }

@@ -1,4 +1,4 @@
-//! `report.html`: every photo by score, on one static page that opens from disk.
+//! Report: `report.html`, one static page with all images in order of their scores.
 
 use std::fmt::Write;
 use std::fs;
@@ -9,20 +9,20 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Result;
 use crate::results::owned::regular_file;
-use crate::results::{Earlier, InferRun, Output, PromptParameters, REPORT, thumbs};
+use crate::results::{Earlier, InferRun, Output, Picture, PromptParameters, REPORT, thumbs};
 
 const TEMPLATE: &str = include_str!("report.html");
 
-/// Small pictures up to this many bytes are put into the page, so that it can be sent around; beyond, it links to them.
+/// Thumbnails up to this many bytes together are embedded in the page, so that it can be sent as one file; otherwise it links to them.
 const MAX_EMBEDDED_BYTES: usize = 8 << 20;
 
-/// Bytes of a path that a link holds as numbers: all but letters, digits and these.
+/// Bytes of a path that are percent-encoded in a link: all but letters, digits and these.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'/');
 
 /// Bars of the histogram.
 const BARS: usize = 48;
 
-/// Writes the page over all records of the folder.
+/// Writes the report of all records in the folder.
 pub fn write(output: &Output, run: &InferRun) -> Result<()> {
     let (mut scored, failed): (Vec<Earlier>, Vec<Earlier>) = output.records()?.into_iter().partition(Earlier::is_ok);
     scored.sort_by(|a, b| score(b).total_cmp(&score(a)));
@@ -64,7 +64,7 @@ fn page(scored: &[Earlier], failed: &[Earlier], cards: &str, run: &InferRun) -> 
     page
 }
 
-/// Lowest and highest score, apart.
+/// Lowest and highest score; where they are equal, a range around them.
 fn ends(scored: &[Earlier]) -> (f32, f32) {
     let low = scored.iter().map(score).fold(f32::INFINITY, f32::min);
     let high = scored.iter().map(score).fold(f32::NEG_INFINITY, f32::max);
@@ -75,7 +75,7 @@ fn ends(scored: &[Earlier]) -> (f32, f32) {
     }
 }
 
-/// The score that a tenth of the photos exceed: where the slider starts when nothing else is known.
+/// The score that a tenth of the images exceed: start of the threshold slider where there is no threshold and no level.
 fn upper(scored: &[Earlier]) -> f32 {
     scored.get(scored.len() / 10).map_or(0.0, score)
 }
@@ -84,7 +84,7 @@ fn origin(run: &InferRun) -> &'static str {
     match (run.parameters.threshold, run.parameters.level) {
         (Some(_), _) => "It starts at the threshold of the run.",
         (None, Some(_)) => "It starts at the value that came with the weights.",
-        (None, None) => "It starts where a tenth of the photos lie above.",
+        (None, None) => "It starts where a tenth of the images lie above.",
     }
 }
 
@@ -102,7 +102,7 @@ fn facts(run: &InferRun) -> String {
         .fold(String::new(), |html, (name, value)| html + &format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)))
 }
 
-/// How the scores are distributed, as bars in a box of [`BARS`] by 1.
+/// Histogram of the scores, as SVG bars in a box of [`BARS`] by 1.
 fn bars(scored: &[Earlier], low: f32, high: f32) -> String {
     let mut counts = [0_usize; BARS];
     for earlier in scored {
@@ -112,7 +112,7 @@ fn bars(scored: &[Earlier], low: f32, high: f32) -> String {
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
     let mut svg = String::new();
     for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-        // Square roots: a single odd photo beside hundreds of good ones stays visible.
+        // Square roots: a single odd image beside hundreds of good ones stays visible.
         let height = (*count as f64 / most as f64).sqrt();
         let _ = write!(svg, r#"<rect x="{:.2}" y="{:.4}" width="0.8" height="{height:.4}"/>"#, at as f64 + 0.1, 1.0 - height);
     }
@@ -123,7 +123,7 @@ fn failures(failed: &[Earlier]) -> String {
     if failed.is_empty() {
         return String::new();
     }
-    let mut html = format!("<section><h2>{} not scored</h2><table><tr><th>Photo</th><th>Code</th><th>Why</th></tr>", failed.len());
+    let mut html = format!("<section><h2>{} not scored</h2><table><tr><th>Image</th><th>Code</th><th>Why</th></tr>", failed.len());
     for earlier in failed {
         let (code, message) = earlier.error.as_ref().map_or(("", ""), |error| (&error.code, &error.message));
         let _ =
@@ -132,24 +132,22 @@ fn failures(failed: &[Earlier]) -> String {
     html + "</table></section>"
 }
 
-/// One list item per photo.
+/// One list item per image.
 fn cards(root: &Path, scored: &[Earlier], run: &InferRun) -> String {
-    let has_overlays = run.parameters.save.iter().any(|picture| picture == "overlay");
-    let overlay = |name: &str| Some(format!("{name}.overlay.png")).filter(|file| has_overlays && regular_file(root, file).is_some());
+    let has_overlays = run.parameters.save.iter().any(|picture| picture == Picture::Overlay.as_str());
+    let overlay = |name: &str| Some(Picture::Overlay.file(name)).filter(|file| has_overlays && regular_file(root, file).is_some());
     let sources = sources(root, scored);
     let mut html = String::new();
-    for (earlier, [photo, heat]) in scored.iter().zip(&sources) {
+    for (earlier, [image, heat]) in scored.iter().zip(&sources) {
         let (path, score) = (escape(&earlier.path), score(earlier));
         let [width, height] = earlier.size.unwrap_or([1, 1]);
         let open = overlay(earlier.name()).map_or_else(|| r#"<a tabindex="0">"#.to_owned(), |file| format!(r#"<a href="{}">"#, url(&file)));
         let _ = write!(html, r#"<li class="card" data-score="{score}">{open}"#);
-        if photo.is_empty() {
+        if image.is_empty() {
             html.push_str(r#"<span class="frame none">no small picture</span>"#);
         } else {
-            let _ = write!(
-                html,
-                r#"<span class="frame"><img loading="lazy" decoding="async" src="{photo}" alt="{path}"><img class="heat" loading="lazy" decoding="async" src="{heat}" alt=""></span>"#
-            );
+            let _ = write!(html, r#"<span class="frame"><img loading="lazy" decoding="async" src="{image}" alt="{path}">"#);
+            let _ = write!(html, r#"<img class="heat" loading="lazy" decoding="async" src="{heat}" alt=""></span>"#);
         }
         let _ =
             write!(html, r#"</a><p><b>{score:.3}</b> <small>{width}×{height}</small></p><p class="path" title="{path}">{path}</p></li>"#);
@@ -157,7 +155,7 @@ fn cards(root: &Path, scored: &[Earlier], run: &InferRun) -> String {
     html
 }
 
-/// The `src` of the small pictures of each photo: the picture itself, a link to it, or nothing where it is missing.
+/// The `src` of the thumbnails of each image: embedded data, a link, or empty where the file is missing.
 ///
 /// Only regular files inside the folder are read or linked to, whatever the records name.
 fn sources(root: &Path, scored: &[Earlier]) -> Vec<[String; 2]> {
@@ -179,7 +177,7 @@ fn sources(root: &Path, scored: &[Earlier]) -> Vec<[String; 2]> {
     scored.iter().map(|earlier| thumbs(earlier.name()).map(source)).collect()
 }
 
-/// Text for HTML, attributes included.
+/// Escapes text for HTML, attributes included.
 fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for character in text.chars() {
@@ -196,7 +194,7 @@ fn escape(text: &str) -> String {
     html
 }
 
-/// A relative path as a link: each byte that has a meaning in a URL is written as its number.
+/// A relative path as a link, percent-encoded.
 fn url(path: &str) -> String {
     format!("./{}", utf8_percent_encode(path, ESCAPED))
 }

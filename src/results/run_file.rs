@@ -1,4 +1,4 @@
-//! `run.json`: what ran, on what, with which parameters, and how it went.
+//! Run file: `run.json`, with the device, weights, parameters, counts and outcome of a run.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,8 @@ use crate::uninspected::Reason;
 use crate::weights::Identity;
 use crate::{COMMIT, VERSION as PROGRAM};
 
-/// The file. It is written at the start, so that a killed run can be resumed with the same parameters only, and again at the end.
+/// Content of `run.json`. It is written at the start, so that a killed run can be resumed with the same parameters only, and again at the
+/// end.
 #[derive(Debug, Serialize)]
 pub struct RunFile<P, I> {
     /// Version of the format.
@@ -36,46 +37,46 @@ pub struct RunFile<P, I> {
     pub device: String,
     /// Driver of the adapter.
     pub driver: Option<String>,
-    /// All that is known of the adapter; null for the reference.
+    /// Description of the adapter; null for the reference.
     pub adapter: Option<AdapterReport>,
     /// Identity of the weights.
     pub weights: Identity,
-    /// What decides about results. Runs into one folder must agree on it.
+    /// Parameters that change results. All runs into one folder have the same.
     pub parameters: P,
-    /// What this run was asked to do with them.
+    /// Options of this run that do not change results.
     pub invocation: I,
-    /// Files beside those that the records' names imply; named before they are written, so that a killed run leaves none nobody knows of.
+    /// Files that do not follow from the names in the records; listed before they are written, so that the files of a killed run are known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
     /// What was not inspected, and why.
     pub uninspected: NotInspected,
-    /// How many of what.
+    /// Counts of images.
     pub counts: Option<Counts>,
-    /// How long a photo takes.
+    /// Time of an image.
     pub latency_ms: Option<Latency>,
-    /// Wall-clock seconds from the first photo to the last.
+    /// Wall-clock seconds from the first image to the last.
     pub seconds: Option<f64>,
     /// Why the run failed.
     pub error: Option<String>,
 }
 
-/// What `run.json` says of a run that scores images.
+/// The run file of a run that scores images.
 pub type InferRun = RunFile<Parameters, Invocation>;
 
-/// Everything that changes a result.
+/// Parameters that change results.
 #[derive(Clone, Debug, Serialize)]
 pub struct Parameters {
     /// Name of the method.
     pub method: &'static str,
-    /// Which text it follows.
+    /// Reading of the method.
     pub reading: &'static str,
     /// Class, phrases, references and views; null for a method that takes no text.
     pub language: Option<PromptParameters>,
     /// `f32`, `f16`.
     pub precision: &'static str,
-    /// Threshold of the score.
+    /// Threshold of the score; see [`DecisionRule`](crate::results::DecisionRule).
     pub threshold: Option<f32>,
-    /// Cuts mask and regions.
+    /// Level of the mask and regions.
     pub level: Option<f32>,
     /// Values drawn as the coldest and the hottest colour.
     pub range: [f32; 2],
@@ -85,12 +86,12 @@ pub struct Parameters {
     pub read: ReadOptions,
 }
 
-/// Options that leave results alone.
+/// Options that do not change results.
 #[derive(Clone, Debug, Serialize)]
 pub struct Invocation {
     /// Part of the inputs, `1/4`.
     pub shard: Option<String>,
-    /// Whether it goes on from an earlier run.
+    /// Whether it resumes an earlier run.
     pub resume: bool,
     /// Whether there is a report.
     pub report: bool,
@@ -98,7 +99,7 @@ pub struct Invocation {
     pub kernels: Option<&'static str>,
 }
 
-/// What a run did not inspect.
+/// Inputs and parts of images that a run did not inspect.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct NotInspected {
     /// Files and folders left out of the inputs.
@@ -115,7 +116,7 @@ impl NotInspected {
         self.inputs.is_empty() && self.references.is_empty() && self.in_part.is_empty()
     }
 
-    /// What was not inspected, a line each.
+    /// Messages about what was not inspected, one per line.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (what, left_out) in [("inputs", &self.inputs), ("reference images", &self.references)] {
@@ -124,13 +125,13 @@ impl NotInspected {
             }
         }
         for (reason, InPart { images, largest_share }) in &self.in_part {
-            let (photos, were) = if *images == 1 { ("image", "was") } else { ("images", "were") };
+            let (noun, were) = if *images == 1 { ("image", "was") } else { ("images", "were") };
             let share = largest_share.map_or_else(String::new, |share| format!(", up to {:.0} % of one", 100.0 * share));
             let what = match reason {
                 Reason::OutsideCrop => "what lies outside the part that the method looks at is left out",
                 _ => "further pages are left out",
             };
-            lines.push(format!("{images} {photos} {were} inspected in part: {what}{share}"));
+            lines.push(format!("{images} {noun} {were} inspected in part: {what}{share}"));
         }
         lines
     }
@@ -153,9 +154,9 @@ pub struct Counts {
     pub in_part: usize,
 }
 
-/// Percentiles of the time of a photo, from its file to its pictures, waiting for the device included; in milliseconds, rounded once.
+/// Percentiles of the time of an image, from its file to its pictures, waiting for the device included; in milliseconds, rounded once.
 ///
-/// Several photos are in work at the same time, so a run takes less than the sum.
+/// Several images are in work at the same time, so a run takes less than the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Latency {
     p50: f64,
@@ -201,7 +202,7 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
         }
     }
 
-    /// Notes how the run ended.
+    /// Sets the outcome of the run.
     pub fn end(&mut self, end: &Result<Option<u8>>, counts: Counts, latency: Option<Latency>, duration: Duration) {
         self.status = match end {
             Ok(None) => "done",
@@ -220,7 +221,7 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
         output.write(RUN, format!("{text}\n").as_bytes()).map(drop)
     }
 
-    /// Refuses to mix results of different parameters in one folder.
+    /// Refuses to resume a folder whose results were made with other parameters or weights.
     pub fn check_same_as_earlier(&self, output: &Output) -> Result<()> {
         let text = std::fs::read_to_string(output.root().join(RUN)).unwrap_or_default();
         let earlier = match serde_json::from_str::<Value>(&text) {
@@ -228,13 +229,13 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
             Err(_) if !output.root().join(RESULTS).exists() => return Ok(()),
             Err(_) => {
                 let message = format!(
-                    "`{}` is missing or damaged, so nobody knows what its records were made with",
+                    "`{}` is missing or damaged, so the parameters of its records are not known",
                     output.root().join(RUN).display()
                 );
                 return Err(Error::new(Code::Output, message).hint(Remedy::RepeatOptionsOrOverwrite));
             }
         };
-        // Through text, so that both sides rounded their numbers alike.
+        // Through JSON text, so that the numbers of both sides are rounded alike.
         let Ok(own) = serde_json::from_str::<Value>(&to_json(self)) else { return Ok(()) };
         let differing = if earlier["weights"]["files"] == own["weights"]["files"] {
             differing(&earlier["parameters"], &own["parameters"])

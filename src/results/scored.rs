@@ -1,4 +1,4 @@
-//! The line of `results.jsonl` that a scored photo gets, and who decides what it says.
+//! The record of a scored image in `results.jsonl`, and the decision rule of a run: its threshold and its level.
 
 use crate::image::{Mask, Region, regions};
 use crate::methods::Finding;
@@ -6,26 +6,26 @@ use crate::tensor::Array;
 use crate::uninspected::Uninspected;
 use serde::Serialize;
 
-use crate::results::{Decision, Head, Milliseconds, Named, SourceFile};
+use crate::results::{Decision, Head, Milliseconds, Named, Picture, SourceFile};
 
-/// An input that was scored.
+/// The record of an image that was scored.
 #[derive(Debug, Serialize)]
 pub struct ScoredRecord {
     #[serde(flatten)]
     head: Head,
     class: Option<String>,
-    /// Anomaly of the photo.
+    /// Anomaly of the image.
     pub score: f32,
     /// Whether the score reaches the threshold; null without one.
     pub decision: Option<Decision>,
     threshold: Option<Threshold>,
-    /// Value above which pixels count to mask and regions.
+    /// Values of the map from here on belong to mask and regions.
     level: Option<f32>,
     map: MapSummary,
     regions: Option<Vec<Region>>,
-    /// Its files in the output folder.
+    /// Files written for the image, relative to the output folder.
     files: Vec<String>,
-    /// The file that was read.
+    /// Identity of the file that was read.
     input: Option<SourceFile>,
     /// Parts of the image that were not inspected.
     pub uninspected: Vec<Uninspected>,
@@ -33,7 +33,7 @@ pub struct ScoredRecord {
     warnings: Vec<String>,
 }
 
-/// What decided, and where it comes from.
+/// The threshold of the score, and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Threshold {
     /// Scores from here on are anomalous.
@@ -43,7 +43,7 @@ pub struct Threshold {
 }
 
 impl Threshold {
-    /// The verdict on a score of an image of which these parts were not inspected.
+    /// The decision on an image's score; `uninspected` are the parts of the image that were not inspected.
     pub fn decide(&self, score: f32, uninspected: &[Uninspected]) -> Decision {
         match (score >= self.value, uninspected.is_empty()) {
             (true, _) => Decision::Anomalous,
@@ -53,7 +53,7 @@ impl Threshold {
     }
 }
 
-/// A map in three numbers, and where it lies.
+/// Summary of a map: three statistics, and the file it was saved to.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct MapSummary {
     max: f32,
@@ -62,21 +62,27 @@ pub struct MapSummary {
     file: Option<String>,
 }
 
-/// What is the same for every input of a run.
+/// Decision rule of a run: threshold and level, with the method and class that they belong to.
+///
+/// - The *threshold* is compared with the score of an image: from there on the image is anomalous. It is given by the caller or by a
+///   profile; without one there is no decision.
+/// - The *level* is compared with each value of the map: from there on a pixel belongs to the mask and to a region. It is the threshold
+///   where there is one, else the level stored with the weights ([`Scale::level`](crate::methods::Scale::level)); without either there is
+///   no mask.
 #[derive(Clone, Debug)]
-pub struct Judge {
+pub struct DecisionRule {
     /// Name of the method.
     pub method: &'static str,
-    /// What is inspected, where the method knows words.
+    /// Class of the inspected object; `None` where the method takes no text.
     pub class: Option<String>,
-    /// Decides on scores, where the user gave one.
+    /// Threshold of the score, where one was given.
     pub threshold: Option<Threshold>,
-    /// Level of the mask and regions.
+    /// Level of the mask and regions, where there is one.
     pub level: Option<f32>,
 }
 
-impl Judge {
-    /// The pixels that reach the level, and their regions; none without a level.
+impl DecisionRule {
+    /// The mask of pixels that reach the level, and its connected regions; `None` without a level.
     pub fn mark(&self, map: &Array) -> Option<(Mask, Vec<Region>)> {
         self.level.map(|level| {
             let mask = Mask::from_threshold(map, level);
@@ -85,7 +91,7 @@ impl Judge {
         })
     }
 
-    /// The record of a scored input.
+    /// The record of a scored image.
     pub fn record(
         &self,
         named: &Named,
@@ -103,7 +109,7 @@ impl Judge {
             decision: self.threshold.map(|threshold| threshold.decide(scored.score, &scored.uninspected)),
             threshold: self.threshold,
             level: self.level,
-            map: summarize(&scored.map, files.iter().find(|file| file.ends_with(".tiff")).cloned()),
+            map: summarize(&scored.map, files.iter().find(|file| file.ends_with(Picture::Map.ending())).cloned()),
             regions,
             files,
             input,
@@ -146,15 +152,15 @@ mod tests {
             warnings: vec![],
             stages: crate::methods::Stages::default(),
         };
-        let judge = Judge {
+        let rule = DecisionRule {
             method: "utad",
             class: None,
             threshold: Some(Threshold { value: 0.5, source: "flag" }),
             level: Some(0.5),
         };
-        let (_, regions) = judge.mark(&scored.map).unwrap();
+        let (_, regions) = rule.mark(&scored.map).unwrap();
         let named = Named { file: "a.png".into(), path: "a.png".to_owned(), name: "a.png~2".to_owned() };
-        let record = judge.record(&named, &scored, Some(regions), vec![], None, Milliseconds::default());
+        let record = rule.record(&named, &scored, Some(regions), vec![], None, Milliseconds::default());
         let line = serde_json::to_string(&record).unwrap();
         assert!(line.starts_with(
             r#"{"v":1,"path":"a.png","output":"a.png~2","status":"ok","size":[2,1],"method":"utad","class":null,"score":1.0"#

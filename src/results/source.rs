@@ -1,4 +1,4 @@
-//! The identity of an image file: what tells whether a photo is still the one that was scored.
+//! Identity of an image file, to detect whether it changed since it was scored.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Counts, latencies and the most anomalous photos of a run.
+//! Tally of a run: counts, latencies and the most anomalous images.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::image::Warning;
 use crate::results::{Counts, Decision, Latency, Milliseconds};
 use crate::uninspected::{Reason, Uninspected};
 
-/// Photos that the summary names.
+/// Most images that the summary names.
 const MAX_NAMED: usize = 5;
 
-/// What is counted while photos go by.
+/// Tally of a run, updated after each image.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// The counts so far.
@@ -38,14 +38,14 @@ impl Tally {
         Tally { counts: Counts { inputs, ..Counts::default() }, ..Tally::default() }
     }
 
-    /// Counts a photo that was scored.
+    /// Counts an image that was scored.
     pub fn scored(&mut self, path: &str, score: f32, decision: Option<Decision>, uninspected: &[Uninspected], ms: &Milliseconds) {
         self.counts.scored += 1;
         self.totals.push(ms.total());
         self.seen(path, score, decision, uninspected);
     }
 
-    /// Counts a photo that an earlier run scored.
+    /// Counts an image that an earlier run scored.
     pub fn skipped(&mut self, path: &str, score: f32, decision: Option<Decision>, uninspected: &[Uninspected]) {
         self.counts.skipped += 1;
         self.seen(path, score, decision, uninspected);
@@ -76,22 +76,22 @@ impl Tally {
         &self.in_part
     }
 
-    /// Whether no image before had this warning.
+    /// Whether this is the first image with this warning.
     pub fn is_new(&mut self, warning: Warning) -> bool {
         self.warnings.insert(warning)
     }
 
-    /// Counts a photo that could not be scored.
+    /// Counts an image that could not be scored.
     pub fn failed(&mut self) {
         self.counts.failed += 1;
     }
 
-    /// The highest scores with their photos, highest first.
+    /// The highest scores with their images, highest first.
     pub fn worst(&self) -> &[(f32, String)] {
         &self.worst
     }
 
-    /// How long a photo took.
+    /// Percentiles of the time of an image; `None` where none was scored.
     pub fn latency(&self) -> Option<Latency> {
         Latency::of(self.totals.clone())
     }

@@ -1,8 +1,8 @@
-//! Completeness of a JPEG's entropy-coded data: each scan is walked, symbol by symbol, to see that it holds all of its blocks.
+//! Completeness check of a JPEG's entropy-coded data: each scan is parsed, symbol by symbol, to see that it holds all of its blocks.
 //!
-//! `jpeg-decoder`, as libjpeg, fills up a scan that ends early: a photo whose transfer broke off, with an end marker put behind it, would be
-//! scored with half of it grey. Nothing is decoded here but the lengths of things (ITU-T T.81, F.2 and G.2). Sequential and progressive frames
-//! with Huffman coding; others are not walked.
+//! Like libjpeg, `jpeg-decoder` pads a scan that ends early: an image whose transfer was interrupted, with an end marker put behind it,
+//! would be scored with half of it grey. Only the lengths of symbols are decoded here, no values (ITU-T T.81, F.2 and G.2), of sequential
+//! and progressive frames with Huffman coding; others are not checked.
 
 use super::undecodable;
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ struct Component {
     nonzero: Vec<u64>,
 }
 
-/// What of the file is known so far.
+/// State of the check: the tables and the frame that were read so far.
 #[derive(Default)]
 pub(super) struct Entropy {
     /// Huffman tables by class (0 is DC, 1 is AC) and number.
@@ -40,7 +40,7 @@ pub(super) struct Entropy {
 /// Huffman lookup table: for each 16 bits the symbol that they begin with, and its length: `length << 8 | symbol`, 0 where there is none.
 struct Huffman(Vec<u16>);
 
-/// What a scan's header says of the coefficients.
+/// The coefficients that a scan holds, from its header.
 #[derive(Clone, Copy)]
 struct Band {
     first: usize,
@@ -298,7 +298,7 @@ impl Bits<'_> {
                 *run = (1 << zeros) + self.take(zeros as u32)?;
                 break;
             }
-            // The sign of a new coefficient; then a bit for each known one on the way to its place.
+            // The sign of a new coefficient; then a bit for each known one before its position.
             self.take(u32::from(length > 0))?;
             while at <= band.last {
                 if is_nonzero(*nonzero, at) {

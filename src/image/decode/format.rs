@@ -1,4 +1,4 @@
-//! Image formats: the file-name endings that are read, those that look like an image and are not, and recognition by content.
+//! Image formats: file-name endings of readable and of unsupported formats, and recognition by content.
 
 use crate::error::{Code, Error, Result};
 
@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 pub const EXTENSIONS: [&str; 18] =
     ["png", "apng", "jpg", "jpeg", "jpe", "jfif", "bmp", "dib", "tif", "tiff", "webp", "gif", "pnm", "pgm", "ppm", "pbm", "pam", "qoi"];
 
-/// Endings of file names that say image, in lower case, of formats that are not read.
+/// Endings of file names of image formats that are not supported, in lower case.
 pub const IMAGE_LIKE: &[&str] = &[
     // Phones and the web
     "heic", "heif", "hif", "avif", "avifs", "jxl", "jp2", "j2k", "j2c", "jpc", "jpf", "jpx", "jxr", "wdp", "hdp", "jls", "bpg", "flif",
@@ -35,7 +35,7 @@ pub(super) enum Format {
 const SUPPORTED: &str = "PNG, JPEG, BMP, TIFF, WebP, GIF, PNM and QOI";
 
 impl Format {
-    /// The format by the first bytes of a file; [`Code::Decode`] with what it is instead, where that is known.
+    /// Recognises the format by the first bytes of a file; fails with [`Code::Decode`], naming what it is instead, where that is known.
     pub(super) fn recognize(head: &[u8]) -> Result<Format> {
         if head.is_empty() {
             return Err(Error::new(Code::Decode, "the file is empty"));
@@ -55,7 +55,7 @@ impl Format {
     }
 }
 
-/// What a file is that is not decoded, and what to do about it.
+/// Message for a file that cannot be decoded: what it is, and what to do about it.
 fn foreign(head: &[u8]) -> String {
     if let Some(image) = foreign_image(head) {
         return format!("it is {image}, which is not supported; convert it to PNG or JPEG");
@@ -103,7 +103,7 @@ fn foreign_image(head: &[u8]) -> Option<&'static str> {
     found.or_else(|| has_tag(head, "<svg").then_some("SVG"))
 }
 
-/// A file of ISO boxes, by its brands: the first of known meaning counts.
+/// Format of a file of ISO boxes: by the first of its brands that is known.
 fn brand(head: &[u8]) -> Option<&'static str> {
     let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
     let brands = &head[8..length.clamp(8, head.len())];

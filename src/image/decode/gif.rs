@@ -1,4 +1,4 @@
-//! GIF: the blocks are walked for frames and completeness.
+//! GIF: the blocks are parsed to count frames and check completeness.
 
 use image::ImageFormat;
 

@@ -1,4 +1,4 @@
-//! Directories of TIFF files, which EXIF data use as well: classic and BigTIFF, both byte orders.
+//! TIFF directories (IFDs), which EXIF data use as well: classic and BigTIFF, both byte orders.
 
 /// Most directories that are followed, and most values of one entry.
 const MAX_DIRECTORIES: usize = 1 << 16;
@@ -27,7 +27,7 @@ pub(super) struct Directory<'a> {
 }
 
 impl<'a> Directories<'a> {
-    /// The file behind these bytes, if they begin as a TIFF does.
+    /// Reads the header of a TIFF; `None` for other bytes.
     pub(super) fn new(bytes: &'a [u8]) -> Option<Directories<'a>> {
         let is_big_endian = match bytes.get(..2)? {
             b"II" => false,
@@ -53,7 +53,7 @@ impl<'a> Directories<'a> {
         self.directory(usize::try_from(at).ok()?)
     }
 
-    /// The directories behind one, as long as they can be read; a chain that returns into itself ends.
+    /// The directories that follow one, as long as they can be read; a cyclic chain ends.
     pub(super) fn behind(&self, directory: &Directory<'a>) -> Vec<Directory<'a>> {
         let mut found: Vec<Directory<'a>> = Vec::new();
         let mut seen = std::collections::HashSet::new();

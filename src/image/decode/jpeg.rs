@@ -1,14 +1,15 @@
-//! JPEG: the segments are walked before the pixels are believed.
+//! JPEG: the segments are parsed and checked for completeness before the pixels are decoded.
 //!
-//! Decoders fill up what a file lacks, with grey or with what came before, and that reads as a defect. Hence a file is refused without its end
-//! marker, with a component that no scan holds, or with a scan that ends before its last block. `jpeg-decoder` decodes: baseline, extended, progressive and lossless, every sampling,
-//! components in one scan or in several. Arithmetic coding, 12 bits and heights that come behind the pixels (DNL) are errors.
+//! Decoders fill missing data with grey or with earlier pixels, and that looks like a defect. Hence a file is refused without its end
+//! marker, with a component that no scan holds, or with a scan that ends before its last block. `jpeg-decoder` decodes: baseline, extended,
+//! progressive and lossless, every sampling, components in one scan or in several. Arithmetic coding, 12 bits and heights that come behind
+//! the pixels (DNL) are errors.
 //!
-//! Beside libjpeg-turbo (Pillow 13), on 26 kinds of files of `cjpeg` in 7 sizes, samples differ by at most 1 level in grey and 4 in colour: on
-//! average 0.03 in grey, 0.06 in 4:4:4, 0.1 in 4:2:0, 0.22 in 4:2:2 and 4:4:0. The inverse transform has 12 fractional bits where libjpeg's
-//! `islow` has 13, the colour conversion 20 where libjpeg has 16, and colours of half width are interpolated with another rounding. Images one
-//! pixel wide with halved colours differ by up to 15. (`zune-jpeg` 0.5: 0.37 on average in 4:2:0, and garbage where components come in separate
-//! scans or chroma has more samples than luma.)
+//! Compared with libjpeg-turbo (Pillow 13), on 26 kinds of files of `cjpeg` in 7 sizes, samples differ by at most 1 level in grey and 4 in
+//! colour: on average 0.03 in grey, 0.06 in 4:4:4, 0.1 in 4:2:0, 0.22 in 4:2:2 and 4:4:0. The inverse transform has 12 fractional bits
+//! where libjpeg's `islow` has 13, the colour conversion 20 where libjpeg has 16, and colours of half width are interpolated with another
+//! rounding. Images one pixel wide with halved colours differ by up to 15. (`zune-jpeg` 0.5: 0.37 on average in 4:2:0, and garbage where
+//! components come in separate scans or chroma has more samples than luma.)
 
 use std::io::Cursor;
 
@@ -39,7 +40,7 @@ const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
     let file = walk(bytes, &options.limits)?;
     let mut warnings = Vec::new();
-    let samples = decode_samples(&file.essence, None)?;
+    let samples = decode_samples(&file.stripped, None)?;
     let (width, height) = (file.width, file.height);
     let image = match samples {
         Samples::Grey(data) => Rgb::new(width.into(), height.into(), data.iter().flat_map(|&grey| [grey; 3]).collect()),
@@ -63,9 +64,9 @@ pub(super) enum Samples {
     Grey16(Vec<u16>),
 }
 
-/// Decodes what [`walk`] has found sound; `transform` where the container knows the colours better than the markers do.
-pub(super) fn decode_samples(essence: &[u8], transform: Option<ColorTransform>) -> Result<Samples> {
-    let mut decoder = Decoder::new(Cursor::new(essence));
+/// Decodes a file that [`walk`] has checked; `transform` overrides the colour space that the markers give.
+pub(super) fn decode_samples(stripped: &[u8], transform: Option<ColorTransform>) -> Result<Samples> {
+    let mut decoder = Decoder::new(Cursor::new(stripped));
     if let Some(transform) = transform {
         decoder.set_color_transform(transform);
     }
@@ -88,14 +89,14 @@ pub(super) fn decode_samples(essence: &[u8], transform: Option<ColorTransform>) 
     if found == pixels * channels { Ok(data) } else { Err(undecodable("pixels are missing")) }
 }
 
-/// A JPEG whose segments were walked.
+/// A JPEG whose segments were parsed.
 pub(super) struct Walked {
     pub(super) width: u16,
     pub(super) height: u16,
     exif: Option<Orientation>,
     xmp: Option<Orientation>,
-    /// The file without its metadata and without what lies behind its end, JFIF's segment in front.
-    pub(super) essence: Vec<u8>,
+    /// The file without its metadata and without the bytes behind its end marker, JFIF's segment in front.
+    pub(super) stripped: Vec<u8>,
 }
 
 /// A component of the frame.
@@ -104,10 +105,10 @@ struct Component {
     is_covered: bool,
 }
 
-/// Walks the segments to the end marker.
+/// Parses the segments to the end marker.
 pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     let early = || ends_early("end marker");
-    let mut file = Walked { width: 0, height: 0, exif: None, xmp: None, essence: vec![0xff, START] };
+    let mut file = Walked { width: 0, height: 0, exif: None, xmp: None, stripped: vec![0xff, START] };
     let mut components: Vec<Component> = Vec::new();
     let mut is_progressive = false;
     let mut entropy = Entropy::default();
@@ -115,7 +116,7 @@ pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     let mut jfif: &[u8] = &[];
     let mut at = 2;
     loop {
-        // Between segments some writers leave bytes that belong to nothing; decoders skip them.
+        // Some writers leave stray bytes between segments; decoders skip them.
         at += bytes.get(at..).ok_or_else(early)?.iter().position(|&byte| byte == 0xff).ok_or_else(early)?;
         at += bytes[at..].iter().position(|&byte| byte != 0xff).ok_or_else(early)?;
         let marker = bytes[at];
@@ -137,7 +138,7 @@ pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
             APP0 if body.starts_with(b"JFIF\0") => jfif = segment,
             APP1 if body.starts_with(b"Exif\0") => file.exif = file.exif.or_else(|| Orientation::from_exif(body)),
             APP1 => file.xmp = file.xmp.or_else(|| Orientation::from_xmp(body.strip_prefix(XMP)?)),
-            APP14 => keep(&mut file.essence, marker, segment),
+            APP14 => keep(&mut file.stripped, marker, segment),
             APP0..=APP15 | COMMENT => {}
             // Frames; c4, c8 and cc are tables and an extension.
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
@@ -147,30 +148,30 @@ pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
                 (file.height, file.width, components) = frame(body)?;
                 limits.check(file.width.into(), file.height.into())?;
                 is_progressive = matches!(marker, 0xc2 | 0xc6 | 0xca | 0xce);
-                // Lossless and arithmetic frames are the decoder's to judge.
+                // Lossless and arithmetic frames are left to the decoder.
                 is_walked = matches!(marker, 0xc0..=0xc2);
                 entropy.set_frame(file.width, file.height, &body[6..6 + 3 * components.len()], is_progressive)?;
-                keep(&mut file.essence, marker, segment);
+                keep(&mut file.stripped, marker, segment);
             }
             SCAN => {
                 cover(&mut components, body, is_progressive)?;
-                keep(&mut file.essence, marker, segment);
+                keep(&mut file.stripped, marker, segment);
                 let end = at + end_of_scan(&bytes[at..]).ok_or_else(early)?;
                 if is_walked {
                     entropy.check_scan(body, &bytes[at..end])?;
                 }
-                file.essence.extend_from_slice(&bytes[at..end]);
+                file.stripped.extend_from_slice(&bytes[at..end]);
                 at = end;
             }
             HUFFMAN_TABLES => {
                 entropy.add_tables(body)?;
-                keep(&mut file.essence, marker, segment);
+                keep(&mut file.stripped, marker, segment);
             }
             RESTART_INTERVAL => {
                 entropy.set_restart_interval(body)?;
-                keep(&mut file.essence, marker, segment);
+                keep(&mut file.stripped, marker, segment);
             }
-            _ => keep(&mut file.essence, marker, segment),
+            _ => keep(&mut file.stripped, marker, segment),
         }
     }
     if components.is_empty() {
@@ -179,19 +180,19 @@ pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     if let Some(missing) = components.iter().position(|component| !component.is_covered) {
         return Err(undecodable(format_args!("component {} of {} has no scan", missing + 1, components.len())));
     }
-    file.essence.extend_from_slice(&[0xff, END]);
+    file.stripped.extend_from_slice(&[0xff, END]);
     if !jfif.is_empty() {
         let mut front = vec![0xff, START];
         keep(&mut front, APP0, jfif);
-        file.essence.splice(..2, front);
+        file.stripped.splice(..2, front);
     }
     Ok(file)
 }
 
 /// Copies a segment, its length included.
-fn keep(essence: &mut Vec<u8>, marker: u8, segment: &[u8]) {
-    essence.extend_from_slice(&[0xff, marker]);
-    essence.extend_from_slice(segment);
+fn keep(stripped: &mut Vec<u8>, marker: u8, segment: &[u8]) {
+    stripped.extend_from_slice(&[0xff, marker]);
+    stripped.extend_from_slice(segment);
 }
 
 /// Height, width and components of a frame's header.

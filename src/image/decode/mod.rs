@@ -1,7 +1,7 @@
 //! Decoding of image files to 8-bit RGB: PNG, JPEG, BMP, TIFF, WebP, GIF, PNM, QOI.
 //!
-//! The aim is the pixels of Pillow's `ImageOps.exif_transpose(Image.open(path)).convert("RGB")`, or an error: a file that ends early, or whose
-//! container says that pixels are missing, is refused and never filled up. What remains different from Pillow:
+//! The aim is the pixels of Pillow's `ImageOps.exif_transpose(Image.open(path)).convert("RGB")`, or an error: a file that ends early, or
+//! whose container says that pixels are missing, is refused and never filled up. What remains different from Pillow:
 //!
 //! - JPEG: see the `jpeg` module; a few samples differ by one to four levels.
 //! - Samples of 9 to 16 bits are reduced to their upper 8 bits, grey ones too, which Pillow clips at 255; see [`SixteenBit`].
@@ -37,13 +37,13 @@ use crate::uninspected::Uninspected;
 use format::Format;
 use orientation::Orientation;
 
-/// Bytes of a file that are looked at before the rest is read.
+/// Bytes of a file that are read first, to recognise its format.
 const HEAD_BYTES: u64 = 4096;
 
 /// Bytes of the widest pixel that a decoder yields: four channels of 32 bits.
 const WIDEST_PIXEL: u64 = 16;
 
-/// Which image files are accepted, judged by size and header before memory is taken.
+/// Limits of image files, checked by file size and header before memory is allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Most bytes of a file; more is [`Code::TooLarge`].
@@ -110,18 +110,18 @@ pub struct ReadOptions {
     pub sixteen_bit: SixteenBit,
 }
 
-/// An image, and what is to be told about it.
+/// A decoded image, with warnings about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
     /// The pixels of the first page, turned upright.
     pub image: Rgb,
-    /// What was done to the samples, and what else a user should know.
+    /// Warnings: conversions of the samples, further pages.
     pub warnings: Vec<Warning>,
-    /// What of the file was left out: further pages and frames.
+    /// Parts of the file that were not decoded: further pages and frames.
     pub uninspected: Vec<Uninspected>,
 }
 
-/// What a user should know about a decoded image.
+/// Warning about a decoded image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Warning {
@@ -146,7 +146,7 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// Whether it speaks of a whole set of images from one source, so that a run says it once.
+    /// Whether it usually concerns all images of one source, so that a run prints it once.
     pub fn is_once_a_run(&self) -> bool {
         match self {
             Warning::DepthReduced { .. }
@@ -172,7 +172,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What a decoder of one format hands over.
+/// Result of the decoder of one format, before the orientation is applied.
 struct Raw {
     image: Rgb,
     orientation: Orientation,
@@ -200,7 +200,7 @@ impl ReadOptions {
     /// Decodes the bytes of an image file; like [`ReadOptions::open`].
     pub fn decode(&self, bytes: &[u8]) -> Result<Decoded> {
         self.limits.check_bytes(bytes.len() as u64)?;
-        // Nothing that a decoder leaves half done outlives the closure.
+        // Unwind-safe: no state of a decoder outlives the closure.
         let raw = catch_unwind(AssertUnwindSafe(|| self.decode_raw(bytes)));
         let raw = raw.unwrap_or_else(|_| Err(undecodable("the decoder panicked")))?;
         let orientation = if self.ignore_orientation { Orientation::default() } else { raw.orientation };
@@ -228,9 +228,9 @@ impl ReadOptions {
             .filter(|&pixels| pixels <= self.limits.max_pixels)
     }
 
-    /// Reads a file within the limit; what is no image is refused by its first bytes.
+    /// Reads a file within the size limit; other files than images are refused by their first bytes.
     fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        // Asked of the path, since opening a FIFO would wait for its writer.
+        // By path, since opening a FIFO would wait for its writer.
         let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
         if !metadata.is_file() {
             return Err(Error::new(Code::Decode, format!("`{}` is not a regular file", path.display())));
@@ -260,7 +260,7 @@ impl ReadOptions {
         }
     }
 
-    /// BMP: its sides are judged first, since the decoder takes a large one for damaged.
+    /// BMP: its sides are checked first, since the decoder reports a large one as damaged.
     fn decode_bmp(&self, bytes: &[u8]) -> Result<Raw> {
         let word = |at: usize| bytes.get(at..at + 4).map(|word| i32::from_le_bytes([word[0], word[1], word[2], word[3]]));
         // The oldest header, of 12 bytes, has sides of 16 bits and cannot be too large.
@@ -309,7 +309,7 @@ fn undecodable(error: impl fmt::Display) -> Error {
     Error::new(Code::Decode, format!("cannot decode the image: {error}"))
 }
 
-/// The error of a file that was cut short.
+/// The error for a file that ends early.
 fn ends_early(before: &str) -> Error {
     undecodable(format_args!("the file ends before its {before}"))
 }

@@ -1,4 +1,4 @@
-//! Orientation of an image: EXIF's tag, XMP's `tiff:Orientation`, and the turning of pixels.
+//! Orientation of an image: EXIF's tag, XMP's `tiff:Orientation`, and the rotation of pixels.
 
 use super::ifd::Directories;
 use crate::image::Rgb;
@@ -18,7 +18,7 @@ impl Default for Orientation {
 }
 
 impl Orientation {
-    /// EXIF's counts where it names one, as in Pillow; else XMP's; else the image stays.
+    /// EXIF's orientation where it has one, as in Pillow; else XMP's; else the image stays as it is.
     pub(super) fn choose(exif: Option<Orientation>, xmp: Option<Orientation>) -> Orientation {
         exif.or(xmp).unwrap_or_default()
     }

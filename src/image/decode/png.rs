@@ -1,6 +1,6 @@
-//! PNG: the chunks are walked for orientation, frames and the end marker; only those that make pixels reach the decoder.
+//! PNG: the chunks are parsed for orientation, frames and the end marker; only those that hold pixels are passed to the decoder.
 //!
-//! Profiles and texts, which may inflate without bound, are thus never inflated, but for a text that holds EXIF or XMP data, up to a bound.
+//! Profiles and texts may inflate without bound: only a text that holds EXIF or XMP data is inflated, up to a limit.
 
 use std::io::Read;
 
@@ -20,7 +20,7 @@ const MAX_METADATA: u64 = 1 << 20;
 pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
     let file = walk(bytes, &options.limits)?;
     let mut warnings = Vec::new();
-    let image = reduce(options.decode_dynamic(&file.essence, ImageFormat::Png)?, options.sixteen_bit, &mut warnings)?;
+    let image = reduce(options.decode_dynamic(&file.stripped, ImageFormat::Png)?, options.sixteen_bit, &mut warnings)?;
     Ok(Raw {
         image,
         orientation: Orientation::choose(file.exif, file.xmp),
@@ -29,18 +29,18 @@ pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
     })
 }
 
-/// A PNG whose chunks were walked.
+/// A PNG whose chunks were parsed.
 struct Walked {
     exif: Option<Orientation>,
     xmp: Option<Orientation>,
     further_frames: usize,
-    /// The file without what makes no pixels. Transparency is dropped as well, as Pillow's `convert("RGB")` does.
-    essence: Vec<u8>,
+    /// The file without the chunks that hold no pixels. Transparency is dropped as well, as Pillow's `convert("RGB")` does.
+    stripped: Vec<u8>,
 }
 
 fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     let early = || ends_early("end marker `IEND`");
-    let mut file = Walked { exif: None, xmp: None, further_frames: 0, essence: bytes[..SIGNATURE].to_vec() };
+    let mut file = Walked { exif: None, xmp: None, further_frames: 0, stripped: bytes[..SIGNATURE].to_vec() };
     let (mut has_pixels, mut has_frame_before_pixels, mut frames) = (false, false, 0);
     let mut at = SIGNATURE;
     loop {
@@ -53,23 +53,23 @@ fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
             b"IHDR" => {
                 let &[w3, w2, w1, w0, h3, h2, h1, h0, ..] = data else { return Err(undecodable("its header is damaged")) };
                 limits.check(u32::from_be_bytes([w3, w2, w1, w0]).into(), u32::from_be_bytes([h3, h2, h1, h0]).into())?;
-                file.essence.extend_from_slice(chunk);
+                file.stripped.extend_from_slice(chunk);
             }
-            b"PLTE" => file.essence.extend_from_slice(chunk),
+            b"PLTE" => file.stripped.extend_from_slice(chunk),
             b"IDAT" => {
                 has_pixels = true;
-                file.essence.extend_from_slice(chunk);
+                file.stripped.extend_from_slice(chunk);
             }
             b"IEND" => {
-                file.essence.extend_from_slice(chunk);
+                file.stripped.extend_from_slice(chunk);
                 break;
             }
             b"eXIf" => file.exif = Orientation::from_exif(data).or(file.exif),
             b"tEXt" | b"zTXt" | b"iTXt" => file.read_text(&head[4..8], data),
             b"acTL" => frames = data.first_chunk().map_or(0, |&count| u32::from_be_bytes(count) as usize),
             b"fcTL" => has_frame_before_pixels |= !has_pixels,
-            // A critical chunk that is not known: the decoder is to refuse it.
-            kind if kind[0].is_ascii_uppercase() => file.essence.extend_from_slice(chunk),
+            // An unknown critical chunk: passed on, so that the decoder refuses it.
+            kind if kind[0].is_ascii_uppercase() => file.stripped.extend_from_slice(chunk),
             _ => {}
         }
     }
@@ -116,7 +116,7 @@ fn split_at_zero(data: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&data[..zero], &data[zero + 1..]))
 }
 
-/// Inflates up to the bound; what is longer is no orientation.
+/// Inflates up to the limit; longer data hold no orientation.
 fn inflate(data: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     ZlibDecoder::new(data).take(MAX_METADATA).read_to_end(&mut text).ok()?;

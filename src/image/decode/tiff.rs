@@ -1,8 +1,8 @@
-//! TIFF: the first page, of any layout: strips or tiles, planes together or apart, classic or BigTIFF, either byte order.
+//! TIFF: the first page, in strips or tiles, chunky or planar, classic or BigTIFF, either byte order.
 //!
-//! Whole numbers of 1 to 16 bits and floats of 16, 32 and 64; grey, palette, RGB, CMYK, and YCbCr within JPEG; stored plainly or by LZW,
-//! deflate, PackBits, JPEG, CCITT group 4, or group 3 in one dimension. Alpha is dropped; colours that were stored times alpha are divided by
-//! it again. Whatever else a file needs is named in the error. Strips and tiles that hold too little are errors, never filled up.
+//! Integers of 1 to 16 bits and floats of 16, 32 and 64; grey, palette, RGB, CMYK, and YCbCr within JPEG; uncompressed or compressed by
+//! LZW, deflate, PackBits, JPEG, CCITT group 4, or group 3 in one dimension. Alpha is dropped; colours that were multiplied by alpha are
+//! divided by it again. Any other feature is an error that names it. Strips and tiles with too little data are errors and never filled up.
 
 use std::io::Read;
 
@@ -22,7 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
 use crate::image::rgb::CHANNELS;
 
-/// Most samples of a pixel, CMYK and alpha: what memory a pixel takes is bounded.
+/// Most samples of a pixel (CMYK and alpha), so that the memory of a pixel is bounded.
 const MAX_CHANNELS: usize = 5;
 
 /// Tags of a directory.
@@ -72,7 +72,7 @@ pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
     Ok(Raw { image, orientation, warnings, further_pages })
 }
 
-/// What the colour samples of a pixel mean.
+/// Colour space of a pixel's samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Photometric {
     WhiteIsZero,
@@ -146,7 +146,7 @@ enum Predictor {
     FloatingPoint,
 }
 
-/// The first page: what its directory says, checked.
+/// The first page: the checked fields of its directory.
 struct Page<'a> {
     bytes: &'a [u8],
     is_big_endian: bool,
@@ -161,7 +161,7 @@ struct Page<'a> {
     compression: Compression,
     predictor: Predictor,
     is_bit_reversed: bool,
-    /// Each channel lies in chunks of its own.
+    /// Planar: each channel has its own strips or tiles.
     is_planar: bool,
     chunk_width: usize,
     chunk_height: usize,
@@ -418,7 +418,7 @@ impl<'a> Page<'a> {
         let tables = self.jpeg_tables.strip_suffix(&[0xff, 0xd9]).unwrap_or(self.jpeg_tables);
         let joined = if tables.is_empty() { stored.to_vec() } else { [tables, stored.get(2..).unwrap_or_default()].concat() };
         let most = (self.chunk_width * self.chunk_height) as u64;
-        // Strips are as low as they like, and encoders may round their height up.
+        // Strips may have any height, and encoders may round it up.
         let limits = Limits { max_pixels: most.saturating_mul(16), min_side: 1, max_side: u32::MAX, max_bytes: u64::MAX };
         let file = jpeg::walk(&joined, &limits)?;
         if usize::from(file.width) != self.chunk_width || usize::from(file.height) < rows {
@@ -432,7 +432,7 @@ impl<'a> Page<'a> {
             (_, 4) => Some(ColorTransform::CMYK),
             _ => None,
         };
-        let (data, found) = match jpeg::decode_samples(&file.essence, transform)? {
+        let (data, found) = match jpeg::decode_samples(&file.stripped, transform)? {
             Samples::Grey(data) => (data, 1),
             Samples::Rgb(data) => (data, 3),
             // The decoder takes CMYK for Adobe's, whose ink is inverted; TIFF's is not.

@@ -1,4 +1,4 @@
-//! WebP: the chunks are walked for orientation, frames and completeness.
+//! WebP: the chunks are parsed for orientation, frames and completeness.
 
 use image::ImageFormat;
 

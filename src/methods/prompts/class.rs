@@ -1,4 +1,4 @@
-//! What is inspected, and the classes of public data sets, which are known by name.
+//! Classes of inspected objects: their names and state phrases, and the classes of public data sets.
 
 use std::sync::LazyLock;
 
@@ -7,25 +7,25 @@ use serde::Deserialize;
 use super::embedded;
 use crate::error::{Code, Error, Result};
 
-/// What is inspected: the phrase for it in prompts, and what its states are called beyond the usual ones.
+/// Class of the inspected object: its name in prompts, and state phrases beside the usual ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Class {
-    /// What it is called, as `metal_nut` or `metal nut`.
+    /// Name, such as `metal_nut` or `metal nut`.
     pub name: String,
-    /// Further phrases for a good one, each with one `{o}` in place of the name.
+    /// Further phrases for the normal state, each with one `{o}` in place of the name.
     pub normal: Vec<String>,
-    /// Further phrases for a bad one, likewise.
+    /// Further phrases for the anomalous state, likewise.
     pub anomalous: Vec<String>,
 }
 
 impl Class {
-    /// The name of the class where nobody names one.
+    /// Name of the default class.
     pub const ANYTHING: &str = "object";
 
-    /// The class of a name, without further phrases: a shipped one by its folder, in any case and with spaces or hyphens for underscores if
-    /// need be, else a free one.
+    /// The class of a name, without further phrases. The name of a shipped class is its folder, in upper or lower case, with underscores,
+    /// spaces or hyphens; any other name is used as it is.
     ///
-    /// Errors with [`Code::Prompt`]: a name that is empty, holds control characters, or has more than 10,000 characters. Any other will do.
+    /// Errors with [`Code::Prompt`]: a name that is empty, holds control characters, or has more than 10,000 characters.
     pub fn named(name: &str) -> Result<Class> {
         refuse_unusable("the class name", name)?;
         let name = name.trim();
@@ -38,7 +38,7 @@ impl Class {
 
     /// Adds the task-specific phrases that are shipped for a class of this name, if there are any.
     ///
-    /// They are left to those who ask: published figures of WinCLIP are, but for one table, those of the usual states alone.
+    /// They are not added by default, since all published results of WinCLIP but one table use the usual states alone.
     pub fn with_shipped_states(mut self) -> Class {
         if let Some(shipped) = ShippedClass::find(&self.name) {
             self.normal.extend_from_slice(&shipped.normal);
@@ -52,7 +52,7 @@ impl Class {
         SHIPPED.classes.iter()
     }
 
-    /// The name as one would say it: `metal nut` for `metal_nut`.
+    /// The name as words: `metal nut` for `metal_nut`.
     pub(super) fn spoken(&self) -> String {
         self.name.replace('_', " ")
     }
@@ -66,10 +66,10 @@ pub struct ShippedClass {
     pub dataset: String,
     /// Folder of the class in the data set, which is also its name in published prompts.
     pub folder: String,
-    /// Task-specific phrases for a good one; see [`Class::with_shipped_states`].
+    /// Task-specific phrases for the normal state; see [`Class::with_shipped_states`].
     #[serde(default)]
     pub normal: Vec<String>,
-    /// Task-specific phrases for a bad one.
+    /// Task-specific phrases for the anomalous state.
     #[serde(default)]
     pub anomalous: Vec<String>,
 }
@@ -84,7 +84,7 @@ struct Shipped {
 static SHIPPED: LazyLock<Shipped> = LazyLock::new(|| embedded(include_str!("classes.toml")));
 
 impl ShippedClass {
-    /// The shipped class that a user's name means.
+    /// Finds the shipped class of a name.
     fn find(name: &str) -> Option<&'static ShippedClass> {
         let words = name.split(|c: char| c.is_whitespace() || c == '-').filter(|word| !word.is_empty());
         let folder = words.collect::<Vec<_>>().join("_").to_lowercase();
@@ -95,9 +95,9 @@ impl ShippedClass {
 /// Most characters of a name or a phrase; a text tower reads the first few hundred.
 const MAX_CHARACTERS: usize = 10_000;
 
-/// Refuses text of which no reader could tell what it says, or that is too long for a prompt; `what` names it.
+/// Refuses text with control characters, or too long for a prompt; `what` names it in the message.
 pub(in crate::methods) fn refuse_unusable(what: &str, text: &str) -> Result<()> {
-    // Bytes first: they cost no walk through a text of many megabytes.
+    // The length in bytes first: it needs no pass over a text of many megabytes.
     if text.len() > MAX_CHARACTERS && text.chars().nth(MAX_CHARACTERS).is_some() {
         let message = format!("{what} has more than {MAX_CHARACTERS} characters");
         return Err(Error::new(Code::Prompt, message).hint("say it in a few words: a network reads some dozens of them"));

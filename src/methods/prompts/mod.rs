@@ -1,4 +1,4 @@
-//! What a text encoder is told of good and bad things: the prompts of each state.
+//! Prompts of the normal and the anomalous state, for a text encoder.
 //!
 //! A prompt is a template around a state around a class: `a photo of a {c}.`, `{o} with flaw` and `metal nut` make `a photo of a metal nut
 //! with flaw.` States, templates and the classes of public data sets are data, in the TOML files beside this one.
@@ -15,10 +15,10 @@ use crate::methods::Reading;
 pub(super) use class::refuse_unusable;
 pub use class::{Class, ShippedClass};
 
-/// Where a state phrase holds the name of the class.
+/// Placeholder for the class in a state phrase.
 pub const OBJECT: &str = "{o}";
 
-/// Where a template holds the state phrase.
+/// Placeholder for the state phrase in a template.
 const STATE: &str = "{c}";
 
 /// How the embeddings of a state's prompts become its prototype.
@@ -30,19 +30,19 @@ pub enum Average {
     MeanRaw,
 }
 
-/// Prompts of the two states.
+/// Prompt ensemble: the prompts of the normal and the anomalous state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptEnsemble {
-    /// What is said of good ones.
+    /// Prompts of the normal state.
     pub normal: Vec<String>,
-    /// What is said of bad ones.
+    /// Prompts of the anomalous state.
     pub anomalous: Vec<String>,
-    /// How each list becomes one embedding.
+    /// How the embeddings of each list are averaged.
     pub average: Average,
 }
 
 impl PromptEnsemble {
-    /// Everything that decides about the prototypes of one text tower, for comparison and caches.
+    /// Everything that the prototypes depend on beside the text tower, for comparison and cache keys.
     pub fn content(&self) -> (&[String], &[String], &'static str) {
         let average = match self.average {
             Average::NormalizeEach => "normalize each",
@@ -51,8 +51,8 @@ impl PromptEnsemble {
         (&self.normal, &self.anomalous, average)
     }
 
-    /// WinCLIP's compositional ensemble (Jeong et al. 2023, supplement): 7 × 22 normal and 4 × 22 anomalous prompts, before phrases of the
-    /// class's own.
+    /// WinCLIP's compositional ensemble (Jeong et al. 2023, supplement): 7 × 22 normal and 4 × 22 anomalous prompts, and those of the
+    /// class's own phrases.
     ///
     /// [`Reading::Reproduction`] has 21 templates, one of them twice, leaves underscores in the name, and averages raw embeddings. There is
     /// no released code, so [`Reading::Released`] is the paper.
@@ -77,16 +77,16 @@ impl PromptEnsemble {
     }
 }
 
-/// What ClipSeg is asked to find: `defect`, `anomaly`, `damaged {o}`, and phrases of the class's own for a bad one.
+/// Prompts of ClipSeg: `defect`, `anomaly`, `damaged {o}`, and the class's own phrases for the anomalous state.
 ///
-/// ClipSeg is shown a phrase as it stands. Cao et al. 2023, who measure it on defects, do not name theirs; these are our choice.
+/// ClipSeg uses no templates. Cao et al. 2023, who measure it on defects, do not name their prompts; these are our choice.
 pub fn clipseg(class: &Class) -> Vec<String> {
     let usual = ["defect", "anomaly", "damaged {o}"].into_iter();
     let phrases = usual.chain(class.anomalous.iter().map(String::as_str));
     phrases.map(|phrase| phrase.replace(OBJECT, &class.spoken())).collect()
 }
 
-/// States and the lists of templates they are set in; the layout of `winclip.toml` and `clip_ac.toml`.
+/// State phrases and templates; the layout of `winclip.toml` and `clip_ac.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Composition<T> {
@@ -121,13 +121,13 @@ struct ClipAcTemplates {
 static WINCLIP: LazyLock<Composition<WinClipTemplates>> = LazyLock::new(|| embedded(include_str!("winclip.toml")));
 static CLIP_AC: LazyLock<Composition<ClipAcTemplates>> = LazyLock::new(|| embedded(include_str!("clip_ac.toml")));
 
-/// Reads a data file of this folder; the tests read each, so that no user meets the panic.
+/// Parses a data file of this folder; the tests parse each, so the panic cannot reach a user.
 fn embedded<T: DeserializeOwned>(text: &str) -> T {
     toml::from_str(text).unwrap_or_else(|error| panic!("our own data: {error}"))
 }
 
 impl States {
-    /// These states and those of the class, each in every template, around `name`.
+    /// Composes prompts: these state phrases and those of the class, each with `name` in every template.
     fn compose(&self, class: &Class, name: &str, templates: &[String], average: Average) -> PromptEnsemble {
         PromptEnsemble {
             normal: prompts(self.normal.iter().chain(&class.normal), name, templates),
@@ -137,7 +137,7 @@ impl States {
     }
 }
 
-/// Every template around every state around the name; prompts of a state stand together.
+/// Each state phrase with the name in each template; the prompts of a phrase follow one another.
 fn prompts<'a>(states: impl Iterator<Item = &'a String>, name: &str, templates: &[String]) -> Vec<String> {
     let phrases = states.map(|state| state.replace(OBJECT, name));
     phrases

@@ -1,10 +1,11 @@
-//! What good photos look like: the features of all their places, to which those of a photo are compared.
+//! Memory of WinCLIP+: the features of normal reference images, with which the features of an image are compared.
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::tensor::Array;
 use crate::weights::{Checkpoint, to_safetensors};
 
-/// Features of references, rows of unit length; places are pooled, as association knows no position (WinCLIP+, §4.3).
+/// Features of reference images, rows of unit length. Those of all positions are pooled, since the association ignores position (WinCLIP+,
+/// §4.3).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Memory {
     /// Rows of each kind of feature, in the order of [`KINDS`].
@@ -14,16 +15,16 @@ pub struct Memory {
 /// The kinds of features, as a file names them: patch tokens of the last block, small and mid windows.
 pub const KINDS: [&str; 3] = ["patches", "windows_2", "windows_3"];
 
-/// The metadata that tells a memory from other files.
+/// Metadata that marks a file as a memory.
 const FORMAT: (&str, &str) = ("format", "zsas-gpu winclip memory 1");
 
-/// The metadata that says whose features they are.
+/// Metadata key of the weights and precision that computed the features.
 const IDENTITY: &str = "features";
 
-/// The metadata that says what the reference images show.
+/// Metadata key of the class that the reference images show.
 const CLASS: &str = "class";
 
-/// How far the length of a row may be from 1.
+/// Largest accepted deviation of a row's length from 1.
 const LENGTH_TOLERANCE: f64 = 1e-3;
 
 impl Memory {
@@ -37,24 +38,25 @@ impl Memory {
         Memory { features: [0, 1, 2].map(joined) }
     }
 
-    /// The bytes of a safetensors file. `identity` says whose features they are: the weights and the precision; `class`, what the images show.
+    /// Serialises the memory as a safetensors file. `identity` names the weights and precision that computed the features, `class` what the
+    /// images show.
     pub fn to_bytes(&self, identity: &str, class: &str) -> Result<Vec<u8>> {
         to_safetensors(KINDS.into_iter().zip(&self.features), &[FORMAT, (IDENTITY, identity), (CLASS, class)])
     }
 
-    /// What the reference images of a memory show, where the file says it.
+    /// The class that the reference images show, where the file names it.
     pub fn class(file: &Checkpoint) -> Option<&str> {
         file.metadata().get(CLASS).map(String::as_str)
     }
 
-    /// Reads what [`Memory::to_bytes`] wrote.
+    /// Reads a memory that [`Memory::to_bytes`] wrote.
     ///
     /// Errors with [`Code::Reference`] when the file is no memory, or holds features of other weights or another precision.
     pub fn from_checkpoint(file: &Checkpoint, identity: &str) -> Result<Memory> {
         let refused = |message: String| Error::new(Code::Reference, message).hint(Remedy::MakeMemoryAgain);
         let metadata = file.metadata();
         if !Memory::is_memory(file) {
-            return Err(refused(format!("`{}` is no memory of reference photos", file.name())));
+            return Err(refused(format!("`{}` is no memory of reference images", file.name())));
         }
         match metadata.get(IDENTITY) {
             Some(found) if found == identity => {}
@@ -132,6 +134,6 @@ mod tests {
     fn any_other_file_is_refused() {
         let bytes = to_safetensors([], &[]).unwrap();
         let error = Memory::from_checkpoint(&Checkpoint::from_bytes("x", bytes).unwrap(), "").unwrap_err();
-        assert_eq!(error.message(), "`x` is no memory of reference photos");
+        assert_eq!(error.message(), "`x` is no memory of reference images");
     }
 }

@@ -1,4 +1,5 @@
-//! WinCLIP and WinCLIP+ (Jeong et al. 2023): windows of a photo against language, and against what good photos look like.
+//! WinCLIP and WinCLIP+ (Jeong et al. 2023): windows of an image compared with text prompts, and with the features of normal reference
+//! images.
 
 mod memory;
 mod windows;
@@ -7,9 +8,12 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Preprocess, Rgb};
 use crate::kernels::Selection;
-use crate::methods::language::{PhotoProgram, TEMPERATURE, anomalous, class_probabilities, frame, prototype_weight, upsampled};
+use crate::methods::image_program::{ImageProgram, preprocessing, upsampled};
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::{BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MultiCrop, Reading, References, Scale, Takes, finite};
+use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_weight};
+use crate::methods::{
+    BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, MultiCrop, Reading, References, Scale, finite,
+};
 use crate::models::clip::{self, Clip};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -24,7 +28,7 @@ pub(super) static WINCLIP: MethodInfo = MethodInfo {
     name: "winclip",
     about: "Windows of the image against text (Jeong et al. 2023)",
     networks: &[&clip::NETWORK],
-    takes: Takes { views: &MultiCrop::ALL, ..Takes::TEXT },
+    inputs: MethodInputs { views: &MultiCrop::ALL, ..MethodInputs::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
     build,
@@ -33,9 +37,9 @@ pub(super) static WINCLIP: MethodInfo = MethodInfo {
 /// The entry of the table of methods.
 pub(super) static WINCLIP_PLUS: MethodInfo = MethodInfo {
     name: "winclip+",
-    about: "WinCLIP with reference images of good ones (Jeong et al. 2023)",
+    about: "WinCLIP with reference images of normal objects (Jeong et al. 2023)",
     networks: &[&clip::NETWORK],
-    takes: Takes { views: &MultiCrop::ALL, references: References::Required, ..Takes::TEXT },
+    inputs: MethodInputs { views: &MultiCrop::ALL, references: References::Required, ..MethodInputs::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
     build,
@@ -49,28 +53,31 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Method>> {
     Ok(Box::new(WinClip::new(context.device, &clip, &prototypes, memory, recipe.views, recipe.precision)?))
 }
 
-/// Rows of a memory that are compared at once: more would only make the similarities larger that are held until their maxima are known.
+/// Rows of a memory that are compared in one product; the similarities are held until their maxima are known, so more rows need more
+/// memory.
 const MEMORY_ROWS: usize = 4096;
 
-/// Columns of a memory are padded to a multiple of this, by repeating one of them, so that kernels load four at a time.
+/// Rows of a memory are padded to a multiple of this, by repeating the first, so that kernels load four of its columns at a time.
 const COLUMNS_TOGETHER: usize = 8;
 
 /// WinCLIP, or with a memory WinCLIP+, on one network and device.
 ///
-/// Patch features are the last block's tokens as they are, before `ln_post`, as the public reproductions have them; the temperature is 0.07.
+/// Patch features are the last block's tokens as they are, before `ln_post`, as the public reproductions have them; the temperature is
+/// 0.07.
 pub struct WinClip {
     program: Program,
-    views: Option<PhotoProgram>,
-    frame: Preprocess,
+    views: Option<ImageProgram>,
+    preprocess: Preprocess,
     grid: usize,
     multi_crop: MultiCrop,
-    /// Into how many parts the memory of each kind of feature is cut; empty without references.
+    /// Number of parts that the memory of each kind of feature is split into; empty without references.
     parts: Vec<usize>,
 }
 
-/// The graph that both programs of this method begin with: `[grid², width]`, then `[windows, embed]` for each side, and the photo.
+/// Features of an image, recorded for both programs of this method: patches `[grid², width]`, windows `[windows, embed]` for each window
+/// side, and the whole image `[1, embed]`.
 struct Features<'g> {
-    photo: Tensor<'g>,
+    whole: Tensor<'g>,
     windows: Vec<Tensor<'g>>,
     patches: Tensor<'g>,
 }
@@ -79,11 +86,11 @@ impl<'g> Features<'g> {
     fn record(graph: &'g Graph, clip: &Clip) -> Features<'g> {
         let (side, grid) = (clip.image.image_size(), clip.image.grid());
         let lists = SIDES.map(|side| windows(grid, side));
-        let (photo, windows) = clip.image.forward_windows(graph.input("pixels", [1, 3, side, side]), &lists);
-        Features { photo: photo.images, windows, patches: photo.patches.reshape([grid * grid, clip.image.width()]) }
+        let (image, windows) = clip.image.forward_windows(graph.input("pixels", [1, 3, side, side]), &lists);
+        Features { whole: image.images, windows, patches: image.patches.reshape([grid * grid, clip.image.width()]) }
     }
 
-    /// What a memory keeps: patch tokens as the last block leaves them, then windows, as f32 rows of unit length.
+    /// The features that a memory stores: patch tokens of the last block, then windows, as f32 rows of unit length.
     fn unit(&self) -> Vec<Tensor<'g>> {
         let all = std::iter::once(&self.patches).chain(&self.windows);
         all.map(|rows| rows.cast(DType::F32).normalize_rows(LEAST_NORM)).collect()
@@ -91,13 +98,13 @@ impl<'g> Features<'g> {
 }
 
 impl Memory {
-    /// The features of good photos of the same kind of thing, of any sizes; at least one. They are asked for one at a time.
+    /// Computes the features of normal images of the same class, of any sizes; at least one. The iterator is advanced one image at a time.
     ///
-    /// `done` is told how many are through. Errors: those of the images, a device fault, or an error of `done`.
+    /// `done` is called with the number of finished images after each. Errors: those of the images, a device fault, or an error of `done`.
     pub fn remember(
         device: &Device,
         clip: &Clip,
-        photos: impl Iterator<Item = Result<Rgb>>,
+        images: impl Iterator<Item = Result<Rgb>>,
         precision: Precision,
         mut done: impl FnMut(usize) -> Result<()>,
     ) -> Result<Memory> {
@@ -105,10 +112,10 @@ impl Memory {
         let graph = Graph::new(precision);
         let features = Features::record(&graph, clip).unit();
         let program = Program::compile(device, &graph, &features)?;
-        let frame = frame(clip);
+        let preprocess = preprocessing(clip);
         let mut references = Vec::new();
-        for photo in photos {
-            let mut kinds = program.run(&[&frame.apply(&photo?).0])?.into_iter();
+        for image in images {
+            let mut kinds = program.run(&[&preprocess.apply(&image?).0])?.into_iter();
             let mut next = || finite(kinds.next().expect("a feature of each kind"), "the features of a reference");
             references.push([next()?, next()?, next()?]);
             done(references.len())?;
@@ -119,7 +126,7 @@ impl Memory {
 
 impl WinClip {
     /// Prepares the method. `prototypes` `[2, embed]` are those of the normal and the anomalous state, rows of unit length;
-    /// `multi_crop` are the views that decide the score in language.
+    /// `multi_crop` are the views whose text scores are averaged.
     ///
     /// Errors: a device that cannot hold the network.
     pub fn new(
@@ -134,8 +141,8 @@ impl WinClip {
         let graph = Graph::new(precision);
         let features = Features::record(&graph, clip);
         let prototype = prototype_weight(prototypes);
-        let language = std::iter::once(&features.photo).chain(&features.windows);
-        let mut outputs: Vec<_> = language.map(|rows| class_probabilities(*rows, &prototype, TEMPERATURE)).collect();
+        let text_features = std::iter::once(&features.whole).chain(&features.windows);
+        let mut outputs: Vec<_> = text_features.map(|rows| class_probabilities(*rows, &prototype, TEMPERATURE)).collect();
         let mut parts = Vec::new();
         if let Some(memory) = memory {
             check_memory(memory, clip)?;
@@ -147,20 +154,20 @@ impl WinClip {
         }
         let views = match multi_crop {
             MultiCrop::None => None,
-            _ => Some(PhotoProgram::of_whole(device, clip, prototypes, 1, precision)?),
+            _ => Some(ImageProgram::of_whole(device, clip, prototypes, 1, precision)?),
         };
         let program = Program::compile(device, &graph, &outputs)?;
-        Ok(WinClip { program, views, frame: frame(clip), grid: clip.image.grid(), multi_crop, parts })
+        Ok(WinClip { program, views, preprocess: preprocessing(clip), grid: clip.image.grid(), multi_crop, parts })
     }
 
     fn has_references(&self) -> bool {
         !self.parts.is_empty()
     }
 
-    /// M̄₀, the map in language: the harmonic mean over windows, then over scales, the whole photo being one of them.
-    fn language_map(&self, photo: f32, windows: &[Vec<f32>]) -> Vec<f64> {
+    /// M̄₀, the map from text: the harmonic mean over windows, then over scales, the whole image being one of them.
+    fn text_map(&self, whole: f32, windows: &[Vec<f32>]) -> Vec<f64> {
         let mut maps: Vec<Vec<f64>> = windows.iter().zip(SIDES).map(|(scores, side)| harmonic_map(scores, self.grid, side)).collect();
-        maps.push(vec![f64::from(photo); self.grid * self.grid]);
+        maps.push(vec![f64::from(whole); self.grid * self.grid]);
         harmonic_mean(&maps)
     }
 
@@ -186,19 +193,19 @@ impl WinClip {
         self.parts.iter().map(of_kind).collect()
     }
 
-    /// How likely the photo is anomalous in language: the mean over its views.
-    fn language_score(&self, photo: &Rgb, whole: f32) -> Result<f32> {
+    /// The score from text: the mean probability of the anomalous state over the views.
+    fn text_score(&self, image: &Rgb, whole: f32) -> Result<f32> {
         let Some(scorer) = &self.views else { return Ok(whole) };
-        let views = self.multi_crop.views(photo)?;
+        let views = self.multi_crop.views(image)?;
         let scores = views
             .iter()
-            .map(|view| Ok(scorer.anomalous(&scorer.frame(&view.of(photo)).0)?[0]))
+            .map(|view| Ok(scorer.anomalous(&scorer.preprocess(&view.of(image)).0)?[0]))
             .collect::<Result<Vec<f32>>>()?;
         Ok(scores.iter().sum::<f32>() / scores.len() as f32)
     }
 }
 
-/// Refuses a tower of so few patches that a window does not fit.
+/// Refuses a tower whose patch grid is smaller than a window.
 fn check(clip: &Clip) -> Result<()> {
     let (grid, largest) = (clip.image.grid(), SIDES[SIDES.len() - 1]);
     if grid >= largest {
@@ -207,7 +214,7 @@ fn check(clip: &Clip) -> Result<()> {
     Err(Error::new(Code::WeightsMismatch, format!("WinCLIP's windows of {largest}×{largest} patches do not fit a tower of {grid}×{grid}")))
 }
 
-/// Refuses a memory whose features are of other lengths than the tower's.
+/// Refuses a memory whose features have other lengths than the tower's.
 fn check_memory(memory: &Memory, clip: &Clip) -> Result<()> {
     let (width, embed) = (clip.image.width(), clip.image.embed());
     let found = memory.features.each_ref().map(|rows| rows.shape().cols());
@@ -239,7 +246,7 @@ impl Method for WinClip {
     }
 
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
-        let (pixels, geometry) = self.frame.apply(image);
+        let (pixels, geometry) = self.preprocess.apply(image);
         clock.preprocessed();
         let outputs = self.program.run(&[&pixels])?;
         let outputs = outputs
@@ -247,17 +254,17 @@ impl Method for WinClip {
             .map(|output| finite(output, "an output of WinCLIP"))
             .collect::<Result<Vec<Array>>>()?;
         let whole = anomalous(&outputs[0])[0];
-        let language = self.language_score(image, whole)?;
+        let text_score = self.text_score(image, whole)?;
         clock.computed();
         let (windows, similarities) = outputs[1..].split_at(SIDES.len());
         let windows: Vec<Vec<f32>> = windows.iter().map(anomalous).collect();
-        let mut cells = self.language_map(whole, &windows);
-        let mut score = language;
+        let mut cells = self.text_map(whole, &windows);
+        let mut score = text_score;
         if self.has_references() {
             let reference = self.reference_map(&self.distances(similarities));
             let largest = reference.iter().copied().fold(0.0, f64::max);
             cells.iter_mut().zip(&reference).for_each(|(cell, distance)| *cell += distance);
-            score = (0.5 * (f64::from(language) + largest)) as f32;
+            score = (0.5 * (f64::from(text_score) + largest)) as f32;
         }
         let map = upsampled(&cells, self.grid, &geometry);
         Ok(Finding::whole(map, score))
