@@ -36,7 +36,7 @@
 //! Each uses only those above it; `ARCHITECTURE.md` says more.
 //!
 //! - [`error`], [`files`], [`uninspected`], [`tensor`]: the error type; files written whole; what was not inspected; arrays on the host
-//! - [`weights`]: memory-mapped safetensors; [`image`]: decoding, exact resizing, maps; [`text`]: prompts as token ids; [`inputs`]: finding
+//! - [`weights`]: safetensors, read piece by piece; [`image`]: decoding, exact resizing, maps; [`text`]: prompts as token ids; [`inputs`]: finding
 //!   images
 //! - [`shader`], [`kernels`]: WGSL text and reflection; what each kernel computes, with its f64 reference
 //! - [`graph`], [`run`]: the recording of a network's operations; devices and programs, the only module that uses `wgpu`

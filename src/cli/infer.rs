@@ -62,7 +62,8 @@ pub struct InferArgs {
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
 
-    /// Which text a method follows where code and paper disagree; without it the method's own choice, which `run.json` names
+    /// Whether a method follows the published code, the paper's equations or a public reproduction; by default the method's own choice, which
+    /// `run.json` names
     #[arg(long, value_parser = choice::reading())]
     reading: Option<Reading>,
 
@@ -70,8 +71,8 @@ pub struct InferArgs {
     #[arg(long, value_name = "X", value_parser = parse_number, allow_negative_numbers = true)]
     threshold: Option<f32>,
 
-    /// `anomaly`: exit with 4 when a photo is anomalous, which needs a threshold; `uninspected`: exit with 3 when anything was left out or inspected
-    /// in part
+    /// `anomaly`: exit with 4 when a photo is anomalous, which needs a threshold; `uninspected`: exit with 3 when anything was left out or
+    /// inspected in part
     #[arg(long, value_parser = choice::fail_on(), value_delimiter = ',', value_name = "WHAT")]
     fail_on: Vec<FailOn>,
 

@@ -44,7 +44,7 @@ pub struct JobOptions {
     pub tier: Option<Tier>,
 }
 
-/// What a caller is told while a job runs, and how it stops it.
+/// Callbacks of a running job, and the way to stop it.
 pub trait JobObserver: Sync {
     /// The job begins with so many images that no earlier run has scored: nothing can refuse it any more.
     ///
@@ -60,7 +60,7 @@ pub trait JobObserver: Sync {
         Ok(())
     }
 
-    /// Samples of an image were reduced or scaled in a way that no image before it had. Its record and those of later ones tell it, too.
+    /// Samples of an image were reduced or scaled in a way that no image before it had. The records of all such images have the warning.
     fn warned(&self, _path: &str, _warning: Warning) {}
 
     /// An image could not be scored.
@@ -72,7 +72,7 @@ pub trait JobObserver: Sync {
     }
 }
 
-/// An observer that is told nothing and never stops a job.
+/// An observer that ignores everything and never stops a job.
 pub struct Unobserved;
 
 impl JobObserver for Unobserved {}
@@ -95,12 +95,12 @@ pub struct Outcome {
     pub threshold: Option<f32>,
     /// What was not inspected.
     pub uninspected: NotInspected,
-    /// The signal that stopped it, or what made it fail.
+    /// The signal that stopped it, or what processed it fail.
     pub end: Result<Option<u8>>,
 }
 
-/// What a thread made of an image, for the thread that writes records.
-enum Made {
+/// Result of one image, for the thread that writes records.
+enum Processed {
     Scored { record: Box<ScoredRecord>, ms: Milliseconds, warnings: Vec<Warning> },
     Failed(Error),
     Unwritable(Error),
@@ -127,10 +127,10 @@ impl Job {
     ///
     /// Errors are those before the first image; what happens later is the outcome's.
     pub fn run(mut self, detector: &Detector, observer: &impl JobObserver) -> Result<Outcome> {
-        let judge = self.judge(detector);
+        let rule = self.rule(detector);
         let range = self.options.range.unwrap_or(detector.scale().range);
-        let pictures = Pictures::new(self.options.save.as_deref(), judge.level, range, self.options.report)?;
-        let mut run_file = self.run_file(detector, &judge, &pictures)?;
+        let pictures = Pictures::new(self.options.save.as_deref(), rule.level, range, self.options.report)?;
+        let mut run_file = self.run_file(detector, &rule, &pictures)?;
         if self.options.existing == Existing::Resume {
             run_file.check_same_as_earlier(&self.output)?;
         }
@@ -140,7 +140,7 @@ impl Job {
         run_file.write(&self.output)?;
         let start = Instant::now();
         let mut tally = Tally::new(self.inputs.len());
-        let end = self.inspect(detector, &judge, &pictures, &mut tally, observer);
+        let end = self.inspect(detector, &rule, &pictures, &mut tally, observer);
         run_file.uninspected.in_part = tally.in_part().clone();
         let outcome = Outcome {
             tally,
@@ -153,7 +153,7 @@ impl Job {
         Ok(outcome)
     }
 
-    fn judge(&self, detector: &Detector) -> DecisionRule {
+    fn rule(&self, detector: &Detector) -> DecisionRule {
         let given = self.options.threshold.map(|value| Threshold { value, source: "flag" });
         let threshold = given.or(detector.threshold().map(|value| Threshold { value, source: "profile" }));
         DecisionRule {
@@ -164,14 +164,14 @@ impl Job {
         }
     }
 
-    fn run_file(&self, detector: &Detector, judge: &DecisionRule, pictures: &Pictures) -> Result<InferRun> {
+    fn run_file(&self, detector: &Detector, rule: &DecisionRule, pictures: &Pictures) -> Result<InferRun> {
         let parameters = Parameters {
-            method: judge.method,
+            method: rule.method,
             reading: detector.reading().as_str(),
             language: detector.prompt().cloned(),
             precision: detector.recipe().precision.as_str(),
-            threshold: judge.threshold.map(|threshold| threshold.value),
-            level: judge.level,
+            threshold: rule.threshold.map(|threshold| threshold.value),
+            level: rule.level,
             range: pictures.range(),
             save: pictures.names(),
             read: self.options.read,
@@ -196,7 +196,7 @@ impl Job {
     fn inspect(
         &self,
         detector: &Detector,
-        judge: &DecisionRule,
+        rule: &DecisionRule,
         pictures: &Pictures,
         tally: &mut Tally,
         observer: &impl JobObserver,
@@ -209,7 +209,7 @@ impl Job {
         let (crashed, todo): (Vec<&Named>, Vec<&Named>) = todo.into_iter().partition(|input| self.output.has_crashed(input));
         for input in crashed {
             let error = Error::new(Code::Crashed, "two runs were killed while this image was in work");
-            self.commit(input, Made::Failed(error), tally, observer)?;
+            self.commit(input, Processed::Failed(error), tally, observer)?;
         }
         let (suspects, others): (Vec<&Named>, Vec<&Named>) = todo.into_iter().partition(|input| self.output.is_suspect(input));
         if !suspects.is_empty() {
@@ -217,7 +217,7 @@ impl Job {
         }
         let threads = self.options.threads.unwrap_or_else(default_threads);
         for (inputs, threads) in [(suspects, 1), (others, threads)] {
-            if let ControlFlow::Break(error) = self.inspect_all(detector, (judge, pictures), &inputs, threads, tally, observer) {
+            if let ControlFlow::Break(error) = self.inspect_all(detector, (rule, pictures), &inputs, threads, tally, observer) {
                 return Err(error);
             }
         }
@@ -228,7 +228,7 @@ impl Job {
     fn inspect_all(
         &self,
         detector: &Detector,
-        (judge, pictures): (&Judge, &Pictures),
+        (rule, pictures): (&DecisionRule, &Pictures),
         todo: &[&Named],
         threads: usize,
         tally: &mut Tally,
@@ -242,42 +242,42 @@ impl Job {
             }
             in_work
         };
-        let make = |at: usize, inspected| self.make(judge, pictures, todo[at], inspected);
-        let commit = |at: usize, made| match self.commit(todo[at], made, tally, observer) {
+        let process = |at: usize, inspected| self.process(rule, pictures, todo[at], inspected);
+        let commit = |at: usize, processed| match self.commit(todo[at], processed, tally, observer) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         };
-        inspect_many(detector, &files, (threads, self.options.read), || observer.stopped().is_some(), begin, make, commit)
+        inspect_many(detector, &files, (threads, self.options.read), || observer.stopped().is_some(), begin, process, commit)
     }
 
     /// Draws and writes the pictures of an image, and makes its record. Runs on the threads of the images.
-    fn make(&self, judge: &DecisionRule, pictures: &Pictures, input: &Named, inspected: Result<Inspected>) -> Made {
+    fn process(&self, rule: &DecisionRule, pictures: &Pictures, input: &Named, inspected: Result<Inspected>) -> Processed {
         let inspected = match inspected {
             Ok(inspected) => inspected,
-            Err(error) => return Made::Failed(error),
+            Err(error) => return Processed::Failed(error),
         };
         let Inspected { image, finding, warnings, source, decode } = &inspected;
         let start = Instant::now();
-        let (mask, regions) = judge.mark(&finding.map).unzip();
+        let (mask, regions) = rule.mark(&finding.map).unzip();
         let marked = Instant::now();
         let written = pictures.write(&self.output, &input.name, image, &finding.map, mask.as_ref());
         let ms = Milliseconds::new(*decode, &finding.stages, marked - start, marked.elapsed());
         match written {
             Ok(files) => {
-                let record = judge.record(input, finding, regions, files, source.clone(), ms);
-                Made::Scored { record: Box::new(record), ms, warnings: warnings.clone() }
+                let record = rule.record(input, finding, regions, files, source.clone(), ms);
+                Processed::Scored { record: Box::new(record), ms, warnings: warnings.clone() }
             }
             // A folder or a link where a picture was to be: this image's trouble.
-            Err(error) if error.code() == Code::Output => Made::Failed(error),
-            Err(error) => Made::Unwritable(error),
+            Err(error) if error.code() == Code::Output => Processed::Failed(error),
+            Err(error) => Processed::Unwritable(error),
         }
     }
 
     /// Appends the record of an image and counts it. Runs on one thread, in the order of the inputs.
-    fn commit(&self, input: &Named, made: Made, tally: &mut Tally, observer: &impl JobObserver) -> Result<()> {
-        let line = match made {
-            Made::Unwritable(error) => return Err(error),
-            Made::Scored { record, ms, warnings } => {
+    fn commit(&self, input: &Named, processed: Processed, tally: &mut Tally, observer: &impl JobObserver) -> Result<()> {
+        let line = match processed {
+            Processed::Unwritable(error) => return Err(error),
+            Processed::Scored { record, ms, warnings } => {
                 let line = self.output.append(&record)?;
                 for warning in warnings {
                     if warning.is_once_a_run() && tally.is_new(warning) {
@@ -287,7 +287,7 @@ impl Job {
                 tally.scored(&input.path, record.score, record.decision, &record.uninspected, &ms);
                 line
             }
-            Made::Failed(error) => {
+            Processed::Failed(error) => {
                 tally.failed();
                 observer.failed(&input.path, &error);
                 self.output.append(&FailedRecord::new(&input.path, &error))?

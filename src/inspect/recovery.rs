@@ -10,7 +10,7 @@ use crate::run::{Device, DeviceOptions, Observer};
 /// Tasks in a row whose retry loses the device too, before it is given up.
 const MAX_LOST_IN_A_ROW: usize = 3;
 
-/// Which device, who is told of its progress, and when it is lost on purpose.
+/// Which device, its progress callback, and when it is lost on purpose.
 #[derive(Clone, Default)]
 pub struct DeviceRequest {
     /// Which device, and how it is opened.

@@ -18,7 +18,7 @@ use crate::run::Device;
 use crate::tensor::{Array, Precision};
 use crate::weights::Checkpoint;
 
-/// A reference image of a good one, decoded when it is needed: many large ones need not be in memory together.
+/// A reference image of a normal object, decoded when it is needed: many large ones need not be in memory together.
 #[derive(Clone)]
 pub struct Reference {
     /// The path as given, or another name.
@@ -42,7 +42,7 @@ impl fmt::Debug for Reference {
 /// How far the building of a method has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildStep {
-    /// Prompts embedded by the text tower, of how many; not told where they come from a cache.
+    /// Prompts embedded by the text tower, of how many; not reported where they come from a cache.
     Prompts(usize, usize),
     /// Reference images that went through the image tower, of how many.
     References(usize, usize),
@@ -55,7 +55,7 @@ pub type BuildObserver = Arc<dyn Fn(BuildStep) -> Result<()> + Send + Sync>;
 pub struct Recipe {
     /// Entry of the method in the table of methods.
     pub method: &'static MethodInfo,
-    /// Which text it follows.
+    /// Which source it follows: published code, the paper's equations, a reproduction.
     pub reading: Reading,
     /// How weights and activations are stored.
     pub precision: Precision,
@@ -75,7 +75,7 @@ pub struct Recipe {
     pub cache: Cache,
     /// Told how far building has come.
     pub observer: Option<BuildObserver>,
-    /// What was computed on the first device.
+    /// What was computed on the first device, for the next.
     pub precomputed: Precomputed,
 }
 
@@ -120,7 +120,7 @@ impl Recipe {
         }
     }
 
-    fn tell(&self, step: BuildStep) -> Result<()> {
+    fn report(&self, step: BuildStep) -> Result<()> {
         self.observer.as_ref().map_or(Ok(()), |observer| observer(step))
     }
 }
@@ -181,7 +181,7 @@ impl BuildContext<'_> {
             None => {
                 let count = recipe.references.len();
                 let images = recipe.references.iter().map(|reference| (reference.open)());
-                Memory::remember(self.device, clip, images, recipe.precision, |done| recipe.tell(BuildStep::References(done, count)))?
+                Memory::remember(self.device, clip, images, recipe.precision, |done| recipe.report(BuildStep::References(done, count)))?
             }
         };
         Ok(Some(recipe.precomputed.memory.get_or_init(|| memory)))
@@ -203,9 +203,9 @@ impl BuildContext<'_> {
     }
 
     fn embed(&self, clip: &Clip, ids: &[Vec<u32>]) -> Result<Array> {
-        self.recipe.tell(BuildStep::Prompts(0, ids.len()))?;
-        let told = |done| self.recipe.tell(BuildStep::Prompts(done, ids.len()));
-        embed_texts(self.device, clip, ids, self.recipe.precision, told)
+        self.recipe.report(BuildStep::Prompts(0, ids.len()))?;
+        let report = |done| self.recipe.report(BuildStep::Prompts(done, ids.len()));
+        embed_texts(self.device, clip, ids, self.recipe.precision, report)
     }
 }
 

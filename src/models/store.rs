@@ -58,7 +58,7 @@ impl FoundWeights {
         self.checkpoint.identity(&self.network.configurations())
     }
 
-    /// The hashes of all files as one text: what tells these weights from others.
+    /// The hashes of all files as one text: the same for equal weights in any folder.
     pub fn fingerprint(&self) -> Result<String> {
         Ok(self.identity()?.fingerprint())
     }
@@ -66,16 +66,16 @@ impl FoundWeights {
 
 /// Finds the weights of a network.
 ///
-/// `wish` is a snapshot, a folder of snapshots by network, a file, or [`EMBEDDED`]. Without it [`VARIABLE`] may name the same; a folder that holds
+/// `requested` is a snapshot, a folder of snapshots by network, a file, or [`EMBEDDED`]. Without it [`VARIABLE`] may name the same; a folder that holds
 /// other networks only is then passed over.
 /// Fails with [`Code::WeightsMissing`], [`Code::WeightsMismatch`] or [`Code::WeightsFormat`], naming the places tried and why what is there was
 /// not taken.
-pub fn find(network: &'static NetworkInfo, wish: Option<&Path>) -> Result<FoundWeights> {
+pub fn find(network: &'static NetworkInfo, requested: Option<&Path>) -> Result<FoundWeights> {
     let found = |checkpoint: Checkpoint, origin| {
         log::info!("weights: `{}`, {origin}", checkpoint.name());
         Ok(FoundWeights { checkpoint, origin, network })
     };
-    match Place::of(wish) {
+    match Place::of(requested) {
         Place::Embedded(Origin::EmbeddedDefault) => {
             let unnamed = |error: Error| error.context(format!("no path was named, nor does ${VARIABLE} name one"));
             found(open_embedded(network).map_err(unnamed)?, Origin::EmbeddedDefault)
@@ -101,21 +101,21 @@ pub fn find(network: &'static NetworkInfo, wish: Option<&Path>) -> Result<FoundW
 /// The weights of a network, if the place that the user points to has any; `None` where nothing there can be meant for it.
 ///
 /// Fails like [`find`] where something is there and cannot be used.
-pub fn find_if_there(network: &'static NetworkInfo, wish: Option<&Path>) -> Result<Option<FoundWeights>> {
-    match Place::of(wish) {
+pub fn find_if_there(network: &'static NetworkInfo, requested: Option<&Path>) -> Result<Option<FoundWeights>> {
+    match Place::of(requested) {
         Place::Embedded(Origin::EmbeddedDefault) => Ok(None),
         Place::Embedded(_) if network != &wide_resnet::NETWORK => Ok(None),
-        Place::Embedded(_) => find(network, wish).map(Some),
+        Place::Embedded(_) => find(network, requested).map(Some),
         Place::At(place, _) => match search(network, &place) {
-            Search::Found(_) | Search::Refused(_) => find(network, wish).map(Some),
+            Search::Found(_) | Search::Refused(_) => find(network, requested).map(Some),
             Search::Unknown(_) | Search::Others(_) | Search::Nothing(_) => Ok(None),
         },
     }
 }
 
 /// Whether [`find`] would find weights of this network where the user points.
-pub fn is_there(network: &'static NetworkInfo, wish: Option<&Path>) -> bool {
-    find_if_there(network, wish).is_ok_and(|weights| weights.is_some())
+pub fn is_there(network: &'static NetworkInfo, requested: Option<&Path>) -> bool {
+    find_if_there(network, requested).is_ok_and(|weights| weights.is_some())
 }
 
 /// Where weights are looked for.
@@ -125,11 +125,11 @@ enum Place {
 }
 
 impl Place {
-    fn of(wish: Option<&Path>) -> Place {
+    fn of(requested: Option<&Path>) -> Place {
         let of_environment = || std::env::var_os(VARIABLE).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
-        match (wish, of_environment()) {
-            (Some(wish), _) if wish == Path::new(EMBEDDED) => Place::Embedded(Origin::EmbeddedNamed),
-            (Some(wish), _) => Place::At(wish.to_owned(), Origin::Path),
+        match (requested, of_environment()) {
+            (Some(requested), _) if requested == Path::new(EMBEDDED) => Place::Embedded(Origin::EmbeddedNamed),
+            (Some(requested), _) => Place::At(requested.to_owned(), Origin::Path),
             (None, Some(place)) => Place::At(place, Origin::Environment),
             (None, None) => Place::Embedded(Origin::EmbeddedDefault),
         }
@@ -178,14 +178,14 @@ fn search(network: &'static NetworkInfo, place: &Path) -> Search {
 
 fn search_file(network: &'static NetworkInfo, file: &Path) -> Search {
     match Checkpoint::open(file) {
-        Ok(checkpoint) => judge(network, checkpoint),
+        Ok(checkpoint) => classify(network, checkpoint),
         Err(error) if error.code() == Code::WeightsMissing && !file.exists() => Search::Nothing(error),
         Err(error) => Search::Refused(error),
     }
 }
 
 /// What the only weights of a place are to a network.
-fn judge(network: &'static NetworkInfo, checkpoint: Checkpoint) -> Search {
+fn classify(network: &'static NetworkInfo, checkpoint: Checkpoint) -> Search {
     match NetworkInfo::of(&checkpoint) {
         Some(other) if other == network => Search::Found(checkpoint),
         Some(other) => {
@@ -205,7 +205,7 @@ fn search_folder(network: &'static NetworkInfo, folder: &Path) -> Search {
     };
     if candidates.len() == 1 {
         return match Checkpoint::open(folder) {
-            Ok(checkpoint) => judge(network, checkpoint),
+            Ok(checkpoint) => classify(network, checkpoint),
             Err(error) => Search::Refused(error),
         };
     }
@@ -359,12 +359,12 @@ mod tests {
 
     #[test]
     fn embedded_weights_have_an_identity_and_other_networks_have_none_embedded() {
-        let wish = Some(Path::new(EMBEDDED));
-        let found = find(&wide_resnet::NETWORK, wish).unwrap();
+        let requested = Some(Path::new(EMBEDDED));
+        let found = find(&wide_resnet::NETWORK, requested).unwrap();
         assert_eq!(found.origin, Origin::EmbeddedNamed);
         let identity = found.identity().unwrap();
         assert_eq!((identity.files.len(), identity.fingerprint()), (1, crate::files::sha256(embedded::TEXTURES)));
-        assert_eq!(find(&clip::NETWORK, wish).unwrap_err().code(), Code::WeightsMissing);
-        assert!(!is_there(&clip::NETWORK, wish));
+        assert_eq!(find(&clip::NETWORK, requested).unwrap_err().code(), Code::WeightsMissing);
+        assert!(!is_there(&clip::NETWORK, requested));
     }
 }

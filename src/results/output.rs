@@ -16,7 +16,7 @@ use crate::inputs::Input;
 use crate::results::journal::{self, Journal};
 use crate::results::{Earlier, RESULTS, RUN, owned, to_json};
 
-/// The page to look at.
+/// The report: a page of all images by score.
 pub const REPORT: &str = "report.html";
 /// Folder of the page's small pictures.
 const THUMBS: &str = "report";
@@ -151,7 +151,7 @@ impl Output {
         let mut stale = Vec::new();
         for input in inputs {
             let Some(earlier) = self.kept.get(&input.name).filter(|earlier| !self.is_current(earlier, input)) else { continue };
-            stale.extend(earlier.files.iter().filter(|file| owned::is_ours(file, Some(&input.name))).cloned());
+            stale.extend(earlier.files.iter().filter(|file| owned::may_be_own(file, Some(&input.name))).cloned());
             self.kept.remove(&input.name);
         }
         stale
@@ -222,11 +222,11 @@ impl Output {
         let mut earlier: HashMap<&str, &str> = self.kept.values().map(|earlier| (earlier.path.as_str(), earlier.name())).collect();
         let mut taken: HashSet<String> = self.kept.keys().map(|name| fold(name)).collect();
         let mut next: HashMap<String, usize> = HashMap::new();
-        let mut fresh = |wish: &str| {
-            let wish = fit(wish);
-            let at = next.entry(fold(&wish)).or_insert(1);
+        let mut fresh = |preferred: &str| {
+            let preferred = fit(preferred);
+            let at = next.entry(fold(&preferred)).or_insert(1);
             loop {
-                let name = if *at == 1 { wish.clone() } else { format!("{wish}~{at}") };
+                let name = if *at == 1 { preferred.clone() } else { format!("{preferred}~{at}") };
                 *at += 1;
                 if taken.insert(fold(&name)) {
                     return name;

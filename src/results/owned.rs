@@ -13,7 +13,7 @@ use crate::results::{Earlier, Picture, REPORT, RESULTS, RUN, thumbs};
 const ENDINGS: [&str; 4] = [Picture::Map.ending(), Picture::Mask.ending(), Picture::Heatmap.ending(), Picture::Overlay.ending()];
 
 /// Whether a file that a record or `run.json` names can be ours: below the folder, a picture, and of an image of this name where one is given.
-pub(super) fn is_ours(file: &str, name: Option<&str>) -> bool {
+pub(super) fn may_be_own(file: &str, name: Option<&str>) -> bool {
     let stem = ENDINGS.iter().find_map(|ending| file.strip_suffix(ending)?.strip_suffix('.'));
     let Some(stem) = stem.filter(|_| is_inside(file)) else { return thumbs_of(file, name) };
     let unnumbered = stem
@@ -79,14 +79,14 @@ pub fn own_files(root: &Path) -> HashSet<String> {
     let results = results.unwrap_or_default();
     let mut unfinished: Vec<String> = Vec::new();
     for earlier in results.lines().filter_map(Earlier::parse) {
-        own.extend(earlier.files.iter().filter(|file| is_ours(file, Some(earlier.name()))).cloned());
+        own.extend(earlier.files.iter().filter(|file| may_be_own(file, Some(earlier.name()))).cloned());
         if !earlier.is_ok() && is_inside(earlier.name()) {
             unfinished.push(earlier.name().to_owned());
         }
     }
     let run: serde_json::Value = serde_json::from_str(&run.unwrap_or_default()).unwrap_or_default();
     let names = run["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
-    own.extend(names.filter(|file| is_ours(file, None)).map(str::to_owned));
+    own.extend(names.filter(|file| may_be_own(file, None)).map(str::to_owned));
     // What may have been written of an image that failed, before a run was killed, or before a record was whole.
     let torn = results.lines().filter(|line| Earlier::parse(line).is_none()).filter_map(name_of_torn);
     let journal = Journal::read(root);
@@ -139,9 +139,9 @@ mod tests {
             ("report/b.png.heat.jpg", false),
             ("", false),
         ] {
-            assert_eq!(is_ours(file, Some("a.png")), ours, "{file}");
+            assert_eq!(may_be_own(file, Some("a.png")), ours, "{file}");
         }
-        assert!(is_ours("b.3.tiff", None) && !is_ours("b.doc", None) && !is_ours("../b.tiff", None));
+        assert!(may_be_own("b.3.tiff", None) && !may_be_own("b.doc", None) && !may_be_own("../b.tiff", None));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::run::gpu::Gpu;
 use crate::run::memory::TrackedBuffer;
-use crate::run::pipelines::{Pipeline, Wanted};
+use crate::run::pipelines::{Pipeline, PipelineRequest};
 use crate::run::readback::ticks;
 use crate::run::schedule::{Dispatch, Schedule};
 
@@ -40,13 +40,13 @@ pub(super) fn uniform_bytes(launches: usize, dispatches: usize) -> u64 {
 }
 
 /// How launches are cut into dispatches and submissions within the device's limits.
-pub(super) fn schedule(gpu: &Gpu, wanted: &[Wanted<'_>]) -> Schedule {
+pub(super) fn schedule(gpu: &Gpu, wanted: &[PipelineRequest<'_>]) -> Schedule {
     Schedule::new(wanted.iter().map(|one| (one.implementation.launch, one.kernel.work().cost())), gpu.submit_limits)
 }
 
 impl Launches {
     /// Compiles what is not compiled yet and writes all parameters.
-    pub(super) fn new(gpu: &Gpu, wanted: &[Wanted<'_>], schedule: Schedule) -> Result<Launches> {
+    pub(super) fn new(gpu: &Gpu, wanted: &[PipelineRequest<'_>], schedule: Schedule) -> Result<Launches> {
         let params = uniforms(gpu, "parameters", wanted.iter().map(|one| one.kernel.params().bytes))?;
         let pipelines = gpu.pipelines.all(wanted)?;
         let launches = pipelines

@@ -27,7 +27,7 @@ impl Drop for TrackedBuffer {
 }
 
 /// A holder of memory that it can release.
-pub(super) trait Spare: Send + Sync {
+pub(super) trait Reclaim: Send + Sync {
     /// Releases memory that is not in use; returns whether there was any.
     fn release(&self) -> bool;
 }
@@ -47,7 +47,7 @@ pub(super) struct DeviceMemory {
     weights: Mutex<HashMap<(u64, DType), Weak<TrackedBuffer>>>,
     /// Bytes of weights written since the queue was last waited for.
     pending_upload_bytes: AtomicU64,
-    spare: Mutex<Vec<Weak<dyn Spare>>>,
+    reclaimable: Mutex<Vec<Weak<dyn Reclaim>>>,
 }
 
 impl DeviceMemory {
@@ -64,7 +64,7 @@ impl DeviceMemory {
             held: Arc::default(),
             weights: Mutex::default(),
             pending_upload_bytes: AtomicU64::default(),
-            spare: Mutex::default(),
+            reclaimable: Mutex::default(),
         }
     }
 
@@ -158,16 +158,16 @@ impl DeviceMemory {
     }
 
     /// Registers a holder, which is asked to release memory when there is too little.
-    pub(super) fn add_spare(&self, spare: Weak<dyn Spare>) {
-        let mut all = lock(&self.spare);
+    pub(super) fn add_reclaimable(&self, source: Weak<dyn Reclaim>) {
+        let mut all = lock(&self.reclaimable);
         all.retain(|held| held.strong_count() > 0);
-        all.push(spare);
+        all.push(source);
     }
 
     /// Asks all holders to release memory; returns whether any did.
-    pub(super) fn release_spare(&self) -> bool {
-        let all: Vec<Arc<dyn Spare>> = lock(&self.spare).iter().filter_map(Weak::upgrade).collect();
-        all.iter().fold(false, |released, spare| spare.release() | released)
+    pub(super) fn reclaim(&self) -> bool {
+        let all: Vec<Arc<dyn Reclaim>> = lock(&self.reclaimable).iter().filter_map(Weak::upgrade).collect();
+        all.iter().fold(false, |released, source| source.release() | released)
     }
 }
 

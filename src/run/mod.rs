@@ -11,6 +11,7 @@
 
 mod adapter;
 mod bandwidth;
+mod buffer_set;
 mod codec;
 mod device;
 mod diff;
@@ -28,7 +29,6 @@ mod progress;
 mod readback;
 mod reference;
 mod schedule;
-mod seat;
 mod trial;
 mod value;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::graph::Plan;
+use crate::run::buffer_set::{Borrowed, Prepared};
 use crate::run::codec::decode;
 use crate::run::gpu::Gpu;
 use crate::run::progress::Observed;
 use crate::run::readback::read;
-use crate::run::seat::{Prepared, Taken};
 use crate::run::value::{Input, Value};
 use crate::tensor::Array;
 
@@ -40,14 +40,14 @@ impl Context<'_> {
     fn report(&self, at: usize) {
         let Context { prepared, plan, observed, .. } = self;
         let submission = &prepared.submissions()[at];
-        observed.tell(submission.done, prepared.launches.schedule.cost(), plan.weight_before(prepared.last_launch(submission)));
+        observed.report(submission.done, prepared.launches.schedule.cost(), plan.weight_before(prepared.last_launch(submission)));
     }
 }
 
 /// A run on a GPU, its first submissions sent.
 pub(super) struct Sent<'p> {
     context: Context<'p>,
-    seat: Taken<'p>,
+    buffers: Borrowed<'p>,
     /// Where results go that stay on the device; empty where the host reads them.
     kept: Vec<Value>,
     /// Submissions that are not waited for yet.
@@ -77,7 +77,7 @@ impl Pending<'_> {
 }
 
 impl<'p> Sent<'p> {
-    /// Takes a seat, hands the inputs over and sends the first submissions. With `stays`, results stay on the device.
+    /// Borrows a set of buffers, hands the inputs over and sends the first submissions. With `stays`, results stay on the device.
     #[track_caller]
     pub(super) fn new(context: Context<'p>, inputs: &[Input<'_>], stays: bool) -> Result<Sent<'p>> {
         let Context { gpu, prepared, plan, .. } = context;
@@ -88,8 +88,8 @@ impl<'p> Sent<'p> {
                 kept.push(Value::on_device(gpu, shape, plan.values[id].dtype)?);
             }
         }
-        let (seat, encoder) = seated(context, inputs)?;
-        let mut run = Sent { context, seat, kept, sent: VecDeque::new(), next: 0 };
+        let (buffers, encoder) = begin(context, inputs)?;
+        let mut run = Sent { context, buffers, kept, sent: VecDeque::new(), next: 0 };
         run.send(encoder);
         while run.sent.len() < MAX_IN_FLIGHT && run.next < prepared.submissions().len() {
             run.send_next();
@@ -108,10 +108,10 @@ impl<'p> Sent<'p> {
         let submissions = prepared.submissions();
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            prepared.launches.record(&mut pass, &self.seat.bound, submissions[self.next].dispatches.clone());
+            prepared.launches.record(&mut pass, &self.buffers.bound, submissions[self.next].dispatches.clone());
         }
         if self.next + 1 == submissions.len() {
-            for (at, output) in self.seat.outputs.iter().enumerate() {
+            for (at, output) in self.buffers.outputs.iter().enumerate() {
                 let target = self.kept.get(at).and_then(Value::target).unwrap_or(&output.readback.buffer);
                 encoder.copy_buffer_to_buffer(&output.from, 0, target, 0, target.size());
             }
@@ -138,7 +138,7 @@ impl<'p> Sent<'p> {
     fn wait(mut self) -> Result<Vec<Array>> {
         let last = self.finish()?;
         let mut arrays = Vec::new();
-        for (output, &(_, shape)) in self.seat.outputs.iter().zip(&self.context.plan.outputs) {
+        for (output, &(_, shape)) in self.buffers.outputs.iter().zip(&self.context.plan.outputs) {
             let data = read(self.context.gpu, &output.readback.buffer, output.bytes, last.clone(), |bytes| decode(bytes, output.dtype))?;
             arrays.push(Array::new(shape, data));
         }
@@ -152,36 +152,36 @@ impl<'p> Sent<'p> {
     }
 }
 
-/// Takes a seat and hands the inputs over: those of the host are written, those of the device copied by what the encoder records.
+/// Borrows a set of buffers and hands the inputs over: those of the host are written, those of the device copied by what the encoder records.
 #[track_caller]
-fn seated<'p>(context: Context<'p>, inputs: &[Input<'_>]) -> Result<(Taken<'p>, wgpu::CommandEncoder)> {
+fn begin<'p>(context: Context<'p>, inputs: &[Input<'_>]) -> Result<(Borrowed<'p>, wgpu::CommandEncoder)> {
     let Context { gpu, prepared, plan, .. } = context;
     for input in inputs {
         if let Input::Resident(value) = input {
             value.resident(gpu)?;
         }
     }
-    let seat = prepared.seat(gpu, plan)?;
+    let buffers = prepared.borrow(gpu, plan)?;
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    for (buffer, input) in seat.inputs.iter().zip(inputs) {
+    for (buffer, input) in buffers.inputs.iter().zip(inputs) {
         match input {
             Input::Host(array) => gpu.queue.write_buffer(&buffer.buffer, 0, bytemuck::cast_slice(array.data())),
             Input::Resident(value) => encoder.copy_buffer_to_buffer(value.resident(gpu)?, 0, &buffer.buffer, 0, buffer.buffer.size()),
         }
     }
-    Ok((seat, encoder))
+    Ok((buffers, encoder))
 }
 
 /// Device time of each launch in nanoseconds.
 pub(super) fn timed(context: Context<'_>, inputs: &[Input<'_>]) -> Result<Vec<f64>> {
     let Context { gpu, prepared, .. } = context;
     gpu.faults.check()?;
-    let (seat, encoder) = seated(context, inputs)?;
+    let (buffers, encoder) = begin(context, inputs)?;
     gpu.queue.submit([encoder.finish()]);
     let mut nanoseconds = vec![0.0; context.plan.nodes.len()];
     for (number, submission) in prepared.submissions().iter().enumerate() {
         let own = submission.dispatches.clone();
-        let times = prepared.launches.times(gpu, &seat.bound, own.clone())?;
+        let times = prepared.launches.times(gpu, &buffers.bound, own.clone())?;
         for (at, time) in own.zip(times) {
             nanoseconds[prepared.launches.schedule.dispatches[at].launch] += time;
         }

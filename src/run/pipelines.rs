@@ -39,7 +39,7 @@ impl Pipeline {
 
 /// A kernel with the file and the storage it is to be compiled for.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct PipelineRequest<'a> {
     pub(super) kernel: &'a dyn Kernel,
     pub(super) implementation: &'a Implementation,
     pub(super) elem: DType,
@@ -93,7 +93,7 @@ impl Pipelines {
     }
 
     /// The pipelines in the order they are wanted; those that are missing are compiled on several threads.
-    pub(super) fn all(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Arc<Pipeline>>> {
+    pub(super) fn all(&self, wanted: &[PipelineRequest<'_>]) -> Result<Vec<Arc<Pipeline>>> {
         let next = AtomicUsize::new(0);
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS).min(wanted.len());
         std::thread::scope(|scope| {
@@ -119,8 +119,8 @@ impl Pipelines {
     }
 
     /// The pipeline of a kernel, compiled the first time.
-    pub(super) fn one(&self, wanted: Wanted<'_>) -> Result<Arc<Pipeline>> {
-        let Wanted { implementation, elem, .. } = wanted;
+    pub(super) fn one(&self, wanted: PipelineRequest<'_>) -> Result<Arc<Pipeline>> {
+        let PipelineRequest { implementation, elem, .. } = wanted;
         let key = PipelineKey { file: implementation.file, constants: implementation.constants.clone(), elem };
         if let Some(found) = lock(&self.built).get(&key) {
             return Ok(Arc::clone(found));
@@ -129,7 +129,7 @@ impl Pipelines {
         Ok(Arc::clone(lock(&self.built).entry(key).or_insert(built)))
     }
 
-    fn build(&self, Wanted { kernel, implementation, elem }: Wanted<'_>) -> Result<Pipeline> {
+    fn build(&self, PipelineRequest { kernel, implementation, elem }: PipelineRequest<'_>) -> Result<Pipeline> {
         let shader = assemble(&self.library, implementation.file, &implementation.constants, elem)?;
         // naga's own message carries our file and line; wgpu's would refer to the assembled text.
         let needed = reflect(&shader)?.workgroup_memory;

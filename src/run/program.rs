@@ -2,11 +2,11 @@
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::graph::{Graph, Plan, Tensor};
+use crate::run::buffer_set::Prepared;
 use crate::run::device::{Backend, Device};
 use crate::run::pending::{Context, Pending, Sent, timed};
 use crate::run::profile::{LaunchProfile, MemoryUse, Row};
 use crate::run::reference;
-use crate::run::seat::Prepared;
 use crate::run::value::{Input, Value};
 use crate::tensor::Array;
 
@@ -33,7 +33,7 @@ impl Program {
             Backend::Gpu(gpu) => {
                 let prepared = match Prepared::new(gpu, &plan) {
                     // Other programs may hold buffers for runs that are not in flight.
-                    Err(error) if error.code() == Code::GpuMemory && gpu.memory.release_spare() => Prepared::new(gpu, &plan),
+                    Err(error) if error.code() == Code::GpuMemory && gpu.memory.reclaim() => Prepared::new(gpu, &plan),
                     prepared => prepared,
                 };
                 Some(prepared?)

@@ -25,7 +25,7 @@ impl Observed {
         *lock(&self.0) = observer;
     }
 
-    pub fn tell(&self, done: u64, of: u64, at: &str) {
+    pub fn report(&self, done: u64, of: u64, at: &str) {
         // Not under the lock: the observer may take its time.
         let observer = lock(&self.0).clone();
         if let Some(observer) = observer {

@@ -41,7 +41,7 @@ pub(super) fn run(plan: &Plan, inputs: &[&Array], observed: &Observed) -> Result
         host.keep(node, &output.values, at);
         done += node.kernel.work().cost();
         weight = node.weight.as_deref().unwrap_or(weight);
-        observed.tell(done, cost, weight);
+        observed.report(done, cost, weight);
     }
     Ok(plan.outputs.iter().map(|&(id, shape)| Array::new(shape, host.values[id].clone())).collect())
 }

@@ -8,7 +8,7 @@ use crate::run::diff::worst;
 use crate::run::gpu::Gpu;
 use crate::run::launch::{Launches, schedule};
 use crate::run::memory::TrackedBuffer;
-use crate::run::pipelines::Wanted;
+use crate::run::pipelines::PipelineRequest;
 use crate::run::readback::read;
 use crate::run::reference;
 use crate::tensor::{DType, Seeded};
@@ -155,7 +155,7 @@ impl Ready {
         let operands = kernel.operands();
         let (out, read) = operands.split_last().expect("a kernel has an output");
         assert!(read.len() == inputs.len(), "{kernel:?} reads {} buffers, not {}", read.len(), inputs.len());
-        let wanted = [Wanted { kernel, implementation, elem }];
+        let wanted = [PipelineRequest { kernel, implementation, elem }];
         let launches = Launches::new(gpu, &wanted, schedule(gpu, &wanted))?;
         let mut buffers = Vec::new();
         for (operand, input) in read.iter().zip(inputs) {

@@ -8,8 +8,8 @@ use crate::kernels::Implementation;
 use crate::run::faults::lock;
 use crate::run::gpu::Gpu;
 use crate::run::launch::{Launches, schedule, uniform_bytes};
-use crate::run::memory::{Spare, TrackedBuffer, padded};
-use crate::run::pipelines::Wanted;
+use crate::run::memory::{Reclaim, TrackedBuffer, padded};
+use crate::run::pipelines::PipelineRequest;
 use crate::run::schedule::Submission;
 use crate::tensor::DType;
 
@@ -17,11 +17,11 @@ use crate::tensor::DType;
 pub(super) struct Prepared {
     pub(super) launches: Launches,
     weights: Vec<Arc<TrackedBuffer>>,
-    seats: Arc<Seats>,
+    sets: Arc<BufferSets>,
 }
 
 /// The buffers of one run, and the launches bound to them.
-pub(super) struct Seat {
+pub(super) struct BufferSet {
     pub(super) inputs: Vec<TrackedBuffer>,
     pub(super) outputs: Vec<Output>,
     pub(super) bound: Vec<wgpu::BindGroup>,
@@ -37,49 +37,49 @@ pub(super) struct Output {
     pub(super) dtype: DType,
 }
 
-/// Seats that no run uses, and how many there are and may be.
-struct Seats {
+/// The sets of a program: those that no run uses, and how many there are and may be.
+struct BufferSets {
     state: Mutex<State>,
     freed: Condvar,
 }
 
 struct State {
-    free: Vec<Seat>,
-    /// How many there are, in use and in the making included.
+    free: Vec<BufferSet>,
+    /// Number of sets, those in use and those being made included.
     made: usize,
     in_making: usize,
     most: usize,
 }
 
-/// A seat in use; given back when dropped.
-pub(super) struct Taken<'p> {
-    seats: &'p Seats,
+/// A set in use; given back when dropped.
+pub(super) struct Borrowed<'p> {
+    sets: &'p BufferSets,
     /// Present until the drop.
-    seat: Option<Seat>,
+    set: Option<BufferSet>,
 }
 
-impl std::ops::Deref for Taken<'_> {
-    type Target = Seat;
+impl std::ops::Deref for Borrowed<'_> {
+    type Target = BufferSet;
 
-    fn deref(&self) -> &Seat {
-        self.seat.as_ref().expect("a seat is given back in the drop alone")
+    fn deref(&self) -> &BufferSet {
+        self.set.as_ref().expect("a set is given back in the drop alone")
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
-        if let Some(seat) = self.seat.take() {
-            lock(&self.seats.state).free.push(seat);
-            self.seats.freed.notify_one();
+        if let Some(set) = self.set.take() {
+            lock(&self.sets.state).free.push(set);
+            self.sets.freed.notify_one();
         }
     }
 }
 
-impl Spare for Seats {
+impl Reclaim for BufferSets {
     fn release(&self) -> bool {
-        let released: Vec<Seat> = {
+        let released: Vec<BufferSet> = {
             let mut state = lock(&self.state);
-            // One stays, and one that is being made may yet fail: what is free is not the last that a run can wait for.
+            // Making a set may still fail, so sets being made do not count: one that exists stays, which a waiting run can get.
             let spare = state.free.len().min(state.made.saturating_sub(state.in_making + 1));
             state.made -= spare;
             let keep = state.free.len() - spare;
@@ -90,19 +90,19 @@ impl Spare for Seats {
 }
 
 impl Prepared {
-    /// Checks a plan against the adapter, then makes what all runs share, and one seat.
+    /// Checks a plan against the adapter, then makes what all runs share, and one set.
     pub(super) fn new(gpu: &Gpu, plan: &Plan) -> Result<Prepared> {
         gpu.faults.check()?;
         check_tensors(gpu, plan)?;
         let implementations: Vec<Vec<Implementation>> = plan.nodes.iter().map(|node| node.kernel.implementations()).collect();
-        let wanted: Vec<Wanted<'_>> = plan
+        let wanted: Vec<PipelineRequest<'_>> = plan
             .nodes
             .iter()
             .zip(&implementations)
-            .map(|(node, all)| Wanted { kernel: &*node.kernel, implementation: gpu.tier.choose(all), elem: node.elem })
+            .map(|(node, all)| PipelineRequest { kernel: &*node.kernel, implementation: gpu.tier.choose(all), elem: node.elem })
             .collect();
         let schedule = schedule(gpu, &wanted);
-        let beside = seat_bytes(plan) + uniform_bytes(plan.nodes.len(), schedule.dispatches.len());
+        let beside = set_bytes(plan) + uniform_bytes(plan.nodes.len(), schedule.dispatches.len());
         gpu.memory.check_plan(plan, beside)?;
 
         let mut weights = Vec::new();
@@ -112,35 +112,35 @@ impl Prepared {
             }
         }
         let launches = Launches::new(gpu, &wanted, schedule)?;
-        let seat = Seat::new(gpu, plan, &launches, &weights)?;
-        launches.warm_up(gpu, &seat.bound)?;
+        let set = BufferSet::new(gpu, plan, &launches, &weights)?;
+        launches.warm_up(gpu, &set.bound)?;
         gpu.pipelines.keep();
-        let state = State { free: vec![seat], made: 1, in_making: 0, most: gpu.runs_at_once };
-        let seats = Arc::new(Seats { state: Mutex::new(state), freed: Condvar::new() });
-        let spare: Arc<dyn Spare> = Arc::<Seats>::clone(&seats);
-        gpu.memory.add_spare(Arc::downgrade(&spare));
-        Ok(Prepared { launches, weights, seats })
+        let state = State { free: vec![set], made: 1, in_making: 0, most: gpu.runs_at_once };
+        let sets = Arc::new(BufferSets { state: Mutex::new(state), freed: Condvar::new() });
+        let spare: Arc<dyn Reclaim> = Arc::<BufferSets>::clone(&sets);
+        gpu.memory.add_reclaimable(Arc::downgrade(&spare));
+        Ok(Prepared { launches, weights, sets })
     }
 
-    /// A free seat; a new one where none is free and there may be more; else the next that becomes free.
+    /// A free set; a new one where none is free and there may be more; else the next that becomes free.
     ///
-    /// A seat that the memory does not suffice for is no error: the run waits.
-    pub(super) fn seat(&self, gpu: &Gpu, plan: &Plan) -> Result<Taken<'_>> {
-        let mut state = lock(&self.seats.state);
+    /// A set that the memory does not suffice for is no error: the run waits.
+    pub(super) fn borrow(&self, gpu: &Gpu, plan: &Plan) -> Result<Borrowed<'_>> {
+        let mut state = lock(&self.sets.state);
         loop {
-            if let Some(seat) = state.free.pop() {
-                return Ok(Taken { seats: &self.seats, seat: Some(seat) });
+            if let Some(set) = state.free.pop() {
+                return Ok(Borrowed { sets: &self.sets, set: Some(set) });
             }
             if state.made < state.most {
                 // Counted while it is made, so that no other thread makes it too.
                 state.made += 1;
                 state.in_making += 1;
                 drop(state);
-                let made = Seat::new(gpu, plan, &self.launches, &self.weights);
-                state = lock(&self.seats.state);
+                let made = BufferSet::new(gpu, plan, &self.launches, &self.weights);
+                state = lock(&self.sets.state);
                 state.in_making -= 1;
                 match made {
-                    Ok(seat) => return Ok(Taken { seats: &self.seats, seat: Some(seat) }),
+                    Ok(set) => return Ok(Borrowed { sets: &self.sets, set: Some(set) }),
                     Err(error) => {
                         state.made -= 1;
                         if error.code() != Code::GpuMemory {
@@ -151,7 +151,7 @@ impl Prepared {
                     }
                 }
             } else {
-                state = self.seats.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.sets.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
@@ -167,8 +167,8 @@ impl Prepared {
     }
 }
 
-impl Seat {
-    fn new(gpu: &Gpu, plan: &Plan, launches: &Launches, weights: &[Arc<TrackedBuffer>]) -> Result<Seat> {
+impl BufferSet {
+    fn new(gpu: &Gpu, plan: &Plan, launches: &Launches, weights: &[Arc<TrackedBuffer>]) -> Result<BufferSet> {
         let storage = wgpu::BufferUsages::STORAGE;
         let mut inputs = Vec::new();
         for (name, shape) in &plan.inputs {
@@ -200,7 +200,7 @@ impl Seat {
             let readback = gpu.memory.buffer(&format!("result {shape}"), bytes, usage)?;
             outputs.push(Output { from: buffer_of(id).clone(), readback, bytes, dtype });
         }
-        Ok(Seat { inputs, outputs, bound, _slots: slots })
+        Ok(BufferSet { inputs, outputs, bound, _slots: slots })
     }
 }
 
@@ -217,8 +217,8 @@ fn check_tensors(gpu: &Gpu, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of one seat.
-fn seat_bytes(plan: &Plan) -> u64 {
+/// Bytes of one set.
+fn set_bytes(plan: &Plan) -> u64 {
     let inputs = plan.inputs.iter().map(|(_, shape)| shape.len() * DType::F32.size());
     let outputs = plan.outputs.iter().map(|&(id, _)| plan.values[id].bytes());
     inputs.chain(outputs).chain(plan.slots.iter().copied()).map(padded).sum()
