@@ -14,7 +14,7 @@ use zsas::{DType, Device, DeviceOptions};
 fn bench(group: &mut BenchmarkGroup<'_, WallTime>, device: &Device, name: &str, kernel: &dyn Kernel, is_traffic: bool) {
     let inputs = sample(kernel, DType::F32, &mut Seeded::new(1));
     let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let implementation = device.implementation(kernel);
+    let implementation = device.implementation(kernel, DType::F32);
     let work = kernel.work();
     group.throughput(if is_traffic { Throughput::Bytes(4 * work.elements) } else { Throughput::Elements(work.flops) });
     group.bench_function(name, |bencher| {

@@ -14,7 +14,7 @@ pub enum Reason {
     Format,
     /// An image whose name, or that of a folder between it and the searched one, begins with a dot; or such a folder that cannot be read.
     Hidden,
-    /// A thumbnail that a file manager or storage box made.
+    /// A thumbnail that a file manager or storage box made, or a folder of them that cannot be read.
     Thumbnail,
     /// A folder that could not be read.
     UnreadableFolder,

@@ -72,8 +72,8 @@ fn every_kernel_can_go_out_in_parts() {
     for kernel in every_kernel() {
         let inputs = sample(&*kernel, DType::F32, &mut seeded);
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        for implementation in kernel.implementations() {
-            let [whole, parts] = [whole, &parts].map(|device| device.launch(&*kernel, &implementation, DType::F32, &inputs).unwrap());
+        for implementation in kernel.implementations().iter().filter(|one| one.serves(DType::F32)) {
+            let [whole, parts] = [whole, &parts].map(|device| device.launch(&*kernel, implementation, DType::F32, &inputs).unwrap());
             let bits = |output: &[f32]| output.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert!(
                 parts.guards_intact && bits(&whole.output) == bits(&parts.output),

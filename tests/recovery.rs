@@ -4,6 +4,8 @@ mod common;
 
 use std::cell::Cell;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use zsas::inspect::{DeviceRequest, Recoverable};
 use zsas::{Code, Device, Error, Result};
@@ -26,6 +28,7 @@ fn a_task_that_loses_the_device_twice_takes_no_other_with_it() {
     needs_adapter!("a_task_that_loses_the_device_twice_takes_no_other_with_it");
     let shared = recoverable();
     for _ in 0..6 {
+        let is_over = AtomicBool::new(false);
         // Two tasks are under way when the third loses the device the first time.
         let together = Barrier::new(3);
         let (first, others) = std::thread::scope(|scope| {
@@ -38,6 +41,11 @@ fn a_task_that_loses_the_device_twice_takes_no_other_with_it() {
                             std::thread::yield_now();
                         }
                     }
+                    // A retry beside that of the guilty task would see the device lost again.
+                    let since = Instant::now();
+                    while !is_over.load(Ordering::SeqCst) && since.elapsed() < Duration::from_millis(200) {
+                        std::thread::yield_now();
+                    }
                     use_of(device)
                 })
             };
@@ -49,6 +57,7 @@ fn a_task_that_loses_the_device_twice_takes_no_other_with_it() {
                 }
                 lose(device)
             });
+            is_over.store(true, Ordering::SeqCst);
             (first, others.map(|other| other.join().unwrap()))
         });
         assert!(first.is_err());

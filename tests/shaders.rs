@@ -19,7 +19,7 @@ fn each_listing(mut visit: impl FnMut(&dyn Kernel, &Implementation, DType, Assem
     let mut seen = BTreeSet::new();
     for kernel in every_kernel() {
         for implementation in kernel.implementations() {
-            for elem in [DType::F32, DType::F16] {
+            for elem in [DType::F32, DType::F16].into_iter().filter(|&elem| implementation.serves(elem)) {
                 if !seen.insert((implementation.file, implementation.constants.clone(), elem.to_string())) {
                     continue;
                 }

@@ -149,7 +149,7 @@ impl<'a> Bench<'a> {
             }
         }
         let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let implementation = self.device.implementation(kernel);
+        let implementation = self.device.implementation(kernel, self.elem);
         let timing = self.device.time(kernel, &implementation, self.elem, &borrowed, REPETITIONS)?;
         let bytes: usize = operands.iter().map(|operand| operand.len * operand.storage.dtype(self.elem).size()).sum();
         let median = timing.median();

@@ -223,7 +223,7 @@ fn selftest(device: &Device) -> Result<Selftest> {
     for kernel in &kernels {
         for &elem in elems {
             bar.inc(1);
-            let implementation = device.implementation(&**kernel);
+            let implementation = device.implementation(&**kernel, elem);
             match device.check(&**kernel, &implementation, elem, &mut seeded)? {
                 None => test.passed += 1,
                 Some(miss) => {

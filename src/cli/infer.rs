@@ -301,10 +301,8 @@ impl JobObserver for Console<'_> {
         let bar = talk::progress(count as u64, self.is_quiet);
         talk::follow(&self.detector.device(), &bar);
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
-        match (self.save_memory, self.detector.memory_file()?) {
-            (Some(file), Some(bytes)) => write_whole(file, &bytes),
-            _ => Ok(()),
-        }
+        let Some(file) = self.save_memory else { return Ok(()) };
+        self.detector.memory_file()?.map_or(Ok(()), |bytes| write_whole(file, &bytes))
     }
 
     fn recorded(&self, line: &str) -> Result<()> {

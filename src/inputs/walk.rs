@@ -35,7 +35,8 @@ fn ending(file: &Path) -> Option<String> {
 
 impl Walk {
     /// Collects the regular files below a folder that are wanted. The output folder is passed over; links, pipes, devices, other formats, hidden
-    /// images and those in hidden folders, thumbnails, unreadable folders and those with an earlier run's results are counted.
+    /// images, thumbnails, unreadable folders and those with an earlier run's results are counted; in hidden folders and those of thumbnails, only
+    /// images are.
     ///
     /// Fails where the folder itself cannot be read.
     pub(super) fn through(folder: &Path, output: Option<&Path>, is_wanted: &dyn Fn(&Path) -> bool) -> Result<Walk> {
@@ -54,7 +55,7 @@ impl Walk {
             for entry in entries {
                 let Ok((path, kind)) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) else {
                     log::warn!("the folder `{}` cannot be listed to its end", current.display());
-                    walk.left_out.count(Reason::UnreadableFolder, 1);
+                    walk.left_out.count(left_out_for.unwrap_or(Reason::UnreadableFolder), 1);
                     break;
                 };
                 if kind.is_dir() {
@@ -63,7 +64,7 @@ impl Walk {
                         log::info!("`{}` is the output folder and is left out", path.display());
                     } else if holds_results(&path) {
                         log::warn!("`{}` holds the results of an earlier run and is left out, with any photos in it", path.display());
-                        walk.left_out.count(Reason::ResultsFolder, 1);
+                        walk.left_out.count(left_out_for.unwrap_or(Reason::ResultsFolder), 1);
                     } else {
                         let is_thumbnails = THUMBNAIL_FOLDERS.iter().any(|known| name == *known);
                         let of_its_own = [(is_thumbnails, Reason::Thumbnail), (is_hidden(name), Reason::Hidden)];
@@ -71,7 +72,7 @@ impl Walk {
                         pending.push((path, left_out_for.or(of_its_own)));
                     }
                 } else {
-                    walk.meet(path, kind, left_out_for, is_wanted);
+                    walk.take_or_count(path, kind, left_out_for, is_wanted);
                 }
             }
         }
@@ -86,17 +87,18 @@ impl Walk {
     }
 
     /// Takes or counts a file; `left_out_for` is why its folder is left out, if it is.
-    fn meet(&mut self, path: PathBuf, kind: fs::FileType, left_out_for: Option<Reason>, is_wanted: &dyn Fn(&Path) -> bool) {
+    fn take_or_count(&mut self, path: PathBuf, kind: fs::FileType, left_out_for: Option<Reason>, is_wanted: &dyn Fn(&Path) -> bool) {
         let name = path.file_name().unwrap_or_default();
         let unread = ending(&path).filter(|ending| IMAGE_LIKE.contains(&ending.as_str()));
         if kind.is_symlink() {
             // A link to a folder may hold images; links to other files are none of ours.
-            if is_wanted(&path) || unread.is_some() || path.is_dir() {
-                self.left_out.count(Reason::Link, 1);
+            let may_hold_images = left_out_for.is_none() && (unread.is_some() || path.is_dir());
+            if is_wanted(&path) || may_hold_images {
+                self.left_out.count(left_out_for.unwrap_or(Reason::Link), 1);
             }
         } else if !kind.is_file() {
             if is_wanted(&path) {
-                self.left_out.count(Reason::Special, 1);
+                self.left_out.count(left_out_for.unwrap_or(Reason::Special), 1);
             }
         } else if !is_wanted(&path) {
             match unread {

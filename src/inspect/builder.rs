@@ -178,13 +178,12 @@ impl DetectorBuilder {
             .iter()
             .map(|network| store::find(network, self.weights.as_deref()))
             .collect::<Result<Vec<_>>>()?;
-        let fingerprints: Vec<String> = weights.iter().map(FoundWeights::fingerprint).collect::<Result<_>>()?;
         let recipe = Recipe {
             method,
             reading,
             precision: self.precision,
             checkpoints: weights.iter().map(|found| found.checkpoint.clone()).collect(),
-            fingerprint: fingerprints.join(","),
+            fingerprint: store::identity(&weights)?.fingerprint(),
             class,
             views: self.views,
             references: self.references,
@@ -338,5 +337,5 @@ fn open_memory(file: &Path) -> Result<(Checkpoint, NamedHash)> {
     if !Memory::is_memory(&checkpoint) {
         return Err(refused(Error::new(Code::Reference, "the file is no memory of reference images")).hint(Remedy::MakeMemoryAgain));
     }
-    Ok((checkpoint, NamedHash { path: name, sha256, warnings: Vec::new() }))
+    Ok((checkpoint, NamedHash { path: name, sha256 }))
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::image::Rgb;
 use crate::inspect::{DetectorBuilder, DeviceRequest, Recoverable};
 use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Recipe, Scale};
-use crate::models::store::FoundWeights;
+use crate::models::store::{self, FoundWeights};
 use crate::results::PromptParameters;
 use crate::run::Device;
 use crate::weights::Identity;
@@ -94,8 +94,7 @@ impl Detector {
 
     /// The identity of the weights of all networks.
     pub fn weights_identity(&self) -> Result<Identity> {
-        let of = |found: &FoundWeights| Ok((found.network.name, found.identity()?));
-        Ok(Identity::of_all(self.weights.iter().map(of).collect::<Result<_>>()?))
+        store::identity(&self.weights)
     }
 
     /// Class, phrases, views and references; `None` for a method that takes no text.

@@ -10,6 +10,7 @@ use crate::inputs::{self, Found, LeftOut, Shard};
 use crate::inspect::Detector;
 use crate::inspect::many::{Inspected, default_threads, inspect_many};
 use crate::kernels::Tier;
+use crate::methods::Reference;
 use crate::results::{
     DecisionRule, Existing, FailedRecord, InferRun, Invocation, Milliseconds, Named, NotInspected, Output, Parameters, Picture, Pictures,
     RunFile, ScoredRecord, Tally, Threshold, report,
@@ -46,9 +47,9 @@ pub struct JobOptions {
 
 /// Callbacks of a running job, and the way to stop it.
 pub trait JobObserver: Sync {
-    /// The job begins with so many images that no earlier run has scored: nothing can refuse it any more.
+    /// The job begins with so many images that no earlier run has scored. No option or folder can refuse it any more.
     ///
-    /// An error ends the job.
+    /// An error ends the job, which has removed earlier results by then where it was asked to.
     fn begun(&self, _count: usize) -> Result<()> {
         Ok(())
     }
@@ -184,11 +185,13 @@ impl Job {
         };
         let mut run_file = RunFile::new(&detector.device(), detector.weights_identity()?, parameters, invocation);
         run_file.uninspected.inputs = self.left_out.clone();
+        let references = &detector.recipe().references;
+        run_file.warnings = references.iter().flat_map(Reference::warnings_with_name).collect();
         run_file.uninspected.references = self.options.references_left_out.clone();
         run_file
             .uninspected
             .references
-            .count(Reason::Page, detector.recipe().references.iter().map(|reference| reference.further_pages).sum());
+            .count(Reason::Page, references.iter().map(|reference| reference.further_pages).sum());
         Ok(run_file)
     }
 
@@ -290,7 +293,7 @@ impl Job {
             Processed::Failed(error) => {
                 tally.failed();
                 observer.failed(&input.path, &error);
-                self.output.append(&FailedRecord::new(&input.path, &error))?
+                self.output.append(&FailedRecord::new(&input.path, input.output(), &error))?
             }
         };
         observer.recorded(&line)
@@ -301,7 +304,10 @@ impl Job {
         run_file.end(&outcome.end, outcome.tally.counts, outcome.tally.latency(), outcome.duration);
         let mut written = run_file.write(&self.output);
         if outcome.end.is_ok() {
-            written = written.and_then(|()| self.output.finish(&self.inputs));
+            written = written.and_then(|()| self.output.sort_records(&self.inputs));
+        }
+        if matches!(outcome.end, Ok(None)) {
+            self.output.forget_kills();
         }
         if self.options.report && written.is_ok() {
             written = report::write(&self.output, run_file);

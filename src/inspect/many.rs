@@ -15,7 +15,7 @@ use crate::results::SourceFile;
 /// Bytes that images in work may hold together, by estimate.
 const MEMORY: u64 = 3 << 30;
 
-/// Bytes that a pixel of an image in work takes at most: samples as they are decoded, the image, its map, and pictures before and after encoding.
+/// Bytes that a pixel of an image in work takes: the image, its map, and pictures before and after encoding.
 const BYTES_PER_PIXEL: u64 = 40;
 
 /// Threads at most, whatever the machine.
@@ -58,17 +58,17 @@ pub fn inspect_many<W, T: Send, B>(
     let budget = Budget::new(MEMORY);
     let work = |at: usize| {
         let _in_work = begin(at);
+        let file = files[at].as_ref();
+        let held = budget.take(bytes_to_decode(&read, file));
         let start = Instant::now();
         // Before the image is read: if the file is replaced meanwhile, a resumed run sees another one than the record names.
-        let file = files[at].as_ref();
         let source = read.may_read(file).then(|| SourceFile::of(file)).flatten();
-        let announced = read.announced_pixels(file).map(|pixels| budget.take(pixels * BYTES_PER_PIXEL));
         let Decoded { image, warnings, uninspected } = match read.open(file) {
             Ok(decoded) => decoded,
             Err(error) => return finish(at, Err(error)),
         };
         let decode = start.elapsed();
-        let _held = announced.unwrap_or_else(|| budget.take((image.width() * image.height()) as u64 * BYTES_PER_PIXEL));
+        let _held = held.at_least((image.width() * image.height()) as u64 * BYTES_PER_PIXEL);
         let found = detector.inspect(&image).map(|mut finding| {
             finding.warnings.splice(..0, warnings.iter().map(ToString::to_string));
             finding.uninspected.splice(..0, uninspected);
@@ -77,4 +77,14 @@ pub fn inspect_many<W, T: Send, B>(
         finish(at, found)
     };
     in_order(files.len(), threads, || is_stopped() || detector.fault().is_some(), work, commit)
+}
+
+/// An estimate of the bytes that it takes to decode a file and to work on the image; everything where the header does not say its size.
+fn bytes_to_decode(read: &ReadOptions, file: &Path) -> u64 {
+    if !read.may_read(file) {
+        return 0; // refused before it is read
+    }
+    // The file, and samples of its depth.
+    let in_file = file.metadata().map_or(0, |metadata| 2 * metadata.len());
+    read.announced_pixels(file).map_or(u64::MAX, |pixels| in_file + pixels * BYTES_PER_PIXEL)
 }

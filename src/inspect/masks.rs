@@ -146,7 +146,8 @@ impl MaskJob {
         }
         let counts = Counts { scored: done, failed: usize::from(saved.is_err()), ..tally.counts };
         run.end(&end, counts, None::<Latency>, self.start.elapsed());
-        let finished = run.write(&self.output).and_then(|()| self.output.finish(&[]));
+        let finished = run.write(&self.output);
+        self.output.forget_kills();
         let saved = saved?;
         finished?;
         Ok(saved.ok_or_else(|| stopped().unwrap_or_default()))

@@ -123,6 +123,18 @@ impl Budget {
     }
 }
 
+impl Permit<'_> {
+    /// This permit where it is for so many bytes, else one that is. None is held while waiting for it.
+    pub fn at_least(self, bytes: u64) -> Self {
+        if bytes.min(self.budget.total) <= self.bytes {
+            return self;
+        }
+        let budget = self.budget;
+        drop(self);
+        budget.take(bytes)
+    }
+}
+
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         *self.budget.left.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
@@ -251,5 +263,7 @@ mod tests {
             assert_eq!(waiter.join().unwrap(), 10);
         });
         assert_eq!(*budget.left.lock().unwrap(), 10);
+        let more = budget.take(3).at_least(2).at_least(8);
+        assert_eq!((more.bytes, *budget.left.lock().unwrap()), (8, 2));
     }
 }

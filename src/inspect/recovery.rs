@@ -17,7 +17,7 @@ pub struct DeviceRequest {
     pub options: DeviceOptions,
     /// Receives the progress of each run.
     pub observer: Option<Observer>,
-    /// Numbers of attempts, counted from 1, before which the device is given up, so that recovery can be tested.
+    /// Numbers of attempts, counted from 1, before which the device is lost on purpose, so that recovery can be tested.
     pub lose_at: HashSet<usize>,
 }
 
@@ -45,7 +45,7 @@ pub struct Recoverable<T> {
     build: Build<T>,
     opened: RwLock<Arc<(Device, T)>>,
     /// Held shared by a first attempt and alone by a retry: a task that loses the device twice takes no other task with it.
-    turns: RwLock<()>,
+    retry_lock: RwLock<()>,
     lost_in_a_row: AtomicUsize,
     attempts: AtomicUsize,
     /// What made it give up.
@@ -61,7 +61,7 @@ impl<T> Recoverable<T> {
             request,
             build: Box::new(build),
             opened: RwLock::new(Arc::new((device, built))),
-            turns: RwLock::new(()),
+            retry_lock: RwLock::new(()),
             lost_in_a_row: AtomicUsize::new(0),
             attempts: AtomicUsize::new(0),
             fault: Mutex::new(None),
@@ -88,7 +88,7 @@ impl<T> Recoverable<T> {
     /// Errors concern this task, unless [`Recoverable::fault`] says that the device was given up.
     pub fn run<R>(&self, task: impl Fn(&T) -> Result<R>) -> Result<R> {
         let attempted = {
-            let _shared = self.turns.read().unwrap_or_else(PoisonError::into_inner);
+            let _shared = self.retry_lock.read().unwrap_or_else(PoisonError::into_inner);
             self.attempt(&task)
         };
         let (lost, error) = match attempted {
@@ -96,12 +96,12 @@ impl<T> Recoverable<T> {
             Err(Failed { lost: Some(lost), error }) => (lost, error),
             Err(Failed { lost: None, error }) => return Err(error),
         };
-        let _alone = self.turns.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.retry_lock.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(fault) = self.fault() {
             return Err(fault);
         }
-        log::warn!("{error}; the device is opened again and the task tried once more");
-        self.reopen(&lost)?;
+        log::info!("tried once more: {error}");
+        self.reopen(&lost, &error)?;
         self.attempt(&task).map_err(|Failed { lost, error }| match lost {
             Some(lost) => self.lost_again(&lost, &error).err().unwrap_or(error),
             None => error,
@@ -122,11 +122,12 @@ impl<T> Recoverable<T> {
     }
 
     /// Opens the device again and builds on it, unless another thread has done so since `lost` was in use.
-    fn reopen(&self, lost: &Arc<(Device, T)>) -> Result<()> {
+    fn reopen(&self, lost: &Arc<(Device, T)>, error: &Error) -> Result<()> {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&opened, lost) {
             return Ok(());
         }
+        log::warn!("{error}; the device is opened again");
         let again = || -> Result<(Device, T)> {
             let device = self.request.open()?;
             let built = (self.build)(&device)?;
@@ -139,7 +140,7 @@ impl<T> Recoverable<T> {
     /// After a retry lost the device too: opens it for the next task, or gives up.
     fn lost_again(&self, opened: &Arc<(Device, T)>, error: &Error) -> Result<()> {
         if self.lost_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 < MAX_LOST_IN_A_ROW {
-            return self.reopen(opened);
+            return self.reopen(opened, error);
         }
         let error = error.clone().context(format!("for {MAX_LOST_IN_A_ROW} images in a row, each tried twice"));
         Err(self.give_up(error.hint(Remedy::TestDevice)))

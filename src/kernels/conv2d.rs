@@ -1,6 +1,6 @@
 //! Two-dimensional convolution, channels last, with bias, residual and activation in the epilogue.
 
-use crate::kernels::geometry::{strips, tiles};
+use crate::kernels::geometry::{strip_rows, strips, tiles};
 use crate::kernels::{
     Activation, Implementation, Io, Kernel, Operand, Pairing, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
@@ -94,8 +94,10 @@ impl Kernel for Conv2d {
         let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(shared).collect();
         let mut all = Vec::new();
         if self.channels_in.is_multiple_of(4) && self.channels_out.is_multiple_of(4) {
-            let (own, launch) = strips(self.pixels(), self.channels_out, self.padding > 0);
-            all.push(Implementation::software("conv2d_software", with(&own), launch));
+            for (of_strip, elem) in strip_rows(self.pixels()) {
+                let (own, launch) = strips(of_strip, self.pixels(), self.channels_out, self.padding > 0);
+                all.push(Implementation { elem, ..Implementation::software("conv2d_software", with(&own), launch) });
+            }
         }
         let (own, launch) = tiles(self.pixels(), self.channels_out);
         all.push(Implementation::plain("conv2d", with(&own), launch));

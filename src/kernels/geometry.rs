@@ -1,6 +1,7 @@
 //! Launch geometry that several kernels share: how work is divided among workgroups and lanes.
 
 use crate::kernels::{Implementation, Launch};
+use crate::tensor::DType;
 
 /// Lanes per workgroup of kernels whose lanes compute elements independently; `LANES` of their WGSL files.
 pub const ELEMENT_LANES: usize = 64;
@@ -48,10 +49,14 @@ pub(super) const INSTANCE_SIZES: [(usize, usize); 8] = [(1, 1), (1, 3), (3, 7), 
 /// Largest number of sums in one loop of a strip that llvmpipe does not spill.
 const STRIP_SUMS: usize = 256;
 
-/// Constants and launch of `shaders/lib/strip.wgsl`: 64 rows share the loads of b where there are so many, else 16; a lane computes 8
-/// columns, or 12 where that saves a tenth.
-pub(super) fn strips(rows: usize, cols: usize, masked: bool) -> ([(&'static str, u32); 5], Launch) {
-    let rows_of_strip = if rows >= 128 { 64 } else { 16 };
+/// Rows of a strip for a matrix product of so many rows, with the storage that they are for: in f32, 64 rows share the loads of b where there
+/// are so many. In f16 LLVM takes minutes to compile those, so 16 rows do.
+pub(super) fn strip_rows(rows: usize) -> Vec<(usize, Option<DType>)> {
+    if rows >= 128 { vec![(64, Some(DType::F32)), (16, Some(DType::F16))] } else { vec![(16, None)] }
+}
+
+/// Constants and launch of `shaders/lib/strip.wgsl` with strips of so many rows: a lane computes 8 columns, or 12 where that saves a tenth.
+pub(super) fn strips(rows_of_strip: usize, rows: usize, cols: usize, masked: bool) -> ([(&'static str, u32); 5], Launch) {
     let across = |vectors: usize| cols.div_ceil(4 * vectors * SOFTWARE_LANES);
     // The loads of a take about the time of one column.
     let cost = |vectors: usize| across(vectors) * (4 * vectors + 1);

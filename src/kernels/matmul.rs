@@ -1,6 +1,6 @@
 //! Matrix product with bias, residual and activation in the epilogue; or pairwise distances, which differ in one line.
 
-use crate::kernels::geometry::{strips, tiles};
+use crate::kernels::geometry::{strip_rows, strips, tiles};
 use crate::kernels::{
     Activation, Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
@@ -74,8 +74,10 @@ impl Kernel for Matmul {
         let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(shared).collect();
         let mut all = Vec::new();
         if self.cols.is_multiple_of(4) && self.inner.is_multiple_of(4) {
-            let (own, launch) = strips(self.rows, self.cols, false);
-            all.push(Implementation::software("matmul_software", with(&own), launch));
+            for (of_strip, elem) in strip_rows(self.rows) {
+                let (own, launch) = strips(of_strip, self.rows, self.cols, false);
+                all.push(Implementation { elem, ..Implementation::software("matmul_software", with(&own), launch) });
+            }
         }
         let (own, launch) = tiles(self.rows, self.cols);
         all.push(Implementation::plain("matmul", with(&own), launch));

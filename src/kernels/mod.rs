@@ -175,6 +175,8 @@ pub struct Implementation {
     pub file: &'static str,
     /// The adapters it is written for.
     pub tier: Tier,
+    /// The storage it is written for; `None` for any.
+    pub elem: Option<DType>,
     /// Tile sizes and switches.
     pub constants: Constants,
     /// Number of workgroups.
@@ -184,12 +186,17 @@ pub struct Implementation {
 impl Implementation {
     /// A file for any adapter.
     pub fn plain(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
-        Implementation { file, tier: Tier::Plain, constants, launch }
+        Implementation { file, tier: Tier::Plain, elem: None, constants, launch }
     }
 
     /// A file for software adapters.
     pub fn software(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
-        Implementation { file, tier: Tier::Software, constants, launch }
+        Implementation { file, tier: Tier::Software, elem: None, constants, launch }
+    }
+
+    /// Whether it is written for this storage.
+    pub fn serves(&self, elem: DType) -> bool {
+        self.elem.is_none_or(|only| only == elem)
     }
 }
 
@@ -206,11 +213,11 @@ impl Tier {
     /// Both tiers.
     pub const ALL: [Tier; 2] = [Tier::Plain, Tier::Software];
 
-    /// The first implementation written for this tier, else the plain one.
-    pub fn choose(self, implementations: &[Implementation]) -> &Implementation {
+    /// The first implementation written for this tier and storage, else the plain one.
+    pub fn choose(self, implementations: &[Implementation], elem: DType) -> &Implementation {
         implementations
             .iter()
-            .find(|one| one.tier == self)
+            .find(|one| one.tier == self && one.serves(elem))
             .or_else(|| implementations.iter().find(|one| one.tier == Tier::Plain))
             .expect("a kernel has a plain implementation; `every_kernel` tests hold that")
     }

@@ -33,6 +33,13 @@ pub struct Reference {
     pub open: Arc<dyn Fn() -> Result<Rgb> + Send + Sync>,
 }
 
+impl Reference {
+    /// Its warnings, each with its name.
+    pub fn warnings_with_name(&self) -> impl Iterator<Item = String> {
+        self.warnings.iter().map(|warning| format!("reference image {}: {warning}", self.name))
+    }
+}
+
 impl fmt::Debug for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Reference({}, {})", self.name, self.sha256)

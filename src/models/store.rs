@@ -64,6 +64,12 @@ impl FoundWeights {
     }
 }
 
+/// The identity of the weights of several networks as one.
+pub fn identity(weights: &[FoundWeights]) -> Result<Identity> {
+    let of = |found: &FoundWeights| Ok((found.network.name, found.identity()?));
+    Ok(Identity::of_all(weights.iter().map(of).collect::<Result<_>>()?))
+}
+
 /// Finds the weights of a network.
 ///
 /// `requested` is a snapshot, a folder of snapshots by network, a file, or [`EMBEDDED`]. Without it [`VARIABLE`] may name the same; a folder that holds

@@ -58,6 +58,8 @@ pub struct Output {
     journal: Option<journal::Writer>,
     /// Scored inputs of earlier runs: name of the files → record.
     kept: HashMap<String, Earlier>,
+    /// Inputs that failed in earlier runs: path → name of the files they would have had.
+    failed: HashMap<String, String>,
     /// What killed runs had in work.
     killed: Journal,
     /// Files of earlier runs.
@@ -94,6 +96,7 @@ impl Output {
             results: None,
             journal: None,
             kept: HashMap::new(),
+            failed: HashMap::new(),
             killed: Journal::read(root),
             own: owned::own_files(root),
             is_new,
@@ -110,6 +113,8 @@ impl Output {
                 return refused(message, Remedy::ChooseOtherOutput);
             }
             output.kept = scored(&text);
+            let failures = text.lines().filter_map(Earlier::parse).filter(|earlier| !earlier.is_ok());
+            output.failed = failures.map(|earlier| (earlier.path.clone(), earlier.name().to_owned())).collect();
         }
         Ok(output)
     }
@@ -167,7 +172,7 @@ impl Output {
         self.existing == Existing::Resume && self.killed.has_crashed(&input.name)
     }
 
-    /// Whether a run was killed with this image in work: then images are to be tried one at a time.
+    /// Whether a run was killed with this image in work: such images are to be tried one at a time.
     pub fn is_suspect(&self, input: &Named) -> bool {
         self.existing == Existing::Resume && self.killed.is_suspect(&input.name)
     }
@@ -195,9 +200,13 @@ impl Output {
         Ok(())
     }
 
-    /// Puts the records into the order of the inputs, those of other inputs behind; the journal goes. Called where a run came to its end.
-    pub fn finish(&self, inputs: &[Named]) -> Result<()> {
+    /// Removes the journal of images in work: the run came to its end, and none of them killed it.
+    pub fn forget_kills(&self) {
         journal::remove(&self.root);
+    }
+
+    /// Puts the records into the order of the inputs, those of other inputs behind. Only a resumed run appends them in another order.
+    pub fn sort_records(&self, inputs: &[Named]) -> Result<()> {
         if self.existing != Existing::Resume {
             return Ok(());
         }
@@ -219,8 +228,9 @@ impl Output {
     ///
     /// Names differ in more than case and the way accents are coded, which not every file system tells.
     pub fn name(&self, inputs: Vec<Input>) -> Vec<Named> {
-        let mut earlier: HashMap<&str, &str> = self.kept.values().map(|earlier| (earlier.path.as_str(), earlier.name())).collect();
-        let mut taken: HashSet<String> = self.kept.keys().map(|name| fold(name)).collect();
+        let mut earlier: HashMap<&str, &str> = self.failed.iter().map(|(path, name)| (path.as_str(), name.as_str())).collect();
+        earlier.extend(self.kept.values().map(|earlier| (earlier.path.as_str(), earlier.name())));
+        let mut taken: HashSet<String> = self.kept.keys().chain(self.failed.values()).map(|name| fold(name)).collect();
         let mut next: HashMap<String, usize> = HashMap::new();
         let mut fresh = |preferred: &str| {
             let preferred = fit(preferred);
@@ -509,6 +519,7 @@ mod tests {
         let named = output.name(vec![input("a.png", "a.png"), input("b.png", "b.png"), input("/x/a.png", "a.png")]);
         output.begin(&named[1..2]).unwrap();
         assert_eq!(fs::read_to_string(folder.path().join(RESULTS)).unwrap(), format!("{OK}\n{others}\n"));
+        assert_eq!(output.name(vec![input("/x/of_another_run.png", "of_another_run.png")])[0].name, "of_another_run.png~2");
         assert!(output.earlier(&named[0]).is_some() && output.earlier(&named[1]).is_none());
         // Its record does not say which file was scored, so it does not stand for one.
         assert!(!output.is_current(&output.kept["a.png"], &named[0]));

@@ -28,19 +28,12 @@ pub struct NamedHash {
     pub path: String,
     /// SHA-256 in hexadecimal.
     pub sha256: String,
-    /// What was done to the samples of an image when it was decoded.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
 }
 
 impl PromptParameters {
     /// The prompt parameters of a recipe; `None` for a method that takes no text.
     pub fn of(recipe: &Recipe, memory: Option<NamedHash>) -> Option<PromptParameters> {
-        let hash = |Reference { name, sha256, warnings, .. }: &Reference| NamedHash {
-            path: name.clone(),
-            sha256: sha256.clone(),
-            warnings: warnings.clone(),
-        };
+        let hash = |reference: &Reference| NamedHash { path: reference.name.clone(), sha256: reference.sha256.clone() };
         recipe.method.inputs.text.then(|| PromptParameters {
             class: recipe.class.name.clone(),
             normal: recipe.class.normal.clone(),

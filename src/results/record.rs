@@ -38,15 +38,19 @@ impl Head {
 pub struct FailedRecord {
     v: u32,
     path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
     status: &'static str,
     error: Failure,
 }
 
 impl FailedRecord {
     /// The record of an image that failed with this error.
-    pub fn new(path: &str, error: &Error) -> FailedRecord {
+    ///
+    /// `output` is the name that its files would have had where that is not its path.
+    pub fn new(path: &str, output: Option<&str>, error: &Error) -> FailedRecord {
         let error = Failure { code: error.code().as_str(), message: error.message().to_owned() };
-        FailedRecord { v: VERSION, path: path.to_owned(), status: "error", error }
+        FailedRecord { v: VERSION, path: path.to_owned(), output: output.map(str::to_owned), status: "error", error }
     }
 }
 

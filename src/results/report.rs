@@ -94,6 +94,7 @@ fn facts(run: &InferRun) -> String {
         ("Method", format!("{}, reading {}, {}", run.parameters.method, run.parameters.reading, run.parameters.precision)),
         ("Prompt", run.parameters.language.as_ref().map_or_else(|| "none".to_owned(), PromptParameters::summary)),
         ("Weights", run.weights.name.clone()),
+        ("Warnings", if run.warnings.is_empty() { "none about reference images".to_owned() } else { run.warnings.join("; ") }),
         ("Not inspected", if run.uninspected.is_empty() { "nothing".to_owned() } else { run.uninspected.lines().join("; ") }),
         ("Device", run.device.clone()),
         ("Program", format!("zsas-gpu {}{commit}", run.version)),

@@ -48,6 +48,9 @@ pub struct RunFile<P, I> {
     /// Files that do not follow from the names in the records; listed before they are written, so that the files of a killed run are known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// What was done to the samples of reference images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What was not inspected, and why.
     pub uninspected: NotInspected,
     /// Counts of images.
@@ -194,6 +197,7 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
             parameters,
             invocation,
             files: Vec::new(),
+            warnings: Vec::new(),
             uninspected: NotInspected::default(),
             counts: None,
             latency_ms: None,

@@ -80,9 +80,9 @@ impl Reclaim for BufferSets {
         let released: Vec<BufferSet> = {
             let mut state = lock(&self.state);
             // Making a set may still fail, so sets being made do not count: one that exists stays, which a waiting run can get.
-            let spare = state.free.len().min(state.made.saturating_sub(state.in_making + 1));
-            state.made -= spare;
-            let keep = state.free.len() - spare;
+            let unneeded = state.free.len().min(state.made.saturating_sub(state.in_making + 1));
+            state.made -= unneeded;
+            let keep = state.free.len() - unneeded;
             state.free.drain(keep..).collect()
         };
         !released.is_empty()
@@ -99,7 +99,7 @@ impl Prepared {
             .nodes
             .iter()
             .zip(&implementations)
-            .map(|(node, all)| PipelineRequest { kernel: &*node.kernel, implementation: gpu.tier.choose(all), elem: node.elem })
+            .map(|(node, all)| PipelineRequest { kernel: &*node.kernel, implementation: gpu.tier.choose(all, node.elem), elem: node.elem })
             .collect();
         let schedule = schedule(gpu, &wanted);
         let beside = set_bytes(plan) + uniform_bytes(plan.nodes.len(), schedule.dispatches.len());

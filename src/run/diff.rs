@@ -69,7 +69,7 @@ pub fn diff(
     for (at, node) in plan.nodes.iter().enumerate() {
         on_launch(at, plan.nodes.len());
         let operands = host.operands(node);
-        let implementation = device.implementation(&*node.kernel);
+        let implementation = device.implementation(&*node.kernel, node.elem);
         let launched = device.launch(&*node.kernel, &implementation, node.elem, &operands)?;
         let (values, bounds) = expected(&*node.kernel, node.elem, &operands);
         if let Some(index) = worst(&launched.output, &values, &bounds) {

@@ -40,14 +40,14 @@ impl Timing {
 }
 
 impl Device {
-    /// The implementation this device uses for a kernel.
-    pub fn implementation(&self, kernel: &dyn Kernel) -> Implementation {
+    /// The implementation this device uses for a kernel on this storage.
+    pub fn implementation(&self, kernel: &dyn Kernel, elem: DType) -> Implementation {
         let all = kernel.implementations();
         let tier = match &self.backend {
             Backend::Gpu(gpu) => gpu.tier,
             Backend::Reference => crate::kernels::Tier::Plain,
         };
-        tier.choose(&all).clone()
+        tier.choose(&all, elem).clone()
     }
 
     /// Runs one launch on given inputs (an absent operand is empty); on the reference device, the kernel's reference.

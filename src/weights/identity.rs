@@ -27,9 +27,7 @@ impl Identity {
         if let [(_, only)] = &networks[..] {
             return only.clone();
         }
-        let mut names: Vec<&str> = networks.iter().map(|(_, identity)| identity.name.as_str()).collect();
-        names.dedup();
-        let name = names.join(", ");
+        let name = networks.iter().map(|(_, identity)| identity.name.as_str()).collect::<Vec<_>>().join(", ");
         let of = |(network, identity): (&str, Identity)| {
             let file = |FileHash { file, sha256 }| FileHash { file: format!("{network}/{file}"), sha256 };
             identity.files.into_iter().map(file).collect::<Vec<_>>()

@@ -134,6 +134,8 @@ pub enum Warning {
     UpperBitsUnused,
     /// Floats whose white is 1 were multiplied by 255.
     FloatsScaled,
+    /// Floats whose white is 255 lost their decimals.
+    FloatsTruncated,
     /// Floats beyond black or white were clipped.
     FloatsClipped,
     /// No sample reaches 16 of 255.
@@ -152,6 +154,7 @@ impl Warning {
             Warning::DepthReduced { .. }
             | Warning::UpperBitsUnused
             | Warning::FloatsScaled
+            | Warning::FloatsTruncated
             | Warning::FloatsClipped
             | Warning::NearlyBlack => true,
             Warning::Pages { .. } => false,
@@ -165,8 +168,9 @@ impl fmt::Display for Warning {
             Warning::DepthReduced { bits } => write!(f, "{bits} bits per sample, reduced to the upper 8"),
             Warning::UpperBitsUnused => write!(f, "no sample has more than 12 of its 16 bits, so that the image is nearly black"),
             Warning::FloatsScaled => write!(f, "samples are floats whose white is 1, multiplied by 255"),
-            Warning::FloatsClipped => write!(f, "samples are floats beyond black or white, clipped to 0 to 255"),
-            Warning::NearlyBlack => write!(f, "no sample reaches 16 of 255, so that the image is nearly black"),
+            Warning::FloatsTruncated => write!(f, "samples are floats whose white is 255, decimals cut"),
+            Warning::FloatsClipped => write!(f, "samples beyond black or white are clipped"),
+            Warning::NearlyBlack => write!(f, "no sample reaches 16 of 255, so that the image has hardly any contrast"),
             Warning::Pages { count } => write!(f, "{count} pages, the first is scored"),
         }
     }
@@ -214,15 +218,14 @@ impl ReadOptions {
     }
 
     /// Whether a path leads to a regular file within the limit of bytes.
-    pub fn may_read(&self, path: &Path) -> bool {
+    pub(crate) fn may_read(&self, path: &Path) -> bool {
         // Asked of the path, since opening a FIFO would wait for its writer.
         fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= self.limits.max_bytes)
     }
 
-    /// Pixels that the header of a file announces, for an estimate of the memory that decoding takes; `None` where it says nothing, or more than
-    /// the limit.
-    pub fn announced_pixels(&self, path: &Path) -> Option<u64> {
-        let size = self.may_read(path).then(|| imagesize::size(path).ok()).flatten()?;
+    /// Pixels that the header of a regular file announces, for an estimate of memory; `None` where it says nothing, or more than the limit.
+    pub(crate) fn announced_pixels(&self, path: &Path) -> Option<u64> {
+        let size = imagesize::size(path).ok()?;
         (size.width as u64)
             .checked_mul(size.height as u64)
             .filter(|&pixels| pixels <= self.limits.max_pixels)

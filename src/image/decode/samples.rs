@@ -33,7 +33,7 @@ pub(super) fn reduce(image: DynamicImage, sixteen_bit: SixteenBit, warnings: &mu
 
 /// Warns where the upper 8 of 16 bits never reach 16: no sample has more than 12 bits, as cameras of 10 and 12 bits write them.
 pub(super) fn warn_of_unused_bits(pixels: &[u8], warnings: &mut Vec<Warning>) {
-    if pixels.iter().all(|&value| value < 16) {
+    if pixels.iter().all(|&value| value < LEAST_LEVEL) {
         warnings.push(Warning::UpperBitsUnused);
     }
 }
@@ -66,10 +66,13 @@ pub(super) fn cmyk_to_rgb(pixels: &[u8]) -> Vec<u8> {
 }
 
 /// Largest float of an image whose white is 1: resampling goes a little beyond white.
-const MAX_OVERSHOOT: f32 = 2.0;
+const LARGEST_UNIT_FLOAT: f32 = 2.0;
+
+/// An image without a sample from here on has hardly any contrast.
+const LEAST_LEVEL: u8 = 16;
 
 /// Floats as bytes. Where none is over 2, white is 1: they are multiplied by 255, and those beyond 0 to 1 clipped. Else they are clipped to 0 to 255
-/// and truncated, as Pillow does. NaN is refused.
+/// and their decimals cut, as Pillow does. NaN is refused.
 ///
 /// Pixels have `channels` samples, of which the first `colors` are colours; alpha does not decide what white is.
 pub(super) fn floats_to_u8(samples: &[f32], (channels, colors): (usize, usize), warnings: &mut Vec<Warning>) -> Result<Vec<u8>> {
@@ -78,15 +81,15 @@ pub(super) fn floats_to_u8(samples: &[f32], (channels, colors): (usize, usize), 
     }
     let shades = || samples.chunks(channels).flat_map(|pixel| &pixel[..colors]);
     let largest = shades().fold(f32::NEG_INFINITY, |most, &sample| most.max(sample));
-    if largest <= MAX_OVERSHOOT {
+    let clipped = |white: f32| (!shades().all(|sample| (0.0..=white).contains(sample))).then_some(Warning::FloatsClipped);
+    if largest <= LARGEST_UNIT_FLOAT {
         warnings.push(Warning::FloatsScaled);
-        if !shades().all(|sample| (0.0..=1.0).contains(sample)) {
-            warnings.push(Warning::FloatsClipped);
-        }
+        warnings.extend(clipped(1.0));
         return Ok(samples.iter().map(|sample| (sample * 255.0).round() as u8).collect());
     }
-    warnings.push(Warning::FloatsClipped);
-    if largest < 16.0 {
+    warnings.push(Warning::FloatsTruncated);
+    warnings.extend(clipped(255.0));
+    if largest < f32::from(LEAST_LEVEL) {
         warnings.push(Warning::NearlyBlack);
     }
     // `as` truncates and stops at 0 and 255.
@@ -107,8 +110,8 @@ mod tests {
         // What a resampling filter leaves beyond black and white.
         assert_eq!(reduced(&[-0.01, 0.5, 1.02], (1, 1)), (vec![0, 128, 255], vec![Warning::FloatsScaled, Warning::FloatsClipped]));
         assert_eq!(reduced(&[0.5, 255.0, 1.0, 255.0], (2, 1)).0, [128, 255, 255, 255]);
-        assert_eq!(reduced(&[-3.0, 99.9, 300.0], (1, 1)), (vec![0, 99, 255], vec![Warning::FloatsClipped]));
-        assert_eq!(reduced(&[0.0, 12.0], (1, 1)), (vec![0, 12], vec![Warning::FloatsClipped, Warning::NearlyBlack]));
+        assert_eq!(reduced(&[-3.0, 99.9, 300.0], (1, 1)), (vec![0, 99, 255], vec![Warning::FloatsTruncated, Warning::FloatsClipped]));
+        assert_eq!(reduced(&[0.0, 12.0], (1, 1)), (vec![0, 12], vec![Warning::FloatsTruncated, Warning::NearlyBlack]));
         assert!(floats_to_u8(&[f32::NAN], (1, 1), &mut Vec::new()).is_err());
     }
 }
