@@ -59,6 +59,6 @@ fn the_examples_are_as_short_as_promised() {
         let body = text.split(&format!("fn {function}(")).nth(1).unwrap().split("\n}").next().unwrap().to_owned();
         body.lines().count() - 1
     };
-    assert!(lines_of("one_photo.rs", "by_texture") <= 10 && lines_of("one_photo.rs", "by_language") <= 10);
+    assert!(lines_of("one_photo.rs", "with_utad") <= 10 && lines_of("one_photo.rs", "with_winclip") <= 10);
     assert!(lines_of("folder.rs", "main") <= 20);
 }

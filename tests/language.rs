@@ -110,12 +110,17 @@ fn a_run_is_resumed_only_with_the_same_references_and_configuration() {
             "weights",
             "--normal",
             "good",
+            "--save-memory",
+            "kept.memory",
         ]);
         common::binary::finish(&mut command)
     };
     resume(&place).exits(0).says("1 done before");
+    let memory = || fs::read(place.path("kept.memory")).unwrap();
+    let saved = memory();
     place.photo("good/1.png", true);
     resume(&place).exits(2).says("were made with other parameters: `references`");
+    assert!(memory() == saved, "a run that is refused saves no memory");
     place.photo("good/1.png", false);
     let config = place.path("weights/clip/open_clip_config.json");
     let text = fs::read_to_string(&config).unwrap().replace("\"embed_dim\"", "\"quick_gelu\": true, \"embed_dim\"");

@@ -143,8 +143,8 @@ fn sixteen_bits_of_which_twelve_are_used_are_warned_of() {
 }
 
 #[test]
-fn floats_are_scaled_from_0_to_1_and_clipped_beyond() {
-    assert_eq!(read("float_grey.tif").warnings, [Warning::FloatsClipped]);
+fn floats_are_scaled_from_0_to_1_and_lose_their_decimals_beyond() {
+    assert_eq!(read("float_grey.tif").warnings, [Warning::FloatsTruncated]);
     // The same file with each value, 13 to 242, divided by 256, so that the division is exact.
     let mut bytes = std::fs::read(case("float_grey.tif")).unwrap();
     let mut decoder = tiff::decoder::Decoder::new(std::io::Cursor::new(&bytes)).unwrap();

@@ -75,7 +75,9 @@ fn keys_of_infer_are_the_documented_ones() {
         place.write(file, b"");
     }
     let cases = format!("{}/tests/cases", env!("CARGO_MANIFEST_DIR"));
-    place.write("good/16_bit.png", &std::fs::read(format!("{cases}/sixteen_bit_grey.png")).unwrap());
+    for file in ["sixteen_bit_grey.png", "two_pages.tif"] {
+        place.write(&format!("good/{file}"), &std::fs::read(format!("{cases}/{file}")).unwrap());
+    }
     write_snapshot(&place.path("weights/clip"));
     let lot = place.path("lot");
     // An absolute path, so that records name their files; a threshold below most values, so that there are regions.
@@ -94,6 +96,8 @@ fn keys_of_infer_are_the_documented_ones() {
     assert_documented("An image that was not scored", &keys_of(failed));
     let runs = folders.map(|folder| place.json(&format!("{folder}/run.json")));
     assert_documented("run.json of infer", &keys_of(&runs));
+    assert_eq!(runs[1]["uninspected"]["references"], serde_json::json!({".heic": 1, "page": 1}));
+    assert!(runs[1]["warnings"][0].as_str().unwrap().contains("sixteen_bit_grey.png: 16 bits"), "{}", runs[1]["warnings"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::binary::needs_adapter;
 use zsas::inspect::{DeviceRequest, Recoverable};
 use zsas::{Code, Device, Error, Result};
 
