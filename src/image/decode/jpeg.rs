@@ -5,6 +5,8 @@
 //! progressive and lossless, every sampling, components in one scan or in several. Arithmetic coding, 12 bits and heights that come behind
 //! the pixels (DNL) are errors.
 //!
+//! Bytes behind the end marker are not decoded. Where an index says that they hold pictures of their own, these are counted as further pages.
+//!
 //! Compared with libjpeg-turbo (Pillow 13), on 26 kinds of files of `cjpeg` in 7 sizes, samples differ by at most 1 level in grey and 4 in
 //! colour: on average 0.03 in grey, 0.06 in 4:4:4, 0.1 in 4:2:0, 0.22 in 4:2:2 and 4:4:0. The inverse transform has 12 fractional bits
 //! where libjpeg's `islow` has 13, the colour conversion 20 where libjpeg has 16, and colours of half width are interpolated with another
@@ -16,6 +18,7 @@ use std::io::Cursor;
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
 use super::entropy::Entropy;
+use super::multi_picture::further_pictures;
 use super::orientation::Orientation;
 use super::samples::{cmyk_to_rgb, reduce};
 use super::{Limits, Raw, ReadOptions, ends_early, undecodable};
@@ -27,6 +30,7 @@ const END: u8 = 0xd9;
 const SCAN: u8 = 0xda;
 const APP0: u8 = 0xe0;
 const APP1: u8 = 0xe1;
+const APP2: u8 = 0xe2;
 const APP14: u8 = 0xee;
 const APP15: u8 = 0xef;
 const COMMENT: u8 = 0xfe;
@@ -52,7 +56,12 @@ pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
             reduce(image::DynamicImage::ImageLuma16(buffer), options.sixteen_bit, &mut warnings)?
         }
     };
-    Ok(Raw { image, orientation: Orientation::choose(file.exif, file.xmp), warnings, further_pages: 0 })
+    Ok(Raw {
+        image,
+        orientation: Orientation::choose(file.exif, file.xmp),
+        warnings,
+        further_pages: file.further_pictures,
+    })
 }
 
 /// Interleaved samples of a JPEG.
@@ -95,6 +104,8 @@ pub(super) struct Walked {
     pub(super) height: u16,
     exif: Option<Orientation>,
     xmp: Option<Orientation>,
+    /// Pictures of their own behind the first.
+    further_pictures: usize,
     /// The file without its metadata and without the bytes behind its end marker, JFIF's segment in front.
     pub(super) stripped: Vec<u8>,
 }
@@ -108,7 +119,7 @@ struct Component {
 /// Parses the segments to the end marker.
 pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     let early = || ends_early("end marker");
-    let mut file = Walked { width: 0, height: 0, exif: None, xmp: None, stripped: vec![0xff, START] };
+    let mut file = Walked { width: 0, height: 0, exif: None, xmp: None, further_pictures: 0, stripped: vec![0xff, START] };
     let mut components: Vec<Component> = Vec::new();
     let mut is_progressive = false;
     let mut entropy = Entropy::default();
@@ -138,6 +149,7 @@ pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
             APP0 if body.starts_with(b"JFIF\0") => jfif = segment,
             APP1 if body.starts_with(b"Exif\0") => file.exif = file.exif.or_else(|| Orientation::from_exif(body)),
             APP1 => file.xmp = file.xmp.or_else(|| Orientation::from_xmp(body.strip_prefix(XMP)?)),
+            APP2 => file.further_pictures = file.further_pictures.max(further_pictures(body)),
             APP14 => keep(&mut file.stripped, marker, segment),
             APP0..=APP15 | COMMENT => {}
             // Frames; c4, c8 and cc are tables and an extension.

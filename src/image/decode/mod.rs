@@ -14,6 +14,7 @@ mod format;
 mod gif;
 mod ifd;
 mod jpeg;
+mod multi_picture;
 mod orientation;
 mod png;
 mod samples;
