@@ -457,7 +457,7 @@ fn an_anomaly_ends_with_4_when_asked_to() {
     infer("-1e9").exits(4).says("2 anomalous at -1000000000");
     assert_eq!(place.records()[0]["decision"], "anomalous");
     infer("1e9").exits(0);
-    // The photos are 96×80, and UTAD sees the central square.
+    // UTAD scores the central square without its margin.
     assert_eq!(place.records()[0]["decision"], "normal_in_part");
     place.infer(&["a.png", "--overwrite", "--threshold", "1e9", "--multi-crop", "tile"]).exits(0);
     assert_eq!(place.records()[0]["decision"], "normal");

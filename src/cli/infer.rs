@@ -18,7 +18,7 @@ use zsas::uninspected::Reason;
 use zsas::{Checkpoint, Code, Error, Result};
 
 use crate::cli::device::{DeviceArgs, lose_at};
-use crate::cli::numbers::{parse_number, parse_range};
+use crate::cli::numbers::{parse_count, parse_number, parse_range};
 use crate::cli::photos::PhotoArgs;
 use crate::cli::signals::Signals;
 use crate::cli::{Exit, cache, choice, env, talk, usage};
@@ -132,12 +132,12 @@ pub struct InferArgs {
     #[arg(long, value_name = "FILE", requires = "normal", help_heading = "Class and references")]
     save_memory: Option<PathBuf>,
 
-    /// Views of a photo that decide its score (winclip, winclip+); `tile` has utad inspect the whole of an elongated photo
+    /// Views of a photo that decide its score (winclip, winclip+); `tile` has utad inspect the whole photo, its margin too
     #[arg(long, value_parser = choice::views(), default_value = "none", help_heading = "Class and references")]
     multi_crop: MultiCrop,
 
     /// Photos in work at the same time; by default one for each core and one more
-    #[arg(long, value_name = "N", help_heading = "Device")]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Device")]
     parallel: Option<NonZeroUsize>,
 
     #[command(flatten)]
@@ -445,7 +445,7 @@ impl InferArgs {
             talk::say(format_args!("warning: {line}"));
         }
         if outcome.uninspected.in_part.contains_key(&Reason::OutsideCrop) {
-            talk::say("hint: `--multi-crop tile` inspects the whole of elongated photos");
+            talk::say("hint: `--multi-crop tile` inspects the whole of each photo");
         }
         if !outcome.tally.worst().is_empty() {
             talk::say("most anomalous:");

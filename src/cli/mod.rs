@@ -41,7 +41,8 @@ Examples:
 
 Exit codes:
   0 done, 1 failed, 2 usage or bad input, 3 done but some inputs failed,
-  4 anomaly found with `--fail-on anomaly`, 5 no usable adapter, 130 interrupted, 143 terminated";
+  4 anomaly found with `--fail-on anomaly`, even where inputs failed, 5 no usable adapter,
+  130 interrupted, 143 terminated";
 
 /// Finds defects in photos without training, on any Vulkan, Metal or DX12 GPU.
 #[derive(Parser)]

@@ -1,5 +1,7 @@
 //! Numbers on the command line.
 
+use std::num::NonZeroUsize;
+
 /// Reads `LO,HI`.
 pub fn parse_range(text: &str) -> Result<[f32; 2], String> {
     let range = text
@@ -17,6 +19,11 @@ pub fn parse_number(text: &str) -> Result<f32, String> {
         .ok()
         .filter(|number: &f32| number.is_finite())
         .ok_or_else(|| "expected a finite number".to_owned())
+}
+
+/// Reads a whole number from 1 on.
+pub fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a whole number from 1 on".to_owned())
 }
 
 #[cfg(test)]

@@ -55,6 +55,26 @@ impl Rgb {
         Rgb::new(width, height, data)
     }
 
+    /// The image with a border of so many pixels on each side, mirrored at its edges as OpenCV's BORDER_REFLECT_101 does.
+    pub fn reflected(&self, border: usize) -> Rgb {
+        // Positions along an axis go to and fro with this period; a side of one pixel repeats it.
+        let source = |at: usize, length: usize| {
+            let period = (2 * (length - 1)).max(1);
+            let from = (at + period * border.div_ceil(period) - border) % period;
+            from.min(period - from).min(length - 1)
+        };
+        let (width, height) = (self.width + 2 * border, self.height + 2 * border);
+        let mut data = Vec::with_capacity(width * height * CHANNELS);
+        for row in 0..height {
+            let start = source(row, self.height) * self.width;
+            for column in 0..width {
+                let pixel = (start + source(column, self.width)) * CHANNELS;
+                data.extend_from_slice(&self.data[pixel..pixel + CHANNELS]);
+            }
+        }
+        Rgb::new(width, height, data)
+    }
+
     /// The image mirrored left to right.
     pub fn mirrored(&self) -> Rgb {
         let rows = self.data.chunks_exact(self.width * CHANNELS);
@@ -66,6 +86,17 @@ impl Rgb {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reflected_border_goes_to_and_fro() {
+        let reds = |image: &Rgb| image.data().iter().step_by(CHANNELS).copied().collect::<Vec<u8>>();
+        let row = |values: &[u8]| Rgb::new(values.len(), 1, values.iter().flat_map(|&value| [value; CHANNELS]).collect());
+        let wide = row(&[1, 2, 3]).reflected(5);
+        assert_eq!((wide.width(), wide.height()), (13, 11));
+        assert_eq!(reds(&wide)[..13], [2, 1, 2, 3, 2, 1, 2, 3, 2, 1, 2, 3, 2]);
+        assert_eq!(wide.crop(5, 5, 3, 1), row(&[1, 2, 3]));
+        assert_eq!(reds(&row(&[7]).reflected(2)), [7; 25]);
+    }
 
     #[test]
     fn a_crop_keeps_its_pixels_and_a_mirror_turns_each_row() {

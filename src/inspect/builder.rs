@@ -160,9 +160,7 @@ impl DetectorBuilder {
     ///
     /// Errors: options that the method does not support, a wrong profile or memory, weights that are missing or of another network.
     pub fn plan(self) -> Result<Plan> {
-        let method = self.choose_method()?;
-        self.check(method)?;
-        let reading = method.reading(self.reading)?;
+        // The user's files first: what is wrong with them is said even where weights are missing.
         let (class, threshold) = match &self.subject {
             Some(Subject::Profile(file)) => {
                 let profile = Profile::read(file)?;
@@ -173,6 +171,9 @@ impl DetectorBuilder {
             None => (Class::named(Class::ANYTHING)?, None),
         };
         let (memory_file, memory) = self.memory.as_deref().map(open_memory).transpose()?.unzip();
+        let method = self.choose_method()?;
+        self.check(method)?;
+        let reading = method.reading(self.reading)?;
         let weights = method
             .networks
             .iter()

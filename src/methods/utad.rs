@@ -74,8 +74,9 @@ impl Utad {
         Ok(method)
     }
 
-    /// With [`MultiCrop::Tile`], squares along the longer side are inspected one by one, and each pixel gets the largest of their values;
-    /// the published method inspects the central square only.
+    /// With [`MultiCrop::Tile`], squares along the longer side of the image with a mirrored border are inspected one by one, and each pixel gets
+    /// the largest of their values: the parts of the squares that decide the score cover the whole image. The published method inspects the
+    /// central square only, and leaves its margin out of the score.
     pub fn with_views(mut self, views: MultiCrop) -> Utad {
         self.views = views;
         self
@@ -115,13 +116,17 @@ impl Method for Utad {
         let heat = self.heat(&pixels)?;
         clock.computed();
         let (map, score) = map_and_score(&heat, &geometry);
-        Ok(Finding { uninspected: outside(&geometry), ..Finding::whole(map, score) })
+        Ok(Finding { uninspected: vec![outside(&geometry)], ..Finding::whole(map, score) })
     }
 }
 
 impl Utad {
-    /// Inspects squares along the longer side, which together cover the image.
+    /// Inspects squares along the longer side, whose parts without margin together cover the image.
     fn inspect_tiles(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
+        // So wide that the margin of a square at the edge lies on it: margin / (frame − 2 · margin) of the shorter side.
+        let border = (image.width().min(image.height()) * MARGIN).div_ceil(FRAME - 2 * MARGIN);
+        let size = [image.height(), image.width()];
+        let image = &image.reflected(border);
         let mut tiles = MultiCrop::Tile.views(image)?;
         tiles.dedup();
         let (mut whole, mut score) = (vec![f32::NEG_INFINITY; image.width() * image.height()], f32::NEG_INFINITY);
@@ -143,7 +148,9 @@ impl Utad {
             score = score.max(score_of_tile);
             clock.postprocessed();
         }
-        Ok(Finding::whole(Array::new([image.height(), image.width()], whole), score))
+        let rows = whole.chunks_exact(image.width()).skip(border).take(size[0]);
+        let map = rows.flat_map(|row| &row[border..border + size[1]]).copied().collect();
+        Ok(Finding::whole(Array::new(size, map), score))
     }
 }
 
@@ -183,11 +190,11 @@ fn central_maximum(map: &Array) -> f32 {
     maximum(&rows.flat_map(|row| &row[MARGIN..FRAME - MARGIN]).copied().collect::<Vec<f32>>())
 }
 
-/// The part of an image outside the central square, whose pixels get the map's minimum; none where it is at most a hundredth.
-fn outside(geometry: &Geometry) -> Vec<Uninspected> {
+/// The part of an image that does not decide its score: what lies outside the central square, and the margin of that.
+fn outside(geometry: &Geometry) -> Uninspected {
     let (height, width) = geometry.resized;
-    let share = 1.0 - (FRAME * FRAME) as f64 / (height * width) as f64;
-    if share > 0.01 { vec![Uninspected::outside_crop(share)] } else { Vec::new() }
+    let side = FRAME - 2 * MARGIN;
+    Uninspected::outside_crop(1.0 - (side * side) as f64 / (height * width) as f64)
 }
 
 #[cfg(test)]
@@ -210,9 +217,29 @@ mod tests {
     }
 
     #[test]
-    fn elongated_images_are_inspected_in_part() {
-        assert!(outside(&preprocess().fit.geometry(250, 250)).is_empty());
-        let parts = outside(&preprocess().fit.geometry(100, 300));
-        assert!((parts[0].share.unwrap() - 2.0 / 3.0).abs() < 1e-9, "{parts:?}");
+    fn the_margin_and_what_lies_outside_the_square_are_not_inspected() {
+        let share = |width, height| outside(&preprocess().fit.geometry(width, height)).share.unwrap();
+        assert!((share(250, 250) - 0.36).abs() < 1e-9);
+        assert!((share(100, 300) - (1.0 - 0.64 / 3.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn scored_parts_of_tiles_cover_the_image_inside_its_border() {
+        for (width, height) in [(8, 8), (250, 250), (333, 100), (97, 1000), (4000, 3000)] {
+            let shorter: usize = width.min(height);
+            let border = (shorter * MARGIN).div_ceil(FRAME - 2 * MARGIN);
+            let image = Rgb::new(width + 2 * border, height + 2 * border, vec![0; (width + 2 * border) * (height + 2 * border) * 3]);
+            let side = (shorter + 2 * border) as f64;
+            let margin = side * MARGIN as f64 / FRAME as f64;
+            let mut covered = 0.0_f64;
+            for tile in MultiCrop::Tile.views(&image).unwrap() {
+                let start = tile.origin().0.max(tile.origin().1) as f64 + margin;
+                let from = if covered == 0.0 { border as f64 } else { covered };
+                assert!(start <= from + 1e-9, "{width}×{height}: {start} leaves a gap behind {from}");
+                covered = covered.max(start + side - 2.0 * margin);
+            }
+            assert!(covered + 1e-9 >= (border + width.max(height)) as f64, "{width}×{height}");
+            assert!(margin <= border as f64 + 1e-9 && side - margin + 1e-9 >= (border + shorter) as f64);
+        }
     }
 }

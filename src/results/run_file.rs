@@ -129,7 +129,9 @@ impl NotInspected {
         }
         for (reason, InPart { images, largest_share }) in &self.in_part {
             let (noun, were) = if *images == 1 { ("image", "was") } else { ("images", "were") };
-            let share = largest_share.map_or_else(String::new, |share| format!(", up to {:.0} % of one", 100.0 * share));
+            let share = largest_share.map_or_else(String::new, |share| {
+                format!(", up to {:.0} % of one", (100.0 * share).min(if share < 1.0 { 99.0 } else { 100.0 }))
+            });
             let what = match reason {
                 Reason::OutsideCrop => "what lies outside the part that the method looks at is left out",
                 _ => "further pages are left out",
