@@ -12,6 +12,8 @@ pub enum Reason {
     Special,
     /// A file in a searched folder with the ending of an image format that is not supported.
     Format,
+    /// An image in a searched folder whose file name has no ending.
+    NoEnding,
     /// An image whose name, or that of a folder between it and the searched one, begins with a dot; or such a folder that cannot be read.
     Hidden,
     /// A thumbnail that a file manager or storage box made, or a folder of them that cannot be read.
@@ -33,6 +35,7 @@ impl Reason {
             Reason::Link => "link",
             Reason::Special => "special",
             Reason::Format => "format",
+            Reason::NoEnding => "no_ending",
             Reason::Hidden => "hidden",
             Reason::Thumbnail => "thumbnail",
             Reason::UnreadableFolder => "unreadable_folder",
@@ -72,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_spelt_the_same_in_json_and_in_text() {
-        for reason in [Reason::Link, Reason::UnreadableFolder, Reason::ResultsFolder, Reason::Page, Reason::OutsideCrop] {
+        for reason in [Reason::Link, Reason::NoEnding, Reason::UnreadableFolder, Reason::ResultsFolder, Reason::Page, Reason::OutsideCrop] {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
     }

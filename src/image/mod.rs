@@ -16,7 +16,7 @@ mod write;
 
 pub use boxes::{BoundingBox, check_boxes};
 pub use colormap::{colorize, overlay};
-pub use decode::{Decoded, EXTENSIONS, IMAGE_LIKE, Limits, ReadOptions, SixteenBit, Warning};
+pub use decode::{Decoded, EXTENSIONS, IMAGE_LIKE, Limits, ReadOptions, SixteenBit, Warning, begins_as_image};
 pub use filter::gaussian_blur;
 pub use mask::{Mask, Region, regions};
 pub use paint::{distinct_color, paint_box, paint_mask};

@@ -48,7 +48,11 @@ impl LeftOut {
 impl fmt::Display for LeftOut {
     /// `2 .heic, 1 link`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = self.counts.iter().map(|(label, count)| format!("{count} {}", label.replace('_', " "))).collect();
+        let parts: Vec<String> = self
+            .counts
+            .iter()
+            .map(|(label, count)| format!("{count} {}", if label.starts_with('.') { label.clone() } else { label.replace('_', " ") }))
+            .collect();
         f.write_str(&parts.join(", "))
     }
 }

@@ -20,7 +20,7 @@ pub use left_out::LeftOut;
 pub use shard::Shard;
 
 use names::{clean, is_pattern, name_of, normal_components, with_slashes};
-use walk::{Walk, is_image};
+use walk::Walk;
 
 /// File of the records in a folder of results.
 pub const RESULTS: &str = "results.jsonl";
@@ -150,7 +150,7 @@ impl Finder {
 
     fn add_folder(&mut self, folder: &Path) -> Result<()> {
         self.check_not_output(folder)?;
-        let walk = Walk::through(folder, self.output.as_deref(), &is_image)?;
+        let walk = Walk::through_images(folder, self.output.as_deref())?;
         if walk.images.is_empty() {
             let message = format!("no images in `{}`", folder.display());
             let looked = format!("looked for .{} in it and below; other files: {}", EXTENSIONS.join(", ."), walk.others);
@@ -240,6 +240,21 @@ mod tests {
         let lot = folder.path().join("lot");
         // '.' sorts before '/'.
         assert_eq!(names(find(&[lot], Path::new("nowhere"))), ["lot/a.png", "lot/a/z.jpg", "lot/b.PNG"]);
+    }
+
+    #[test]
+    fn images_of_other_endings_are_counted() {
+        let folder = folder(&["lot/a.png", "lot/notes.txt", "lot/.hidden"]);
+        let lot = folder.path().join("lot");
+        for (name, head) in
+            [("part", &b"\xff\xd8\xff\xe0"[..]), ("b.jpg_", b"\xff\xd8\xff"), ("c.txt", b"BM is a text"), (".d", b"\xff\xd8\xff")]
+        {
+            fs::write(lot.join(name), head).unwrap();
+        }
+        let found = find(std::slice::from_ref(&lot), Path::new("nowhere")).unwrap();
+        assert_eq!((found.inputs.len(), found.left_out.to_string().as_str()), (1, "1 .jpg_, 1 no ending"));
+        #[cfg(feature = "cli")]
+        assert!(find(&[lot.join("*.png")], Path::new("nowhere")).unwrap().left_out.is_empty(), "a glob says what it wants");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Code, Error, Result};
-use crate::image::{EXTENSIONS, IMAGE_LIKE};
+use crate::image::{EXTENSIONS, IMAGE_LIKE, begins_as_image};
 use crate::inputs::{LeftOut, RESULTS, RUN};
 use crate::uninspected::Reason;
 
@@ -22,6 +22,8 @@ pub(super) struct Walk {
     pub left_out: LeftOut,
     /// Other files.
     pub others: usize,
+    /// Whether files of other endings are looked into.
+    looks_inside: bool,
 }
 
 /// Whether the ending of a file is that of an image which is read.
@@ -40,7 +42,16 @@ impl Walk {
     ///
     /// Fails where the folder itself cannot be read.
     pub(super) fn through(folder: &Path, output: Option<&Path>, is_wanted: &dyn Fn(&Path) -> bool) -> Result<Walk> {
-        let mut walk = Walk::default();
+        Walk::default().go_through(folder, output, is_wanted)
+    }
+
+    /// Collects all images below a folder, and counts as left out those whose ending is not that of an image.
+    pub(super) fn through_images(folder: &Path, output: Option<&Path>) -> Result<Walk> {
+        Walk { looks_inside: true, ..Walk::default() }.go_through(folder, output, &is_image)
+    }
+
+    fn go_through(self, folder: &Path, output: Option<&Path>, is_wanted: &dyn Fn(&Path) -> bool) -> Result<Walk> {
+        let mut walk = self;
         let mut pending = vec![(folder.to_owned(), None)];
         while let Some((current, left_out_for)) = pending.pop() {
             let entries = match fs::read_dir(&current) {
@@ -102,8 +113,13 @@ impl Walk {
             }
         } else if !is_wanted(&path) {
             match unread {
-                Some(ending) if !is_hidden(name) && left_out_for.is_none() => self.left_out.count_ending(&ending),
-                _ => self.others += 1,
+                _ if is_hidden(name) || left_out_for.is_some() => self.others += 1,
+                Some(ending) => self.left_out.count_ending(&ending),
+                None if self.looks_inside && begins_as_image(&path) => match ending(&path) {
+                    Some(ending) => self.left_out.count_ending(&ending),
+                    None => self.left_out.count(Reason::NoEnding, 1),
+                },
+                None => self.others += 1,
             }
         } else if let Some(reason) = left_out_for {
             self.left_out.count(reason, 1);

@@ -1,5 +1,9 @@
 //! Image formats: file-name endings of readable and of unsupported formats, and recognition by content.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use crate::error::{Code, Error, Result};
 
 /// Endings of file names that count as readable images, in lower case; the content decides how they are decoded.
@@ -52,6 +56,17 @@ impl Format {
             [b'q', b'o', b'i', b'f', ..] => Ok(Format::Qoi),
             _ => Err(Error::new(Code::Decode, foreign(head))),
         }
+    }
+}
+
+/// Whether a regular file begins as an image of a format that is decoded, whatever its name.
+pub fn begins_as_image(file: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(16).read_to_end(&mut head));
+    match Format::recognize(&head) {
+        // Text may begin with its two letters: here four bytes that are always 0 decide.
+        Ok(Format::Bmp) => head.get(6..10) == Some(&[0; 4]),
+        format => read.is_ok() && format.is_ok(),
     }
 }
 

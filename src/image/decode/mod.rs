@@ -21,7 +21,7 @@ mod samples;
 mod tiff;
 mod webp;
 
-pub use format::{EXTENSIONS, IMAGE_LIKE};
+pub use format::{EXTENSIONS, IMAGE_LIKE, begins_as_image};
 
 use std::fmt;
 use std::fs::{self, File};
