@@ -41,6 +41,7 @@ impl Walk {
     /// images are.
     ///
     /// Fails where the folder itself cannot be read.
+    #[cfg(feature = "cli")]
     pub(super) fn through(folder: &Path, output: Option<&Path>, is_wanted: &dyn Fn(&Path) -> bool) -> Result<Walk> {
         Walk::default().go_through(folder, output, is_wanted)
     }
