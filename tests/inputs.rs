@@ -88,7 +88,7 @@ fn a_photo_inspected_in_part_is_never_plainly_normal() {
         .infer(&["wide_defect_at_end.jpg", "two_pages.tif", "--threshold", "1e6", "--save", "none", "--report", "--fail-on", "uninspected"])
         .exits(3)
         .says("1 image was inspected in part: further pages are left out")
-        .says("2 images were inspected in part: what lies outside the part that the method looks at is left out, up to 84 % of one")
+        .says("2 images were inspected in part: what lies outside the part that decides the score is left out, up to 84 % of one")
         .says("`--multi-crop tile` inspects the whole of each photo");
     let records = place.records();
     for (record, reason) in records.iter().zip(["outside_crop", "page"]) {

@@ -170,6 +170,7 @@ impl Job {
             method: rule.method,
             reading: detector.reading().as_str(),
             language: detector.prompt().cloned(),
+            views: detector.recipe().views.as_str(),
             precision: detector.recipe().precision.as_str(),
             threshold: rule.threshold.map(|threshold| threshold.value),
             level: rule.level,

@@ -86,5 +86,6 @@ fn bytes_to_decode(read: &ReadOptions, file: &Path) -> u64 {
     }
     // The file, and samples of its depth.
     let in_file = file.metadata().map_or(0, |metadata| 2 * metadata.len());
-    read.announced_pixels(file).map_or(u64::MAX, |pixels| in_file + pixels * BYTES_PER_PIXEL)
+    read.announced_pixels(file)
+        .map_or(u64::MAX, |pixels| pixels.saturating_mul(BYTES_PER_PIXEL).saturating_add(in_file))
 }

@@ -113,7 +113,10 @@ impl Output {
                 return refused(message, Remedy::ChooseOtherOutput);
             }
             output.kept = scored(&text);
-            let failures = text.lines().filter_map(Earlier::parse).filter(|earlier| !earlier.is_ok());
+            let failures = text
+                .lines()
+                .filter_map(Earlier::parse)
+                .filter(|earlier| !earlier.is_ok() && owned::is_inside(earlier.name()));
             output.failed = failures.map(|earlier| (earlier.path.clone(), earlier.name().to_owned())).collect();
         }
         Ok(output)

@@ -75,6 +75,8 @@ pub struct Parameters {
     pub reading: &'static str,
     /// Class, phrases, references and views; null for a method that takes no text.
     pub language: Option<PromptParameters>,
+    /// Views that decide the score.
+    pub views: &'static str,
     /// `f32`, `f16`.
     pub precision: &'static str,
     /// Threshold of the score; see [`DecisionRule`](crate::results::DecisionRule).
@@ -133,7 +135,7 @@ impl NotInspected {
                 format!(", up to {:.0} % of one", (100.0 * share).min(if share < 1.0 { 99.0 } else { 100.0 }))
             });
             let what = match reason {
-                Reason::OutsideCrop => "what lies outside the part that the method looks at is left out",
+                Reason::OutsideCrop => "what lies outside the part that decides the score is left out",
                 _ => "further pages are left out",
             };
             lines.push(format!("{images} {noun} {were} inspected in part: {what}{share}"));

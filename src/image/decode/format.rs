@@ -66,6 +66,7 @@ pub fn begins_as_image(file: &Path) -> bool {
     match Format::recognize(&head) {
         // Text may begin with its two letters: here four bytes that are always 0 decide.
         Ok(Format::Bmp) => head.get(6..10) == Some(&[0; 4]),
+        Ok(Format::Pnm) => head[2..].trim_ascii_start().first().is_some_and(|&byte| byte.is_ascii_digit() || byte == b'#'),
         format => read.is_ok() && format.is_ok(),
     }
 }
