@@ -41,7 +41,7 @@ fn winclip_scores_photos_of_a_class_and_keeps_its_prototypes() {
     assert!(first.iter().all(|record| (0.0..=1.0).contains(&record["score"].as_f64().unwrap())));
     let run = place.json("out/run.json");
     assert_eq!(run["parameters"]["reading"], "paper");
-    assert_eq!(run["parameters"]["language"]["multi_crop"], "none");
+    assert_eq!(run["parameters"]["views"], "none");
     assert_eq!(cached(&place), 1);
     // The second run takes them from disk and scores the same; a damaged file is made anew.
     infer(&place, &["a.png", "b.png", "--class", "metal_nut", "-v"]).exits(0).says("prototypes: from `");

@@ -41,7 +41,7 @@ pub fn overlay(image: &Rgb, map: &Array, range: RangeInclusive<f32>, opacity: f3
         let cover = position * opacity.clamp(0.0, 1.0);
         for (channel, color) in pixel.iter_mut().zip(heat(inferno, position)) {
             let (below, above) = (f32::from(*channel), f32::from(color));
-            // Rounds as `round` does, which is a function call for each channel on processors of the lowest common kind.
+            // `round` would be a function call for each channel: x86-64 without further features has no such instruction.
             *channel = (below + (above - below) * cover + 0.5) as u8;
         }
     }
@@ -56,12 +56,12 @@ fn position(score: f32, range: &RangeInclusive<f32>) -> f32 {
     if score.is_nan() { 0.0 } else { ((score - start) / (end - start)).clamp(0.0, 1.0) }
 }
 
-/// Colours that inferno is drawn with: neighbours differ by at most 1 in a channel.
+/// Number of colours that inferno is drawn with.
 const SHADES: usize = 1024;
 
 type Shades = [[u8; CHANNELS]; SHADES];
 
-/// Inferno at equal steps: reading it off its spline for each pixel takes longer than encoding the picture.
+/// Inferno at equal steps: its spline, read for each pixel, takes three times as long.
 static INFERNO: LazyLock<Shades> = LazyLock::new(|| std::array::from_fn(|at| colorous::INFERNO.eval_rational(at, SHADES).as_array()));
 
 /// The colour of a position, 0 to 1.

@@ -246,13 +246,18 @@ mod tests {
     fn images_of_other_endings_are_counted() {
         let folder = folder(&["lot/a.png", "lot/notes.txt", "lot/.hidden"]);
         let lot = folder.path().join("lot");
-        for (name, head) in
-            [("part", &b"\xff\xd8\xff\xe0"[..]), ("b.jpg_", b"\xff\xd8\xff"), ("c.txt", b"BM is a text"), (".d", b"\xff\xd8\xff")]
-        {
+        for (name, head) in [
+            ("part", &b"\xff\xd8\xff\xe0"[..]),
+            ("b.jpg_", b"\xff\xd8\xff"),
+            ("c.txt", b"BM is a text"),
+            ("d.txt", b"P1 first of all"),
+            ("e", b"P7\nWIDTH 8"),
+            (".f", b"\xff\xd8\xff"),
+        ] {
             fs::write(lot.join(name), head).unwrap();
         }
         let found = find(std::slice::from_ref(&lot), Path::new("nowhere")).unwrap();
-        assert_eq!((found.inputs.len(), found.left_out.to_string().as_str()), (1, "1 .jpg_, 1 no ending"));
+        assert_eq!((found.inputs.len(), found.left_out.to_string().as_str()), (1, "1 .jpg_, 2 no ending"));
         #[cfg(feature = "cli")]
         assert!(find(&[lot.join("*.png")], Path::new("nowhere")).unwrap().left_out.is_empty(), "a glob says what it wants");
     }

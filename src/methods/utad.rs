@@ -123,8 +123,7 @@ impl Method for Utad {
 impl Utad {
     /// Inspects squares along the longer side, whose parts without margin together cover the image.
     fn inspect_tiles(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
-        // So wide that the margin of a square at the edge lies on it: margin / (frame − 2 · margin) of the shorter side.
-        let border = (image.width().min(image.height()) * MARGIN).div_ceil(FRAME - 2 * MARGIN);
+        let border = border(image.width().min(image.height()));
         let size = [image.height(), image.width()];
         let image = &image.reflected(border);
         let mut tiles = MultiCrop::Tile.views(image)?;
@@ -152,6 +151,12 @@ impl Utad {
         let map = rows.flat_map(|row| &row[border..border + size[1]]).copied().collect();
         Ok(Finding::whole(Array::new(size, map), score))
     }
+}
+
+/// Width of the mirrored border around an image with this shorter side, so that the margin of a square at the edge lies on it.
+fn border(shorter: usize) -> usize {
+    // Of the shorter side with its border, margin / frame is margin.
+    (shorter * MARGIN).div_ceil(FRAME - 2 * MARGIN)
 }
 
 /// The map at the size of the image, and the image's score.
@@ -227,7 +232,7 @@ mod tests {
     fn scored_parts_of_tiles_cover_the_image_inside_its_border() {
         for (width, height) in [(8, 8), (250, 250), (333, 100), (97, 1000), (4000, 3000)] {
             let shorter: usize = width.min(height);
-            let border = (shorter * MARGIN).div_ceil(FRAME - 2 * MARGIN);
+            let border = border(shorter);
             let image = Rgb::new(width + 2 * border, height + 2 * border, vec![0; (width + 2 * border) * (height + 2 * border) * 3]);
             let side = (shorter + 2 * border) as f64;
             let margin = side * MARGIN as f64 / FRAME as f64;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::methods::{MultiCrop, Recipe, Reference};
+use crate::methods::{Recipe, Reference};
 
 /// Class, phrases, views and references of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -13,8 +13,6 @@ pub struct PromptParameters {
     pub normal: Vec<String>,
     /// Further phrases for the anomalous state.
     pub anomalous: Vec<String>,
-    /// The views that decide a score.
-    pub multi_crop: &'static str,
     /// Reference images.
     pub references: Vec<NamedHash>,
     /// Memory file that was read instead of reference images.
@@ -38,7 +36,6 @@ impl PromptParameters {
             class: recipe.class.name.clone(),
             normal: recipe.class.normal.clone(),
             anomalous: recipe.class.anomalous.clone(),
-            multi_crop: recipe.views.as_str(),
             references: recipe.references.iter().map(hash).collect(),
             memory,
         })
@@ -53,7 +50,6 @@ impl PromptParameters {
         };
         let count = self.normal.len() + self.anomalous.len();
         let phrases = if count > 0 { format!(", {count} phrases of its own") } else { String::new() };
-        let views = if self.multi_crop == MultiCrop::None.as_str() { String::new() } else { format!(", views: {}", self.multi_crop) };
-        format!("class {}{phrases}{references}{views}", self.class)
+        format!("class {}{phrases}{references}", self.class)
     }
 }

@@ -91,7 +91,13 @@ fn origin(run: &InferRun) -> &'static str {
 fn facts(run: &InferRun) -> String {
     let commit = run.commit.map_or_else(String::new, |commit| format!(" ({commit})"));
     let rows = [
-        ("Method", format!("{}, reading {}, {}", run.parameters.method, run.parameters.reading, run.parameters.precision)),
+        (
+            "Method",
+            format!(
+                "{}, reading {}, views {}, {}",
+                run.parameters.method, run.parameters.reading, run.parameters.views, run.parameters.precision
+            ),
+        ),
         ("Prompt", run.parameters.language.as_ref().map_or_else(|| "none".to_owned(), PromptParameters::summary)),
         ("Weights", run.weights.name.clone()),
         ("Warnings", if run.warnings.is_empty() { "none about reference images".to_owned() } else { run.warnings.join("; ") }),

@@ -64,9 +64,12 @@ pub fn begins_as_image(file: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(file).and_then(|file| file.take(16).read_to_end(&mut head));
     match Format::recognize(&head) {
-        // Text may begin with its two letters: here four bytes that are always 0 decide.
+        // Text may begin as these two: four bytes that are always 0 decide, and the size.
         Ok(Format::Bmp) => head.get(6..10) == Some(&[0; 4]),
-        Ok(Format::Pnm) => head[2..].trim_ascii_start().first().is_some_and(|&byte| byte.is_ascii_digit() || byte == b'#'),
+        Ok(Format::Pnm) => {
+            let size = head[2..].trim_ascii_start();
+            size.starts_with(b"WIDTH") || size.first().is_some_and(|&byte| byte.is_ascii_digit() || byte == b'#')
+        }
         format => read.is_ok() && format.is_ok(),
     }
 }
