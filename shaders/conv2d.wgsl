@@ -1,7 +1,11 @@
 //! conv2d: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
-//! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). Any sizes.
-//! use: index, tile
+//! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
+//! TILE × TILE block. Any sizes.
+//! use: epilogue, index, tile
+
+alias Value = f32;
+alias Stored = Elem;
 
 struct Params {
     batch: u32, height: u32, width: u32, channels_in: u32,
@@ -18,27 +22,58 @@ struct Params {
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) thread: u32) {
-    let inner = params.kernel_height * params.kernel_width * params.channels_in;
-    compute_tile(linear_group(group, groups), thread, pixels(), params.channels_out, inner);
+    compute_tile(linear_group(group, groups), thread, pixels(), params.channels_out, inner());
 }
 
 fn pixels() -> u32 {
     return params.batch * params.height_out * params.width_out;
 }
 
-fn load_a(pixel: u32, k: u32) -> f32 {
+fn inner() -> u32 {
+    return params.kernel_height * params.kernel_width * params.channels_in;
+}
+
+/// First input row of the image in the batch, and the top left corner of the pixel's window; of the last pixel past the edge.
+fn a_origin(pixel: u32) -> vec3<i32> {
+    let at = min(pixel, pixels() - 1u);
+    let line = at / params.width_out;
+    let top = i32(line % params.height_out * params.stride) - i32(params.padding);
+    let left = i32(at % params.width_out * params.stride) - i32(params.padding);
+    return vec3(i32(line / params.height_out * params.height), top, left);
+}
+
+fn a_step(k: u32) -> u32 {
+    return k;
+}
+
+fn load_a(origin: vec3<i32>, k: u32) -> vec4<f32> {
+    return vec4(a_element(origin, k), a_element(origin, k + 1u), a_element(origin, k + 2u), a_element(origin, k + 3u));
+}
+
+fn load_b(k: u32, channel: u32) -> vec4<f32> {
+    return vec4(b_element(k, channel), b_element(k, channel + 1u), b_element(k, channel + 2u), b_element(k, channel + 3u));
+}
+
+fn a_element(origin: vec3<i32>, k: u32) -> f32 {
     let tap = k / params.channels_in;
-    let line = pixel / params.width_out;
-    let row = i32(line % params.height_out * params.stride + tap / params.kernel_width) - i32(params.padding);
-    let col = i32(pixel % params.width_out * params.stride + tap % params.kernel_width) - i32(params.padding);
-    let inside = pixel < pixels() && tap < params.kernel_height * params.kernel_width
-        && row >= 0 && row < i32(params.height) && col >= 0 && col < i32(params.width);
-    let image = line / params.height_out * params.height;
-    let at = ((image + u32(row)) * params.width + u32(col)) * params.channels_in + k % params.channels_in;
+    // As u32, positions before the first are beyond the last.
+    let row = u32(origin.y) + tap / params.kernel_width;
+    let col = u32(origin.z) + tap % params.kernel_width;
+    let inside = k < inner() && row < params.height && col < params.width;
+    let at = ((u32(origin.x) + row) * params.width + col) * params.channels_in + k % params.channels_in;
     return select(0.0, f32(x[select(0u, at, inside)]), inside);
 }
 
-fn load_b(k: u32, channel: u32) -> f32 {
-    let inside = k < params.kernel_height * params.kernel_width * params.channels_in && channel < params.channels_out;
-    return select(0.0, f32(weight[select(0u, k * params.channels_out + channel, inside)]), inside);
+fn b_element(k: u32, channel: u32) -> f32 {
+    let inside = k < inner();
+    return select(0.0, f32(weight[select(0u, k * params.channels_out + min(channel, params.channels_out - 1u), inside)]), inside);
+}
+
+fn store_four(pixel: u32, channel: u32, sums: vec4<f32>) {
+    if pixel < pixels() {
+        store(pixel, channel, params.channels_out, sums.x);
+        store(pixel, channel + 1u, params.channels_out, sums.y);
+        store(pixel, channel + 2u, params.channels_out, sums.z);
+        store(pixel, channel + 3u, params.channels_out, sums.w);
+    }
 }

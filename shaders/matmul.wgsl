@@ -1,7 +1,10 @@
 //! matmul: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
 //!
 //! One workgroup per TILE × TILE block of y. Any sizes.
-//! use: index, tile
+//! use: epilogue, index, tile
+
+alias Value = f32;
+alias Stored = Elem;
 
 struct Params { rows: u32, cols: u32, inner: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -17,13 +20,39 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     compute_tile(linear_group(group, groups), thread, params.rows, params.cols, params.inner);
 }
 
-// Past the inner edge both operands read 0, which adds nothing to a product or to a squared difference.
-fn load_a(row: u32, k: u32) -> f32 {
-    let inside = row < params.rows && k < params.inner;
-    return select(0.0, f32(a[select(0u, row * params.inner + k, inside)]), inside);
+/// First element of the row, of the last row past the edge.
+fn a_origin(row: u32) -> u32 {
+    return min(row, params.rows - 1u) * params.inner;
 }
 
-fn load_b(k: u32, col: u32) -> f32 {
-    let inside = k < params.inner && col < params.cols;
-    return select(0.0, f32(b[select(0u, k * params.cols + col, inside)]), inside);
+fn a_step(k: u32) -> u32 {
+    return k;
+}
+
+// Past the inner edge both operands read 0, which adds nothing to a product or to a squared difference.
+fn load_a(origin: u32, step: u32) -> vec4<f32> {
+    return vec4(a_element(origin, step), a_element(origin, step + 1u), a_element(origin, step + 2u), a_element(origin, step + 3u));
+}
+
+fn load_b(k: u32, col: u32) -> vec4<f32> {
+    return vec4(b_element(k, col), b_element(k, col + 1u), b_element(k, col + 2u), b_element(k, col + 3u));
+}
+
+fn a_element(origin: u32, k: u32) -> f32 {
+    let inside = k < params.inner;
+    return select(0.0, f32(a[select(0u, origin + k, inside)]), inside);
+}
+
+fn b_element(k: u32, col: u32) -> f32 {
+    let inside = k < params.inner;
+    return select(0.0, f32(b[select(0u, k * params.cols + min(col, params.cols - 1u), inside)]), inside);
+}
+
+fn store_four(row: u32, col: u32, sums: vec4<f32>) {
+    if row < params.rows {
+        store(row, col, params.cols, sums.x);
+        store(row, col + 1u, params.cols, sums.y);
+        store(row, col + 2u, params.cols, sums.z);
+        store(row, col + 3u, params.cols, sums.w);
+    }
 }

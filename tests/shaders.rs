@@ -123,7 +123,7 @@ fn launches_are_as_long_as_the_work() {
                 }
                 "attention" => (field("heads") * field("queries").div_ceil(constant("WORKGROUP").unwrap()), 1),
                 "attention_software" => (field("heads") * field("queries").div_ceil(constant("ROWS").unwrap() * SOFTWARE_LANES), 1),
-                "matmul" | "conv2d" | "matmul_software" | "conv2d_software" => {
+                "matmul" | "matmul_fours" | "matmul_software" | "conv2d" | "conv2d_fours" | "conv2d_software" => {
                     let (rows, cols) = match file.starts_with("matmul") {
                         true => (field("rows"), field("cols")),
                         false => (field("batch") * field("height_out") * field("width_out"), field("channels_out")),
@@ -141,7 +141,9 @@ fn launches_are_as_long_as_the_work() {
             assert!((needed..=needed + spare).contains(&groups), "{kernel:?} by {file}: {groups} workgroups for {needed}");
 
             let lanes = match file {
-                "matmul" | "conv2d" => (constant("TILE").unwrap() / 8).pow(2),
+                "matmul" | "matmul_fours" | "conv2d" | "conv2d_fours" => {
+                    constant("SPLIT").unwrap() * (constant("TILE").unwrap() / 8).pow(2)
+                }
                 _ if file.ends_with("_software") => SOFTWARE_LANES,
                 _ => constant("WORKGROUP").unwrap_or(ELEMENT_LANES),
             };

@@ -93,13 +93,17 @@ impl Kernel for Conv2d {
         ];
         let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(shared).collect();
         let mut all = Vec::new();
-        if self.channels_in.is_multiple_of(4) && self.channels_out.is_multiple_of(4) {
+        let in_fours = self.channels_in.is_multiple_of(4) && self.channels_out.is_multiple_of(4);
+        if in_fours {
             for (of_strip, elem) in strip_rows(self.pixels()) {
                 let (own, launch) = strips(of_strip, self.pixels(), self.channels_out, self.padding > 0);
                 all.push(Implementation { elem, ..Implementation::software("conv2d_software", with(&own), launch) });
             }
         }
-        let (own, launch) = tiles(self.pixels(), self.channels_out);
+        let (own, launch) = tiles(self.pixels(), self.channels_out, self.inner());
+        if in_fours {
+            all.push(Implementation::plain("conv2d_fours", with(&own), launch));
+        }
         all.push(Implementation::plain("conv2d", with(&own), launch));
         all
     }
@@ -171,6 +175,8 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         Conv2d { stride: 2, batch: 2, channels_out: 68, ..three.clone() },
         Conv2d { height: 13, width: 11, channels_in: 8, channels_out: 68, ..three.clone() },
         Conv2d { kernel: (3, 2), padding: 0, channels_in: 12, ..plain.clone() },
+        Conv2d { channels_in: 36, channels_out: 68, ..three.clone() },
+        Conv2d { height: 129, width: 128, channels_out: 132, ..three.clone() },
         Conv2d { kernel: (7, 7), padding: 3, stride: 2, height: 33, width: 30, channels_out: 64, ..plain.clone() },
         Conv2d {
             kernel: (7, 7),
@@ -184,7 +190,7 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         Conv2d {
             height: 129,
             width: 128,
-            channels_out: 100,
+            channels_out: 130,
             channels_in: 1,
             activation: Activation::Relu,
             ..three.clone()

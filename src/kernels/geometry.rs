@@ -72,9 +72,14 @@ pub(super) fn strips(rows_of_strip: usize, rows: usize, cols: usize, masked: boo
     (constants, Launch::groups(rows.div_ceil(rows_of_strip) * across(vectors)))
 }
 
-/// Constants and launch of `shaders/lib/tile.wgsl`: large blocks reuse more, but small problems need more workgroups than a GPU has cores.
-pub(super) fn tiles(rows: usize, cols: usize) -> ([(&'static str, u32); 1], Launch) {
+/// Workgroups that occupy a large GPU: two for each of some 130 multiprocessors.
+const OCCUPYING: usize = 256;
+
+/// Constants and launch of `shaders/lib/tile.wgsl`: large blocks reuse more, but a GPU needs more workgroups than it has multiprocessors;
+/// where small blocks are still too few, four teams share the inner axis of each.
+pub(super) fn tiles(rows: usize, cols: usize, inner: usize) -> ([(&'static str, u32); 2], Launch) {
     let blocks = |tile: usize| rows.div_ceil(tile) * cols.div_ceil(tile);
-    let tile = if blocks(128) >= 128 { 128 } else { 64 };
-    ([("TILE", tile as u32)], Launch::groups(blocks(tile)))
+    let tile = if blocks(128) >= OCCUPYING { 128 } else { 64 };
+    let split = if blocks(tile) < OCCUPYING && inner >= 256 { 4 } else { 1 };
+    ([("SPLIT", split), ("TILE", tile as u32)], Launch::groups(blocks(tile)))
 }

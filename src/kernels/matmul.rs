@@ -73,13 +73,17 @@ impl Kernel for Matmul {
         ];
         let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(shared).collect();
         let mut all = Vec::new();
-        if self.cols.is_multiple_of(4) && self.inner.is_multiple_of(4) {
+        let in_fours = self.cols.is_multiple_of(4) && self.inner.is_multiple_of(4);
+        if in_fours {
             for (of_strip, elem) in strip_rows(self.rows) {
                 let (own, launch) = strips(of_strip, self.rows, self.cols, false);
                 all.push(Implementation { elem, ..Implementation::software("matmul_software", with(&own), launch) });
             }
         }
-        let (own, launch) = tiles(self.rows, self.cols);
+        let (own, launch) = tiles(self.rows, self.cols, self.inner);
+        if in_fours {
+            all.push(Implementation::plain("matmul_fours", with(&own), launch));
+        }
         all.push(Implementation::plain("matmul", with(&own), launch));
         all
     }
@@ -137,7 +141,9 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         sized(17, 132, 36),
         sized(16, 64, 64),
         sized(1, 260, 257),
-        sized(1500, 1412, 8),
+        sized(2050, 1932, 8),
+        sized(2050, 1931, 9),
+        sized(70, 66, 261),
         Matmul { pairing: Pairing::SquaredDifference, activation: Activation::Sqrt, ..sized(33, 36, 20) },
         Matmul { pairing: Pairing::SquaredDifference, activation: Activation::Sqrt, ..sized(9, 11, 13) },
     ];

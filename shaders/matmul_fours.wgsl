@@ -1,0 +1,48 @@
+//! matmul in vec4: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
+//!
+//! One workgroup per TILE × TILE block of y. Needs cols and inner divisible by 4.
+//! use: epilogue, index, tile
+
+alias Value = vec4<f32>;
+alias Stored = vec4<Elem>;
+
+struct Params { rows: u32, cols: u32, inner: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4<Elem>>;          // [rows, inner]
+@group(0) @binding(2) var<storage, read> b: array<vec4<Elem>>;          // [inner, cols]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [cols] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // [rows, cols] or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [rows, cols]
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) thread: u32) {
+    compute_tile(linear_group(group, groups), thread, params.rows, params.cols, params.inner);
+}
+
+/// First vec4 of the row, the last one for rows past the edge.
+fn a_origin(row: u32) -> u32 {
+    return min(row, params.rows - 1u) * (params.inner / 4u);
+}
+
+fn a_step(k: u32) -> u32 {
+    return k / 4u;
+}
+
+// Past the inner edge both operands read 0, which adds nothing to a product or to a squared difference.
+fn load_a(origin: u32, step: u32) -> vec4<f32> {
+    let inside = step < params.inner / 4u;
+    return select(vec4(0.0), vec4<f32>(a[select(0u, origin + step, inside)]), inside);
+}
+
+fn load_b(k: u32, col: u32) -> vec4<f32> {
+    let inside = k < params.inner;
+    let at = k * (params.cols / 4u) + min(col, params.cols - 4u) / 4u;
+    return select(vec4(0.0), vec4<f32>(b[select(0u, at, inside)]), inside);
+}
+
+fn store_four(row: u32, col: u32, sums: vec4<f32>) {
+    if row < params.rows {
+        store(row, col / 4u, params.cols / 4u, sums);
+    }
+}

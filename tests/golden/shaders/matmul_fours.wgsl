@@ -1,0 +1,271 @@
+alias Elem = f32;
+const SPLIT: u32 = 1u;
+const TILE: u32 = 64u;
+const PAIRING: u32 = 0u;
+const ACTIVATION: u32 = 0u;
+const HAS_BIAS: u32 = 0u;
+const HAS_RESIDUAL: u32 = 0u;
+//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The including file declares the alias
+//! `Value`: f32 or a vector of it.
+
+const IDENTITY: u32 = 0u;
+const RELU: u32 = 1u;
+const GELU: u32 = 2u;
+const QUICK_GELU: u32 = 3u;
+const SIGMOID: u32 = 4u;
+const EXP: u32 = 5u;
+const SQRT: u32 = 6u;
+
+/// `kind` is a constant of the kernel, so all branches but one vanish when the driver compiles it.
+fn activate(kind: u32, x: Value) -> Value {
+    switch kind {
+        // `max` may drop a NaN; PyTorch keeps it.
+        case RELU: { return select(x, Value(0.0), x < Value(0.0)); }
+        case GELU: { return 0.5 * x * (1.0 + erf(x * 0.70710678)); }
+        case QUICK_GELU: { return x * sigmoid(1.702 * x); }
+        case SIGMOID: { return sigmoid(x); }
+        case EXP: { return exp(x); }
+        case SQRT: { return sqrt(select(x, Value(0.0), x < Value(0.0))); }
+        default: { return x; }
+    }
+}
+
+fn sigmoid(x: Value) -> Value {
+    return 1.0 / (1.0 + exp(-x));
+}
+
+/// Error function, absolute error below 1.5e-7 (Abramowitz & Stegun 7.1.26).
+fn erf(x: Value) -> Value {
+    let t = 1.0 / (1.0 + 0.3275911 * abs(x));
+    let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+    return sign(x) * (1.0 - tail * exp(-x * x));
+}
+//! epilogue: y[row, col] = act(sum + bias[col] + residual[row, col]), the end of a matrix product. The kernel binds `bias`, `residual`
+//! and `y`; `Value` and `Stored` are f32 and Elem where their elements are numbers, vectors of these where they are vectors.
+//! use: activation
+//! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
+
+/// Columns past the edge are dropped; the row must be inside.
+fn store(row: u32, col: u32, cols: u32, sum: Value) {
+    if col < cols {
+        let at = row * cols + col;
+        var value = sum;
+        if HAS_BIAS == 1u {
+            value += bias[col];
+        }
+        if HAS_RESIDUAL == 1u {
+            value += Value(residual[at]);
+        }
+        y[at] = Stored(activate(ACTIVATION, value));
+    }
+}
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
+
+/// Number of the first workgroup of this dispatch.
+@group(1) @binding(0) var<uniform> first_group: u32;
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return first_group + group.y * groups.x + group.x;
+}
+//! pairing: what matmul sums over its inner axis, by the numbers of `Pairing` in src/kernels/matmul.rs.
+//! set: PAIRING
+
+const PRODUCT: u32 = 0u;
+
+/// `sum` + a·b, or `sum` + (a − b)² for squared distances, which then have no cancellation.
+fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
+    if PAIRING == PRODUCT {
+        return fma(vec4(a), b, sum);
+    }
+    let d = b - a;
+    return fma(d, d, sum);
+}
+//! tile: a block of a matrix product in workgroup memory, for GPUs. The kernel defines `a_origin(row)`, `a_step(k)`, `load_a(origin, step)`,
+//! `load_b(k, col)` and `store_four(row, col, sums)`; k and col are multiples of 4.
+//!
+//! A team of (TILE/8)² threads computes a TILE × TILE block, a thread 8 × 8 of it as two halves TILE/2 apart in each direction, so that
+//! neighbouring threads read neighbouring vec4 of workgroup memory. SPLIT teams share the inner axis of one block and add their sums at the
+//! end: for results of few blocks, which would leave most of a GPU idle. While a slab is multiplied the next one is on its way.
+//! Sums have names: drivers keep an array in memory as soon as one loop over it is not unrolled, at a tenth of the speed.
+//! use: pairing
+//! set: SPLIT, TILE
+
+const SLAB: u32 = TILE / 8u;             // inner positions staged at a time
+const SIDE: u32 = TILE / 8u;             // threads along each direction
+const TEAM: u32 = SIDE * SIDE;
+const THREADS: u32 = SPLIT * TEAM;
+const STRIDE: u32 = TILE / 4u;           // vec4 of a slab's position
+const HALF: u32 = TILE / 2u;
+const BAND: u32 = 8u;                    // rows of blocks that are walked together, for the cache
+
+var<workgroup> a_slab: array<vec4<f32>, SPLIT * SLAB * STRIDE>;
+var<workgroup> b_slab: array<vec4<f32>, SPLIT * SLAB * STRIDE>;
+
+/// Where four rows of a lie among those of a slab's position k: permuted, so that the transposed stores of neighbouring threads, which
+/// differ in k, meet different banks. Padding would do the same, but goes beyond the 16,384 bytes that every adapter has.
+fn a_place(rows: u32, k: u32) -> u32 {
+    return rows ^ (k / 4u * (32u / SLAB));
+}
+
+/// Sums and stores the block of this workgroup of a `rows` × `cols` result; `cols` is rounded up to a multiple of 4. Loads past the inner
+/// edge must give 0, loads past the others anything that is there.
+fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
+    let tiles_across = (cols + TILE - 1u) / TILE;
+    let tiles_down = (rows + TILE - 1u) / TILE;
+    // Spare groups recompute the last block: barriers stay uniform.
+    let tile = min(group, tiles_across * tiles_down - 1u);
+    let band = tile / (BAND * tiles_across);
+    let in_band = tile % (BAND * tiles_across);
+    let band_rows = min(BAND, tiles_down - BAND * band);
+    let first_row = (BAND * band + in_band % band_rows) * TILE;
+    let first_col = in_band / band_rows * TILE;
+
+    let team = thread / TEAM;
+    let own = thread % TEAM;
+    let own_slab = team * SLAB * STRIDE;
+    // 32 neighbours cover 4 × 8 positions, so that they read as little as possible.
+    let down = own / 32u / (SIDE / 8u) * 4u + own % 32u / 8u;
+    let across = own / 32u % (SIDE / 8u) * 8u + own % 8u;
+
+    // Each thread stages a vec4 of two rows of a, and of two positions of b.
+    let a_row = own / (SLAB / 4u);
+    let a_k = own % (SLAB / 4u) * 4u;
+    let b_k = own / STRIDE;
+    let b_col = first_col + own % STRIDE * 4u;
+    let a_at = own_slab + a_k * STRIDE + a_place(a_row / 4u, a_k);
+    let origin_top = a_origin(first_row + a_row);
+    let origin_bottom = a_origin(first_row + a_row + HALF);
+    var start = team * SLAB;
+    var a_top = load_a(origin_top, a_step(start + a_k));
+    var a_bottom = load_a(origin_bottom, a_step(start + a_k));
+    var b_first = load_b(start + b_k, b_col);
+    var b_second = load_b(start + b_k + SLAB / 2u, b_col);
+
+    var left0 = vec4(0.0); var left1 = vec4(0.0); var left2 = vec4(0.0); var left3 = vec4(0.0);
+    var left4 = vec4(0.0); var left5 = vec4(0.0); var left6 = vec4(0.0); var left7 = vec4(0.0);
+    var right0 = vec4(0.0); var right1 = vec4(0.0); var right2 = vec4(0.0); var right3 = vec4(0.0);
+    var right4 = vec4(0.0); var right5 = vec4(0.0); var right6 = vec4(0.0); var right7 = vec4(0.0);
+    let slabs = (inner + SPLIT * SLAB - 1u) / (SPLIT * SLAB);
+    for (var slab = 0u; slab < slabs; slab++) {
+        let lane = a_row % 4u;
+        a_slab[a_at][lane] = a_top.x;
+        a_slab[a_at + STRIDE][lane] = a_top.y;
+        a_slab[a_at + 2u * STRIDE][lane] = a_top.z;
+        a_slab[a_at + 3u * STRIDE][lane] = a_top.w;
+        // HALF / 4 more rows of four, which the permutation leaves alone.
+        a_slab[a_at + HALF / 4u][lane] = a_bottom.x;
+        a_slab[a_at + HALF / 4u + STRIDE][lane] = a_bottom.y;
+        a_slab[a_at + HALF / 4u + 2u * STRIDE][lane] = a_bottom.z;
+        a_slab[a_at + HALF / 4u + 3u * STRIDE][lane] = a_bottom.w;
+        b_slab[own_slab + own] = b_first;
+        b_slab[own_slab + own + TEAM] = b_second;
+        workgroupBarrier();
+        start += SPLIT * SLAB;
+        let step = a_step(start + a_k);
+        a_top = load_a(origin_top, step);
+        a_bottom = load_a(origin_bottom, step);
+        b_first = load_b(start + b_k, b_col);
+        b_second = load_b(start + b_k + SLAB / 2u, b_col);
+        for (var k = 0u; k < SLAB; k++) {
+            let at = own_slab + k * STRIDE;
+            let top = a_slab[at + a_place(down, k)];
+            let bottom = a_slab[at + a_place(down, k) + HALF / 4u];
+            let left = b_slab[at + across];
+            let right = b_slab[at + across + HALF / 4u];
+            left0 = accumulate(top.x, left, left0); right0 = accumulate(top.x, right, right0);
+            left1 = accumulate(top.y, left, left1); right1 = accumulate(top.y, right, right1);
+            left2 = accumulate(top.z, left, left2); right2 = accumulate(top.z, right, right2);
+            left3 = accumulate(top.w, left, left3); right3 = accumulate(top.w, right, right3);
+            left4 = accumulate(bottom.x, left, left4); right4 = accumulate(bottom.x, right, right4);
+            left5 = accumulate(bottom.y, left, left5); right5 = accumulate(bottom.y, right, right5);
+            left6 = accumulate(bottom.z, left, left6); right6 = accumulate(bottom.z, right, right6);
+            left7 = accumulate(bottom.w, left, left7); right7 = accumulate(bottom.w, right, right7);
+        }
+        workgroupBarrier();
+    }
+    // One team after the other hands its sums to the first: a fixed order. SPLIT is 1 or 4, so that the slabs hold the sums of a team.
+    for (var giver = 1u; giver < SPLIT; giver++) {
+        if team == giver {
+            a_slab[own] = left0; a_slab[own + TEAM] = left1; a_slab[own + 2u * TEAM] = left2; a_slab[own + 3u * TEAM] = left3;
+            a_slab[own + 4u * TEAM] = left4; a_slab[own + 5u * TEAM] = left5; a_slab[own + 6u * TEAM] = left6; a_slab[own + 7u * TEAM] = left7;
+            b_slab[own] = right0; b_slab[own + TEAM] = right1; b_slab[own + 2u * TEAM] = right2; b_slab[own + 3u * TEAM] = right3;
+            b_slab[own + 4u * TEAM] = right4; b_slab[own + 5u * TEAM] = right5; b_slab[own + 6u * TEAM] = right6; b_slab[own + 7u * TEAM] = right7;
+        }
+        workgroupBarrier();
+        if team == 0u {
+            left0 += a_slab[own]; left1 += a_slab[own + TEAM]; left2 += a_slab[own + 2u * TEAM]; left3 += a_slab[own + 3u * TEAM];
+            left4 += a_slab[own + 4u * TEAM]; left5 += a_slab[own + 5u * TEAM]; left6 += a_slab[own + 6u * TEAM]; left7 += a_slab[own + 7u * TEAM];
+            right0 += b_slab[own]; right1 += b_slab[own + TEAM]; right2 += b_slab[own + 2u * TEAM]; right3 += b_slab[own + 3u * TEAM];
+            right4 += b_slab[own + 4u * TEAM]; right5 += b_slab[own + 5u * TEAM]; right6 += b_slab[own + 6u * TEAM]; right7 += b_slab[own + 7u * TEAM];
+        }
+        workgroupBarrier();
+    }
+    if team == 0u {
+        let row = first_row + 4u * down;
+        let col = first_col + 4u * across;
+        store_eight(row, col, cols, left0, right0); store_eight(row + 1u, col, cols, left1, right1);
+        store_eight(row + 2u, col, cols, left2, right2); store_eight(row + 3u, col, cols, left3, right3);
+        store_eight(row + HALF, col, cols, left4, right4); store_eight(row + HALF + 1u, col, cols, left5, right5);
+        store_eight(row + HALF + 2u, col, cols, left6, right6); store_eight(row + HALF + 3u, col, cols, left7, right7);
+    }
+}
+
+/// Hands both halves of a thread's row to the kernel, which drops rows past the edge.
+fn store_eight(row: u32, col: u32, cols: u32, left: vec4<f32>, right: vec4<f32>) {
+    if col < cols {
+        store_four(row, col, left);
+    }
+    if col + HALF < cols {
+        store_four(row, col + HALF, right);
+    }
+}
+//! matmul in vec4: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
+//!
+//! One workgroup per TILE × TILE block of y. Needs cols and inner divisible by 4.
+//! use: epilogue, index, tile
+
+alias Value = vec4<f32>;
+alias Stored = vec4<Elem>;
+
+struct Params { rows: u32, cols: u32, inner: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4<Elem>>;          // [rows, inner]
+@group(0) @binding(2) var<storage, read> b: array<vec4<Elem>>;          // [inner, cols]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [cols] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // [rows, cols] or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [rows, cols]
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) thread: u32) {
+    compute_tile(linear_group(group, groups), thread, params.rows, params.cols, params.inner);
+}
+
+/// First vec4 of the row, the last one for rows past the edge.
+fn a_origin(row: u32) -> u32 {
+    return min(row, params.rows - 1u) * (params.inner / 4u);
+}
+
+fn a_step(k: u32) -> u32 {
+    return k / 4u;
+}
+
+// Past the inner edge both operands read 0, which adds nothing to a product or to a squared difference.
+fn load_a(origin: u32, step: u32) -> vec4<f32> {
+    let inside = step < params.inner / 4u;
+    return select(vec4(0.0), vec4<f32>(a[select(0u, origin + step, inside)]), inside);
+}
+
+fn load_b(k: u32, col: u32) -> vec4<f32> {
+    let inside = k < params.inner;
+    let at = k * (params.cols / 4u) + min(col, params.cols - 4u) / 4u;
+    return select(vec4(0.0), vec4<f32>(b[select(0u, at, inside)]), inside);
+}
+
+fn store_four(row: u32, col: u32, sums: vec4<f32>) {
+    if row < params.rows {
+        store(row, col / 4u, params.cols / 4u, sums);
+    }
+}
