@@ -1,11 +1,13 @@
 //! conv2d: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
 //! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
-//! TILE × TILE block. Any sizes.
+//! TALL × 64 block. Any sizes.
 //! use: epilogue, index, tile
 
 alias Value = f32;
 alias Stored = Elem;
+
+const WHOLE_SLABS: bool = false;
 
 struct Params {
     batch: u32, height: u32, width: u32, channels_in: u32,

@@ -1,8 +1,10 @@
 //! conv2d in vec4: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
 //! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
-//! TILE × TILE block. Needs channels_in and channels_out divisible by 4.
+//! TALL × 64 block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
+//! index is known.
 //! use: epilogue, index, tile
+//! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, HEIGHT_OUT, KERNEL_HEIGHT, KERNEL_WIDTH, PADDING, STRIDE, WIDTH, WIDTH_OUT
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
@@ -19,56 +21,55 @@ struct Params {
 @group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // like y, or absent
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
 
+const INNER: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * CHANNELS_IN;
+const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
+
 /// A tap below every image, where the inner positions past the last one read.
 const BELOW: i32 = 0x3fffffff;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) thread: u32) {
-    compute_tile(linear_group(group, groups), thread, pixels(), params.channels_out, inner());
+    compute_tile(linear_group(group, groups), thread, pixels(), CHANNELS_OUT, INNER);
 }
 
 fn pixels() -> u32 {
-    return params.batch * params.height_out * params.width_out;
-}
-
-fn inner() -> u32 {
-    return params.kernel_height * params.kernel_width * params.channels_in;
+    return params.batch * HEIGHT_OUT * WIDTH_OUT;
 }
 
 /// First input row of the image in the batch, and the top left corner of the pixel's window; of the last pixel past the edge.
 fn a_origin(pixel: u32) -> vec3<i32> {
     let at = min(pixel, pixels() - 1u);
-    let line = at / params.width_out;
-    let top = i32(line % params.height_out * params.stride) - i32(params.padding);
-    let left = i32(at % params.width_out * params.stride) - i32(params.padding);
-    return vec3(i32(line / params.height_out * params.height), top, left);
+    let line = at / WIDTH_OUT;
+    let top = i32(line % HEIGHT_OUT * STRIDE) - i32(PADDING);
+    let left = i32(at % WIDTH_OUT * STRIDE) - i32(PADDING);
+    return vec3(i32(line / HEIGHT_OUT * HEIGHT), top, left);
 }
 
 /// Row and column of a tap, and the first of four channels.
 fn a_step(k: u32) -> vec3<i32> {
-    let tap = k / params.channels_in;
-    let row = select(BELOW, i32(tap / params.kernel_width), k < inner());
-    return vec3(row, i32(tap % params.kernel_width), i32(k % params.channels_in));
+    let tap = k / CHANNELS_IN;
+    let row = select(BELOW, i32(tap / KERNEL_WIDTH), WHOLE_SLABS || k < INNER);
+    return vec3(row, i32(tap % KERNEL_WIDTH), i32(k % CHANNELS_IN));
 }
 
 fn load_a(origin: vec3<i32>, step: vec3<i32>) -> vec4<f32> {
     // As u32, positions before the first are beyond the last.
     let row = u32(origin.y + step.x);
     let col = u32(origin.z + step.y);
-    let inside = row < params.height && col < params.width;
-    let at = ((u32(origin.x) + row) * params.width + col) * (params.channels_in / 4u) + u32(step.z) / 4u;
+    let inside = row < HEIGHT && col < WIDTH;
+    let at = ((u32(origin.x) + row) * WIDTH + col) * (CHANNELS_IN / 4u) + u32(step.z) / 4u;
     return select(vec4(0.0), vec4<f32>(x[select(0u, at, inside)]), inside);
 }
 
 fn load_b(k: u32, channel: u32) -> vec4<f32> {
-    let inside = k < inner();
-    let at = k * (params.channels_out / 4u) + min(channel, params.channels_out - 4u) / 4u;
+    let inside = WHOLE_SLABS || k < INNER;
+    let at = k * (CHANNELS_OUT / 4u) + min(channel, CHANNELS_OUT - 4u) / 4u;
     return select(vec4(0.0), vec4<f32>(weight[select(0u, at, inside)]), inside);
 }
 
 fn store_four(pixel: u32, channel: u32, sums: vec4<f32>) {
     if pixel < pixels() {
-        store(pixel, channel / 4u, params.channels_out / 4u, sums);
+        store(pixel, channel / 4u, CHANNELS_OUT / 4u, sums);
     }
 }

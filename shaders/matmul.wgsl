@@ -1,10 +1,12 @@
 //! matmul: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
 //!
-//! One workgroup per TILE × TILE block of y. Any sizes.
+//! One workgroup per TALL × 64 block of y. Any sizes.
 //! use: epilogue, index, tile
 
 alias Value = f32;
 alias Stored = Elem;
+
+const WHOLE_SLABS: bool = false;
 
 struct Params { rows: u32, cols: u32, inner: u32 }
 @group(0) @binding(0) var<uniform> params: Params;

@@ -1,10 +1,13 @@
 //! matmul in vec4: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
 //!
-//! One workgroup per TILE × TILE block of y. Needs cols and inner divisible by 4.
+//! One workgroup per TALL × 64 block of y. Needs cols and inner divisible by 4; they are constants, so that most of an index is known.
 //! use: epilogue, index, tile
+//! set: COLS, INNER
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
+
+const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
 
 struct Params { rows: u32, cols: u32, inner: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -17,12 +20,12 @@ struct Params { rows: u32, cols: u32, inner: u32 }
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) thread: u32) {
-    compute_tile(linear_group(group, groups), thread, params.rows, params.cols, params.inner);
+    compute_tile(linear_group(group, groups), thread, params.rows, COLS, INNER);
 }
 
 /// First vec4 of the row, the last one for rows past the edge.
 fn a_origin(row: u32) -> u32 {
-    return min(row, params.rows - 1u) * (params.inner / 4u);
+    return min(row, params.rows - 1u) * (INNER / 4u);
 }
 
 fn a_step(k: u32) -> u32 {
@@ -31,18 +34,18 @@ fn a_step(k: u32) -> u32 {
 
 // Past the inner edge both operands read 0, which adds nothing to a product or to a squared difference.
 fn load_a(origin: u32, step: u32) -> vec4<f32> {
-    let inside = step < params.inner / 4u;
+    let inside = WHOLE_SLABS || step < INNER / 4u;
     return select(vec4(0.0), vec4<f32>(a[select(0u, origin + step, inside)]), inside);
 }
 
 fn load_b(k: u32, col: u32) -> vec4<f32> {
-    let inside = k < params.inner;
-    let at = k * (params.cols / 4u) + min(col, params.cols - 4u) / 4u;
+    let inside = WHOLE_SLABS || k < INNER;
+    let at = k * (COLS / 4u) + min(col, COLS - 4u) / 4u;
     return select(vec4(0.0), vec4<f32>(b[select(0u, at, inside)]), inside);
 }
 
 fn store_four(row: u32, col: u32, sums: vec4<f32>) {
     if row < params.rows {
-        store(row, col / 4u, params.cols / 4u, sums);
+        store(row, col / 4u, COLS / 4u, sums);
     }
 }

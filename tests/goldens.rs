@@ -38,7 +38,7 @@ impl Golden {
                 .map(|operand| if operand.len == 0 { Array::zeros([0]) } else { self.tensor(cases, operand.name) })
                 .collect();
             let inputs: Vec<&[f32]> = inputs.iter().map(Array::data).collect();
-            let (values, bounds) = expected(&*kernel, DType::F32, &inputs);
+            let (values, bounds) = expected(&*kernel, DType::F32, DType::F32, &inputs);
             let truth = self.tensor(cases, "y");
             assert_eq!(values.len(), truth.data().len(), "{kernel:?}");
             for (at, (value, &truth)) in values.iter().zip(truth.data()).enumerate() {

@@ -9,8 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use naga::back::{hlsl, msl, spv};
 use zsas::DType;
-use zsas::kernels::{ELEMENT_LANES, Implementation, Kernel, MAX_INVOCATIONS, MAX_WORKGROUP_BYTES, SOFTWARE_LANES, every_kernel};
-use zsas::shader::{Assembled, Library, Reflection, assemble, reflect};
+use zsas::kernels::{
+    ELEMENT_LANES, Implementation, Kernel, MAX_INVOCATIONS, MAX_MATRIX_WORKGROUP_BYTES, MAX_WORKGROUP_BYTES, SOFTWARE_LANES, Tier,
+    every_kernel,
+};
+use zsas::shader::{Assembled, Library, MatrixUnits, Reflection, assemble, reflect};
 
 use common::assert_golden;
 
@@ -18,17 +21,25 @@ fn each_listing(mut visit: impl FnMut(&dyn Kernel, &Implementation, DType, Assem
     let library = Library::embedded();
     let mut seen = BTreeSet::new();
     for kernel in every_kernel() {
-        for implementation in kernel.implementations() {
+        let written = kernel.implementations();
+        let emulated = written.clone().into_iter().filter(|one| one.tier == Tier::Matrix).map(Implementation::emulated);
+        for implementation in written.into_iter().chain(emulated) {
             for elem in [DType::F32, DType::F16].into_iter().filter(|&elem| implementation.serves(elem)) {
-                if !seen.insert((implementation.file, implementation.constants.clone(), elem.to_string())) {
+                if !seen.insert((title(&implementation), implementation.constants.clone(), elem.to_string())) {
                     continue;
                 }
-                let shader = assemble(&library, implementation.file, &implementation.constants, elem)
+                let shader = assemble(&library, implementation.file, &implementation.constants, elem, implementation.units)
                     .unwrap_or_else(|error| panic!("{kernel:?}: {error:?}"));
                 visit(&*kernel, &implementation, elem, shader);
             }
         }
     }
+}
+
+/// Name of a listing.
+fn title(implementation: &Implementation) -> String {
+    let ending = if implementation.units == MatrixUnits::Emulated { "_emulated" } else { "" };
+    format!("{}{ending}", implementation.file)
 }
 
 fn each_reflection(mut visit: impl FnMut(&dyn Kernel, &Implementation, DType, Reflection)) {
@@ -45,13 +56,13 @@ fn every_listing_is_as_written_down() {
     let mut preludes = String::new();
     let mut codes = BTreeMap::new();
     each_listing(|_, implementation, _, shader| {
-        let file = implementation.file;
+        let file = title(implementation);
         let is_prelude = |line: usize| shader.origin(line).starts_with("prelude:");
         let split = (1..).take_while(|&line| is_prelude(line)).count();
         let lines: Vec<&str> = shader.text.lines().collect();
         let (prelude, code) = lines.split_at(split);
         preludes += &format!("{file}: {}\n", prelude.join(" "));
-        let first = codes.entry(file).or_insert_with(|| {
+        let first = codes.entry(file.clone()).or_insert_with(|| {
             assert_golden(&format!("shaders/{file}.wgsl"), &shader.text);
             code.join("\n")
         });
@@ -95,7 +106,8 @@ fn every_kernel_keeps_within_the_limits_that_devices_are_asked_for() {
         let invocations: u32 = reflection.workgroup_size.iter().product();
         assert!(invocations <= MAX_INVOCATIONS, "{}: {invocations} invocations", implementation.file);
         let bytes = reflection.workgroup_memory;
-        assert!(bytes <= MAX_WORKGROUP_BYTES, "{}: {bytes} bytes of workgroup memory", implementation.file);
+        let most = if implementation.tier == Tier::Matrix { MAX_MATRIX_WORKGROUP_BYTES } else { MAX_WORKGROUP_BYTES };
+        assert!(bytes <= most, "{}: {bytes} bytes of workgroup memory", implementation.file);
     });
 }
 
@@ -105,7 +117,7 @@ fn launches_are_as_long_as_the_work() {
     let library = Library::embedded();
     let mut seen = BTreeSet::new();
     for kernel in every_kernel() {
-        for Implementation { file, constants, launch, .. } in kernel.implementations() {
+        for Implementation { file, constants, launch, elem, units, .. } in kernel.implementations() {
             let constant = |name: &str| constants.iter().find(|(known, _)| *known == name).map(|&(_, value)| value as usize);
             let params = kernel.params();
             let field = |name: &str| {
@@ -122,14 +134,16 @@ fn launches_are_as_long_as_the_work() {
                     (field("rows"), SOFTWARE_LANES)
                 }
                 "attention" => (field("heads") * field("queries").div_ceil(constant("WORKGROUP").unwrap()), 1),
+                "attention_fours" | "attention_matrix" => (field("heads") * field("queries").div_ceil(constant("TILE").unwrap()), 1),
                 "attention_software" => (field("heads") * field("queries").div_ceil(constant("ROWS").unwrap() * SOFTWARE_LANES), 1),
-                "matmul" | "matmul_fours" | "matmul_software" | "conv2d" | "conv2d_fours" | "conv2d_software" => {
+                "matmul" | "matmul_fours" | "matmul_matrix" | "matmul_software" | "conv2d" | "conv2d_fours" | "conv2d_matrix"
+                | "conv2d_software" => {
                     let (rows, cols) = match file.starts_with("matmul") {
                         true => (field("rows"), field("cols")),
                         false => (field("batch") * field("height_out") * field("width_out"), field("channels_out")),
                     };
-                    let (tall, wide) = match constant("TILE") {
-                        Some(tile) => (tile, tile),
+                    let (tall, wide) = match constant("TALL") {
+                        Some(tall) => (tall, if file.ends_with("_matrix") { 128 } else { 64 }),
                         None => (constant("ROWS").unwrap(), 4 * constant("VECTORS").unwrap() * SOFTWARE_LANES),
                     };
                     (rows.div_ceil(tall) * cols.div_ceil(wide), 1)
@@ -141,14 +155,14 @@ fn launches_are_as_long_as_the_work() {
             assert!((needed..=needed + spare).contains(&groups), "{kernel:?} by {file}: {groups} workgroups for {needed}");
 
             let lanes = match file {
-                "matmul" | "matmul_fours" | "conv2d" | "conv2d_fours" => {
-                    constant("SPLIT").unwrap() * (constant("TILE").unwrap() / 8).pow(2)
-                }
+                "matmul" | "matmul_fours" | "conv2d" | "conv2d_fours" => constant("SPLIT").unwrap() * constant("TALL").unwrap(),
+                "matmul_matrix" | "conv2d_matrix" => 4 * 32,
                 _ if file.ends_with("_software") => SOFTWARE_LANES,
                 _ => constant("WORKGROUP").unwrap_or(ELEMENT_LANES),
             };
             if seen.insert((file, constants.clone())) {
-                let found = reflect(&assemble(&library, file, &constants, DType::F32).unwrap()).unwrap().workgroup_size;
+                let shader = assemble(&library, file, &constants, elem.unwrap_or(DType::F32), units).unwrap();
+                let found = reflect(&shader).unwrap().workgroup_size;
                 assert_eq!(found.iter().product::<u32>() as usize, lanes, "lanes of shaders/{file}.wgsl");
             }
         }
@@ -162,6 +176,9 @@ fn every_kernel_translates_to_spirv_msl_and_hlsl() {
         let file = implementation.file;
         let words = spv::write_vec(module, info, &spv::Options { lang_version: (1, 3), ..Default::default() }, None);
         assert!(!words.unwrap_or_else(|error| panic!("{file}: SPIR-V: {error}")).is_empty());
+        if implementation.tier == Tier::Matrix {
+            return; // Metal multiplies blocks of 8 × 8, DX12 has none.
+        }
         let options = msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
         let (text, _) = msl::write_string(module, info, &options, &msl::PipelineOptions::default())
             .unwrap_or_else(|error| panic!("{file}: MSL: {error}"));
@@ -191,15 +208,19 @@ fn every_file_in_shaders_is_used() {
     }
 }
 
-/// Barriers belong to library functions, where all lanes arrive: naga accepts one inside a lane-dependent branch. `attention` has two in
-/// its main loop, whose limits are the same for all lanes.
+/// Barriers belong to library functions, where all lanes arrive: naga accepts one inside a lane-dependent branch. Those of `attention`,
+/// `attention_fours` and `attention_matrix` are in main loops and branches that are the same for all lanes.
 #[test]
 fn kernel_files_hold_no_barrier_of_their_own() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
-            let allowed = if path.ends_with("attention.wgsl") { 2 } else { 0 };
+            let allowed = match path.file_stem().and_then(|stem| stem.to_str()) {
+                Some("attention" | "attention_fours") => 2,
+                Some("attention_matrix") => 18,
+                _ => 0,
+            };
             let barriers = std::fs::read_to_string(&path).unwrap().matches("Barrier()").count();
             assert_eq!(barriers, allowed, "{} has a barrier outside shaders/lib", path.display());
         }
@@ -212,7 +233,7 @@ fn an_error_names_the_line_of_the_file_that_is_edited() {
     std::fs::create_dir(folder.path().join("lib")).unwrap();
     let text = "//! broken\n//! set: SIZE\n\n@compute @workgroup_size(1)\nfn main() {\n    let x = inverseSqroot(2.0);\n}\n";
     std::fs::write(folder.path().join("broken.wgsl"), text).unwrap();
-    let shader = assemble(&Library::folder(folder.path()), "broken", &[("SIZE", 2)], DType::F32).unwrap();
+    let shader = assemble(&Library::folder(folder.path()), "broken", &[("SIZE", 2)], DType::F32, MatrixUnits::Hardware).unwrap();
     let error = reflect(&shader).unwrap_err();
     assert!(error.message().starts_with("shaders/broken.wgsl:6:"), "{error:?}");
     assert!(format!("{error:#}").contains("inverseSqroot(2.0)"), "{error:?}");

@@ -1,16 +1,19 @@
-//! `bench kernels`: measures each kernel at the sizes that networks use, relative to the copy bandwidth of the machine.
+//! `bench`: measures each kernel at the sizes that networks use, relative to the copy bandwidth of the machine; or whole runs of a network.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use zsas::files::read_limited;
-use zsas::kernels::{Content, Kernel, representative, sample};
+use zsas::kernels::{Content, Kernel, Tier, representative, sample};
 use zsas::tensor::Seeded;
-use zsas::{Code, DType, Device, Error, Result};
+use zsas::{Code, DType, Device, Error, Program, Result};
 
 use crate::cli::device::DeviceArgs;
+use crate::cli::network::{InputArgs, NetworkArgs};
+use crate::cli::profile::WARM_UP;
 use crate::cli::{Exit, did_you_mean, talk, usage};
 
 /// Most bytes of a baseline; one of all kernels has some thousands.
@@ -33,7 +36,8 @@ Examples:
   zsas-gpu bench kernels
   zsas-gpu bench kernels --json > before.jsonl
   zsas-gpu bench kernels --baseline before.jsonl   # exits 1 when a median is over 20 % slower
-  zsas-gpu bench kernels --kernel conv2d --precision f16";
+  zsas-gpu bench kernels --kernel conv2d --precision f16
+  zsas-gpu bench models sam --weights snapshots --precision f16";
 
 /// Options of `bench`.
 #[derive(Args, Debug)]
@@ -49,6 +53,28 @@ enum What {
     /// Each kernel at representative sizes
     #[command(after_help = AFTER)]
     Kernels(KernelsArgs),
+
+    /// Whole runs of a network, from its inputs in host memory to its outputs there
+    #[command(after_help = AFTER)]
+    Models(ModelsArgs),
+}
+
+/// Options of `bench models`.
+#[derive(Args, Debug)]
+struct ModelsArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+
+    #[command(flatten)]
+    input: InputArgs,
+
+    /// Runs that count
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    runs: u32,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// Options of `bench kernels`.
@@ -90,9 +116,85 @@ struct Measured {
     commit: Option<String>,
 }
 
-/// Measures each kernel and prints the results.
+/// Runs of a network: the object of `--json`. Times in milliseconds by the wall clock, one run at a time.
+#[derive(Debug, Serialize)]
+struct Runs {
+    network: String,
+    precision: String,
+    runs: usize,
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+    runs_per_second: f64,
+    launches: usize,
+    device_bytes: u64,
+    device: String,
+    driver: String,
+    tier: Option<Tier>,
+    version: String,
+    commit: Option<String>,
+}
+
+/// Measures and prints the results.
 pub fn run(args: &BenchArgs) -> Result<Exit> {
-    let What::Kernels(args) = &args.what;
+    match &args.what {
+        What::Kernels(args) => kernels(args),
+        What::Models(args) => models(args),
+    }
+}
+
+fn models(args: &ModelsArgs) -> Result<Exit> {
+    let network = args.network.load()?;
+    let inputs = network.inputs(&args.input)?;
+    let device = args.network.device.open(false)?;
+    let graph = network.graph();
+    let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &inputs).into_iter().unzip();
+    let program = Program::compile(&device, &graph, &outputs)?;
+    let arrays = inputs.arrays();
+    let start = Instant::now();
+    program.run(&arrays)?;
+    while start.elapsed() < WARM_UP {
+        program.run(&arrays)?;
+    }
+    let mut milliseconds = Vec::new();
+    for _ in 0..args.runs {
+        let start = Instant::now();
+        program.run(&arrays)?;
+        milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    let adapter = device.adapter();
+    milliseconds.sort_by(f64::total_cmp);
+    let quantile = |share: f64| milliseconds[((milliseconds.len() - 1) as f64 * share).round() as usize];
+    let runs = Runs {
+        network: args.network.network.name.to_owned(),
+        precision: args.network.device.precision.as_str().to_owned(),
+        runs: milliseconds.len(),
+        p50_ms: quantile(0.5),
+        p95_ms: quantile(0.95),
+        p99_ms: quantile(0.99),
+        runs_per_second: 1e3 * milliseconds.len() as f64 / milliseconds.iter().sum::<f64>(),
+        launches: program.plan().nodes.len(),
+        device_bytes: device.allocated_bytes(),
+        device: device.name(),
+        driver: adapter.map(|adapter| adapter.driver.clone()).unwrap_or_default(),
+        tier: adapter.map(|adapter| adapter.tier),
+        version: zsas::VERSION.to_owned(),
+        commit: zsas::COMMIT.map(str::to_owned),
+    };
+    if args.json {
+        talk::print_json(&runs)?;
+    } else {
+        let Runs { network, precision, p50_ms, p95_ms, p99_ms, runs_per_second, launches, device_bytes, device, .. } = &runs;
+        talk::print_line(format_args!(
+            "{network} in {precision} on {device}: p50 {p50_ms:.2} ms, p95 {p95_ms:.2}, p99 {p99_ms:.2}, {runs_per_second:.1} runs a second, \
+             {launches} launches, {} MB on the device",
+            device_bytes / 1_000_000
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn kernels(args: &KernelsArgs) -> Result<Exit> {
     let cases = chosen(args.kernel.as_deref())?;
     let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
     let device = args.device.open(false)?;

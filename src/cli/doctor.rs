@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use zsas::kernels::every_kernel;
+use zsas::kernels::{Tier, every_kernel};
 use zsas::run::{AdapterReport, adapters};
 use zsas::tensor::Seeded;
 use zsas::{DType, Device, Error, Result};
@@ -49,7 +49,7 @@ struct Findings {
     /// Position of the adapter that would be used.
     chosen: Option<usize>,
     device: Option<String>,
-    tier: Option<String>,
+    tier: Option<Tier>,
     problems: Vec<String>,
     hints: Vec<String>,
     selftest: Option<Selftest>,
@@ -100,7 +100,7 @@ impl Findings {
             chosen: adapters.iter().position(same),
             adapters,
             device: device.map(Device::name),
-            tier: own.map(|own| own.tier.clone()),
+            tier: own.map(|own| own.tier),
             problems,
             hints,
             selftest,

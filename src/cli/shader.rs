@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use zsas::kernels::{Implementation, Tier, every_kernel};
-use zsas::shader::assemble;
+use zsas::shader::{MatrixUnits, assemble};
 use zsas::{Code, DType, Error, Result};
 
 use crate::cli::device::library;
@@ -26,9 +26,9 @@ pub struct ShaderArgs {
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_constant)]
     constants: Vec<(String, u32)>,
 
-    /// What activations and weights are stored as
-    #[arg(long, value_enum, default_value_t)]
-    elem: Elem,
+    /// What activations and weights are stored as; by default f32, where the file serves it
+    #[arg(long, value_enum)]
+    elem: Option<Elem>,
 
     /// The kernel's file for this tier of adapters
     #[arg(long, value_parser = choice::tier())]
@@ -40,10 +40,9 @@ pub struct ShaderArgs {
 }
 
 /// Storage of a kernel's elements.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Elem {
     /// 32 bits.
-    #[default]
     F32,
     /// 16 bits.
     F16,
@@ -74,7 +73,9 @@ pub fn run(args: &ShaderArgs) -> Result<Exit> {
     for (constant, value) in &args.constants {
         set(&mut file, constant, *value)?;
     }
-    let assembled = assemble(&library(), file.implementation.file, &file.implementation.constants, args.elem.dtype())?;
+    let Implementation { file, constants, elem: only, .. } = &file.implementation;
+    let elem = args.elem.map(Elem::dtype).or(*only).unwrap_or(DType::F32);
+    let assembled = assemble(&library(), file, constants, elem, MatrixUnits::Hardware)?;
     talk::print(assembled.text)?;
     Ok(Exit::Done)
 }

@@ -75,6 +75,12 @@ pub struct Attention {
 /// Queries per workgroup on a GPU.
 const QUERIES: usize = 64;
 
+/// Lanes per workgroup on matrix units.
+const MATRIX_LANES: usize = 128;
+
+/// Largest head on matrix units: five fragments of 16.
+const MAX_MATRIX_HEAD: usize = 80;
+
 /// Queries per lane on a software adapter, by the average number of keys of a query: with more of them a load of a key is used more often,
 /// but in short sequences neighbouring queries share few keys, and the driver takes seconds to compile eight.
 fn rows_of_a_lane(keys: usize) -> usize {
@@ -88,6 +94,27 @@ fn rows_of_a_lane(keys: usize) -> usize {
 impl Attention {
     fn scale(&self) -> f32 {
         (1.0 / (self.head_dim as f64).sqrt()) as f32
+    }
+
+    /// Whether head sizes, strides and offsets are multiples of some number of elements.
+    fn is_in(&self, elements: usize) -> bool {
+        let layouts = [self.q, self.k, self.v];
+        let sizes = layouts.iter().flat_map(|layout| [layout.stride, layout.offset]);
+        sizes.chain([self.head_dim]).all(|size| size.is_multiple_of(elements))
+    }
+
+    /// Whether `shaders/attention_matrix.wgsl` can do it.
+    fn suits_matrix_units(&self) -> bool {
+        let has_fragments = self.head_dim.is_multiple_of(16) && self.head_dim <= MAX_MATRIX_HEAD;
+        let has_positions = self.grid.is_none_or(|grid| [32, 64].contains(&grid.cols) || (grid.rows <= 16 && grid.cols <= 16));
+        has_fragments && has_positions && self.is_in(8)
+    }
+
+    /// Queries per workgroup on a GPU. A workgroup walks the union of its queries' ranges, so that few queries of several sequences are
+    /// better split: where the keys are shared out evenly, those of one sequence each.
+    fn queries_of_a_tile(&self) -> usize {
+        let of_a_sequence = (self.pairs / self.keys).max(1);
+        of_a_sequence.min(QUERIES)
     }
 
     /// The key range of a query, cut to the keys there are.
@@ -126,17 +153,36 @@ impl Kernel for Attention {
         // Constants, because shaders divide by the columns for each pair.
         let grid = self.grid.unwrap_or(Grid { rows: 0, cols: 1 });
         let shared = [("HEAD_DIM", self.head_dim as u32), ("GRID_ROWS", grid.rows as u32), ("GRID_COLS", grid.cols as u32)];
-        let with = |own| shared.into_iter().chain([own]).collect();
+        let with = |own: &[(&'static str, u32)]| shared.into_iter().chain(own.iter().copied()).collect::<Vec<_>>();
+        let tile = self.queries_of_a_tile();
+        let sizes = [
+            ("HEADS", self.heads),
+            ("TILE", tile),
+            ("Q_STRIDE", self.q.stride),
+            ("Q_OFFSET", self.q.offset),
+            ("K_STRIDE", self.k.stride),
+            ("K_OFFSET", self.k.offset),
+            ("V_STRIDE", self.v.stride),
+            ("V_OFFSET", self.v.offset),
+        ]
+        .map(|(name, size)| (name, size as u32));
+        let of_tiles = Launch::groups(self.queries.div_ceil(tile) * self.heads);
+        let lanes = |count: usize| [("WORKGROUP", count as u32)];
         let mut all = Vec::new();
-        let layouts = [self.q, self.k, self.v];
-        let in_fours = |size: usize| size.is_multiple_of(4);
-        if in_fours(self.head_dim) && layouts.iter().all(|layout| in_fours(layout.stride) && in_fours(layout.offset)) {
+        if self.is_in(4) {
             let rows = rows_of_a_lane(self.pairs / self.queries);
             let launch = Launch::groups(self.queries.div_ceil(SOFTWARE_LANES * rows) * self.heads);
-            all.push(Implementation::software("attention_software", with(("ROWS", rows as u32)), launch));
+            all.push(Implementation::software("attention_software", with(&[("ROWS", rows as u32)]), launch));
+        }
+        if self.suits_matrix_units() {
+            let constants = with(&[&sizes[..], &lanes(MATRIX_LANES)].concat());
+            all.push(Implementation::matrix("attention_matrix", constants, of_tiles));
+        }
+        if self.is_in(4) {
+            all.push(Implementation::plain("attention_fours", with(&[&sizes[..], &lanes(QUERIES)].concat()), of_tiles));
         }
         let launch = Launch::groups(self.queries.div_ceil(QUERIES) * self.heads);
-        all.push(Implementation::plain("attention", with(("WORKGROUP", QUERIES as u32)), launch));
+        all.push(Implementation::plain("attention", with(&lanes(QUERIES)), launch));
         all
     }
 
@@ -148,6 +194,7 @@ impl Kernel for Attention {
     fn reference(&self, io: &mut Io<'_>) {
         let [q, k, v, key_ranges, rel_pos, query_cells] = [0, 1, 2, 3, 4, 5].map(|at| io.input(at));
         let (u, scale) = (UNIT_ROUNDOFF, f64::from(self.scale()));
+        let (factor, underflow) = io.factor_rounding();
         let dim = self.head_dim;
         let head_of = |data: &'_ [f32], layout: HeadLayout, row: usize, head: usize| {
             let start = row * layout.stride + layout.offset + head * dim;
@@ -171,7 +218,9 @@ impl Kernel for Attention {
                         let terms = || own.iter().zip(&other).map(|(a, b)| a * b * scale);
                         let [row, col] = relative(key);
                         let magnitude = terms().map(f64::abs).sum::<f64>();
-                        (terms().sum::<f64>() + row + col, ((dim + 4) as f64 * magnitude + 3.0 * (row.abs() + col.abs())) * u)
+                        // On matrix units relative positions are multiplied by 1 / scale first.
+                        let positions = (3.0 * u + factor) * (row.abs() + col.abs());
+                        (terms().sum::<f64>() + row + col, (dim + 4) as f64 * magnitude * u + positions)
                     })
                     .collect();
                 let largest = scores.iter().fold(f64::NEG_INFINITY, |largest, score| largest.max(score.0));
@@ -187,7 +236,7 @@ impl Kernel for Attention {
                     error += weight * relative;
                     for (output, value) in outputs.iter_mut().zip(head_of(v, self.v, key, head)) {
                         output.0 += weight * value;
-                        output.1 += weight * value.abs() * relative;
+                        output.1 += value.abs() * (weight * (relative + factor) + underflow);
                     }
                 }
                 for (at, (total, off)) in outputs.into_iter().enumerate() {
@@ -226,10 +275,15 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         joint(13, 3, 6),
         joint(67, 1, 16),
         joint(17, 2, 80),
+        joint(150, 2, 64),
+        own(28, 400, 2, 16),
         on_grid(own(21, 12, 2, 8), 3, 4),
         on_grid(own(19, 75, 2, 8), 3, 8),
         on_grid(own(70, 35, 1, 5), 7, 5),
         on_grid(joint(196, 2, 16), 14, 14),
+        on_grid(own(70, 256, 2, 64), 2, 64),
+        on_grid(own(65, 192, 1, 80), 3, 32),
+        on_grid(joint(130, 1, 80), 5, 13),
     ])
 }
 

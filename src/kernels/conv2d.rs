@@ -1,6 +1,6 @@
 //! Two-dimensional convolution, channels last, with bias, residual and activation in the epilogue.
 
-use crate::kernels::geometry::{strip_rows, strips, tiles};
+use crate::kernels::geometry::{matrix_tiles, strip_rows, strips, tiles};
 use crate::kernels::{
     Activation, Implementation, Io, Kernel, Operand, Pairing, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
@@ -55,6 +55,23 @@ impl Conv2d {
         self.batch * self.height_out() * self.width_out()
     }
 
+    /// Constants of files in which most of an index is known.
+    fn sizes(&self) -> [(&'static str, u32); 10] {
+        [
+            ("CHANNELS_IN", self.channels_in),
+            ("CHANNELS_OUT", self.channels_out),
+            ("HEIGHT", self.height),
+            ("HEIGHT_OUT", self.height_out()),
+            ("KERNEL_HEIGHT", self.kernel.0),
+            ("KERNEL_WIDTH", self.kernel.1),
+            ("PADDING", self.padding),
+            ("STRIDE", self.stride),
+            ("WIDTH", self.width),
+            ("WIDTH_OUT", self.width_out()),
+        ]
+        .map(|(name, size)| (name, size as u32))
+    }
+
     fn inner(&self) -> usize {
         self.kernel.0 * self.kernel.1 * self.channels_in
     }
@@ -85,13 +102,13 @@ impl Kernel for Conv2d {
     }
 
     fn implementations(&self) -> Vec<Implementation> {
-        let shared = [
-            ("PAIRING", Pairing::Product as u32),
+        let epilogue = [
             ("ACTIVATION", self.activation.number()),
             ("HAS_BIAS", u32::from(self.has_bias)),
             ("HAS_RESIDUAL", u32::from(self.has_residual)),
         ];
-        let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(shared).collect();
+        let pairing = [("PAIRING", Pairing::Product as u32)];
+        let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(pairing).chain(epilogue).collect();
         let mut all = Vec::new();
         let in_fours = self.channels_in.is_multiple_of(4) && self.channels_out.is_multiple_of(4);
         if in_fours {
@@ -100,9 +117,13 @@ impl Kernel for Conv2d {
                 all.push(Implementation { elem, ..Implementation::software("conv2d_software", with(&own), launch) });
             }
         }
+        if in_fours {
+            let (own, launch) = matrix_tiles(self.pixels(), self.channels_out);
+            all.push(Implementation::matrix("conv2d_matrix", own.into_iter().chain(self.sizes()).chain(epilogue).collect(), launch));
+        }
         let (own, launch) = tiles(self.pixels(), self.channels_out, self.inner());
         if in_fours {
-            all.push(Implementation::plain("conv2d_fours", with(&own), launch));
+            all.push(Implementation::plain("conv2d_fours", with(&[&own[..], &self.sizes()].concat()), launch));
         }
         all.push(Implementation::plain("conv2d", with(&own), launch));
         all

@@ -75,11 +75,18 @@ pub(super) fn strips(rows_of_strip: usize, rows: usize, cols: usize, masked: boo
 /// Workgroups that occupy a large GPU: two for each of some 130 multiprocessors.
 const OCCUPYING: usize = 256;
 
-/// Constants and launch of `shaders/lib/tile.wgsl`: large blocks reuse more, but a GPU needs more workgroups than it has multiprocessors;
+/// Constants and launch of `shaders/lib/tile.wgsl`: tall blocks reuse more, but a GPU needs more workgroups than it has multiprocessors;
 /// where small blocks are still too few, four teams share the inner axis of each.
 pub(super) fn tiles(rows: usize, cols: usize, inner: usize) -> ([(&'static str, u32); 2], Launch) {
-    let blocks = |tile: usize| rows.div_ceil(tile) * cols.div_ceil(tile);
-    let tile = if blocks(128) >= OCCUPYING { 128 } else { 64 };
-    let split = if blocks(tile) < OCCUPYING && inner >= 256 { 4 } else { 1 };
-    ([("SPLIT", split), ("TILE", tile as u32)], Launch::groups(blocks(tile)))
+    let blocks = |tall: usize| rows.div_ceil(tall) * cols.div_ceil(64);
+    let tall = if blocks(128) >= OCCUPYING / 2 { 128 } else { 64 };
+    let split = if blocks(tall) < OCCUPYING && tall == 64 && inner >= 256 { 4 } else { 1 };
+    ([("SPLIT", split), ("TALL", tall as u32)], Launch::groups(blocks(tall)))
+}
+
+/// Constants and launch of `shaders/lib/matrix_tile.wgsl`: blocks of 128 × 128, or half as tall where there would be too few.
+pub(super) fn matrix_tiles(rows: usize, cols: usize) -> ([(&'static str, u32); 1], Launch) {
+    let blocks = |tall: usize| rows.div_ceil(tall) * cols.div_ceil(128);
+    let tall = if blocks(128) >= OCCUPYING / 2 { 128 } else { 64 };
+    ([("TALL", tall as u32)], Launch::groups(blocks(tall)))
 }

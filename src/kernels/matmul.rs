@@ -1,6 +1,6 @@
 //! Matrix product with bias, residual and activation in the epilogue; or pairwise distances, which differ in one line.
 
-use crate::kernels::geometry::{strip_rows, strips, tiles};
+use crate::kernels::geometry::{matrix_tiles, strip_rows, strips, tiles};
 use crate::kernels::{
     Activation, Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
@@ -65,13 +65,13 @@ impl Kernel for Matmul {
     }
 
     fn implementations(&self) -> Vec<Implementation> {
-        let shared = [
-            ("PAIRING", self.pairing as u32),
+        let epilogue = [
             ("ACTIVATION", self.activation.number()),
             ("HAS_BIAS", u32::from(self.has_bias)),
             ("HAS_RESIDUAL", u32::from(self.has_residual)),
         ];
-        let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(shared).collect();
+        let pairing = [("PAIRING", self.pairing as u32)];
+        let with = |own: &[(&'static str, u32)]| own.iter().copied().chain(pairing).chain(epilogue).collect();
         let mut all = Vec::new();
         let in_fours = self.cols.is_multiple_of(4) && self.inner.is_multiple_of(4);
         if in_fours {
@@ -80,9 +80,14 @@ impl Kernel for Matmul {
                 all.push(Implementation { elem, ..Implementation::software("matmul_software", with(&own), launch) });
             }
         }
+        let sizes = [("COLS", self.cols as u32), ("INNER", self.inner as u32)];
+        if in_fours && self.pairing == Pairing::Product {
+            let (own, launch) = matrix_tiles(self.rows, self.cols);
+            all.push(Implementation::matrix("matmul_matrix", own.into_iter().chain(sizes).chain(epilogue).collect(), launch));
+        }
         let (own, launch) = tiles(self.rows, self.cols, self.inner);
         if in_fours {
-            all.push(Implementation::plain("matmul_fours", with(&own), launch));
+            all.push(Implementation::plain("matmul_fours", with(&[own, sizes].concat()), launch));
         }
         all.push(Implementation::plain("matmul", with(&own), launch));
         all
@@ -120,6 +125,19 @@ impl Kernel for Matmul {
                 io.put(at, value, bound);
             }
         }
+    }
+}
+
+/// A product that the matrix units of an adapter must get right before they are used: two blocks, edges, two slabs, an epilogue.
+pub(crate) fn matrix_units_trial() -> Matmul {
+    Matmul {
+        rows: 70,
+        cols: 132,
+        inner: 44,
+        pairing: Pairing::Product,
+        has_bias: true,
+        has_residual: true,
+        activation: Activation::Gelu,
     }
 }
 

@@ -38,6 +38,7 @@ pub use elementwise::{Binary, BinaryOp, Unary};
 pub use gather::Gather;
 pub use geometry::{ELEMENT_LANES, SOFTWARE_LANES};
 pub use layer_norm::LayerNorm;
+pub(crate) use matmul::matrix_units_trial;
 pub use matmul::{Matmul, Pairing};
 pub use normalize::NormalizeRows;
 pub use permute::Permute;
@@ -49,7 +50,7 @@ pub use softmax::Softmax;
 pub use sum::Sum;
 pub use top_mean::{Selection, TopMean};
 
-use crate::shader::{Access, FieldInfo};
+use crate::shader::{Access, FieldInfo, MatrixUnits};
 use crate::tensor::DType;
 
 /// A kernel with its sizes: a computation on flat buffers, and everything that follows from the sizes.
@@ -177,6 +178,8 @@ pub struct Implementation {
     pub tier: Tier,
     /// The storage it is written for; `None` for any.
     pub elem: Option<DType>,
+    /// What computes its fragments, where it is for matrix units.
+    pub units: MatrixUnits,
     /// Tile sizes and switches.
     pub constants: Constants,
     /// Number of workgroups.
@@ -186,12 +189,27 @@ pub struct Implementation {
 impl Implementation {
     /// A file for any adapter.
     pub fn plain(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
-        Implementation { file, tier: Tier::Plain, elem: None, constants, launch }
+        Implementation { file, tier: Tier::Plain, elem: None, units: MatrixUnits::Hardware, constants, launch }
     }
 
     /// A file for software adapters.
     pub fn software(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
-        Implementation { file, tier: Tier::Software, elem: None, constants, launch }
+        Implementation { tier: Tier::Software, ..Implementation::plain(file, constants, launch) }
+    }
+
+    /// A file for adapters with matrix units, which multiply f16.
+    pub fn matrix(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
+        Implementation { tier: Tier::Matrix, elem: Some(DType::F16), ..Implementation::plain(file, constants, launch) }
+    }
+
+    /// The same on emulated matrix units, which every adapter has that stores f16.
+    pub fn emulated(self) -> Implementation {
+        Implementation { units: MatrixUnits::Emulated, ..self }
+    }
+
+    /// Type of the factors of its products.
+    pub fn factors(&self) -> DType {
+        if self.tier == Tier::Matrix { DType::F16 } else { DType::F32 }
     }
 
     /// Whether it is written for this storage.
@@ -205,13 +223,15 @@ impl Implementation {
 pub enum Tier {
     /// Any GPU: f32, workgroup memory, no subgroups.
     Plain,
+    /// A GPU whose subgroups of 32 lanes multiply 16 × 16 blocks of f16 on matrix units.
+    Matrix,
     /// A software adapter (lavapipe, SwiftShader, WARP): wide register tiles, uniform loads, no workgroup memory.
     Software,
 }
 
 impl Tier {
-    /// Both tiers.
-    pub const ALL: [Tier; 2] = [Tier::Plain, Tier::Software];
+    /// Every tier.
+    pub const ALL: [Tier; 3] = [Tier::Plain, Tier::Matrix, Tier::Software];
 
     /// The first implementation written for this tier and storage, else the plain one.
     pub fn choose(self, implementations: &[Implementation], elem: DType) -> &Implementation {
@@ -226,6 +246,7 @@ impl Tier {
     pub fn about(self) -> &'static str {
         match self {
             Tier::Plain => "Kernels for GPUs",
+            Tier::Matrix => "Kernels for the matrix units of GPUs",
             Tier::Software => "Kernels for software adapters",
         }
     }
@@ -234,8 +255,21 @@ impl Tier {
     pub fn as_str(self) -> &'static str {
         match self {
             Tier::Plain => "plain",
+            Tier::Matrix => "matrix",
             Tier::Software => "software",
         }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for Tier {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -244,6 +278,9 @@ pub const MAX_INVOCATIONS: u32 = 256;
 
 /// Most bytes of workgroup memory that a kernel uses: what WebGPU guarantees.
 pub const MAX_WORKGROUP_BYTES: u32 = 16_384;
+
+/// Most bytes of workgroup memory that a kernel for matrix units uses.
+pub const MAX_MATRIX_WORKGROUP_BYTES: u32 = 24_576;
 
 /// Most workgroups along one axis that every adapter accepts.
 pub const MAX_GROUPS: usize = 65_535;
@@ -338,12 +375,27 @@ pub struct Io<'a> {
     inputs: &'a [&'a [f32]],
     output: &'a mut [f64],
     bounds: &'a mut [f64],
+    factors: DType,
 }
 
 impl<'a> Io<'a> {
     /// Inputs by binding order (an absent one is empty), outputs to be filled.
     pub fn new(inputs: &'a [&'a [f32]], output: &'a mut [f64], bounds: &'a mut [f64]) -> Io<'a> {
-        Io { inputs, output, bounds }
+        Io { inputs, output, bounds, factors: DType::F32 }
+    }
+
+    /// The same for an implementation that rounds the factors of its products to this type, as matrix units need them.
+    pub fn with_factors(self, factors: DType) -> Io<'a> {
+        Io { factors, ..self }
+    }
+
+    /// How far rounding may move a factor that the kernel computes itself, relative to it and where it underflows; zeros in f32, whose
+    /// roundings are counted with the arithmetic.
+    pub fn factor_rounding(&self) -> (f64, f64) {
+        match self.factors {
+            DType::F32 => (0.0, 0.0),
+            DType::F16 => (DType::F16.unit_roundoff(), DType::F16.underflow()),
+        }
     }
 
     /// Elements of an input.

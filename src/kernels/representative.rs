@@ -9,6 +9,7 @@ use crate::kernels::{
 pub fn representative() -> Vec<(String, Box<dyn Kernel>)> {
     let mut cases: Vec<(String, Box<dyn Kernel>)> = Vec::new();
     cases.extend([512, 1024].map(|size| case(format!("matmul {size}³"), matmul(size, size, size, Pairing::Product))));
+    cases.extend(linear_layers());
     cases.push(case("distances 1600×1600×128", matmul(1600, 1600, 128, Pairing::SquaredDifference)));
     cases.extend(convolutions());
     cases.extend(rows());
@@ -25,6 +26,25 @@ fn case(name: impl Into<String>, kernel: impl Kernel + 'static) -> (String, Box<
 fn matmul(rows: usize, cols: usize, inner: usize, pairing: Pairing) -> Matmul {
     let activation = if pairing == Pairing::Product { Activation::Identity } else { Activation::Sqrt };
     Matmul { rows, cols, inner, pairing, has_bias: false, has_residual: false, activation }
+}
+
+/// The products of a block of Segment Anything's ViT-B, of WinCLIP's windows, and of one sequence of CLIP, with their epilogues.
+fn linear_layers() -> Vec<(String, Box<dyn Kernel>)> {
+    let layer = |rows: usize, cols: usize, inner: usize, activation: Activation, has_residual: bool| {
+        let what = if activation == Activation::Gelu { ", GELU" } else { "" };
+        let product = Matmul { has_bias: true, has_residual, activation, ..matmul(rows, cols, inner, Pairing::Product) };
+        case(format!("linear {rows}×{cols}×{inner}{what}"), product)
+    };
+    vec![
+        layer(4096, 2304, 768, Activation::Identity, false),
+        layer(4096, 768, 768, Activation::Identity, true),
+        layer(4096, 3072, 768, Activation::Gelu, false),
+        layer(4096, 768, 3072, Activation::Identity, true),
+        layer(2896, 3584, 896, Activation::Gelu, false),
+        layer(2896, 896, 3584, Activation::Identity, true),
+        layer(226, 3584, 896, Activation::Gelu, false),
+        layer(226, 896, 3584, Activation::Identity, true),
+    ]
 }
 
 /// The distinct convolutions of WideResNet-50-2 on 256×256: stem, then of each layer the 3×3, the widening 1×1 and the narrowing 1×1.
@@ -91,8 +111,8 @@ fn sequences() -> Vec<(String, Box<dyn Kernel>)> {
         case("attention 577², 16 heads of 64", attention(577, 16, 64)),
         case("attention 1024², 4 heads of 64", attention(1024, 4, 64)),
         case("attention 1024², 4 heads of 64, relative", on_grid(32, 4, 64)),
-        case("attention 4096², 2 heads of 64", attention(4096, 2, 64)),
-        case("attention 4096², 2 heads of 64, relative", on_grid(64, 2, 64)),
+        case("attention 4096², 12 heads of 64", attention(4096, 12, 64)),
+        case("attention 4096², 12 heads of 64, relative", on_grid(64, 12, 64)),
         case("attention 196², 16 heads of 80", attention(196, 16, 80)),
         case("attention 196², 16 heads of 80, relative", on_grid(14, 16, 80)),
         case("attention 576², 8 heads of 32", attention(576, 8, 32)),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::kernels::{MAX_GROUPS, MAX_INVOCATIONS, MAX_WORKGROUP_BYTES, Tier};
+use crate::kernels::{MAX_GROUPS, MAX_INVOCATIONS, MAX_MATRIX_WORKGROUP_BYTES, MAX_WORKGROUP_BYTES, Tier};
 
 /// Choice of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,9 +52,11 @@ pub struct AdapterReport {
     /// PCI address where known.
     pub pci: String,
     /// Tier of the kernels that it runs.
-    pub tier: String,
+    pub tier: Tier,
     /// Whether kernels may store f16.
     pub f16: bool,
+    /// Why kernels for matrix units are not used; `None` where they can be.
+    pub no_matrix_units: Option<String>,
     /// Whether timestamps can be written between launches.
     pub timestamps: bool,
     /// Largest storage binding in bytes.
@@ -95,13 +97,15 @@ pub(super) fn found() -> Vec<wgpu::Adapter> {
 pub(super) fn report(adapter: &wgpu::Adapter, tier: Option<Tier>) -> AdapterReport {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     let is_software = info.device_type == wgpu::DeviceType::Cpu;
+    let no_matrix_units = no_matrix_units(adapter);
     AdapterReport {
         name: info.name,
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         kind: format!("{:?}", info.device_type),
         pci: info.device_pci_bus_id,
-        tier: tier.unwrap_or(own_tier(is_software)).as_str().to_owned(),
+        tier: tier.unwrap_or(own_tier(is_software, no_matrix_units.is_none())),
+        no_matrix_units,
         f16: features.contains(wgpu::Features::SHADER_F16),
         timestamps: features.contains(timestamps()),
         max_binding_bytes: limits.max_storage_buffer_binding_size,
@@ -112,13 +116,51 @@ pub(super) fn report(adapter: &wgpu::Adapter, tier: Option<Tier>) -> AdapterRepo
 }
 
 /// Tier that suits an adapter.
-pub(super) fn own_tier(is_software: bool) -> Tier {
-    if is_software { Tier::Software } else { Tier::Plain }
+fn own_tier(is_software: bool, has_matrix_units: bool) -> Tier {
+    match (is_software, has_matrix_units) {
+        (true, _) => Tier::Software,
+        (false, true) => Tier::Matrix,
+        (false, false) => Tier::Plain,
+    }
 }
 
+/// What an adapter lacks for kernels on matrix units, if anything.
+fn no_matrix_units(adapter: &wgpu::Adapter) -> Option<String> {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    if !features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        return Some("the driver offers none through this interface".to_owned());
+    }
+    if !features.contains(wgpu::Features::SHADER_F16) {
+        return Some("the adapter cannot store f16".to_owned());
+    }
+    let (f16, f32) = (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
+    let has_shape = adapter.cooperative_matrix_properties().iter().any(|one| {
+        (one.m_size, one.n_size, one.k_size) == (MATRIX_SIDE, MATRIX_SIDE, MATRIX_SIDE) && one.ab_type == f16 && one.cr_type == f32
+    });
+    if !has_shape {
+        return Some(format!("none multiplies {MATRIX_SIDE}×{MATRIX_SIDE} blocks of f16 with sums in f32"));
+    }
+    let lanes = (info.subgroup_min_size, info.subgroup_max_size);
+    if lanes != (MATRIX_LANES, MATRIX_LANES) {
+        return Some(format!("subgroups have {} to {} lanes, the kernels need {MATRIX_LANES}", lanes.0, lanes.1));
+    }
+    if limits.max_compute_workgroup_storage_size < MAX_MATRIX_WORKGROUP_BYTES {
+        let offered = limits.max_compute_workgroup_storage_size;
+        return Some(format!("a workgroup has {offered} bytes of memory, the kernels need {MAX_MATRIX_WORKGROUP_BYTES}"));
+    }
+    None
+}
+
+/// Rows and columns of the blocks that kernels for matrix units multiply.
+const MATRIX_SIDE: u32 = 16;
+
+/// Lanes of a subgroup that kernels for matrix units count on.
+const MATRIX_LANES: u32 = 32;
+
 /// Optional features, which are used where an adapter has them.
-pub(super) fn wanted_features() -> wgpu::Features {
-    wgpu::Features::SHADER_F16 | timestamps() | wgpu::Features::PIPELINE_CACHE
+pub(super) fn wanted_features(tier: Tier) -> wgpu::Features {
+    let always = wgpu::Features::SHADER_F16 | timestamps() | wgpu::Features::PIPELINE_CACHE;
+    if tier == Tier::Matrix { always | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX } else { always }
 }
 
 fn timestamps() -> wgpu::Features {
@@ -218,7 +260,8 @@ mod tests {
             driver: "test".to_owned(),
             kind: kind.to_owned(),
             pci: format!("0000:{name}:00.0"),
-            tier: "plain".to_owned(),
+            tier: Tier::Plain,
+            no_matrix_units: None,
             f16: true,
             timestamps: true,
             max_binding_bytes: 1,

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::kernels::{Tier, matrix_units_trial};
 use crate::run::adapter::{self, AdapterReport, DeviceChoice};
 use crate::run::gpu::Gpu;
 use crate::run::options::DeviceOptions;
 use crate::run::progress::{Observed, Observer};
+use crate::tensor::{DType, Seeded};
 
 /// A device that runs programs. Cheap to clone; weights are uploaded once and shared by all programs on it.
 #[derive(Clone)]
@@ -23,6 +25,9 @@ pub(super) enum Backend {
 
 impl Device {
     /// Opens the chosen device; an error says why that is not possible.
+    ///
+    /// Matrix units are used where the adapter has them and they get a trial product right; else [`AdapterReport::no_matrix_units`] says why
+    /// not.
     pub fn open(options: &DeviceOptions) -> Result<Device> {
         if options.choice == DeviceChoice::Reference {
             return Ok(Device::reference());
@@ -30,8 +35,22 @@ impl Device {
         let found = adapter::found();
         let reports: Vec<AdapterReport> = found.iter().map(|one| adapter::report(one, None)).collect();
         let at = adapter::choose(&options.choice, &reports)?;
-        let gpu = Gpu::open(&found[at], options)?;
-        Ok(Device { backend: Backend::Gpu(Arc::new(gpu)), observed: Observed::default() })
+        let opened = |gpu| Device { backend: Backend::Gpu(Arc::new(gpu)), observed: Observed::default() };
+        let device = opened(Gpu::open(&found[at], options)?);
+        let is_on_trial = options.tier.is_none() && device.adapter().is_some_and(|adapter| adapter.tier == Tier::Matrix);
+        let Some(miss) = is_on_trial.then(|| device.try_matrix_units()).flatten() else { return Ok(device) };
+        log::warn!("matrix units are not used: {miss}");
+        let mut gpu = Gpu::open(&found[at], &DeviceOptions { tier: Some(Tier::Plain), ..options.clone() })?;
+        gpu.adapter.no_matrix_units = Some(format!("a trial product was wrong: {miss}"));
+        Ok(opened(gpu))
+    }
+
+    /// What the matrix units get wrong in a small product, if anything.
+    fn try_matrix_units(&self) -> Option<String> {
+        let kernel = matrix_units_trial();
+        let implementation = self.implementation(&kernel, DType::F16);
+        self.check(&kernel, &implementation, DType::F16, &mut Seeded::new(1))
+            .unwrap_or_else(|error| Some(error.to_string()))
     }
 
     /// The reference executor: f64 on the CPU, slow, deterministic.

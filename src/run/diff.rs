@@ -71,7 +71,7 @@ pub fn diff(
         let operands = host.operands(node);
         let implementation = device.implementation(&*node.kernel, node.elem);
         let launched = device.launch(&*node.kernel, &implementation, node.elem, &operands)?;
-        let (values, bounds) = expected(&*node.kernel, node.elem, &operands);
+        let (values, bounds) = expected(&*node.kernel, node.elem, implementation.factors(), &operands);
         if let Some(index) = worst(&launched.output, &values, &bounds) {
             return Ok(Some(Divergence {
                 launch: at,

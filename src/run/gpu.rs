@@ -34,10 +34,22 @@ impl Gpu {
         let report = adapter::report(adapter, options.tier);
         let limits = adapter.limits();
         adapter::check_limits(&report, &limits)?;
+        let tier = report.tier;
+        if let (Tier::Matrix, Some(reason)) = (tier, &report.no_matrix_units) {
+            let message = format!("{report} has no matrix units for kernels of the tier `{tier}`: {reason}");
+            return Err(Error::new(Code::NoAdapter, message).hint("leave `--tier` out"));
+        }
+        let experimental_features = match tier {
+            // SAFETY: cooperative matrices are the one experimental feature that is asked for. A driver or a compiler that gets them wrong
+            // shows in the trial of `Device::open`.
+            Tier::Matrix => unsafe { wgpu::ExperimentalFeatures::enabled() },
+            Tier::Plain | Tier::Software => wgpu::ExperimentalFeatures::disabled(),
+        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("zsas"),
-            required_features: adapter.features() & adapter::wanted_features(),
+            required_features: adapter.features() & adapter::wanted_features(tier),
             required_limits: limits,
+            experimental_features,
             ..wgpu::DeviceDescriptor::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
@@ -53,7 +65,7 @@ impl Gpu {
         let is_software = report.is_software();
         let (submit_limits, runs) = if is_software { (SubmitLimits::SOFTWARE, RUNS_ON_SOFTWARE) } else { (SubmitLimits::GPU, RUNS_ON_GPU) };
         Ok(Gpu {
-            tier: options.tier.unwrap_or(adapter::own_tier(is_software)),
+            tier,
             submit_limits: options.submit_limits.unwrap_or(submit_limits),
             runs_at_once: options.runs_at_once.unwrap_or(runs).max(1),
             memory: DeviceMemory::new(&device, &queue, &faults, &report.name, options.memory),

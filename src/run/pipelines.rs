@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::kernels::{Constants, Implementation, Kernel, Operand};
 use crate::run::faults::{Faults, lock};
 use crate::run::pipeline_cache::PipelineCache;
-use crate::shader::{Access, Library, assemble, reflect};
+use crate::shader::{Access, Library, MatrixUnits, assemble, reflect};
 use crate::tensor::DType;
 
 /// Most threads that compile at once.
@@ -20,6 +20,7 @@ struct PipelineKey {
     file: &'static str,
     constants: Constants,
     elem: DType,
+    units: MatrixUnits,
 }
 
 /// A compiled kernel and the layout its bind groups need.
@@ -121,7 +122,12 @@ impl Pipelines {
     /// The pipeline of a kernel, compiled the first time.
     pub(super) fn one(&self, wanted: PipelineRequest<'_>) -> Result<Arc<Pipeline>> {
         let PipelineRequest { implementation, elem, .. } = wanted;
-        let key = PipelineKey { file: implementation.file, constants: implementation.constants.clone(), elem };
+        let key = PipelineKey {
+            file: implementation.file,
+            constants: implementation.constants.clone(),
+            elem,
+            units: implementation.units,
+        };
         if let Some(found) = lock(&self.built).get(&key) {
             return Ok(Arc::clone(found));
         }
@@ -130,7 +136,7 @@ impl Pipelines {
     }
 
     fn build(&self, PipelineRequest { kernel, implementation, elem }: PipelineRequest<'_>) -> Result<Pipeline> {
-        let shader = assemble(&self.library, implementation.file, &implementation.constants, elem)?;
+        let shader = assemble(&self.library, implementation.file, &implementation.constants, elem, implementation.units)?;
         // naga's own message carries our file and line; wgpu's would refer to the assembled text.
         let needed = reflect(&shader)?.workgroup_memory;
         let what = format!("compiling shaders/{}.wgsl", implementation.file);

@@ -12,12 +12,12 @@ pub(super) struct ReferenceOutput {
     pub(super) bounds: Vec<f64>,
 }
 
-/// Runs the reference of one kernel. Elements that it does not write stay NaN.
-pub(super) fn evaluate(kernel: &dyn crate::kernels::Kernel, inputs: &[&[f32]]) -> ReferenceOutput {
+/// Runs the reference of one kernel, with the bounds for factors of a type. Elements that it does not write stay NaN.
+pub(super) fn evaluate(kernel: &dyn crate::kernels::Kernel, factors: DType, inputs: &[&[f32]]) -> ReferenceOutput {
     let len = kernel.output_len();
     let mut values = vec![f64::NAN; len];
     let mut bounds = vec![f64::NAN; len];
-    kernel.reference(&mut Io::new(inputs, &mut values, &mut bounds));
+    kernel.reference(&mut Io::new(inputs, &mut values, &mut bounds).with_factors(factors));
     ReferenceOutput { values, bounds }
 }
 
@@ -37,7 +37,7 @@ pub(super) fn run(plan: &Plan, inputs: &[&Array], observed: &Observed) -> Result
     let cost = plan.nodes.iter().map(|node| node.kernel.work().cost()).sum();
     let (mut done, mut weight) = (0, "");
     for (at, node) in plan.nodes.iter().enumerate() {
-        let output = evaluate(&*node.kernel, &host.operands(node));
+        let output = evaluate(&*node.kernel, DType::F32, &host.operands(node));
         host.keep(node, &output.values, at);
         done += node.kernel.work().cost();
         weight = node.weight.as_deref().unwrap_or(weight);

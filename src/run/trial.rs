@@ -9,12 +9,22 @@ use crate::run::gpu::Gpu;
 use crate::run::launch::{Launches, schedule};
 use crate::run::memory::TrackedBuffer;
 use crate::run::pipelines::PipelineRequest;
-use crate::run::readback::read;
+use crate::run::readback::{read, ticks};
 use crate::run::reference;
 use crate::tensor::{DType, Seeded};
 
 /// Bytes before and after each buffer that no kernel may touch; also the alignment of binding offsets.
 const GUARD: usize = 256;
+
+/// Nanoseconds between two timestamps, at the least: a timestamp alone takes several thousand. Short launches are repeated.
+const TIMED: f64 = 300_000.0;
+
+/// Most launches between two timestamps.
+const MAX_LAUNCHES: f64 = 100.0;
+
+/// Nanoseconds of launches before the first that counts, and most times that they are timed.
+const WARM_UP: f64 = 300_000_000.0;
+const MAX_WARM_UPS: usize = 1000;
 
 /// Output of one launch.
 #[derive(Clone, Debug)]
@@ -55,7 +65,7 @@ impl Device {
     /// Inputs are followed by NaN, so that a read past the end shows in the output.
     pub fn launch(&self, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, inputs: &[&[f32]]) -> Result<Launched> {
         let Backend::Gpu(gpu) = &self.backend else {
-            let reference = reference::evaluate(kernel, inputs);
+            let reference = reference::evaluate(kernel, DType::F32, inputs);
             let dtype = output_dtype(kernel, elem);
             let output = reference.values.iter().map(|&value| reference::stored(value, dtype)).collect();
             return Ok(Launched { output, guards_intact: true });
@@ -78,14 +88,15 @@ impl Device {
         if !launched.guards_intact {
             return Ok(Some("wrote outside its output".to_owned()));
         }
-        let (values, bounds) = expected(kernel, elem, &borrowed);
+        let (values, bounds) = expected(kernel, elem, implementation.factors(), &borrowed);
         Ok(worst(&launched.output, &values, &bounds).map(|at| {
             let [found, wanted, bound] = [f64::from(launched.output[at]), values[at], bounds[at]];
             format!("element {at} is {found:e} on the device, {wanted:e} by the reference, bound {bound:e}")
         }))
     }
 
-    /// Times repeated launches by device timestamps where the adapter has them, else by wall clock. At least one warm-up precedes them.
+    /// Times repeated launches by device timestamps where the adapter has them, else by wall clock. Warm-ups precede them; a short launch is
+    /// measured as one of many between two timestamps.
     pub fn time(
         &self,
         kernel: &dyn Kernel,
@@ -98,15 +109,21 @@ impl Device {
         match &self.backend {
             Backend::Gpu(gpu) => {
                 let ready = Ready::new(gpu, kernel, implementation, elem, inputs)?;
-                ready.time(gpu)?;
+                let once = ready.time(gpu, 1)?;
+                let launches = if gpu.adapter.is_software() { 1 } else { (TIMED / once).clamp(1.0, MAX_LAUNCHES) as usize };
+                // A GPU that has nothing to do lowers its clock, and takes a while to raise it.
+                let warm_up = if gpu.adapter.is_software() { 0.0 } else { WARM_UP / (once * launches as f64) };
+                for _ in 0..(warm_up as usize).min(MAX_WARM_UPS) {
+                    ready.time(gpu, launches)?;
+                }
                 for _ in 0..repetitions {
-                    nanoseconds.push(ready.time(gpu)?);
+                    nanoseconds.push(ready.time(gpu, launches)?);
                 }
             }
             Backend::Reference => {
                 for _ in 0..repetitions {
                     let start = std::time::Instant::now();
-                    reference::evaluate(kernel, inputs);
+                    reference::evaluate(kernel, DType::F32, inputs);
                     nanoseconds.push(start.elapsed().as_nanos() as f64);
                 }
             }
@@ -116,9 +133,10 @@ impl Device {
     }
 }
 
-/// Values of the reference, and how far an output element as the kernel stores it for `elem` may be from each.
-pub fn expected(kernel: &dyn Kernel, elem: DType, inputs: &[&[f32]]) -> (Vec<f64>, Vec<f64>) {
-    let reference = reference::evaluate(kernel, inputs);
+/// Values of the reference, and how far an output element as the kernel stores it for `elem` may be from each, where products have such
+/// [`factors`](Implementation::factors).
+pub fn expected(kernel: &dyn Kernel, elem: DType, factors: DType, inputs: &[&[f32]]) -> (Vec<f64>, Vec<f64>) {
+    let reference = reference::evaluate(kernel, factors, inputs);
     let dtype = output_dtype(kernel, elem);
     let bounds = reference
         .values
@@ -198,9 +216,20 @@ impl Ready {
         })
     }
 
-    fn time(&self, gpu: &Gpu) -> Result<f64> {
+    /// Nanoseconds of a launch among `launches` that follow each other.
+    fn time(&self, gpu: &Gpu, launches: usize) -> Result<f64> {
         let all = 0..self.launches.schedule.dispatches.len();
-        Ok(self.launches.times(gpu, &self.bound, all)?.iter().sum())
+        if launches == 1 || !gpu.adapter.timestamps {
+            return Ok(self.launches.times(gpu, &self.bound, all)?.iter().sum());
+        }
+        let ticks = ticks(gpu, 2, |pass, queries| {
+            pass.write_timestamp(queries, 0);
+            for _ in 0..launches {
+                self.launches.record(pass, &self.bound, all.clone());
+            }
+            pass.write_timestamp(queries, 1);
+        })?;
+        Ok((ticks[1] - ticks[0]) / launches as f64)
     }
 }
 

@@ -4,6 +4,6 @@ mod assemble;
 mod library;
 mod reflect;
 
-pub use assemble::{Assembled, assemble};
+pub use assemble::{Assembled, MatrixUnits, assemble};
 pub use library::Library;
 pub use reflect::{Access, BindingInfo, FieldInfo, Reflection, reflect};

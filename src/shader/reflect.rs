@@ -62,7 +62,7 @@ pub fn reflect(shader: &Assembled) -> Result<Reflection> {
         let place = error.location(&shader.text).map(|at| (at.line_number, at.line_position));
         located(shader, place, error.message())
     })?;
-    let capabilities = Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
+    let capabilities = Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX;
     let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|error| {
         let place = error.location(&shader.text).map(|at| (at.line_number, at.line_position));
         let mut message = error.as_inner().to_string();

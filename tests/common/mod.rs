@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use zsas::image::Rgb;
-use zsas::kernels::{Implementation, Kernel, sample};
+use zsas::kernels::{Implementation, Kernel, Tier, sample};
 use zsas::models::clip::Clip;
 use zsas::run::{expected, worst};
 pub use zsas::tensor::Seeded;
@@ -51,6 +51,12 @@ pub fn has_f16(test: &str, device: &Device) -> bool {
 pub fn elems(device: &Device) -> Vec<DType> {
     let f16 = device.adapter().is_some_and(|adapter| adapter.f16);
     if f16 { vec![DType::F32, DType::F16] } else { vec![DType::F32] }
+}
+
+/// An implementation as this adapter can run it: one for matrix units on emulated ones where it has none.
+pub fn runnable(device: &Device, implementation: Implementation) -> Implementation {
+    let has_units = device.adapter().is_some_and(|adapter| adapter.tier == Tier::Matrix);
+    if implementation.tier == Tier::Matrix && !has_units { implementation.emulated() } else { implementation }
 }
 
 /// Compares with a text in `tests/golden/`; `UPDATE_GOLDEN=1` rewrites it, for review in the diff.
@@ -128,7 +134,7 @@ pub fn check_on(
         .launch(kernel, implementation, elem, &borrowed)
         .unwrap_or_else(|error| panic!("{what}: {error:?}"));
     assert!(launched.guards_intact, "{what} wrote outside its output");
-    let (values, bounds) = expected(kernel, elem, &borrowed);
+    let (values, bounds) = expected(kernel, elem, implementation.factors(), &borrowed);
     assert!(
         values.iter().chain(&bounds).all(|x| x.is_finite()),
         "{what}: the reference left an element unwritten, or its bound is not finite"
@@ -139,7 +145,17 @@ pub fn check_on(
     must_fail_on_a_moved_output(&what, &launched.output, &values, &bounds, seeded);
     let given = inputs.iter().enumerate().filter(|(_, input)| !input.is_empty());
     given
-        .filter(|(at, input)| must_fail_on_a_changed_input(&what, kernel, elem, inputs, (*at, input.len()), &launched.output, seeded))
+        .filter(|(at, input)| {
+            must_fail_on_a_changed_input(
+                &what,
+                kernel,
+                [elem, implementation.factors()],
+                inputs,
+                (*at, input.len()),
+                &launched.output,
+                seeded,
+            )
+        })
         .map(|(at, _)| kernel.operands()[at].name)
         .collect()
 }
@@ -157,20 +173,20 @@ fn must_fail_on_a_moved_output(what: &str, output: &[f32], values: &[f64], bound
 fn must_fail_on_a_changed_input(
     what: &str,
     kernel: &dyn Kernel,
-    elem: DType,
+    [elem, factors]: [DType; 2],
     inputs: &[Vec<f32>],
     (operand, len): (usize, usize),
     output: &[f32],
     seeded: &mut Seeded,
 ) -> bool {
-    let (truth, _) = expected(kernel, elem, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let (truth, _) = expected(kernel, elem, factors, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>());
     let mut moves = false;
     for attempt in 0..12 {
         let at = seeded.bits() as usize % len;
         let mut changed = inputs.to_vec();
         let step = [3.0, -3.0, 40.0, -40.0][attempt % 4];
         changed[operand][at] = DType::F16.round(f64::from(changed[operand][at]) + step) as f32;
-        let (values, bounds) = expected(kernel, elem, &changed.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let (values, bounds) = expected(kernel, elem, factors, &changed.iter().map(Vec::as_slice).collect::<Vec<_>>());
         moves |= values != truth;
         if worst(output, &values, &bounds).is_some() {
             return true;

@@ -1,6 +1,16 @@
 alias Elem = f32;
 const SPLIT: u32 = 1u;
-const TILE: u32 = 64u;
+const TALL: u32 = 64u;
+const CHANNELS_IN: u32 = 4u;
+const CHANNELS_OUT: u32 = 8u;
+const HEIGHT: u32 = 5u;
+const HEIGHT_OUT: u32 = 3u;
+const KERNEL_HEIGHT: u32 = 1u;
+const KERNEL_WIDTH: u32 = 1u;
+const PADDING: u32 = 0u;
+const STRIDE: u32 = 2u;
+const WIDTH: u32 = 7u;
+const WIDTH_OUT: u32 = 4u;
 const PAIRING: u32 = 0u;
 const ACTIVATION: u32 = 0u;
 const HAS_BIAS: u32 = 0u;
@@ -83,25 +93,25 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
     return fma(d, d, sum);
 }
 //! tile: a block of a matrix product in workgroup memory, for GPUs. The kernel defines `a_origin(row)`, `a_step(k)`, `load_a(origin, step)`,
-//! `load_b(k, col)` and `store_four(row, col, sums)`; k and col are multiples of 4.
+//! `load_b(k, col)`, `store_four(row, col, sums)`, and whether the inner axis has WHOLE_SLABS; k and col are multiples of 4.
 //!
-//! A team of (TILE/8)² threads computes a TILE × TILE block, a thread 8 × 8 of it as two halves TILE/2 apart in each direction, so that
-//! neighbouring threads read neighbouring vec4 of workgroup memory. SPLIT teams share the inner axis of one block and add their sums at the
-//! end: for results of few blocks, which would leave most of a GPU idle. While a slab is multiplied the next one is on its way.
+//! A team of TALL threads computes a TALL × 64 block, a thread 8 × 8 of it as two halves TALL/2 rows and 32 columns apart, so that neighbouring
+//! threads read neighbouring vec4 of workgroup memory. SPLIT teams share the inner axis of one block and add their sums at the end: for
+//! results of few blocks, which would leave most of a GPU idle. While a slab is multiplied the next one is on its way.
 //! Sums have names: drivers keep an array in memory as soon as one loop over it is not unrolled, at a tenth of the speed.
 //! use: pairing
-//! set: SPLIT, TILE
+//! set: SPLIT, TALL
 
-const SLAB: u32 = TILE / 8u;             // inner positions staged at a time
-const SIDE: u32 = TILE / 8u;             // threads along each direction
-const TEAM: u32 = SIDE * SIDE;
+const WIDE: u32 = 64u;
+const SLAB: u32 = TALL / 8u;             // inner positions staged at a time
+const TEAM: u32 = TALL;
 const THREADS: u32 = SPLIT * TEAM;
-const STRIDE: u32 = TILE / 4u;           // vec4 of a slab's position
-const HALF: u32 = TILE / 2u;
+const A_STRIDE: u32 = TALL / 4u;         // vec4 of a slab's position
+const B_STRIDE: u32 = WIDE / 4u;
 const BAND: u32 = 8u;                    // rows of blocks that are walked together, for the cache
 
-var<workgroup> a_slab: array<vec4<f32>, SPLIT * SLAB * STRIDE>;
-var<workgroup> b_slab: array<vec4<f32>, SPLIT * SLAB * STRIDE>;
+var<workgroup> a_slab: array<vec4<f32>, SPLIT * SLAB * A_STRIDE>;
+var<workgroup> b_slab: array<vec4<f32>, SPLIT * SLAB * B_STRIDE>;
 
 /// Where four rows of a lie among those of a slab's position k: permuted, so that the transposed stores of neighbouring threads, which
 /// differ in k, meet different banks. Padding would do the same, but goes beyond the 16,384 bytes that every adapter has.
@@ -110,38 +120,49 @@ fn a_place(rows: u32, k: u32) -> u32 {
 }
 
 /// Sums and stores the block of this workgroup of a `rows` × `cols` result; `cols` is rounded up to a multiple of 4. Loads past the inner
-/// edge must give 0, loads past the others anything that is there.
+/// edge must give 0, loads past the others anything that is there; with whole slabs there are none past the inner edge.
 fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
-    let tiles_across = (cols + TILE - 1u) / TILE;
-    let tiles_down = (rows + TILE - 1u) / TILE;
+    let tiles_across = (cols + WIDE - 1u) / WIDE;
+    let tiles_down = (rows + TALL - 1u) / TALL;
     // Spare groups recompute the last block: barriers stay uniform.
     let tile = min(group, tiles_across * tiles_down - 1u);
     let band = tile / (BAND * tiles_across);
     let in_band = tile % (BAND * tiles_across);
     let band_rows = min(BAND, tiles_down - BAND * band);
-    let first_row = (BAND * band + in_band % band_rows) * TILE;
-    let first_col = in_band / band_rows * TILE;
+    let first_row = (BAND * band + in_band % band_rows) * TALL;
+    let first_col = in_band / band_rows * WIDE;
 
     let team = thread / TEAM;
     let own = thread % TEAM;
-    let own_slab = team * SLAB * STRIDE;
+    let own_a = team * SLAB * A_STRIDE;
+    let own_b = team * SLAB * B_STRIDE;
     // 32 neighbours cover 4 × 8 positions, so that they read as little as possible.
-    let down = own / 32u / (SIDE / 8u) * 4u + own % 32u / 8u;
-    let across = own / 32u % (SIDE / 8u) * 8u + own % 8u;
+    let down = own / 8u;
+    let across = own % 8u;
 
-    // Each thread stages a vec4 of two rows of a, and of two positions of b.
+    // Each thread stages a vec4 of every 32nd row of a, and of two positions of b.
     let a_row = own / (SLAB / 4u);
     let a_k = own % (SLAB / 4u) * 4u;
-    let b_k = own / STRIDE;
-    let b_col = first_col + own % STRIDE * 4u;
-    let a_at = own_slab + a_k * STRIDE + a_place(a_row / 4u, a_k);
-    let origin_top = a_origin(first_row + a_row);
-    let origin_bottom = a_origin(first_row + a_row + HALF);
+    let b_k = own / B_STRIDE;
+    let b_col = first_col + own % B_STRIDE * 4u;
+    let a_at = own_a + a_k * A_STRIDE + a_place(a_row / 4u, a_k);
+    let origin0 = a_origin(first_row + a_row);
+    let origin1 = a_origin(first_row + a_row + 32u);
+    let origin2 = a_origin(first_row + a_row + 64u);
+    let origin3 = a_origin(first_row + a_row + 96u);
     var start = team * SLAB;
-    var a_top = load_a(origin_top, a_step(start + a_k));
-    var a_bottom = load_a(origin_bottom, a_step(start + a_k));
-    var b_first = load_b(start + b_k, b_col);
-    var b_second = load_b(start + b_k + SLAB / 2u, b_col);
+    let first_step = a_step(start + a_k);
+    var a0 = load_a(origin0, first_step);
+    var a1 = load_a(origin1, first_step);
+    // Beyond the 64 rows of a small block.
+    var a2 = vec4(0.0);
+    var a3 = vec4(0.0);
+    if TALL == 128u {
+        a2 = load_a(origin2, first_step);
+        a3 = load_a(origin3, first_step);
+    }
+    var b0 = load_b(start + b_k, b_col);
+    var b1 = load_b(start + b_k + SLAB / 2u, b_col);
 
     var left0 = vec4(0.0); var left1 = vec4(0.0); var left2 = vec4(0.0); var left3 = vec4(0.0);
     var left4 = vec4(0.0); var left5 = vec4(0.0); var left6 = vec4(0.0); var left7 = vec4(0.0);
@@ -149,31 +170,32 @@ fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
     var right4 = vec4(0.0); var right5 = vec4(0.0); var right6 = vec4(0.0); var right7 = vec4(0.0);
     let slabs = (inner + SPLIT * SLAB - 1u) / (SPLIT * SLAB);
     for (var slab = 0u; slab < slabs; slab++) {
-        let lane = a_row % 4u;
-        a_slab[a_at][lane] = a_top.x;
-        a_slab[a_at + STRIDE][lane] = a_top.y;
-        a_slab[a_at + 2u * STRIDE][lane] = a_top.z;
-        a_slab[a_at + 3u * STRIDE][lane] = a_top.w;
-        // HALF / 4 more rows of four, which the permutation leaves alone.
-        a_slab[a_at + HALF / 4u][lane] = a_bottom.x;
-        a_slab[a_at + HALF / 4u + STRIDE][lane] = a_bottom.y;
-        a_slab[a_at + HALF / 4u + 2u * STRIDE][lane] = a_bottom.z;
-        a_slab[a_at + HALF / 4u + 3u * STRIDE][lane] = a_bottom.w;
-        b_slab[own_slab + own] = b_first;
-        b_slab[own_slab + own + TEAM] = b_second;
+        stage_a(a_at, a_row % 4u, a0);
+        stage_a(a_at + 8u, a_row % 4u, a1);
+        if TALL == 128u {
+            stage_a(a_at + 16u, a_row % 4u, a2);
+            stage_a(a_at + 24u, a_row % 4u, a3);
+        }
+        b_slab[own_b + own] = b0;
+        b_slab[own_b + own + TEAM] = b1;
         workgroupBarrier();
-        start += SPLIT * SLAB;
+        // With whole slabs a team loads its last twice.
+        start = select(start + SPLIT * SLAB, min(start + SPLIT * SLAB, inner - (SPLIT - team) * SLAB), WHOLE_SLABS);
         let step = a_step(start + a_k);
-        a_top = load_a(origin_top, step);
-        a_bottom = load_a(origin_bottom, step);
-        b_first = load_b(start + b_k, b_col);
-        b_second = load_b(start + b_k + SLAB / 2u, b_col);
-        for (var k = 0u; k < SLAB; k++) {
-            let at = own_slab + k * STRIDE;
-            let top = a_slab[at + a_place(down, k)];
-            let bottom = a_slab[at + a_place(down, k) + HALF / 4u];
-            let left = b_slab[at + across];
-            let right = b_slab[at + across + HALF / 4u];
+        a0 = load_a(origin0, step);
+        a1 = load_a(origin1, step);
+        if TALL == 128u {
+            a2 = load_a(origin2, step);
+            a3 = load_a(origin3, step);
+        }
+        b0 = load_b(start + b_k, b_col);
+        b1 = load_b(start + b_k + SLAB / 2u, b_col);
+        for (var k = 0u; k < SLAB;) {
+        {
+            let top = a_slab[own_a + k * A_STRIDE + a_place(down, k)];
+            let bottom = a_slab[own_a + k * A_STRIDE + a_place(down, k) + TALL / 8u];
+            let left = b_slab[own_b + k * B_STRIDE + across];
+            let right = b_slab[own_b + k * B_STRIDE + across + WIDE / 8u];
             left0 = accumulate(top.x, left, left0); right0 = accumulate(top.x, right, right0);
             left1 = accumulate(top.y, left, left1); right1 = accumulate(top.y, right, right1);
             left2 = accumulate(top.z, left, left2); right2 = accumulate(top.z, right, right2);
@@ -182,10 +204,110 @@ fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
             left5 = accumulate(bottom.y, left, left5); right5 = accumulate(bottom.y, right, right5);
             left6 = accumulate(bottom.z, left, left6); right6 = accumulate(bottom.z, right, right6);
             left7 = accumulate(bottom.w, left, left7); right7 = accumulate(bottom.w, right, right7);
+        } k++;
+        {
+            let top = a_slab[own_a + k * A_STRIDE + a_place(down, k)];
+            let bottom = a_slab[own_a + k * A_STRIDE + a_place(down, k) + TALL / 8u];
+            let left = b_slab[own_b + k * B_STRIDE + across];
+            let right = b_slab[own_b + k * B_STRIDE + across + WIDE / 8u];
+            left0 = accumulate(top.x, left, left0); right0 = accumulate(top.x, right, right0);
+            left1 = accumulate(top.y, left, left1); right1 = accumulate(top.y, right, right1);
+            left2 = accumulate(top.z, left, left2); right2 = accumulate(top.z, right, right2);
+            left3 = accumulate(top.w, left, left3); right3 = accumulate(top.w, right, right3);
+            left4 = accumulate(bottom.x, left, left4); right4 = accumulate(bottom.x, right, right4);
+            left5 = accumulate(bottom.y, left, left5); right5 = accumulate(bottom.y, right, right5);
+            left6 = accumulate(bottom.z, left, left6); right6 = accumulate(bottom.z, right, right6);
+            left7 = accumulate(bottom.w, left, left7); right7 = accumulate(bottom.w, right, right7);
+        } k++;
+        {
+            let top = a_slab[own_a + k * A_STRIDE + a_place(down, k)];
+            let bottom = a_slab[own_a + k * A_STRIDE + a_place(down, k) + TALL / 8u];
+            let left = b_slab[own_b + k * B_STRIDE + across];
+            let right = b_slab[own_b + k * B_STRIDE + across + WIDE / 8u];
+            left0 = accumulate(top.x, left, left0); right0 = accumulate(top.x, right, right0);
+            left1 = accumulate(top.y, left, left1); right1 = accumulate(top.y, right, right1);
+            left2 = accumulate(top.z, left, left2); right2 = accumulate(top.z, right, right2);
+            left3 = accumulate(top.w, left, left3); right3 = accumulate(top.w, right, right3);
+            left4 = accumulate(bottom.x, left, left4); right4 = accumulate(bottom.x, right, right4);
+            left5 = accumulate(bottom.y, left, left5); right5 = accumulate(bottom.y, right, right5);
+            left6 = accumulate(bottom.z, left, left6); right6 = accumulate(bottom.z, right, right6);
+            left7 = accumulate(bottom.w, left, left7); right7 = accumulate(bottom.w, right, right7);
+        } k++;
+        {
+            let top = a_slab[own_a + k * A_STRIDE + a_place(down, k)];
+            let bottom = a_slab[own_a + k * A_STRIDE + a_place(down, k) + TALL / 8u];
+            let left = b_slab[own_b + k * B_STRIDE + across];
+            let right = b_slab[own_b + k * B_STRIDE + across + WIDE / 8u];
+            left0 = accumulate(top.x, left, left0); right0 = accumulate(top.x, right, right0);
+            left1 = accumulate(top.y, left, left1); right1 = accumulate(top.y, right, right1);
+            left2 = accumulate(top.z, left, left2); right2 = accumulate(top.z, right, right2);
+            left3 = accumulate(top.w, left, left3); right3 = accumulate(top.w, right, right3);
+            left4 = accumulate(bottom.x, left, left4); right4 = accumulate(bottom.x, right, right4);
+            left5 = accumulate(bottom.y, left, left5); right5 = accumulate(bottom.y, right, right5);
+            left6 = accumulate(bottom.z, left, left6); right6 = accumulate(bottom.z, right, right6);
+            left7 = accumulate(bottom.w, left, left7); right7 = accumulate(bottom.w, right, right7);
+        } k++;
+        {
+            let top = a_slab[own_a + k * A_STRIDE + a_place(down, k)];
+            let bottom = a_slab[own_a + k * A_STRIDE + a_place(down, k) + TALL / 8u];
+            let left = b_slab[own_b + k * B_STRIDE + across];
+            let right = b_slab[own_b + k * B_STRIDE + across + WIDE / 8u];
+            left0 = accumulate(top.x, left, left0); right0 = accumulate(top.x, right, right0);
+            left1 = accumulate(top.y, left, left1); right1 = accumulate(top.y, right, right1);
+            left2 = accumulate(top.z, left, left2); right2 = accumulate(top.z, right, right2);
+            left3 = accumulate(top.w, left, left3); right3 = accumulate(top.w, right, right3);
+            left4 = accumulate(bottom.x, left, left4); right4 = accumulate(bottom.x, right, right4);
+            left5 = accumulate(bottom.y, left, left5); right5 = accumulate(bottom.y, right, right5);
+            left6 = accumulate(bottom.z, left, left6); right6 = accumulate(bottom.z, right, right6);
+            left7 = accumulate(bottom.w, left, left7); right7 = accumulate(bottom.w, right, right7);
+        } k++;
+        {
+            let top = a_slab[own_a + k * A_STRIDE + a_place(down, k)];
+            let bottom = a_slab[own_a + k * A_STRIDE + a_place(down, k) + TALL / 8u];
+            let left = b_slab[own_b + k * B_STRIDE + across];
+            let right = b_slab[own_b + k * B_STRIDE + across + WIDE / 8u];
+            left0 = accumulate(top.x, left, left0); right0 = accumulate(top.x, right, right0);
+            left1 = accumulate(top.y, left, left1); right1 = accumulate(top.y, right, right1);
+            left2 = accumulate(top.z, left, left2); right2 = accumulate(top.z, right, right2);
+            left3 = accumulate(top.w, left, left3); right3 = accumulate(top.w, right, right3);
+            left4 = accumulate(bottom.x, left, left4); right4 = accumulate(bottom.x, right, right4);
+            left5 = accumulate(bottom.y, left, left5); right5 = accumulate(bottom.y, right, right5);
+            left6 = accumulate(bottom.z, left, left6); right6 = accumulate(bottom.z, right, right6);
+            left7 = accumulate(bottom.w, left, left7); right7 = accumulate(bottom.w, right, right7);
+        } k++;
+        {
+            let top = a_slab[own_a + k * A_STRIDE + a_place(down, k)];
+            let bottom = a_slab[own_a + k * A_STRIDE + a_place(down, k) + TALL / 8u];
+            let left = b_slab[own_b + k * B_STRIDE + across];
+            let right = b_slab[own_b + k * B_STRIDE + across + WIDE / 8u];
+            left0 = accumulate(top.x, left, left0); right0 = accumulate(top.x, right, right0);
+            left1 = accumulate(top.y, left, left1); right1 = accumulate(top.y, right, right1);
+            left2 = accumulate(top.z, left, left2); right2 = accumulate(top.z, right, right2);
+            left3 = accumulate(top.w, left, left3); right3 = accumulate(top.w, right, right3);
+            left4 = accumulate(bottom.x, left, left4); right4 = accumulate(bottom.x, right, right4);
+            left5 = accumulate(bottom.y, left, left5); right5 = accumulate(bottom.y, right, right5);
+            left6 = accumulate(bottom.z, left, left6); right6 = accumulate(bottom.z, right, right6);
+            left7 = accumulate(bottom.w, left, left7); right7 = accumulate(bottom.w, right, right7);
+        } k++;
+        {
+            let top = a_slab[own_a + k * A_STRIDE + a_place(down, k)];
+            let bottom = a_slab[own_a + k * A_STRIDE + a_place(down, k) + TALL / 8u];
+            let left = b_slab[own_b + k * B_STRIDE + across];
+            let right = b_slab[own_b + k * B_STRIDE + across + WIDE / 8u];
+            left0 = accumulate(top.x, left, left0); right0 = accumulate(top.x, right, right0);
+            left1 = accumulate(top.y, left, left1); right1 = accumulate(top.y, right, right1);
+            left2 = accumulate(top.z, left, left2); right2 = accumulate(top.z, right, right2);
+            left3 = accumulate(top.w, left, left3); right3 = accumulate(top.w, right, right3);
+            left4 = accumulate(bottom.x, left, left4); right4 = accumulate(bottom.x, right, right4);
+            left5 = accumulate(bottom.y, left, left5); right5 = accumulate(bottom.y, right, right5);
+            left6 = accumulate(bottom.z, left, left6); right6 = accumulate(bottom.z, right, right6);
+            left7 = accumulate(bottom.w, left, left7); right7 = accumulate(bottom.w, right, right7);
+        } k++;
         }
         workgroupBarrier();
     }
-    // One team after the other hands its sums to the first: a fixed order. SPLIT is 1 or 4, so that the slabs hold the sums of a team.
+    // One team after the other hands its sums to the first: a fixed order. SPLIT is 1, or 4 with TALL = 64, so that
+    // the slabs hold the sums of a team.
     for (var giver = 1u; giver < SPLIT; giver++) {
         if team == giver {
             a_slab[own] = left0; a_slab[own + TEAM] = left1; a_slab[own + 2u * TEAM] = left2; a_slab[own + 3u * TEAM] = left3;
@@ -207,9 +329,17 @@ fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
         let col = first_col + 4u * across;
         store_eight(row, col, cols, left0, right0); store_eight(row + 1u, col, cols, left1, right1);
         store_eight(row + 2u, col, cols, left2, right2); store_eight(row + 3u, col, cols, left3, right3);
-        store_eight(row + HALF, col, cols, left4, right4); store_eight(row + HALF + 1u, col, cols, left5, right5);
-        store_eight(row + HALF + 2u, col, cols, left6, right6); store_eight(row + HALF + 3u, col, cols, left7, right7);
+        store_eight(row + TALL / 2u, col, cols, left4, right4); store_eight(row + TALL / 2u + 1u, col, cols, left5, right5);
+        store_eight(row + TALL / 2u + 2u, col, cols, left6, right6); store_eight(row + TALL / 2u + 3u, col, cols, left7, right7);
     }
+}
+
+/// Puts four positions of a row into the slab, where `TALL / 4` vec4 lie between them; the permutation leaves rows of eight vec4 together.
+fn stage_a(at: u32, lane: u32, four: vec4<f32>) {
+    a_slab[at][lane] = four.x;
+    a_slab[at + A_STRIDE][lane] = four.y;
+    a_slab[at + 2u * A_STRIDE][lane] = four.z;
+    a_slab[at + 3u * A_STRIDE][lane] = four.w;
 }
 
 /// Hands both halves of a thread's row to the kernel, which drops rows past the edge.
@@ -217,15 +347,17 @@ fn store_eight(row: u32, col: u32, cols: u32, left: vec4<f32>, right: vec4<f32>)
     if col < cols {
         store_four(row, col, left);
     }
-    if col + HALF < cols {
-        store_four(row, col + HALF, right);
+    if col + WIDE / 2u < cols {
+        store_four(row, col + WIDE / 2u, right);
     }
 }
 //! conv2d in vec4: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
 //! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
-//! TILE × TILE block. Needs channels_in and channels_out divisible by 4.
+//! TALL × 64 block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
+//! index is known.
 //! use: epilogue, index, tile
+//! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, HEIGHT_OUT, KERNEL_HEIGHT, KERNEL_WIDTH, PADDING, STRIDE, WIDTH, WIDTH_OUT
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
@@ -242,56 +374,55 @@ struct Params {
 @group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // like y, or absent
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
 
+const INNER: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * CHANNELS_IN;
+const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
+
 /// A tap below every image, where the inner positions past the last one read.
 const BELOW: i32 = 0x3fffffff;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) thread: u32) {
-    compute_tile(linear_group(group, groups), thread, pixels(), params.channels_out, inner());
+    compute_tile(linear_group(group, groups), thread, pixels(), CHANNELS_OUT, INNER);
 }
 
 fn pixels() -> u32 {
-    return params.batch * params.height_out * params.width_out;
-}
-
-fn inner() -> u32 {
-    return params.kernel_height * params.kernel_width * params.channels_in;
+    return params.batch * HEIGHT_OUT * WIDTH_OUT;
 }
 
 /// First input row of the image in the batch, and the top left corner of the pixel's window; of the last pixel past the edge.
 fn a_origin(pixel: u32) -> vec3<i32> {
     let at = min(pixel, pixels() - 1u);
-    let line = at / params.width_out;
-    let top = i32(line % params.height_out * params.stride) - i32(params.padding);
-    let left = i32(at % params.width_out * params.stride) - i32(params.padding);
-    return vec3(i32(line / params.height_out * params.height), top, left);
+    let line = at / WIDTH_OUT;
+    let top = i32(line % HEIGHT_OUT * STRIDE) - i32(PADDING);
+    let left = i32(at % WIDTH_OUT * STRIDE) - i32(PADDING);
+    return vec3(i32(line / HEIGHT_OUT * HEIGHT), top, left);
 }
 
 /// Row and column of a tap, and the first of four channels.
 fn a_step(k: u32) -> vec3<i32> {
-    let tap = k / params.channels_in;
-    let row = select(BELOW, i32(tap / params.kernel_width), k < inner());
-    return vec3(row, i32(tap % params.kernel_width), i32(k % params.channels_in));
+    let tap = k / CHANNELS_IN;
+    let row = select(BELOW, i32(tap / KERNEL_WIDTH), WHOLE_SLABS || k < INNER);
+    return vec3(row, i32(tap % KERNEL_WIDTH), i32(k % CHANNELS_IN));
 }
 
 fn load_a(origin: vec3<i32>, step: vec3<i32>) -> vec4<f32> {
     // As u32, positions before the first are beyond the last.
     let row = u32(origin.y + step.x);
     let col = u32(origin.z + step.y);
-    let inside = row < params.height && col < params.width;
-    let at = ((u32(origin.x) + row) * params.width + col) * (params.channels_in / 4u) + u32(step.z) / 4u;
+    let inside = row < HEIGHT && col < WIDTH;
+    let at = ((u32(origin.x) + row) * WIDTH + col) * (CHANNELS_IN / 4u) + u32(step.z) / 4u;
     return select(vec4(0.0), vec4<f32>(x[select(0u, at, inside)]), inside);
 }
 
 fn load_b(k: u32, channel: u32) -> vec4<f32> {
-    let inside = k < inner();
-    let at = k * (params.channels_out / 4u) + min(channel, params.channels_out - 4u) / 4u;
+    let inside = WHOLE_SLABS || k < INNER;
+    let at = k * (CHANNELS_OUT / 4u) + min(channel, CHANNELS_OUT - 4u) / 4u;
     return select(vec4(0.0), vec4<f32>(weight[select(0u, at, inside)]), inside);
 }
 
 fn store_four(pixel: u32, channel: u32, sums: vec4<f32>) {
     if pixel < pixels() {
-        store(pixel, channel / 4u, params.channels_out / 4u, sums);
+        store(pixel, channel / 4u, CHANNELS_OUT / 4u, sums);
     }
 }

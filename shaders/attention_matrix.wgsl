@@ -1,0 +1,300 @@
+//! attention on matrix units: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the range of i
+//!
+//! A workgroup computes TILE of at most 64 queries of a head, a subgroup 16 of them, two lanes a query where lanes count. It walks the union of their ranges
+//! in steps of 32 keys: scores by matrix units, their weights by lanes, over workgroup memory, and the weighted values by matrix units again
+//! (online softmax, Milakov & Gimelshein 2018). Weights are relative to a level of their query, which rises to the largest score only when
+//! that is 8 powers of two above it; since fragments cannot be looked into, only then are sums taken over the stage to be scaled.
+//! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and rel_pos for Δrow and Δcol is added to scores (Li et al.
+//! 2022, equation 4) by a further product, with a matrix that says in which row and column each key lies. With columns in whole steps the
+//! keys of a step share a row, and only columns are multiplied.
+//! Needs head sizes divisible by 16, at most 80, strides and offsets divisible by 8; grids of 32 or 64 columns, or of at most 16 × 16 cells.
+//! use: attention_units, index, reduce
+//! set: HEAD_DIM, HEADS, GRID_ROWS, GRID_COLS, TILE, Q_STRIDE, Q_OFFSET, K_STRIDE, K_OFFSET, V_STRIDE, V_OFFSET
+
+const LANES: u32 = 32u;
+const QUERIES: u32 = 64u;
+const KEYS: u32 = 32u;
+const DIMS: u32 = HEAD_DIM / 16u;                // fragments across a head
+const VECTORS: u32 = HEAD_DIM / 4u;
+const LOWEST: f32 = -3.4028234e38;
+const RISE: f32 = 8.0;
+const LOG2_E: f32 = 1.4426950;
+const CELLS: u32 = max(GRID_ROWS * GRID_COLS, 1u);
+const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
+const IN_STEPS: bool = GRID_ROWS > 0u && GRID_COLS % KEYS == 0u;
+const ONE_BY_ONE: bool = GRID_ROWS > 0u && GRID_COLS % KEYS != 0u;
+const POSITIONS: u32 = select(select(4u, 32u, ONE_BY_ONE), GRID_COLS, IN_STEPS);
+
+/// Strides and offsets count elements.
+struct Params {
+    queries: u32, keys: u32, heads: u32, scale: f32,
+    q_stride: u32, q_offset: u32, k_stride: u32, k_offset: u32, v_stride: u32, v_offset: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4<Elem>>;          // [queries, q_stride]: heads side by side from q_offset on
+@group(0) @binding(2) var<storage, read> k: array<vec4<Elem>>;          // [keys, k_stride]
+@group(0) @binding(3) var<storage, read> v: array<vec4<Elem>>;          // [keys, v_stride]
+@group(0) @binding(4) var<storage, read> key_ranges: array<vec2<f32>>;  // [queries]: first key, and the one after the last
+@group(0) @binding(5) var<storage, read> rel_pos: array<Elem>;          // [queries, heads, DIFFERENCES] or absent
+@group(0) @binding(6) var<storage, read> query_cells: array<f32>;       // [queries]: the cell of each, or absent
+@group(0) @binding(7) var<storage, read_write> y: array<vec4<Elem>>;    // [queries, heads · HEAD_DIM]
+
+// Rows are padded so that fragments meet different banks. Strides count vec4.
+const SLAB_STRIDE: u32 = VECTORS + 2u;
+const WEIGHT_STRIDE: u32 = KEYS / 4u + 2u;
+const POSITION_STRIDE: u32 = POSITIONS / 4u + 2u;
+const CELL_STRIDE: u32 = KEYS / 4u + 2u;
+const STAGE_STRIDE: u32 = KEYS / 4u + 1u;
+const STAGE: u32 = 16u * STAGE_STRIDE;           // of a subgroup
+/// Where values lie behind the keys, whose place the weights take when the scores are known. Before that, the slab holds the queries, then
+/// their relative positions.
+const VALUES: u32 = max(KEYS * SLAB_STRIDE, QUERIES * WEIGHT_STRIDE);
+const SLAB: u32 = max(VALUES + KEYS * SLAB_STRIDE, select(0u, QUERIES * POSITION_STRIDE, GRID_ROWS > 0u));
+var<workgroup> slab: array<vec4<f16>, SLAB>;
+/// A row for each of a grid's rows, then of its columns: 1 / scale for the keys in it. In steps, a block of 16 with that on its diagonal, and
+/// one of zeros.
+var<workgroup> cells: array<vec4<f16>, 32u * CELL_STRIDE>;
+var<workgroup> stage: array<vec4<f32>, 4u * STAGE>;
+var<workgroup> exchange: array<f32, WORKGROUP>;
+/// 1 if a level rose in this step.
+var<workgroup> has_risen: u32;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) thread: u32) {
+    let tiles = (params.queries + TILE - 1u) / TILE;
+    // Spare groups recompute the last tile, lanes past the edge the last query: barriers stay uniform.
+    let tile = min(linear_group(group, groups), tiles * HEADS - 1u);
+    let head = tile / tiles;
+    let first_query = tile % tiles * TILE;
+    let subgroup = thread / LANES;
+    let side = thread % 2u;
+    let query = first_query + thread / 2u;
+    let row = min(min(query, first_query + TILE - 1u), params.queries - 1u);
+    let range = min(vec2<u32>(key_ranges[row]), vec2(params.keys));
+    // The union of all ranges; an empty one adds nothing.
+    let is_empty = range.x >= range.y;
+    let lowest_key = u32(-workgroup_max(thread, -f32(select(range.x, params.keys, is_empty))));
+    let walk_to = u32(workgroup_max(thread, f32(select(range.y, 0u, is_empty))));
+    let walk_from = select(lowest_key, lowest_key / KEYS * KEYS, IN_STEPS);
+
+    for (var at = thread; at < QUERIES * VECTORS; at += WORKGROUP) {
+        let other = min(first_query + at / VECTORS, params.queries - 1u);
+        slab[at / VECTORS * SLAB_STRIDE + at % VECTORS] = q[(other * Q_STRIDE + Q_OFFSET) / 4u + head * VECTORS + at % VECTORS];
+    }
+    if thread == 0u {
+        has_risen = 0u;
+    }
+    workgroupBarrier();
+    // Fragments that a smaller head lacks are those of the first; nothing is done with them.
+    let query_at = subgroup * 16u * SLAB_STRIDE;
+    let q0 = load_query(query_at);
+    let q1 = load_query(query_at + select(0u, 4u, DIMS > 1u));
+    let q2 = load_query(query_at + select(0u, 8u, DIMS > 2u));
+    let q3 = load_query(query_at + select(0u, 12u, DIMS > 3u));
+    let q4 = load_query(query_at + select(0u, 16u, DIMS > 4u));
+    // The row of a grid that a query lies in, and where its relative positions begin.
+    var own_cell = 0u;
+    let relative = (row * HEADS + head) * DIFFERENCES;
+    if GRID_ROWS > 0u {
+        own_cell = min(u32(query_cells[row]), CELLS - 1u);
+        workgroupBarrier();
+        for (var at = thread; at < QUERIES * POSITIONS / 4u; at += WORKGROUP) {
+            let other = min(first_query + at / (POSITIONS / 4u), params.queries - 1u);
+            let number = at % (POSITIONS / 4u) * 4u;
+            let positions = vec4(position(other, head, number), position(other, head, number + 1u), position(other, head, number + 2u),
+                                 position(other, head, number + 3u));
+            slab[at / (POSITIONS / 4u) * POSITION_STRIDE + number / 4u] = positions;
+        }
+        if IN_STEPS {
+            let on_diagonal = vec4(thread / 4u) == vec4(thread % 4u * 4u) + vec4(0u, 1u, 2u, 3u);
+            cells[thread / 4u * CELL_STRIDE + thread % 4u] = vec4<f16>(select(vec4(0.0), vec4(1.0 / params.scale), on_diagonal));
+        }
+        workgroupBarrier();
+    }
+    let position_at = subgroup * 16u * POSITION_STRIDE;
+    let p0 = load_position(position_at);
+    let p1 = load_position(position_at + select(0u, 4u, POSITIONS > 16u));
+    let p2 = load_position(position_at + select(0u, 8u, POSITIONS > 32u));
+    let p3 = load_position(position_at + select(0u, 12u, POSITIONS > 48u));
+    workgroupBarrier();
+
+    var o0: Sums; var o1: Sums; var o2: Sums; var o3: Sums; var o4: Sums;
+    let stage_at = subgroup * STAGE;
+    let weight_at = subgroup * 16u * WEIGHT_STRIDE;
+    let mine = stage_at + thread % LANES / 2u * STAGE_STRIDE + side;
+    let my_weight = weight_at + thread % LANES / 2u * WEIGHT_STRIDE + side;
+    var level = LOWEST;
+    var total = 0.0;
+    for (var start = walk_from; start < walk_to; start += KEYS) {
+        for (var at = thread; at < KEYS * VECTORS; at += WORKGROUP) {
+            let key = min(start + at / VECTORS, params.keys - 1u);
+            let element = head * VECTORS + at % VECTORS;
+            let place = at / VECTORS * SLAB_STRIDE + at % VECTORS;
+            slab[place] = k[(key * K_STRIDE + K_OFFSET) / 4u + element];
+            slab[VALUES + place] = v[(key * V_STRIDE + V_OFFSET) / 4u + element];
+        }
+        if ONE_BY_ONE {
+            for (var at = thread; at < 32u * KEYS / 4u; at += WORKGROUP) {
+                cells[at / (KEYS / 4u) * CELL_STRIDE + at % (KEYS / 4u)] = in_cell(at / (KEYS / 4u), start + at % (KEYS / 4u) * 4u);
+            }
+        }
+        workgroupBarrier();
+        var s0: Sums;
+        let key00 = load_key(0u); s0 = multiply_key(q0, key00, s0);
+        if DIMS > 1u { let key01 = load_key(4u); s0 = multiply_key(q1, key01, s0); }
+        if DIMS > 2u { let key02 = load_key(8u); s0 = multiply_key(q2, key02, s0); }
+        if DIMS > 3u { let key03 = load_key(12u); s0 = multiply_key(q3, key03, s0); }
+        if DIMS > 4u { let key04 = load_key(16u); s0 = multiply_key(q4, key04, s0); }
+        var s1: Sums;
+        let key10 = load_key(16u * SLAB_STRIDE); s1 = multiply_key(q0, key10, s1);
+        if DIMS > 1u { let key11 = load_key(16u * SLAB_STRIDE + 4u); s1 = multiply_key(q1, key11, s1); }
+        if DIMS > 2u { let key12 = load_key(16u * SLAB_STRIDE + 8u); s1 = multiply_key(q2, key12, s1); }
+        if DIMS > 3u { let key13 = load_key(16u * SLAB_STRIDE + 12u); s1 = multiply_key(q3, key13, s1); }
+        if DIMS > 4u { let key14 = load_key(16u * SLAB_STRIDE + 16u); s1 = multiply_key(q4, key14, s1); }
+        if IN_STEPS {
+            // The columns of this step are the first or the second half of 64; zeros lie below the diagonal.
+            let is_second = start % GRID_COLS != 0u;
+            let first_half = load_cell(select(0u, 16u * CELL_STRIDE, is_second));
+            s0 = multiply_cell(p0, first_half, s0); s1 = multiply_cell(p1, first_half, s1);
+            if GRID_COLS == 64u {
+                let second_half = load_cell(select(16u * CELL_STRIDE, 0u, is_second));
+                s0 = multiply_cell(p2, second_half, s0); s1 = multiply_cell(p3, second_half, s1);
+            }
+        }
+        if ONE_BY_ONE {
+            let rows0 = load_cell(0u); let cols0 = load_cell(16u * CELL_STRIDE);
+            s0 = multiply_cell(p0, rows0, s0); s0 = multiply_cell(p1, cols0, s0);
+            let rows1 = load_cell(4u); let cols1 = load_cell(16u * CELL_STRIDE + 4u);
+            s1 = multiply_cell(p0, rows1, s1); s1 = multiply_cell(p1, cols1, s1);
+        }
+        put_on_stage(s0, stage_at);
+        put_on_stage(s1, stage_at + 4u);
+        workgroupBarrier();
+
+        // Every second vec4 of the scores of a query.
+        var of_row = 0.0;
+        if IN_STEPS {
+            of_row = f32(rel_pos[relative + GRID_ROWS + own_cell / max(GRID_COLS, 1u) - start % CELLS / max(GRID_COLS, 1u)]);
+        }
+        let x0 = score(stage[mine], of_row, start + 4u * side, range);
+        let x1 = score(stage[mine + 2u], of_row, start + 4u * side + 8u, range);
+        let x2 = score(stage[mine + 4u], of_row, start + 4u * side + 16u, range);
+        let x3 = score(stage[mine + 6u], of_row, start + 4u * side + 24u, range);
+        let most = max(max(x0, x1), max(x2, x3));
+        let own_most = max(max(most.x, most.y), max(most.z, most.w));
+        exchange[thread] = own_most;
+        workgroupBarrier();
+        let largest = max(own_most, exchange[thread ^ 1u]);
+        let rises = largest > level + RISE;
+        let next = select(level, largest, rises);
+        let shrink = exp2(level - next);
+        level = next;
+        // There are no sums yet in the first step.
+        if rises && start != walk_from {
+            has_risen = 1u;
+        }
+        let w0 = weight(x0, level); let w1 = weight(x1, level); let w2 = weight(x2, level); let w3 = weight(x3, level);
+        let all = w0 + w1 + w2 + w3;
+        total = total * shrink + (all.x + all.y + all.z + all.w);
+        slab[my_weight] = vec4<f16>(w0);
+        slab[my_weight + 2u] = vec4<f16>(w1);
+        slab[my_weight + 4u] = vec4<f16>(w2);
+        slab[my_weight + 6u] = vec4<f16>(w3);
+        // A barrier before and after it.
+        if workgroupUniformLoad(&has_risen) == 1u {
+            if thread == 0u {
+                has_risen = 0u;
+            }
+            put_on_stage(o0, stage_at); scale_row(mine, shrink, side); o0 = take_from_stage(stage_at); workgroupBarrier();
+            if DIMS > 1u { put_on_stage(o1, stage_at); scale_row(mine, shrink, side); o1 = take_from_stage(stage_at); workgroupBarrier(); }
+            if DIMS > 2u { put_on_stage(o2, stage_at); scale_row(mine, shrink, side); o2 = take_from_stage(stage_at); workgroupBarrier(); }
+            if DIMS > 3u { put_on_stage(o3, stage_at); scale_row(mine, shrink, side); o3 = take_from_stage(stage_at); workgroupBarrier(); }
+            if DIMS > 4u { put_on_stage(o4, stage_at); scale_row(mine, shrink, side); o4 = take_from_stage(stage_at); workgroupBarrier(); }
+        }
+        let weights0 = load_weight(weight_at);
+        let weights1 = load_weight(weight_at + 4u);
+        let value00 = load_value(VALUES); o0 = multiply_value(weights0, value00, o0);
+        let value10 = load_value(VALUES + 16u * SLAB_STRIDE); o0 = multiply_value(weights1, value10, o0);
+        if DIMS > 1u {
+            let value01 = load_value(VALUES + 4u); o1 = multiply_value(weights0, value01, o1);
+            let value11 = load_value(VALUES + 16u * SLAB_STRIDE + 4u); o1 = multiply_value(weights1, value11, o1);
+        }
+        if DIMS > 2u {
+            let value02 = load_value(VALUES + 8u); o2 = multiply_value(weights0, value02, o2);
+            let value12 = load_value(VALUES + 16u * SLAB_STRIDE + 8u); o2 = multiply_value(weights1, value12, o2);
+        }
+        if DIMS > 3u {
+            let value03 = load_value(VALUES + 12u); o3 = multiply_value(weights0, value03, o3);
+            let value13 = load_value(VALUES + 16u * SLAB_STRIDE + 12u); o3 = multiply_value(weights1, value13, o3);
+        }
+        if DIMS > 4u {
+            let value04 = load_value(VALUES + 16u); o4 = multiply_value(weights0, value04, o4);
+            let value14 = load_value(VALUES + 16u * SLAB_STRIDE + 16u); o4 = multiply_value(weights1, value14, o4);
+        }
+        workgroupBarrier();
+    }
+    exchange[thread] = total;
+    workgroupBarrier();
+    let sum = total + exchange[thread ^ 1u];
+    // A query without keys gets zeros.
+    let share = select(1.0 / sum, 0.0, sum == 0.0);
+    let y_at = (query * HEADS + head) * VECTORS + 2u * side;
+    put_on_stage(o0, stage_at); store_row(mine, share, side, query == row, y_at);
+    if DIMS > 1u { put_on_stage(o1, stage_at); store_row(mine, share, side, query == row, y_at + 4u); }
+    if DIMS > 2u { put_on_stage(o2, stage_at); store_row(mine, share, side, query == row, y_at + 8u); }
+    if DIMS > 3u { put_on_stage(o3, stage_at); store_row(mine, share, side, query == row, y_at + 12u); }
+    if DIMS > 4u { put_on_stage(o4, stage_at); store_row(mine, share, side, query == row, y_at + 16u); }
+}
+
+/// Scores in powers of two, `LOWEST` for keys outside the range.
+fn score(product: vec4<f32>, of_row: f32, first_key: u32, range: vec2<u32>) -> vec4<f32> {
+    let key = vec4(first_key) + vec4(0u, 1u, 2u, 3u);
+    let inside = (key >= vec4(range.x)) & (key < vec4(range.y));
+    return select(vec4(LOWEST), LOG2_E * fma(product, vec4(params.scale), vec4(of_row)), inside);
+}
+
+/// While a query has had no key in its range, its level is `LOWEST` and the difference 0. A NaN stays.
+fn weight(x: vec4<f32>, level: f32) -> vec4<f32> {
+    return select(exp2(x - level), vec4(0.0), x == vec4(LOWEST));
+}
+
+/// Multiplies the two vec4 of a lane in the fragment on its subgroup's stage.
+fn scale_row(mine: u32, by: f32, side: u32) {
+    workgroupBarrier();
+    stage[mine + side] *= by;
+    stage[mine + side + 1u] *= by;
+    workgroupBarrier();
+}
+
+/// Stores the two vec4 of a lane in the fragment on its subgroup's stage.
+fn store_row(mine: u32, share: f32, side: u32, is_own: bool, at: u32) {
+    workgroupBarrier();
+    if is_own {
+        y[at] = vec4<Elem>(share * stage[mine + side]);
+        y[at + 1u] = vec4<Elem>(share * stage[mine + side + 1u]);
+    }
+    workgroupBarrier();
+}
+
+/// A query's relative position to the column `number`, in steps; else to row `number`, or to column `number` less 16.
+fn position(query: u32, head: u32, number: u32) -> f16 {
+    let own = min(u32(query_cells[query]), CELLS - 1u);
+    let first = (query * HEADS + head) * DIFFERENCES;
+    let from_row = first + GRID_ROWS + own / max(GRID_COLS, 1u);
+    let from_col = first + 2u * GRID_ROWS + GRID_COLS + own % max(GRID_COLS, 1u);
+    if IN_STEPS {
+        return f16(rel_pos[from_col - number]);
+    }
+    let is_row = number < 16u;
+    let other = number % 16u;
+    let exists = other < select(GRID_COLS, GRID_ROWS, is_row);
+    return select(f16(), f16(rel_pos[select(first, select(from_col, from_row, is_row) - other, exists)]), exists);
+}
+
+/// 1 / scale for those of four keys that lie in row `number` of their grid, or in column `number` less 16.
+fn in_cell(number: u32, first_key: u32) -> vec4<f16> {
+    let cell = (vec4(first_key) + vec4(0u, 1u, 2u, 3u)) % CELLS;
+    let lies = select(cell % max(GRID_COLS, 1u), cell / max(GRID_COLS, 1u), number < 16u);
+    return vec4<f16>(select(vec4(0.0), vec4(1.0 / params.scale), lies == vec4(number % 16u)));
+}

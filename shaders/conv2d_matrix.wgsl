@@ -1,0 +1,83 @@
+//! conv2d on matrix units: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
+//!
+//! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
+//! TALL × 128 block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
+//! index is known.
+//! use: epilogue, index, matrix_tile
+//! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, HEIGHT_OUT, KERNEL_HEIGHT, KERNEL_WIDTH, PADDING, STRIDE, WIDTH, WIDTH_OUT
+
+alias Value = vec4<f32>;
+alias Stored = vec4<Elem>;
+
+struct Params {
+    batch: u32, height: u32, width: u32, channels_in: u32,
+    height_out: u32, width_out: u32, channels_out: u32,
+    kernel_height: u32, kernel_width: u32, stride: u32, padding: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<Elem>>;          // [batch, height, width, channels_in]
+@group(0) @binding(2) var<storage, read> weight: array<vec4<Elem>>;     // [kernel_height, kernel_width, channels_in, channels_out]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [channels_out] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // like y, or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
+
+const INNER: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * CHANNELS_IN;
+const WHOLE_SLABS: bool = INNER % SLAB == 0u;
+
+/// A tap below every image, where the inner positions past the last one read.
+const BELOW: i32 = 0x3fffffff;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) thread: u32) {
+    compute_tile(linear_group(group, groups), thread, pixels(), CHANNELS_OUT, INNER);
+}
+
+fn pixels() -> u32 {
+    return params.batch * HEIGHT_OUT * WIDTH_OUT;
+}
+
+/// First input row of the image in the batch, and the top left corner of the pixel's window; of the last pixel past the edge.
+fn a_origin(pixel: u32) -> vec3<i32> {
+    let at = min(pixel, pixels() - 1u);
+    let line = at / WIDTH_OUT;
+    let top = i32(line % HEIGHT_OUT * STRIDE) - i32(PADDING);
+    let left = i32(at % WIDTH_OUT * STRIDE) - i32(PADDING);
+    return vec3(i32(line / HEIGHT_OUT * HEIGHT), top, left);
+}
+
+/// Row and column of a tap, and the first of four channels.
+fn a_step(k: u32) -> vec3<i32> {
+    let tap = k / CHANNELS_IN;
+    let row = select(BELOW, i32(tap / KERNEL_WIDTH), WHOLE_SLABS || k < INNER);
+    return vec3(row, i32(tap % KERNEL_WIDTH), i32(k % CHANNELS_IN));
+}
+
+/// Leaves the origins of the block's pixels on the stage, which is not used before the sums are complete.
+fn prepare_a(first_row: u32, thread: u32) {
+    if thread < TALL {
+        stage[thread] = vec4(bitcast<vec3<f32>>(a_origin(first_row + thread)), 0.0);
+    }
+}
+
+fn load_a(first_row: u32, row: u32, step: vec3<i32>) -> vec4<f16> {
+    let origin = bitcast<vec3<i32>>(stage[row].xyz);
+    // As u32, positions before the first are beyond the last.
+    let line = u32(origin.y + step.x);
+    let col = u32(origin.z + step.y);
+    let inside = line < HEIGHT && col < WIDTH;
+    let at = ((u32(origin.x) + line) * WIDTH + col) * (CHANNELS_IN / 4u) + u32(step.z) / 4u;
+    return select(vec4<f16>(), x[select(0u, at, inside)], inside);
+}
+
+fn load_b(k: u32, channel: u32) -> vec4<f16> {
+    let inside = WHOLE_SLABS || k < INNER;
+    let at = k * (CHANNELS_OUT / 4u) + min(channel, CHANNELS_OUT - 4u) / 4u;
+    return select(vec4<f16>(), weight[select(0u, at, inside)], inside);
+}
+
+fn store_four(pixel: u32, channel: u32, sums: vec4<f32>) {
+    if pixel < pixels() {
+        store(pixel, channel / 4u, CHANNELS_OUT / 4u, sums);
+    }
+}

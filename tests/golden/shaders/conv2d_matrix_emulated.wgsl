@@ -1,0 +1,400 @@
+enable f16;
+alias Elem = f16;
+const TALL: u32 = 64u;
+const CHANNELS_IN: u32 = 4u;
+const CHANNELS_OUT: u32 = 8u;
+const HEIGHT: u32 = 5u;
+const HEIGHT_OUT: u32 = 3u;
+const KERNEL_HEIGHT: u32 = 1u;
+const KERNEL_WIDTH: u32 = 1u;
+const PADDING: u32 = 0u;
+const STRIDE: u32 = 2u;
+const WIDTH: u32 = 7u;
+const WIDTH_OUT: u32 = 4u;
+const ACTIVATION: u32 = 0u;
+const HAS_BIAS: u32 = 0u;
+const HAS_RESIDUAL: u32 = 0u;
+//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The including file declares the alias
+//! `Value`: f32 or a vector of it.
+
+const IDENTITY: u32 = 0u;
+const RELU: u32 = 1u;
+const GELU: u32 = 2u;
+const QUICK_GELU: u32 = 3u;
+const SIGMOID: u32 = 4u;
+const EXP: u32 = 5u;
+const SQRT: u32 = 6u;
+
+/// `kind` is a constant of the kernel, so all branches but one vanish when the driver compiles it.
+fn activate(kind: u32, x: Value) -> Value {
+    switch kind {
+        // `max` may drop a NaN; PyTorch keeps it.
+        case RELU: { return select(x, Value(0.0), x < Value(0.0)); }
+        case GELU: { return 0.5 * x * (1.0 + erf(x * 0.70710678)); }
+        case QUICK_GELU: { return x * sigmoid(1.702 * x); }
+        case SIGMOID: { return sigmoid(x); }
+        case EXP: { return exp(x); }
+        case SQRT: { return sqrt(select(x, Value(0.0), x < Value(0.0))); }
+        default: { return x; }
+    }
+}
+
+fn sigmoid(x: Value) -> Value {
+    return 1.0 / (1.0 + exp(-x));
+}
+
+/// Error function, absolute error below 1.5e-7 (Abramowitz & Stegun 7.1.26).
+fn erf(x: Value) -> Value {
+    let t = 1.0 / (1.0 + 0.3275911 * abs(x));
+    let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+    return sign(x) * (1.0 - tail * exp(-x * x));
+}
+//! epilogue: y[row, col] = act(sum + bias[col] + residual[row, col]), the end of a matrix product. The kernel binds `bias`, `residual`
+//! and `y`; `Value` and `Stored` are f32 and Elem where their elements are numbers, vectors of these where they are vectors.
+//! use: activation
+//! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
+
+/// Columns past the edge are dropped; the row must be inside.
+fn store(row: u32, col: u32, cols: u32, sum: Value) {
+    if col < cols {
+        let at = row * cols + col;
+        var value = sum;
+        if HAS_BIAS == 1u {
+            value += bias[col];
+        }
+        if HAS_RESIDUAL == 1u {
+            value += Value(residual[at]);
+        }
+        y[at] = Stored(activate(ACTIVATION, value));
+    }
+}
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
+
+/// Number of the first workgroup of this dispatch.
+@group(1) @binding(0) var<uniform> first_group: u32;
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return first_group + group.y * groups.x + group.x;
+}
+//! loop_end: the bound of a loop, hidden so that drivers do not compile its value in.
+//!
+//! lavapipe unrolls a loop whose bound is read from a uniform: it compiles the kernel again for each dispatch, with the value as a
+//! constant, and keeps all of them. It does not do so for a bound that depends on the workgroup.
+
+/// `count`, whatever the number of the workgroup.
+fn loop_end(count: u32, number: u32) -> u32 {
+    return min(count, count + (number >> 31u));
+}
+//! matrix_tile: a block of a matrix product on matrix units. The kernel defines `prepare_a(first_row, thread)`, `a_step(k)`,
+//! `load_a(first_row, row, step)`, `load_b(k, col)`, `store_four(row, col, sums)`, and whether the inner axis has WHOLE_SLABS; k and col are
+//! multiples of 4.
+//!
+//! Four subgroups compute a TALL × 128 block, each TALL/2 × 64 of it in fragments that are named, as are the loads: drivers keep an array in
+//! memory as soon as one loop over it is not unrolled. While a slab is multiplied the next one is on its way. Rows of slabs are padded by 8 numbers, which doubles the speed. Fragments cannot be
+//! looked into: one after the other goes over the stage to be stored. Everything fits 24 KiB, since an H100 runs as many workgroups at a
+//! time as fit 48 KiB, and two are much faster than one.
+//! use: product_units
+//! set: TALL
+
+const LANES: u32 = 32u;                  // of a subgroup
+const THREADS: u32 = 4u * LANES;
+const WIDE: u32 = 128u;
+const SLAB: u32 = 32u;                   // inner positions staged at a time
+const LEFT_STRIDE: u32 = SLAB / 4u + 2u;
+const RIGHT_STRIDE: u32 = WIDE / 4u + 2u;
+const STAGE_STRIDE: u32 = 5u;
+const STAGE: u32 = 16u * STAGE_STRIDE;   // of a subgroup
+const BAND: u32 = 8u;                    // rows of blocks that are walked together, for the cache
+
+var<workgroup> left_slab: array<vec4<f16>, TALL * LEFT_STRIDE>;
+var<workgroup> right_slab: array<vec4<f16>, SLAB * RIGHT_STRIDE>;
+var<workgroup> stage: array<vec4<f32>, 4u * STAGE>;
+
+/// Sums and stores the block of this workgroup of a `rows` × `cols` result. Loads past the inner edge must give 0, loads past the others
+/// anything that is there; with whole slabs there are none past the inner edge.
+fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
+    let tiles_across = (cols + WIDE - 1u) / WIDE;
+    let tiles_down = (rows + TALL - 1u) / TALL;
+    // Spare groups recompute the last block: barriers stay uniform.
+    let tile = min(group, tiles_across * tiles_down - 1u);
+    let band = tile / (BAND * tiles_across);
+    let in_band = tile % (BAND * tiles_across);
+    let band_rows = min(BAND, tiles_down - BAND * band);
+    let first_row = (BAND * band + in_band % band_rows) * TALL;
+    let first_col = in_band / band_rows * WIDE;
+
+    // Each thread stages a vec4 of every 16th row of a, and of every fourth position of b.
+    let row = thread / 8u;
+    let k_of_row = thread % 8u;
+    let k = thread / 32u;
+    let col = first_col + thread % 32u * 4u;
+    let left_at = row * LEFT_STRIDE + k_of_row;
+    let right_at = k * RIGHT_STRIDE + thread % 32u;
+    // Of the four subgroups, two lie below each other.
+    let subgroup = thread / LANES;
+    let top = subgroup / 2u * (TALL / 2u);
+    let left = subgroup % 2u * 64u;
+    let a_at = top * LEFT_STRIDE;
+    let b_at = left / 4u;
+    // Fragments of 16 rows; with TALL = 64 the lower two are not there, and read the first.
+    let third = select(0u, 32u * LEFT_STRIDE, TALL == 128u);
+    let fourth = select(0u, 48u * LEFT_STRIDE, TALL == 128u);
+    var s00: Sums; var s01: Sums; var s02: Sums; var s03: Sums;
+    var s10: Sums; var s11: Sums; var s12: Sums; var s13: Sums;
+    var s20: Sums; var s21: Sums; var s22: Sums; var s23: Sums;
+    var s30: Sums; var s31: Sums; var s32: Sums; var s33: Sums;
+    prepare_a(first_row, thread);
+    workgroupBarrier();
+    var start = 0u;
+    var step = a_step(4u * k_of_row);
+    var a0 = load_a(first_row, row, step);
+    var a1 = load_a(first_row, row + 16u, step);
+    var a2 = load_a(first_row, row + 32u, step);
+    var a3 = load_a(first_row, row + 48u, step);
+    // Beyond the 64 rows of a small block.
+    var a4 = vec4<f16>(); var a5 = vec4<f16>(); var a6 = vec4<f16>(); var a7 = vec4<f16>();
+    if TALL == 128u {
+        a4 = load_a(first_row, row + 64u, step);
+        a5 = load_a(first_row, row + 80u, step);
+        a6 = load_a(first_row, row + 96u, step);
+        a7 = load_a(first_row, row + 112u, step);
+    }
+    var b0 = load_b(k, col);
+    var b1 = load_b(k + 4u, col);
+    var b2 = load_b(k + 8u, col);
+    var b3 = load_b(k + 12u, col);
+    var b4 = load_b(k + 16u, col);
+    var b5 = load_b(k + 20u, col);
+    var b6 = load_b(k + 24u, col);
+    var b7 = load_b(k + 28u, col);
+    let slabs = (inner + SLAB - 1u) / SLAB;
+    for (var slab = 0u; slab < slabs; slab++) {
+        left_slab[left_at] = a0;
+        left_slab[left_at + 16u * LEFT_STRIDE] = a1;
+        left_slab[left_at + 32u * LEFT_STRIDE] = a2;
+        left_slab[left_at + 48u * LEFT_STRIDE] = a3;
+        if TALL == 128u {
+            left_slab[left_at + 64u * LEFT_STRIDE] = a4;
+            left_slab[left_at + 80u * LEFT_STRIDE] = a5;
+            left_slab[left_at + 96u * LEFT_STRIDE] = a6;
+            left_slab[left_at + 112u * LEFT_STRIDE] = a7;
+        }
+        right_slab[right_at] = b0;
+        right_slab[right_at + 4u * RIGHT_STRIDE] = b1;
+        right_slab[right_at + 8u * RIGHT_STRIDE] = b2;
+        right_slab[right_at + 12u * RIGHT_STRIDE] = b3;
+        right_slab[right_at + 16u * RIGHT_STRIDE] = b4;
+        right_slab[right_at + 20u * RIGHT_STRIDE] = b5;
+        right_slab[right_at + 24u * RIGHT_STRIDE] = b6;
+        right_slab[right_at + 28u * RIGHT_STRIDE] = b7;
+        workgroupBarrier();
+        // With whole slabs the last is loaded twice.
+        start = select(start + SLAB, min(start + SLAB, inner - SLAB), WHOLE_SLABS);
+        step = a_step(start + 4u * k_of_row);
+        a0 = load_a(first_row, row, step);
+        a1 = load_a(first_row, row + 16u, step);
+        a2 = load_a(first_row, row + 32u, step);
+        a3 = load_a(first_row, row + 48u, step);
+        if TALL == 128u {
+            a4 = load_a(first_row, row + 64u, step);
+            a5 = load_a(first_row, row + 80u, step);
+            a6 = load_a(first_row, row + 96u, step);
+            a7 = load_a(first_row, row + 112u, step);
+        }
+        b0 = load_b(start + k, col);
+        b1 = load_b(start + k + 4u, col);
+        b2 = load_b(start + k + 8u, col);
+        b3 = load_b(start + k + 12u, col);
+        b4 = load_b(start + k + 16u, col);
+        b5 = load_b(start + k + 20u, col);
+        b6 = load_b(start + k + 24u, col);
+        b7 = load_b(start + k + 28u, col);
+        for (var half = 0u; half < 2u;) {
+        {
+            let l0 = a_at + 4u * half;
+            let l1 = a_at + 16u * LEFT_STRIDE + 4u * half;
+            let l2 = a_at + third + 4u * half;
+            let l3 = a_at + fourth + 4u * half;
+            let r0 = b_at + 16u * RIGHT_STRIDE * half;
+            s00 = products(l0, r0, s00, thread % LANES); s10 = products(l1, r0, s10, thread % LANES);
+            if TALL == 128u { s20 = products(l2, r0, s20, thread % LANES); s30 = products(l3, r0, s30, thread % LANES); }
+            let r1 = b_at + 4u + 16u * RIGHT_STRIDE * half;
+            s01 = products(l0, r1, s01, thread % LANES); s11 = products(l1, r1, s11, thread % LANES);
+            if TALL == 128u { s21 = products(l2, r1, s21, thread % LANES); s31 = products(l3, r1, s31, thread % LANES); }
+            let r2 = b_at + 8u + 16u * RIGHT_STRIDE * half;
+            s02 = products(l0, r2, s02, thread % LANES); s12 = products(l1, r2, s12, thread % LANES);
+            if TALL == 128u { s22 = products(l2, r2, s22, thread % LANES); s32 = products(l3, r2, s32, thread % LANES); }
+            let r3 = b_at + 12u + 16u * RIGHT_STRIDE * half;
+            s03 = products(l0, r3, s03, thread % LANES); s13 = products(l1, r3, s13, thread % LANES);
+            if TALL == 128u { s23 = products(l2, r3, s23, thread % LANES); s33 = products(l3, r3, s33, thread % LANES); }
+        } half++;
+        {
+            let l0 = a_at + 4u * half;
+            let l1 = a_at + 16u * LEFT_STRIDE + 4u * half;
+            let l2 = a_at + third + 4u * half;
+            let l3 = a_at + fourth + 4u * half;
+            let r0 = b_at + 16u * RIGHT_STRIDE * half;
+            s00 = products(l0, r0, s00, thread % LANES); s10 = products(l1, r0, s10, thread % LANES);
+            if TALL == 128u { s20 = products(l2, r0, s20, thread % LANES); s30 = products(l3, r0, s30, thread % LANES); }
+            let r1 = b_at + 4u + 16u * RIGHT_STRIDE * half;
+            s01 = products(l0, r1, s01, thread % LANES); s11 = products(l1, r1, s11, thread % LANES);
+            if TALL == 128u { s21 = products(l2, r1, s21, thread % LANES); s31 = products(l3, r1, s31, thread % LANES); }
+            let r2 = b_at + 8u + 16u * RIGHT_STRIDE * half;
+            s02 = products(l0, r2, s02, thread % LANES); s12 = products(l1, r2, s12, thread % LANES);
+            if TALL == 128u { s22 = products(l2, r2, s22, thread % LANES); s32 = products(l3, r2, s32, thread % LANES); }
+            let r3 = b_at + 12u + 16u * RIGHT_STRIDE * half;
+            s03 = products(l0, r3, s03, thread % LANES); s13 = products(l1, r3, s13, thread % LANES);
+            if TALL == 128u { s23 = products(l2, r3, s23, thread % LANES); s33 = products(l3, r3, s33, thread % LANES); }
+        } half++;
+        }
+        workgroupBarrier();
+    }
+    let stage_at = subgroup * STAGE;
+    let lane = thread % LANES;
+    let first = first_row + top;
+    let across = first_col + left;
+    put_eight(s00, stage_at, thread % LANES); store_fragment(stage_at, lane, first, across, cols);
+    put_eight(s01, stage_at, thread % LANES); store_fragment(stage_at, lane, first, across + 16u, cols);
+    put_eight(s02, stage_at, thread % LANES); store_fragment(stage_at, lane, first, across + 32u, cols);
+    put_eight(s03, stage_at, thread % LANES); store_fragment(stage_at, lane, first, across + 48u, cols);
+    put_eight(s10, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 16u, across, cols);
+    put_eight(s11, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 16u, across + 16u, cols);
+    put_eight(s12, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 16u, across + 32u, cols);
+    put_eight(s13, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 16u, across + 48u, cols);
+    if TALL == 128u {
+        put_eight(s20, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 32u, across, cols);
+        put_eight(s21, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 32u, across + 16u, cols);
+        put_eight(s22, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 32u, across + 32u, cols);
+        put_eight(s23, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 32u, across + 48u, cols);
+        put_eight(s30, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 48u, across, cols);
+        put_eight(s31, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 48u, across + 16u, cols);
+        put_eight(s32, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 48u, across + 32u, cols);
+        put_eight(s33, stage_at, thread % LANES); store_fragment(stage_at, lane, first + 48u, across + 48u, cols);
+    }
+}
+
+/// Hands the fragment on a subgroup's stage to the kernel, two vec4 a lane.
+fn store_fragment(stage_at: u32, lane: u32, first_row: u32, first_col: u32, cols: u32) {
+    workgroupBarrier();
+    let row = lane / 4u;
+    let col = lane % 4u;
+    let upper = stage[stage_at + row * STAGE_STRIDE + col];
+    let lower = stage[stage_at + (row + 8u) * STAGE_STRIDE + col];
+    workgroupBarrier();
+    if first_col + 4u * col < cols {
+        store_four(first_row + row, first_col + 4u * col, upper);
+        store_four(first_row + row + 8u, first_col + 4u * col, lower);
+    }
+}
+//! product_units in plain WGSL, to test the index arithmetic of `matrix_tile` on any adapter: each lane of a subgroup holds eight neighbouring
+//! sums of a fragment, and reads its operands where they lie.
+//! use: loop_end
+//! inline: load_left(at) = at
+//! inline: load_right(at) = at
+//! inline: multiply(left, right, sums) = products(left, right, sums, thread % LANES)
+//! inline: put_on_stage(sums, at) = put_eight(sums, at, thread % LANES)
+
+alias Sums = array<f32, 8>;
+
+fn products(left: u32, right: u32, sums: Sums, lane: u32) -> Sums {
+    var all = sums;
+    for (var k = 0u; k < loop_end(16u, lane); k++) {
+        let a = f32(left_slab[left + lane / 2u * LEFT_STRIDE + k / 4u][k % 4u]);
+        let b = right + k * RIGHT_STRIDE + lane % 2u * 2u;
+        for (var e = 0u; e < 8u; e++) {
+            all[e] = fma(a, f32(right_slab[b + e / 4u][e % 4u]), all[e]);
+        }
+    }
+    return all;
+}
+
+fn put_eight(sums: Sums, at: u32, lane: u32) {
+    let first = at + lane / 2u * STAGE_STRIDE + lane % 2u * 2u;
+    stage[first] = vec4(sums[0], sums[1], sums[2], sums[3]);
+    stage[first + 1u] = vec4(sums[4], sums[5], sums[6], sums[7]);
+}
+//! conv2d on matrix units: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
+//!
+//! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
+//! TALL × 128 block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
+//! index is known.
+//! use: epilogue, index, matrix_tile
+//! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, HEIGHT_OUT, KERNEL_HEIGHT, KERNEL_WIDTH, PADDING, STRIDE, WIDTH, WIDTH_OUT
+
+alias Value = vec4<f32>;
+alias Stored = vec4<Elem>;
+
+struct Params {
+    batch: u32, height: u32, width: u32, channels_in: u32,
+    height_out: u32, width_out: u32, channels_out: u32,
+    kernel_height: u32, kernel_width: u32, stride: u32, padding: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<Elem>>;          // [batch, height, width, channels_in]
+@group(0) @binding(2) var<storage, read> weight: array<vec4<Elem>>;     // [kernel_height, kernel_width, channels_in, channels_out]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [channels_out] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // like y, or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
+
+const INNER: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * CHANNELS_IN;
+const WHOLE_SLABS: bool = INNER % SLAB == 0u;
+
+/// A tap below every image, where the inner positions past the last one read.
+const BELOW: i32 = 0x3fffffff;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) thread: u32) {
+    compute_tile(linear_group(group, groups), thread, pixels(), CHANNELS_OUT, INNER);
+}
+
+fn pixels() -> u32 {
+    return params.batch * HEIGHT_OUT * WIDTH_OUT;
+}
+
+/// First input row of the image in the batch, and the top left corner of the pixel's window; of the last pixel past the edge.
+fn a_origin(pixel: u32) -> vec3<i32> {
+    let at = min(pixel, pixels() - 1u);
+    let line = at / WIDTH_OUT;
+    let top = i32(line % HEIGHT_OUT * STRIDE) - i32(PADDING);
+    let left = i32(at % WIDTH_OUT * STRIDE) - i32(PADDING);
+    return vec3(i32(line / HEIGHT_OUT * HEIGHT), top, left);
+}
+
+/// Row and column of a tap, and the first of four channels.
+fn a_step(k: u32) -> vec3<i32> {
+    let tap = k / CHANNELS_IN;
+    let row = select(BELOW, i32(tap / KERNEL_WIDTH), WHOLE_SLABS || k < INNER);
+    return vec3(row, i32(tap % KERNEL_WIDTH), i32(k % CHANNELS_IN));
+}
+
+/// Leaves the origins of the block's pixels on the stage, which is not used before the sums are complete.
+fn prepare_a(first_row: u32, thread: u32) {
+    if thread < TALL {
+        stage[thread] = vec4(bitcast<vec3<f32>>(a_origin(first_row + thread)), 0.0);
+    }
+}
+
+fn load_a(first_row: u32, row: u32, step: vec3<i32>) -> vec4<f16> {
+    let origin = bitcast<vec3<i32>>(stage[row].xyz);
+    // As u32, positions before the first are beyond the last.
+    let line = u32(origin.y + step.x);
+    let col = u32(origin.z + step.y);
+    let inside = line < HEIGHT && col < WIDTH;
+    let at = ((u32(origin.x) + line) * WIDTH + col) * (CHANNELS_IN / 4u) + u32(step.z) / 4u;
+    return select(vec4<f16>(), x[select(0u, at, inside)], inside);
+}
+
+fn load_b(k: u32, channel: u32) -> vec4<f16> {
+    let inside = WHOLE_SLABS || k < INNER;
+    let at = k * (CHANNELS_OUT / 4u) + min(channel, CHANNELS_OUT - 4u) / 4u;
+    return select(vec4<f16>(), weight[select(0u, at, inside)], inside);
+}
+
+fn store_four(pixel: u32, channel: u32, sums: vec4<f32>) {
+    if pixel < pixels() {
+        store(pixel, channel / 4u, CHANNELS_OUT / 4u, sums);
+    }
+}

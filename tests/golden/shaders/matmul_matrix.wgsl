@@ -1,0 +1,333 @@
+enable f16;
+enable wgpu_cooperative_matrix;
+alias Elem = f16;
+const TALL: u32 = 64u;
+const COLS: u32 = 132u;
+const INNER: u32 = 36u;
+const ACTIVATION: u32 = 0u;
+const HAS_BIAS: u32 = 0u;
+const HAS_RESIDUAL: u32 = 0u;
+//! activation: functions of one number, by the numbers of `Activation` in src/kernels/activation.rs. The including file declares the alias
+//! `Value`: f32 or a vector of it.
+
+const IDENTITY: u32 = 0u;
+const RELU: u32 = 1u;
+const GELU: u32 = 2u;
+const QUICK_GELU: u32 = 3u;
+const SIGMOID: u32 = 4u;
+const EXP: u32 = 5u;
+const SQRT: u32 = 6u;
+
+/// `kind` is a constant of the kernel, so all branches but one vanish when the driver compiles it.
+fn activate(kind: u32, x: Value) -> Value {
+    switch kind {
+        // `max` may drop a NaN; PyTorch keeps it.
+        case RELU: { return select(x, Value(0.0), x < Value(0.0)); }
+        case GELU: { return 0.5 * x * (1.0 + erf(x * 0.70710678)); }
+        case QUICK_GELU: { return x * sigmoid(1.702 * x); }
+        case SIGMOID: { return sigmoid(x); }
+        case EXP: { return exp(x); }
+        case SQRT: { return sqrt(select(x, Value(0.0), x < Value(0.0))); }
+        default: { return x; }
+    }
+}
+
+fn sigmoid(x: Value) -> Value {
+    return 1.0 / (1.0 + exp(-x));
+}
+
+/// Error function, absolute error below 1.5e-7 (Abramowitz & Stegun 7.1.26).
+fn erf(x: Value) -> Value {
+    let t = 1.0 / (1.0 + 0.3275911 * abs(x));
+    let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+    return sign(x) * (1.0 - tail * exp(-x * x));
+}
+//! epilogue: y[row, col] = act(sum + bias[col] + residual[row, col]), the end of a matrix product. The kernel binds `bias`, `residual`
+//! and `y`; `Value` and `Stored` are f32 and Elem where their elements are numbers, vectors of these where they are vectors.
+//! use: activation
+//! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
+
+/// Columns past the edge are dropped; the row must be inside.
+fn store(row: u32, col: u32, cols: u32, sum: Value) {
+    if col < cols {
+        let at = row * cols + col;
+        var value = sum;
+        if HAS_BIAS == 1u {
+            value += bias[col];
+        }
+        if HAS_RESIDUAL == 1u {
+            value += Value(residual[at]);
+        }
+        y[at] = Stored(activate(ACTIVATION, value));
+    }
+}
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
+
+/// Number of the first workgroup of this dispatch.
+@group(1) @binding(0) var<uniform> first_group: u32;
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return first_group + group.y * groups.x + group.x;
+}
+//! matrix_tile: a block of a matrix product on matrix units. The kernel defines `prepare_a(first_row, thread)`, `a_step(k)`,
+//! `load_a(first_row, row, step)`, `load_b(k, col)`, `store_four(row, col, sums)`, and whether the inner axis has WHOLE_SLABS; k and col are
+//! multiples of 4.
+//!
+//! Four subgroups compute a TALL × 128 block, each TALL/2 × 64 of it in fragments that are named, as are the loads: drivers keep an array in
+//! memory as soon as one loop over it is not unrolled. While a slab is multiplied the next one is on its way. Rows of slabs are padded by 8 numbers, which doubles the speed. Fragments cannot be
+//! looked into: one after the other goes over the stage to be stored. Everything fits 24 KiB, since an H100 runs as many workgroups at a
+//! time as fit 48 KiB, and two are much faster than one.
+//! use: product_units
+//! set: TALL
+
+const LANES: u32 = 32u;                  // of a subgroup
+const THREADS: u32 = 4u * LANES;
+const WIDE: u32 = 128u;
+const SLAB: u32 = 32u;                   // inner positions staged at a time
+const LEFT_STRIDE: u32 = SLAB / 4u + 2u;
+const RIGHT_STRIDE: u32 = WIDE / 4u + 2u;
+const STAGE_STRIDE: u32 = 5u;
+const STAGE: u32 = 16u * STAGE_STRIDE;   // of a subgroup
+const BAND: u32 = 8u;                    // rows of blocks that are walked together, for the cache
+
+var<workgroup> left_slab: array<vec4<f16>, TALL * LEFT_STRIDE>;
+var<workgroup> right_slab: array<vec4<f16>, SLAB * RIGHT_STRIDE>;
+var<workgroup> stage: array<vec4<f32>, 4u * STAGE>;
+
+/// Sums and stores the block of this workgroup of a `rows` × `cols` result. Loads past the inner edge must give 0, loads past the others
+/// anything that is there; with whole slabs there are none past the inner edge.
+fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
+    let tiles_across = (cols + WIDE - 1u) / WIDE;
+    let tiles_down = (rows + TALL - 1u) / TALL;
+    // Spare groups recompute the last block: barriers stay uniform.
+    let tile = min(group, tiles_across * tiles_down - 1u);
+    let band = tile / (BAND * tiles_across);
+    let in_band = tile % (BAND * tiles_across);
+    let band_rows = min(BAND, tiles_down - BAND * band);
+    let first_row = (BAND * band + in_band % band_rows) * TALL;
+    let first_col = in_band / band_rows * WIDE;
+
+    // Each thread stages a vec4 of every 16th row of a, and of every fourth position of b.
+    let row = thread / 8u;
+    let k_of_row = thread % 8u;
+    let k = thread / 32u;
+    let col = first_col + thread % 32u * 4u;
+    let left_at = row * LEFT_STRIDE + k_of_row;
+    let right_at = k * RIGHT_STRIDE + thread % 32u;
+    // Of the four subgroups, two lie below each other.
+    let subgroup = thread / LANES;
+    let top = subgroup / 2u * (TALL / 2u);
+    let left = subgroup % 2u * 64u;
+    let a_at = top * LEFT_STRIDE;
+    let b_at = left / 4u;
+    // Fragments of 16 rows; with TALL = 64 the lower two are not there, and read the first.
+    let third = select(0u, 32u * LEFT_STRIDE, TALL == 128u);
+    let fourth = select(0u, 48u * LEFT_STRIDE, TALL == 128u);
+    var s00: Sums; var s01: Sums; var s02: Sums; var s03: Sums;
+    var s10: Sums; var s11: Sums; var s12: Sums; var s13: Sums;
+    var s20: Sums; var s21: Sums; var s22: Sums; var s23: Sums;
+    var s30: Sums; var s31: Sums; var s32: Sums; var s33: Sums;
+    prepare_a(first_row, thread);
+    workgroupBarrier();
+    var start = 0u;
+    var step = a_step(4u * k_of_row);
+    var a0 = load_a(first_row, row, step);
+    var a1 = load_a(first_row, row + 16u, step);
+    var a2 = load_a(first_row, row + 32u, step);
+    var a3 = load_a(first_row, row + 48u, step);
+    // Beyond the 64 rows of a small block.
+    var a4 = vec4<f16>(); var a5 = vec4<f16>(); var a6 = vec4<f16>(); var a7 = vec4<f16>();
+    if TALL == 128u {
+        a4 = load_a(first_row, row + 64u, step);
+        a5 = load_a(first_row, row + 80u, step);
+        a6 = load_a(first_row, row + 96u, step);
+        a7 = load_a(first_row, row + 112u, step);
+    }
+    var b0 = load_b(k, col);
+    var b1 = load_b(k + 4u, col);
+    var b2 = load_b(k + 8u, col);
+    var b3 = load_b(k + 12u, col);
+    var b4 = load_b(k + 16u, col);
+    var b5 = load_b(k + 20u, col);
+    var b6 = load_b(k + 24u, col);
+    var b7 = load_b(k + 28u, col);
+    let slabs = (inner + SLAB - 1u) / SLAB;
+    for (var slab = 0u; slab < slabs; slab++) {
+        left_slab[left_at] = a0;
+        left_slab[left_at + 16u * LEFT_STRIDE] = a1;
+        left_slab[left_at + 32u * LEFT_STRIDE] = a2;
+        left_slab[left_at + 48u * LEFT_STRIDE] = a3;
+        if TALL == 128u {
+            left_slab[left_at + 64u * LEFT_STRIDE] = a4;
+            left_slab[left_at + 80u * LEFT_STRIDE] = a5;
+            left_slab[left_at + 96u * LEFT_STRIDE] = a6;
+            left_slab[left_at + 112u * LEFT_STRIDE] = a7;
+        }
+        right_slab[right_at] = b0;
+        right_slab[right_at + 4u * RIGHT_STRIDE] = b1;
+        right_slab[right_at + 8u * RIGHT_STRIDE] = b2;
+        right_slab[right_at + 12u * RIGHT_STRIDE] = b3;
+        right_slab[right_at + 16u * RIGHT_STRIDE] = b4;
+        right_slab[right_at + 20u * RIGHT_STRIDE] = b5;
+        right_slab[right_at + 24u * RIGHT_STRIDE] = b6;
+        right_slab[right_at + 28u * RIGHT_STRIDE] = b7;
+        workgroupBarrier();
+        // With whole slabs the last is loaded twice.
+        start = select(start + SLAB, min(start + SLAB, inner - SLAB), WHOLE_SLABS);
+        step = a_step(start + 4u * k_of_row);
+        a0 = load_a(first_row, row, step);
+        a1 = load_a(first_row, row + 16u, step);
+        a2 = load_a(first_row, row + 32u, step);
+        a3 = load_a(first_row, row + 48u, step);
+        if TALL == 128u {
+            a4 = load_a(first_row, row + 64u, step);
+            a5 = load_a(first_row, row + 80u, step);
+            a6 = load_a(first_row, row + 96u, step);
+            a7 = load_a(first_row, row + 112u, step);
+        }
+        b0 = load_b(start + k, col);
+        b1 = load_b(start + k + 4u, col);
+        b2 = load_b(start + k + 8u, col);
+        b3 = load_b(start + k + 12u, col);
+        b4 = load_b(start + k + 16u, col);
+        b5 = load_b(start + k + 20u, col);
+        b6 = load_b(start + k + 24u, col);
+        b7 = load_b(start + k + 28u, col);
+        for (var half = 0u; half < 2u;) {
+        {
+            let l0 = coopLoadT<coop_mat16x16<f16, A>>(&left_slab[a_at + 4u * half], LEFT_STRIDE);
+            let l1 = coopLoadT<coop_mat16x16<f16, A>>(&left_slab[a_at + 16u * LEFT_STRIDE + 4u * half], LEFT_STRIDE);
+            let l2 = coopLoadT<coop_mat16x16<f16, A>>(&left_slab[a_at + third + 4u * half], LEFT_STRIDE);
+            let l3 = coopLoadT<coop_mat16x16<f16, A>>(&left_slab[a_at + fourth + 4u * half], LEFT_STRIDE);
+            let r0 = coopLoadT<coop_mat16x16<f16, B>>(&right_slab[b_at + 16u * RIGHT_STRIDE * half], RIGHT_STRIDE);
+            s00 = coopMultiplyAdd(l0, r0, s00); s10 = coopMultiplyAdd(l1, r0, s10);
+            if TALL == 128u { s20 = coopMultiplyAdd(l2, r0, s20); s30 = coopMultiplyAdd(l3, r0, s30); }
+            let r1 = coopLoadT<coop_mat16x16<f16, B>>(&right_slab[b_at + 4u + 16u * RIGHT_STRIDE * half], RIGHT_STRIDE);
+            s01 = coopMultiplyAdd(l0, r1, s01); s11 = coopMultiplyAdd(l1, r1, s11);
+            if TALL == 128u { s21 = coopMultiplyAdd(l2, r1, s21); s31 = coopMultiplyAdd(l3, r1, s31); }
+            let r2 = coopLoadT<coop_mat16x16<f16, B>>(&right_slab[b_at + 8u + 16u * RIGHT_STRIDE * half], RIGHT_STRIDE);
+            s02 = coopMultiplyAdd(l0, r2, s02); s12 = coopMultiplyAdd(l1, r2, s12);
+            if TALL == 128u { s22 = coopMultiplyAdd(l2, r2, s22); s32 = coopMultiplyAdd(l3, r2, s32); }
+            let r3 = coopLoadT<coop_mat16x16<f16, B>>(&right_slab[b_at + 12u + 16u * RIGHT_STRIDE * half], RIGHT_STRIDE);
+            s03 = coopMultiplyAdd(l0, r3, s03); s13 = coopMultiplyAdd(l1, r3, s13);
+            if TALL == 128u { s23 = coopMultiplyAdd(l2, r3, s23); s33 = coopMultiplyAdd(l3, r3, s33); }
+        } half++;
+        {
+            let l0 = coopLoadT<coop_mat16x16<f16, A>>(&left_slab[a_at + 4u * half], LEFT_STRIDE);
+            let l1 = coopLoadT<coop_mat16x16<f16, A>>(&left_slab[a_at + 16u * LEFT_STRIDE + 4u * half], LEFT_STRIDE);
+            let l2 = coopLoadT<coop_mat16x16<f16, A>>(&left_slab[a_at + third + 4u * half], LEFT_STRIDE);
+            let l3 = coopLoadT<coop_mat16x16<f16, A>>(&left_slab[a_at + fourth + 4u * half], LEFT_STRIDE);
+            let r0 = coopLoadT<coop_mat16x16<f16, B>>(&right_slab[b_at + 16u * RIGHT_STRIDE * half], RIGHT_STRIDE);
+            s00 = coopMultiplyAdd(l0, r0, s00); s10 = coopMultiplyAdd(l1, r0, s10);
+            if TALL == 128u { s20 = coopMultiplyAdd(l2, r0, s20); s30 = coopMultiplyAdd(l3, r0, s30); }
+            let r1 = coopLoadT<coop_mat16x16<f16, B>>(&right_slab[b_at + 4u + 16u * RIGHT_STRIDE * half], RIGHT_STRIDE);
+            s01 = coopMultiplyAdd(l0, r1, s01); s11 = coopMultiplyAdd(l1, r1, s11);
+            if TALL == 128u { s21 = coopMultiplyAdd(l2, r1, s21); s31 = coopMultiplyAdd(l3, r1, s31); }
+            let r2 = coopLoadT<coop_mat16x16<f16, B>>(&right_slab[b_at + 8u + 16u * RIGHT_STRIDE * half], RIGHT_STRIDE);
+            s02 = coopMultiplyAdd(l0, r2, s02); s12 = coopMultiplyAdd(l1, r2, s12);
+            if TALL == 128u { s22 = coopMultiplyAdd(l2, r2, s22); s32 = coopMultiplyAdd(l3, r2, s32); }
+            let r3 = coopLoadT<coop_mat16x16<f16, B>>(&right_slab[b_at + 12u + 16u * RIGHT_STRIDE * half], RIGHT_STRIDE);
+            s03 = coopMultiplyAdd(l0, r3, s03); s13 = coopMultiplyAdd(l1, r3, s13);
+            if TALL == 128u { s23 = coopMultiplyAdd(l2, r3, s23); s33 = coopMultiplyAdd(l3, r3, s33); }
+        } half++;
+        }
+        workgroupBarrier();
+    }
+    let stage_at = subgroup * STAGE;
+    let lane = thread % LANES;
+    let first = first_row + top;
+    let across = first_col + left;
+    coopStoreT(s00, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first, across, cols);
+    coopStoreT(s01, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first, across + 16u, cols);
+    coopStoreT(s02, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first, across + 32u, cols);
+    coopStoreT(s03, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first, across + 48u, cols);
+    coopStoreT(s10, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 16u, across, cols);
+    coopStoreT(s11, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 16u, across + 16u, cols);
+    coopStoreT(s12, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 16u, across + 32u, cols);
+    coopStoreT(s13, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 16u, across + 48u, cols);
+    if TALL == 128u {
+        coopStoreT(s20, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 32u, across, cols);
+        coopStoreT(s21, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 32u, across + 16u, cols);
+        coopStoreT(s22, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 32u, across + 32u, cols);
+        coopStoreT(s23, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 32u, across + 48u, cols);
+        coopStoreT(s30, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 48u, across, cols);
+        coopStoreT(s31, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 48u, across + 16u, cols);
+        coopStoreT(s32, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 48u, across + 32u, cols);
+        coopStoreT(s33, &stage[stage_at], STAGE_STRIDE); store_fragment(stage_at, lane, first + 48u, across + 48u, cols);
+    }
+}
+
+/// Hands the fragment on a subgroup's stage to the kernel, two vec4 a lane.
+fn store_fragment(stage_at: u32, lane: u32, first_row: u32, first_col: u32, cols: u32) {
+    workgroupBarrier();
+    let row = lane / 4u;
+    let col = lane % 4u;
+    let upper = stage[stage_at + row * STAGE_STRIDE + col];
+    let lower = stage[stage_at + (row + 8u) * STAGE_STRIDE + col];
+    workgroupBarrier();
+    if first_col + 4u * col < cols {
+        store_four(first_row + row, first_col + 4u * col, upper);
+        store_four(first_row + row + 8u, first_col + 4u * col, lower);
+    }
+}
+//! product_units: 16 × 16 fragments of `matrix_tile` on the matrix units of a GPU, f16 operands and f32 sums. A subgroup holds a fragment.
+//!
+//! A call behind a function costs an eighth of the speed on NVIDIA, so these are replaced by their text. Indices count vec4.
+//! inline: load_left(at) = coopLoadT<coop_mat16x16<f16, A>>(&left_slab[at], LEFT_STRIDE)
+//! inline: load_right(at) = coopLoadT<coop_mat16x16<f16, B>>(&right_slab[at], RIGHT_STRIDE)
+//! inline: multiply(left, right, sums) = coopMultiplyAdd(left, right, sums)
+//! inline: put_on_stage(sums, at) = coopStoreT(sums, &stage[at], STAGE_STRIDE)
+
+alias Sums = coop_mat16x16<f32, C>;
+//! matmul on matrix units: y[i, j] = act(Σₖ a[i, k] · b[k, j] + bias[j] + residual[i, j])
+//!
+//! One workgroup per TALL × 128 block of y. Needs cols and inner divisible by 4; they are constants, so that most of an index is known.
+//! use: epilogue, index, matrix_tile
+//! set: COLS, INNER
+
+alias Value = vec4<f32>;
+alias Stored = vec4<Elem>;
+
+const WHOLE_SLABS: bool = INNER % SLAB == 0u;
+
+struct Params { rows: u32, cols: u32, inner: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4<Elem>>;          // [rows, inner]
+@group(0) @binding(2) var<storage, read> b: array<vec4<Elem>>;          // [inner, cols]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [cols] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // [rows, cols] or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [rows, cols]
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) thread: u32) {
+    compute_tile(linear_group(group, groups), thread, params.rows, COLS, INNER);
+}
+
+/// Rows of a matrix are where their numbers say.
+fn prepare_a(first_row: u32, thread: u32) {
+}
+
+fn a_step(k: u32) -> u32 {
+    return k / 4u;
+}
+
+fn load_a(first_row: u32, row: u32, step: u32) -> vec4<f16> {
+    let inside = WHOLE_SLABS || step < INNER / 4u;
+    let at = min(first_row + row, params.rows - 1u) * (INNER / 4u) + step;
+    return select(vec4<f16>(), a[select(0u, at, inside)], inside);
+}
+
+fn load_b(k: u32, col: u32) -> vec4<f16> {
+    let inside = WHOLE_SLABS || k < INNER;
+    let at = k * (COLS / 4u) + min(col, COLS - 4u) / 4u;
+    return select(vec4<f16>(), b[select(0u, at, inside)], inside);
+}
+
+fn store_four(row: u32, col: u32, sums: vec4<f32>) {
+    if row < params.rows {
+        store(row, col / 4u, COLS / 4u, sums);
+    }
+}
