@@ -1,7 +1,7 @@
 //! conv2d on matrix units: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
 //!
 //! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
-//! TALL × 128 block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
+//! TALL × WIDE block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
 //! index is known.
 //! use: epilogue, index, matrix_tile
 //! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, HEIGHT_OUT, KERNEL_HEIGHT, KERNEL_WIDTH, PADDING, STRIDE, WIDTH, WIDTH_OUT
@@ -22,7 +22,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
 
 const INNER: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * CHANNELS_IN;
-const WHOLE_SLABS: bool = INNER % SLAB == 0u;
+const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
 
 /// A tap below every image, where the inner positions past the last one read.
 const BELOW: i32 = 0x3fffffff;

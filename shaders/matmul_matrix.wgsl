@@ -1,13 +1,13 @@
 //! matmul on matrix units: y[i, j] = act(Σₖ a[i, k] · b[k, j] + bias[j] + residual[i, j])
 //!
-//! One workgroup per TALL × 128 block of y. Needs cols and inner divisible by 4; they are constants, so that most of an index is known.
+//! One workgroup per TALL × WIDE block of y. Needs cols and inner divisible by 4; they are constants, so that most of an index is known.
 //! use: epilogue, index, matrix_tile
 //! set: COLS, INNER
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
 
-const WHOLE_SLABS: bool = INNER % SLAB == 0u;
+const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
 
 struct Params { rows: u32, cols: u32, inner: u32 }
 @group(0) @binding(0) var<uniform> params: Params;

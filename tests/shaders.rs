@@ -143,7 +143,8 @@ fn launches_are_as_long_as_the_work() {
                         false => (field("batch") * field("height_out") * field("width_out"), field("channels_out")),
                     };
                     let (tall, wide) = match constant("TALL") {
-                        Some(tall) => (tall, if file.ends_with("_matrix") { 128 } else { 64 }),
+                        Some(tall) if file.ends_with("_matrix") && constant("SPLIT") == Some(1) => (tall, 128),
+                        Some(tall) => (tall, 64),
                         None => (constant("ROWS").unwrap(), 4 * constant("VECTORS").unwrap() * SOFTWARE_LANES),
                     };
                     (rows.div_ceil(tall) * cols.div_ceil(wide), 1)

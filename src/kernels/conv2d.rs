@@ -118,7 +118,7 @@ impl Kernel for Conv2d {
             }
         }
         if in_fours {
-            let (own, launch) = matrix_tiles(self.pixels(), self.channels_out);
+            let (own, launch) = matrix_tiles(self.pixels(), self.channels_out, self.inner());
             all.push(Implementation::matrix("conv2d_matrix", own.into_iter().chain(self.sizes()).chain(epilogue).collect(), launch));
         }
         let (own, launch) = tiles(self.pixels(), self.channels_out, self.inner());

@@ -84,9 +84,16 @@ pub(super) fn tiles(rows: usize, cols: usize, inner: usize) -> ([(&'static str, 
     ([("SPLIT", split), ("TALL", tall as u32)], Launch::groups(blocks(tall)))
 }
 
-/// Constants and launch of `shaders/lib/matrix_tile.wgsl`: blocks of 128 × 128, or half as tall where there would be too few.
-pub(super) fn matrix_tiles(rows: usize, cols: usize) -> ([(&'static str, u32); 1], Launch) {
-    let blocks = |tall: usize| rows.div_ceil(tall) * cols.div_ceil(128);
-    let tall = if blocks(128) >= OCCUPYING / 2 { 128 } else { 64 };
-    ([("TALL", tall as u32)], Launch::groups(blocks(tall)))
+/// Constants and launch of `shaders/lib/matrix_tile.wgsl`: blocks of 128 × 128, or half as tall where there would be too few; where those
+/// are still too few, blocks of 32 × 64 whose inner axis four subgroups share.
+pub(super) fn matrix_tiles(rows: usize, cols: usize, inner: usize) -> ([(&'static str, u32); 2], Launch) {
+    let blocks = |tall: usize, wide: usize| rows.div_ceil(tall) * cols.div_ceil(wide);
+    let (split, tall, wide) = if blocks(128, 128) >= OCCUPYING / 2 {
+        (1, 128, 128)
+    } else if blocks(64, 128) >= OCCUPYING * 3 / 8 || inner < 256 {
+        (1, 64, 128)
+    } else {
+        (4, 32, 64)
+    };
+    ([("SPLIT", split), ("TALL", tall as u32)], Launch::groups(blocks(tall, wide)))
 }

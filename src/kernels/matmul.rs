@@ -82,7 +82,7 @@ impl Kernel for Matmul {
         }
         let sizes = [("COLS", self.cols as u32), ("INNER", self.inner as u32)];
         if in_fours && self.pairing == Pairing::Product {
-            let (own, launch) = matrix_tiles(self.rows, self.cols);
+            let (own, launch) = matrix_tiles(self.rows, self.cols, self.inner);
             all.push(Implementation::matrix("matmul_matrix", own.into_iter().chain(sizes).chain(epilogue).collect(), launch));
         }
         let (own, launch) = tiles(self.rows, self.cols, self.inner);
@@ -162,6 +162,8 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         sized(2050, 1932, 8),
         sized(2050, 1931, 9),
         sized(70, 66, 261),
+        sized(70, 132, 260),
+        sized(40, 68, 256),
         Matmul { pairing: Pairing::SquaredDifference, activation: Activation::Sqrt, ..sized(33, 36, 20) },
         Matmul { pairing: Pairing::SquaredDifference, activation: Activation::Sqrt, ..sized(9, 11, 13) },
     ];

@@ -216,20 +216,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let my_weight = weight_at + thread % LANES / 2u * WEIGHT_STRIDE + side;
     var level = LOWEST;
     var total = 0.0;
+    // Each thread stages a vec4 of a key and of a value for each fragment across a head; the next ones are on their way meanwhile.
+    let at0 = thread; let place0 = at0 / VECTORS * SLAB_STRIDE + at0 % VECTORS;
+    let at1 = thread + 1u * WORKGROUP; let place1 = at1 / VECTORS * SLAB_STRIDE + at1 % VECTORS;
+    let at2 = thread + 2u * WORKGROUP; let place2 = at2 / VECTORS * SLAB_STRIDE + at2 % VECTORS;
+    let at3 = thread + 3u * WORKGROUP; let place3 = at3 / VECTORS * SLAB_STRIDE + at3 % VECTORS;
+    let at4 = thread + 4u * WORKGROUP; let place4 = at4 / VECTORS * SLAB_STRIDE + at4 % VECTORS;
+    var k0 = key_at(walk_from, at0, head); var v0 = value_at(walk_from, at0, head);
+    var k1 = k0; var v1 = v0;
+    var k2 = k0; var v2 = v0;
+    var k3 = k0; var v3 = v0;
+    var k4 = k0; var v4 = v0;
+    if DIMS > 1u { k1 = key_at(walk_from, at1, head); v1 = value_at(walk_from, at1, head); }
+    if DIMS > 2u { k2 = key_at(walk_from, at2, head); v2 = value_at(walk_from, at2, head); }
+    if DIMS > 3u { k3 = key_at(walk_from, at3, head); v3 = value_at(walk_from, at3, head); }
+    if DIMS > 4u { k4 = key_at(walk_from, at4, head); v4 = value_at(walk_from, at4, head); }
     for (var start = walk_from; start < walk_to; start += KEYS) {
-        for (var at = thread; at < KEYS * VECTORS; at += WORKGROUP) {
-            let key = min(start + at / VECTORS, params.keys - 1u);
-            let element = head * VECTORS + at % VECTORS;
-            let place = at / VECTORS * SLAB_STRIDE + at % VECTORS;
-            slab[place] = k[(key * K_STRIDE + K_OFFSET) / 4u + element];
-            slab[VALUES + place] = v[(key * V_STRIDE + V_OFFSET) / 4u + element];
-        }
+        slab[place0] = k0; slab[VALUES + place0] = v0;
+        if DIMS > 1u { slab[place1] = k1; slab[VALUES + place1] = v1; }
+        if DIMS > 2u { slab[place2] = k2; slab[VALUES + place2] = v2; }
+        if DIMS > 3u { slab[place3] = k3; slab[VALUES + place3] = v3; }
+        if DIMS > 4u { slab[place4] = k4; slab[VALUES + place4] = v4; }
         if ONE_BY_ONE {
             for (var at = thread; at < 32u * KEYS / 4u; at += WORKGROUP) {
                 cells[at / (KEYS / 4u) * CELL_STRIDE + at % (KEYS / 4u)] = in_cell(at / (KEYS / 4u), start + at % (KEYS / 4u) * 4u);
             }
         }
         workgroupBarrier();
+        k0 = key_at(start + KEYS, at0, head); v0 = value_at(start + KEYS, at0, head);
+        if DIMS > 1u { k1 = key_at(start + KEYS, at1, head); v1 = value_at(start + KEYS, at1, head); }
+        if DIMS > 2u { k2 = key_at(start + KEYS, at2, head); v2 = value_at(start + KEYS, at2, head); }
+        if DIMS > 3u { k3 = key_at(start + KEYS, at3, head); v3 = value_at(start + KEYS, at3, head); }
+        if DIMS > 4u { k4 = key_at(start + KEYS, at4, head); v4 = value_at(start + KEYS, at4, head); }
         var s0: Sums;
         let key00 = coopLoad<coop_mat16x16<f16, B>>(&slab[0u], SLAB_STRIDE); s0 = coopMultiplyAdd(q0, key00, s0);
         if DIMS > 1u { let key01 = coopLoad<coop_mat16x16<f16, B>>(&slab[4u], SLAB_STRIDE); s0 = coopMultiplyAdd(q1, key01, s0); }
@@ -335,6 +353,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if DIMS > 2u { coopStoreT(o2, &stage[stage_at], STAGE_STRIDE); store_row(mine, share, side, query == row, y_at + 8u); }
     if DIMS > 3u { coopStoreT(o3, &stage[stage_at], STAGE_STRIDE); store_row(mine, share, side, query == row, y_at + 12u); }
     if DIMS > 4u { coopStoreT(o4, &stage[stage_at], STAGE_STRIDE); store_row(mine, share, side, query == row, y_at + 16u); }
+}
+
+/// Four elements of a head, of a key and of a value; of the last one past the edge.
+fn key_at(first: u32, at: u32, head: u32) -> vec4<f16> {
+    return k[(min(first + at / VECTORS, params.keys - 1u) * K_STRIDE + K_OFFSET) / 4u + head * VECTORS + at % VECTORS];
+}
+
+fn value_at(first: u32, at: u32, head: u32) -> vec4<f16> {
+    return v[(min(first + at / VECTORS, params.keys - 1u) * V_STRIDE + V_OFFSET) / 4u + head * VECTORS + at % VECTORS];
 }
 
 /// Scores in powers of two, `LOWEST` for keys outside the range.
