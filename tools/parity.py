@@ -6,6 +6,8 @@ DEVICE is auto (the default), reference, …; without parts: wide-resnet. `clip`
 as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, zero-shot and with one and four references; `sam`,
 `sam-large` and `sam-huge` are Segment Anything with ViT-B, ViT-L and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the
 masks of three photos at their own sizes with those of the official code, whose checkpoint it converts. Weights are exact in f16.
+
+A part with `:f16`, such as `winclip:f16`, runs the program in f16 and still compares with PyTorch in f32, within a hundredth or two.
 """
 
 import json
@@ -37,6 +39,8 @@ METHOD_LIMIT = 1e-4
 SAM_LIMIT, SAM_IOU_LIMIT = 2e-4, 1e-4
 # A mask's pixel counts where the logit, which spreads by about 4, is farther from zero than two programs may be from each other.
 SAM_UNDECIDED = 1e-3
+# Any of these in f16: what `--precision auto` may cost.
+HALF_LIMIT = 2e-2
 # Width and height of photos for masks: enlarged with odd sides, upright, and 3:1 and reduced.
 SAM_PHOTOS = {"landscape": (641, 427), "portrait": (360, 590), "strip": (1200, 400)}
 PHOTOS = golden.GOLDEN / "methods"
@@ -47,11 +51,11 @@ PROMPTS = ["a photo of a bottle.", "normal metal nut", "a jpeg corrupted photo o
 class Comparison:
     """Calls of one program on one device, and whether all stayed within their limits."""
 
-    def __init__(self, program, device, folder):
-        self.program, self.device, self.folder, self.failed = program, device, folder, False
+    def __init__(self, program, device, folder, precision):
+        self.program, self.device, self.folder, self.precision, self.failed = program, device, folder, precision, False
 
     def call(self, *arguments):
-        subprocess.run([self.program, *map(str, arguments), "--device", self.device], check=True)
+        subprocess.run([self.program, *map(str, arguments), "--device", self.device, "--precision", self.precision], check=True)
 
     def forward(self, network, weights, inputs):
         """The named arrays that `forward` makes of named arrays."""
@@ -61,6 +65,7 @@ class Comparison:
         return load_file(result)
 
     def report(self, name, distance, what, limit):
+        limit = limit if self.precision == "f32" or limit == 0 else HALF_LIMIT
         beyond = not distance <= limit  # NaN is beyond.
         print(f"{name}: {what} {distance:.2e}{f', more than {limit}' if beyond else ''}", flush=True)
         self.failed |= beyond
@@ -223,10 +228,11 @@ PARTS = {
 def main():
     program, device = Path(sys.argv[1]).resolve(), sys.argv[2] if len(sys.argv) > 2 else "auto"
     failed = False
-    for name in sys.argv[3:] or ["wide-resnet"]:
+    for part in sys.argv[3:] or ["wide-resnet"]:
+        name, _, precision = part.partition(":")
         torch.manual_seed(SEED)
         with tempfile.TemporaryDirectory() as folder:
-            comparison = Comparison(program, device, Path(folder))
+            comparison = Comparison(program, device, Path(folder), precision or "f32")
             PARTS[name](comparison)
         failed |= comparison.failed
     sys.exit(1 if failed else 0)
