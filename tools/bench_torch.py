@@ -19,7 +19,7 @@ import transformers
 
 import sam_reference
 
-REPETITIONS, WARM_UP_SECONDS = 20, 0.3
+REPETITIONS, WARM_UP_SECONDS = 20, 0.2
 MODES = {"f32": (torch.float32, False), "tf32": (torch.float32, True), "f16": (torch.float16, False)}
 
 

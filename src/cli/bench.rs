@@ -167,7 +167,7 @@ fn models(args: &ModelsArgs) -> Result<Exit> {
     let quantile = |share: f64| milliseconds[((milliseconds.len() - 1) as f64 * share).round() as usize];
     let runs = Runs {
         network: args.network.network.name.to_owned(),
-        precision: args.network.device.precision.as_str().to_owned(),
+        precision: args.network.device.precision.or_f32().as_str().to_owned(),
         runs: milliseconds.len(),
         p50_ms: quantile(0.5),
         p95_ms: quantile(0.95),
@@ -230,7 +230,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(device: &'a Device, args: &KernelsArgs) -> Result<Bench<'a>> {
-        let elem = args.device.precision.storage();
+        let elem = args.device.precision.or_f32().storage();
         let Some(adapter) = device.adapter() else {
             return Err(usage("the reference is not meant to be fast, so it is not measured").hint("choose an adapter with `--device`"));
         };

@@ -36,15 +36,26 @@ pub fn views() -> impl TypedValueParser<Value = MultiCrop> {
     one_of(&MultiCrop::ALL, |views| (views.as_str(), views.about()))
 }
 
-/// A parser of a precision; `auto` is f32.
-pub fn precision() -> impl TypedValueParser<Value = Precision> {
-    const ALL: [Option<Precision>; 3] = [None, Some(Precision::F32), Some(Precision::Mixed)];
-    one_of(&ALL, |precision| match precision {
-        None => ("auto", "f32"),
-        Some(Precision::F32) => ("f32", "32 bits"),
+/// A precision, or `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrecisionChoice(pub Option<Precision>);
+
+impl PrecisionChoice {
+    /// The precision where nothing else suits the device better: f32 for `auto`.
+    pub fn or_f32(self) -> Precision {
+        self.0.unwrap_or_default()
+    }
+}
+
+/// A parser of a precision.
+pub fn precision() -> impl TypedValueParser<Value = PrecisionChoice> {
+    const ALL: [PrecisionChoice; 3] =
+        [PrecisionChoice(None), PrecisionChoice(Some(Precision::F32)), PrecisionChoice(Some(Precision::Mixed))];
+    one_of(&ALL, |precision| match precision.0 {
+        None => ("auto", "f16 for `infer` on an adapter with matrix units, else f32"),
+        Some(Precision::F32) => ("f32", "32 bits: the setting of all reported numbers but speeds"),
         Some(Precision::Mixed) => ("f16", "16 bits, where the adapter stores them"),
     })
-    .map(Option::unwrap_or_default)
 }
 
 /// A parser of the tier of kernels; `cpu` is the former name of `software`.

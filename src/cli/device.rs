@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use clap::Args;
 use zsas::kernels::Tier;
 use zsas::shader::Library;
-use zsas::{Device, DeviceChoice, DeviceOptions, Precision, Result};
+use zsas::{Device, DeviceChoice, DeviceOptions, Result};
 
-use crate::cli::{cache, choice, env, talk, usage};
+use crate::cli::choice::{self, PrecisionChoice};
+use crate::cli::{cache, env, talk, usage};
 
 /// The options of every verb that runs something on a device.
 #[derive(Args, Clone, Debug)]
@@ -17,9 +18,9 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Device")]
     pub device: DeviceChoice,
 
-    /// How weights and activations are stored; sums are always f32. `auto` is f32, the setting of all reported numbers
+    /// How weights and activations are stored; sums are always f32. `run.json` says which it was
     #[arg(long, value_parser = choice::precision(), default_value = "auto", help_heading = "Device")]
-    pub precision: Precision,
+    pub precision: PrecisionChoice,
 
     /// Force a tier of kernels, to avoid a driver's bug or to compare
     #[arg(long = "tier", alias = "kernels", value_parser = choice::tier(), value_name = "TIER", help_heading = "Device")]

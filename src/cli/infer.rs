@@ -361,7 +361,7 @@ impl InferArgs {
             .method(&self.method)
             .reading(self.reading)
             .views(self.multi_crop)
-            .precision(self.device.precision)
+            .precision(self.device.precision.0)
             .device(self.device.options()?)
             .cache(cache::folder())
             .references(self.references(references)?)

@@ -78,7 +78,7 @@ impl NetworkArgs {
         let checkpoint = store::find(self.network.network(), self.weights.as_deref())?.checkpoint;
         let raw = (self.network.load)(&checkpoint)?;
         checkpoint.finish();
-        Ok(Network { raw, precision: self.device.precision, checkpoint })
+        Ok(Network { raw, precision: self.device.precision.or_f32(), checkpoint })
     }
 }
 

@@ -87,7 +87,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
     let weights = store::find(&sam::NETWORK, args.weights.as_deref())?;
     let (_bar, observer) = talk::watch(args.quiet);
     let request = DeviceRequest { options: args.device.options()?, observer: Some(observer), lose_at };
-    let finder = MaskFinder::open(request, weights, args.device.precision)?;
+    let finder = MaskFinder::open(request, weights, args.device.precision.or_f32())?;
     args.device.describe(&finder.device(), args.quiet);
     let found = job.find(&finder)?;
     // Until here a signal ends the program at once and nothing is written; from here on `run.json` has to say it.

@@ -33,7 +33,7 @@ pub struct DetectorBuilder {
     memory: Option<PathBuf>,
     views: MultiCrop,
     weights: Option<PathBuf>,
-    precision: Precision,
+    precision: Option<Precision>,
     device: DeviceRequest,
     cache: Cache,
     build_observer: Option<BuildObserver>,
@@ -50,6 +50,8 @@ enum Subject {
 pub struct Plan {
     recipe: Recipe,
     weights: Vec<FoundWeights>,
+    /// The precision that was asked for; without it the device decides.
+    precision: Option<Precision>,
     threshold: Option<f32>,
     prompt: Option<PromptParameters>,
     is_automatic: bool,
@@ -112,9 +114,9 @@ impl DetectorBuilder {
         self
     }
 
-    /// How weights and activations are stored.
-    pub fn precision(mut self, precision: Precision) -> Self {
-        self.precision = precision;
+    /// How weights and activations are stored; by default as [`MethodInfo::precision_on`] the device says.
+    pub fn precision(mut self, precision: impl Into<Option<Precision>>) -> Self {
+        self.precision = precision.into();
         self
     }
 
@@ -182,7 +184,7 @@ impl DetectorBuilder {
         let recipe = Recipe {
             method,
             reading,
-            precision: self.precision,
+            precision: self.precision.unwrap_or_default(),
             checkpoints: weights.iter().map(|found| found.checkpoint.clone()).collect(),
             fingerprint: store::identity(&weights)?.fingerprint(),
             class,
@@ -194,7 +196,15 @@ impl DetectorBuilder {
             precomputed: Precomputed::default(),
         };
         let prompt = PromptParameters::of(&recipe, memory);
-        Ok(Plan { recipe, weights, threshold, prompt, is_automatic: self.method.is_none(), device: self.device })
+        Ok(Plan {
+            recipe,
+            weights,
+            precision: self.precision,
+            threshold,
+            prompt,
+            is_automatic: self.method.is_none(),
+            device: self.device,
+        })
     }
 
     /// The requested method, else the strongest whose weights are found.
@@ -284,7 +294,10 @@ impl Plan {
     ///
     /// Errors: no usable device, a device that cannot hold the weights, references or a memory that cannot be used.
     pub fn open(self) -> Result<Detector> {
-        Detector::open(self.recipe, self.weights, self.threshold, self.prompt, self.device)
+        let device = self.device.open()?;
+        let precision = self.precision.unwrap_or_else(|| self.recipe.method.precision_on(&device));
+        let recipe = Recipe { precision, ..self.recipe };
+        Detector::build(recipe, self.weights, self.threshold, self.prompt, self.device, device)
     }
 }
 

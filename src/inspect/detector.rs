@@ -36,17 +36,19 @@ impl Detector {
         DetectorBuilder::default()
     }
 
-    pub(super) fn open(
+    /// Builds the method on an open device, which the request opens again where it is lost.
+    pub(super) fn build(
         recipe: Recipe,
         weights: Vec<FoundWeights>,
         threshold: Option<f32>,
         prompt: Option<PromptParameters>,
         request: DeviceRequest,
+        device: Device,
     ) -> Result<Detector> {
         let recipe = Arc::new(recipe);
         let method = {
             let recipe = Arc::clone(&recipe);
-            Recoverable::open(request, move |device| recipe.build(device))?
+            Recoverable::on(device, request, move |device| recipe.build(device))?
         };
         Ok(Detector { recipe, weights, threshold, prompt, method })
     }

@@ -55,7 +55,15 @@ pub struct Recoverable<T> {
 impl<T> Recoverable<T> {
     /// Opens the device and builds on it.
     pub fn open(request: DeviceRequest, build: impl Fn(&Device) -> Result<T> + Send + Sync + 'static) -> Result<Recoverable<T>> {
-        let device = request.open()?;
+        Recoverable::on(request.open()?, request, build)
+    }
+
+    /// Builds on a device that the request opened.
+    pub fn on(
+        device: Device,
+        request: DeviceRequest,
+        build: impl Fn(&Device) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Recoverable<T>> {
         let built = build(&device)?;
         Ok(Recoverable {
             request,

@@ -21,6 +21,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Released],
     localizes: true,
+    suits_f16: false,
     build: |context| {
         let network = ClipSeg::load(context.checkpoint())?;
         context.checkpoint().finish();

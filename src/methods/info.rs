@@ -1,11 +1,14 @@
 //! The table of methods: the networks, inputs and constructor of each. Each entry stands in the file of its method.
 
 use crate::error::{Code, Error, Result, nearest};
+use crate::kernels::Tier;
 use crate::methods::{
     Method, MultiCrop, Reading, build::BuildContext, clip_ac, clipseg, image_tiling, maskclip, patch_token, saliency, trans_mm, utad,
     winclip,
 };
 use crate::models::NetworkInfo;
+use crate::run::Device;
+use crate::tensor::Precision;
 
 /// All methods, the strongest first within each family.
 pub static METHODS: &[&MethodInfo] = &[
@@ -40,6 +43,9 @@ pub struct MethodInfo {
     pub readings: &'static [Reading],
     /// Whether its map locates defects; otherwise every pixel holds the score of the image.
     pub localizes: bool,
+    /// Whether maps in f16 were measured within 0.02 of those in f32, on networks of full size with random weights (`tools/half_precision.py`,
+    /// `benches/results`).
+    pub suits_f16: bool,
     /// Builds it on a device.
     pub build: fn(&BuildContext<'_>) -> Result<Box<dyn Method>>,
 }
@@ -70,6 +76,15 @@ impl MethodInputs {
 
     /// Images and text.
     pub const TEXT: MethodInputs = MethodInputs { text: true, ..MethodInputs::IMAGES };
+}
+
+impl MethodInfo {
+    /// The precision where none is asked for: f16 where it suits the method and the device has matrix units, which make it several times
+    /// faster; else f32.
+    pub fn precision_on(&self, device: &Device) -> Precision {
+        let has_matrix_units = device.adapter().is_some_and(|adapter| adapter.tier == Tier::Matrix);
+        if has_matrix_units && self.suits_f16 { Precision::Mixed } else { Precision::F32 }
+    }
 }
 
 impl PartialEq for MethodInfo {

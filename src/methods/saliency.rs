@@ -29,6 +29,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     inputs: MethodInputs::IMAGES,
     readings: &[Reading::Released, Reading::Paper],
     localizes: true,
+    suits_f16: true,
     build: |context| {
         let recipe = context.recipe;
         Ok(Box::new(Saliency::new(context.device, context.checkpoint(), recipe.precision, recipe.reading)?))

@@ -37,6 +37,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     inputs: MethodInputs { views: &[MultiCrop::None, MultiCrop::Tile], ..MethodInputs::IMAGES },
     readings: &[Reading::Released],
     localizes: true,
+    suits_f16: true,
     build: |context| {
         let recipe = context.recipe;
         Ok(Box::new(Utad::new(context.device, context.checkpoint(), recipe.precision)?.with_views(recipe.views)))

@@ -23,7 +23,7 @@ const TIMED: f64 = 300_000.0;
 const MAX_LAUNCHES: f64 = 100.0;
 
 /// Nanoseconds of launches before the first that counts, and most times that they are timed.
-const WARM_UP: f64 = 300_000_000.0;
+const WARM_UP: f64 = 200_000_000.0;
 const MAX_WARM_UPS: usize = 1000;
 
 /// Output of one launch.

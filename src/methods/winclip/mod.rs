@@ -31,6 +31,7 @@ pub(super) static WINCLIP: MethodInfo = MethodInfo {
     inputs: MethodInputs { views: &MultiCrop::ALL, ..MethodInputs::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
+    suits_f16: true,
     build,
 };
 
@@ -42,6 +43,7 @@ pub(super) static WINCLIP_PLUS: MethodInfo = MethodInfo {
     inputs: MethodInputs { views: &MultiCrop::ALL, references: References::Required, ..MethodInputs::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
+    suits_f16: true,
     build,
 };
 
