@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use zsas::kernels::{every_kernel, sample};
+use zsas::kernels::{Attention, HeadLayout, Kernel as _, every_kernel, sample};
 use zsas::run::worst;
 
 /// Instances are many; a thread for each core keeps it busy while pipelines compile.
@@ -95,5 +95,38 @@ fn padding_is_zero_beside_an_infinite_pixel() {
         let (first, second) = output.split_at(output.len() / 2);
         assert!(first[0].is_infinite(), "{}: {}", implementation.file, first[0]);
         assert!(second.iter().all(|value| value.is_finite()), "{}: {second:?}", implementation.file);
+    }
+}
+
+/// Scores that rise by far more than a level of `attention_matrix` bears, step after step, and ranges that begin late.
+#[test]
+fn attention_follows_scores_that_rise() {
+    let Some(device) = common::adapter("attention_follows_scores_that_rise") else { return };
+    let (queries, keys, head_dim) = (20, 130, 16);
+    let layout = HeadLayout { stride: head_dim, offset: 0 };
+    let attention = Attention {
+        queries,
+        keys,
+        heads: 1,
+        head_dim,
+        q: layout,
+        k: layout,
+        v: layout,
+        grid: None,
+        pairs: queries * keys,
+    };
+    // q·k of key j is 2j, the score half of that.
+    let q = vec![2.0; queries * head_dim];
+    let k: Vec<f32> = (0..keys * head_dim).map(|at| (at / head_dim) as f32 / 16.0).collect();
+    let v: Vec<f32> = (0..keys * head_dim).map(|at| (at * 37 % 101) as f32 / 32.0 - 1.5).collect();
+    let ranges = (0..queries)
+        .flat_map(|query| [(query * 6) as f32, if query % 5 == 4 { 0.0 } else { keys as f32 }])
+        .collect();
+    let inputs = [q, k, v, ranges, vec![], vec![]];
+    for implementation in attention.implementations() {
+        let implementation = common::runnable(device, implementation);
+        for elem in common::elems(device).into_iter().filter(|&elem| implementation.serves(elem)) {
+            common::check_on(device, &attention, &implementation, elem, &inputs, &mut common::Seeded::new(5));
+        }
     }
 }

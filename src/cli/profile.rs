@@ -1,16 +1,10 @@
 //! `profile`: measures the time of each launch of a network.
 
-use std::time::{Duration, Instant};
-
 use clap::Args;
-use zsas::run::AdapterReport;
 use zsas::{Program, Result};
 
 use crate::cli::network::{InputArgs, NetworkArgs};
 use crate::cli::{Exit, talk};
-
-/// Runs of this length precede those that count: a GPU that has nothing to do lowers its clock, and takes a while to raise it.
-pub const WARM_UP: Duration = Duration::from_millis(500);
 
 const AFTER: &str = "\
 Examples:
@@ -41,11 +35,7 @@ pub fn run(args: &ProfileArgs) -> Result<Exit> {
     let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &inputs).into_iter().unzip();
     let program = Program::compile(&device, &graph, &outputs)?;
     let watch = talk::watch_device(&device);
-    program.profile(&inputs.arrays())?;
-    let (start, is_software) = (Instant::now(), device.adapter().is_some_and(AdapterReport::is_software));
-    while !is_software && start.elapsed() < WARM_UP {
-        program.run(&inputs.arrays())?;
-    }
+    program.warm_up(&inputs.arrays())?;
     let profile = program.profile(&inputs.arrays())?;
     drop(watch);
     if args.json {

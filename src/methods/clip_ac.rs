@@ -18,7 +18,7 @@ pub(super) static CLIP_AC: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: false,
-    suits_f16: true,
+    suits_f16: false,
     build: |context| build(context, &PromptEnsemble::clip_ac(&context.recipe.class)),
 };
 
@@ -30,7 +30,7 @@ pub(super) static CLIP_AC_ENSEMBLE: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: false,
-    suits_f16: true,
+    suits_f16: false,
     build: |context| build(context, &PromptEnsemble::clip_ac_ensemble(&context.recipe.class)),
 };
 

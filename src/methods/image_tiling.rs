@@ -31,7 +31,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: true,
-    suits_f16: true,
+    suits_f16: false,
     build: |context| {
         let clip = context.clip()?;
         let prototypes = context.prototypes(&clip, &PromptEnsemble::winclip(&context.recipe.class, Reading::Paper))?;

@@ -46,7 +46,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Released],
     localizes: true,
-    suits_f16: true,
+    suits_f16: false,
     build: |context| {
         let clip = context.clip()?;
         let prototypes = context.prototypes(&clip, &PromptEnsemble::winclip(&context.recipe.class, Reading::Paper))?;

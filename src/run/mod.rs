@@ -10,7 +10,7 @@
 //! Layers above measure *stages*, the parts of a method's work on one image (preprocessing, device, postprocessing); there is none here.
 
 mod adapter;
-mod bandwidth;
+mod bench;
 mod buffer_set;
 mod codec;
 mod device;
@@ -33,7 +33,7 @@ mod trial;
 mod value;
 
 pub use adapter::{AdapterReport, DeviceChoice, adapters};
-pub use bandwidth::copy_bandwidth;
+pub use bench::{KernelBench, KernelTimes, RunTimes};
 pub use device::Device;
 pub use diff::{Divergence, diff, worst};
 pub use options::DeviceOptions;

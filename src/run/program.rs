@@ -46,6 +46,11 @@ impl Program {
         Ok(Program { plan, device: device.clone(), gpu })
     }
 
+    /// The device it was compiled for.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The plan: the launches, and where values live.
     pub fn plan(&self) -> &Plan {
         &self.plan

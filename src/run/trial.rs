@@ -1,5 +1,7 @@
 //! Runs one launch alone, between guard bands and on a poisoned output: for tests, `diff` and kernel benchmarks.
 
+use std::time::{Duration, Instant};
+
 use crate::error::{Code, Result};
 use crate::kernels::{Implementation, Kernel, UNIT_ROUNDOFF, sample};
 use crate::run::codec::{decode, encode};
@@ -22,9 +24,10 @@ const TIMED: f64 = 300_000.0;
 /// Most launches between two timestamps.
 const MAX_LAUNCHES: f64 = 100.0;
 
-/// Nanoseconds of launches before the first that counts, and most times that they are timed.
-const WARM_UP: f64 = 200_000_000.0;
-const MAX_WARM_UPS: usize = 1000;
+/// How long a GPU is warmed up, at the least and at the most, and how much faster a launch must become for it to go on.
+const WARM_UP: Duration = Duration::from_millis(100);
+const LONGEST_WARM_UP: Duration = Duration::from_secs(3);
+const STILL_WARMING: f64 = 0.98;
 
 /// Output of one launch.
 #[derive(Clone, Debug)]
@@ -111,10 +114,8 @@ impl Device {
                 let ready = Ready::new(gpu, kernel, implementation, elem, inputs)?;
                 let once = ready.time(gpu, 1)?;
                 let launches = if gpu.adapter.is_software() { 1 } else { (TIMED / once).clamp(1.0, MAX_LAUNCHES) as usize };
-                // A GPU that has nothing to do lowers its clock, and takes a while to raise it.
-                let warm_up = if gpu.adapter.is_software() { 0.0 } else { WARM_UP / (once * launches as f64) };
-                for _ in 0..(warm_up as usize).min(MAX_WARM_UPS) {
-                    ready.time(gpu, launches)?;
+                if !gpu.adapter.is_software() {
+                    ready.warm_up(gpu, launches)?;
                 }
                 for _ in 0..repetitions {
                     nanoseconds.push(ready.time(gpu, launches)?);
@@ -122,7 +123,7 @@ impl Device {
             }
             Backend::Reference => {
                 for _ in 0..repetitions {
-                    let start = std::time::Instant::now();
+                    let start = Instant::now();
                     reference::evaluate(kernel, DType::F32, inputs);
                     nanoseconds.push(start.elapsed().as_nanos() as f64);
                 }
@@ -214,6 +215,22 @@ impl Ready {
             let guards_intact = before.iter().chain(after).all(|&byte| byte == 0xff);
             Launched { output: decode(output, self.dtype), guards_intact }
         })
+    }
+
+    /// Runs until launches become no faster: a GPU that has nothing to do lowers its clock, and takes a while to raise it.
+    fn warm_up(&self, gpu: &Gpu, launches: usize) -> Result<()> {
+        let start = Instant::now();
+        let mut fastest = f64::INFINITY;
+        loop {
+            let window = Instant::now();
+            let before = fastest;
+            while window.elapsed() < WARM_UP {
+                fastest = fastest.min(self.time(gpu, launches)?);
+            }
+            if fastest > STILL_WARMING * before || start.elapsed() > LONGEST_WARM_UP {
+                return Ok(());
+            }
+        }
     }
 
     /// Nanoseconds of a launch among `launches` that follow each other.

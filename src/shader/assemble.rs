@@ -362,7 +362,8 @@ mod tests {
         assert_eq!(error.to_string(), "shaders/lib/units.wgsl: `load at = 3` is not `name(parameters) = text`");
 
         let text = |units| {
-            let constants = [("ACTIVATION", 0), ("HAS_BIAS", 0), ("HAS_RESIDUAL", 0), ("TALL", 64)];
+            let constants =
+                [("ACTIVATION", 0), ("COLS", 8), ("HAS_BIAS", 0), ("HAS_RESIDUAL", 0), ("INNER", 8), ("SPLIT", 1), ("TALL", 64)];
             assemble(&Library::embedded(), "matmul_matrix", &constants, DType::F16, units).unwrap().text
         };
         assert!(text(MatrixUnits::Hardware).contains("enable wgpu_cooperative_matrix;"));
