@@ -11,7 +11,7 @@ use crate::cli::{Exit, choice, did_you_mean, talk, usage};
 const AFTER: &str = "\
 Examples:
   zsas-gpu shader --list
-  zsas-gpu shader matmul --set TILE=64
+  zsas-gpu shader matmul --set TALL=64
   zsas-gpu shader matmul --tier software --elem f16";
 
 /// Options of `shader`.
@@ -60,7 +60,7 @@ impl Elem {
 
 fn parse_constant(text: &str) -> std::result::Result<(String, u32), String> {
     let parts = text.split_once('=').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
-    parts.ok_or_else(|| "expected a name and a whole number, as in `TILE=64`".to_owned())
+    parts.ok_or_else(|| "expected a name and a whole number, as in `TALL=64`".to_owned())
 }
 
 /// Prints a file, or the list of them.
@@ -160,8 +160,8 @@ mod tests {
     #[test]
     fn only_known_constants_are_set() {
         let mut file = find(&files(), "matmul", None).unwrap().clone();
-        set(&mut file, "TILE", 32).unwrap();
-        assert!(file.implementation.constants.contains(&("TILE", 32)));
-        assert!(set(&mut file, "TILES", 32).unwrap_err().message().ends_with("did you mean `TILE`?"));
+        set(&mut file, "TALL", 32).unwrap();
+        assert!(file.implementation.constants.contains(&("TALL", 32)));
+        assert!(set(&mut file, "TALLS", 32).unwrap_err().message().ends_with("did you mean `TALL`?"));
     }
 }

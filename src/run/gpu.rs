@@ -1,6 +1,6 @@
 //! An open adapter: the wgpu device with the memory, the pipelines and the faults that its programs share.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::kernels::Tier;
 use crate::run::adapter::{self, AdapterReport};
 use crate::run::faults::Faults;
@@ -37,7 +37,7 @@ impl Gpu {
         let tier = report.tier;
         if let (Tier::Matrix, Some(reason)) = (tier, &report.no_matrix_units) {
             let message = format!("{report} has no matrix units for kernels of the tier `{tier}`: {reason}");
-            return Err(Error::new(Code::NoAdapter, message).hint("leave `--tier` out"));
+            return Err(Error::new(Code::NoAdapter, message).hint(Remedy::UseAnotherDevice));
         }
         let experimental_features = match tier {
             // SAFETY: cooperative matrices are the one experimental feature that is asked for. A driver or a compiler that gets them wrong
