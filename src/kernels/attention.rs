@@ -277,6 +277,7 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         joint(17, 2, 80),
         joint(150, 2, 64),
         own(28, 400, 2, 16),
+        own(33, 70, 1, 48),
         on_grid(own(21, 12, 2, 8), 3, 4),
         on_grid(own(19, 75, 2, 8), 3, 8),
         on_grid(own(70, 35, 1, 5), 7, 5),
