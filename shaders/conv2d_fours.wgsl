@@ -3,8 +3,8 @@
 //! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
 //! TALL × 64 block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
 //! index is known.
-//! use: epilogue, index, tile
-//! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, HEIGHT_OUT, KERNEL_HEIGHT, KERNEL_WIDTH, PADDING, STRIDE, WIDTH, WIDTH_OUT
+//! use: epilogue, index, tile, window
+//! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, WIDTH
 
 alias Value = vec4<f32>;
 alias Stored = vec4<Elem>;
@@ -21,36 +21,12 @@ struct Params {
 @group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // like y, or absent
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
 
-const INNER: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * CHANNELS_IN;
 const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
-
-/// A tap below every image, where the inner positions past the last one read.
-const BELOW: i32 = 0x3fffffff;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) thread: u32) {
     compute_tile(linear_group(group, groups), thread, pixels(), CHANNELS_OUT, INNER);
-}
-
-fn pixels() -> u32 {
-    return params.batch * HEIGHT_OUT * WIDTH_OUT;
-}
-
-/// First input row of the image in the batch, and the top left corner of the pixel's window; of the last pixel past the edge.
-fn a_origin(pixel: u32) -> vec3<i32> {
-    let at = min(pixel, pixels() - 1u);
-    let line = at / WIDTH_OUT;
-    let top = i32(line % HEIGHT_OUT * STRIDE) - i32(PADDING);
-    let left = i32(at % WIDTH_OUT * STRIDE) - i32(PADDING);
-    return vec3(i32(line / HEIGHT_OUT * HEIGHT), top, left);
-}
-
-/// Row and column of a tap, and the first of four channels.
-fn a_step(k: u32) -> vec3<i32> {
-    let tap = k / CHANNELS_IN;
-    let row = select(BELOW, i32(tap / KERNEL_WIDTH), WHOLE_SLABS || k < INNER);
-    return vec3(row, i32(tap % KERNEL_WIDTH), i32(k % CHANNELS_IN));
 }
 
 fn load_a(origin: vec3<i32>, step: vec3<i32>) -> vec4<f32> {

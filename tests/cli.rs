@@ -653,6 +653,13 @@ fn diff_and_profile_speak_of_every_launch() {
     assert!(profile["rows"].as_array().unwrap().iter().all(|row| row["microseconds"].as_f64().unwrap() > 0.0), "{profile}");
     place.run(&["profile", "wide-resnet", "--size", "64x64"]).exits(0).prints("GFLOP/s");
     place.run(&["profile", "wide-resnet", "--device", "reference"]).exits(2).says("no device time");
+    let bench = ["bench", "models", "wide-resnet", "--size", "64x64", "--runs", "3"];
+    place.run(&bench).exits(0).prints("of 3 runs");
+    let runs = place.run(&[&bench[..], &["--json"]].concat()).exits(0).stdout;
+    let runs: Value = serde_json::from_str(&runs).unwrap();
+    let quantiles = ["p50_ms", "p95_ms", "p99_ms"].map(|key| runs[key].as_f64().unwrap());
+    assert!(quantiles[0] > 0.0 && quantiles.is_sorted(), "{runs}");
+    place.run(&[&bench[..6], &["0"]].concat()).exits(2);
 }
 
 #[test]

@@ -102,36 +102,38 @@ fn padding_is_zero_beside_an_infinite_pixel() {
 #[test]
 fn attention_follows_scores_that_rise() {
     let Some(device) = common::adapter("attention_follows_scores_that_rise") else { return };
-    let (queries, keys, head_dim) = (20, 130, 16);
-    let layout = HeadLayout { stride: head_dim, offset: 0 };
-    let attention = Attention {
-        queries,
-        keys,
-        heads: 1,
-        head_dim,
-        q: layout,
-        k: layout,
-        v: layout,
-        grid: None,
-        pairs: queries * keys,
-    };
-    // q·k of key j is 2j, the score half of that.
-    let q = vec![2.0; queries * head_dim];
-    let k: Vec<f32> = (0..keys * head_dim).map(|at| (at / head_dim) as f32 / 16.0).collect();
-    let v: Vec<f32> = (0..keys * head_dim).map(|at| (at * 37 % 101) as f32 / 32.0 - 1.5).collect();
-    let ranges = (0..queries)
-        .flat_map(|query| [(query * 6) as f32, if query % 5 == 4 { 0.0 } else { keys as f32 }])
-        .collect();
-    let inputs: [Vec<f32>; 6] = [q, k, v, ranges, vec![], vec![]];
-    let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    for implementation in attention.implementations() {
-        let implementation = common::runnable(device, implementation);
-        for elem in common::elems(device).into_iter().filter(|&elem| implementation.serves(elem)) {
-            let output = device.launch(&attention, &implementation, elem, &borrowed).unwrap().output;
-            let (values, bounds) = expected(&attention, elem, implementation.factors(), &borrowed);
-            assert_eq!(worst(&output, &values, &bounds), None, "{} in {elem}", implementation.file);
-            let late: Vec<f32> = output.iter().rev().copied().collect();
-            assert!(worst(&late, &values, &bounds).is_some(), "this check cannot fail");
+    let (queries, keys) = (20, 130);
+    for head_dim in [16, 80] {
+        let layout = HeadLayout { stride: head_dim, offset: 0 };
+        let attention = Attention {
+            queries,
+            keys,
+            heads: 1,
+            head_dim,
+            q: layout,
+            k: layout,
+            v: layout,
+            grid: None,
+            pairs: queries * keys,
+        };
+        // The score of key j is about j / 2 for heads of 16, j for heads of 80.
+        let q = vec![2.0; queries * head_dim];
+        let k: Vec<f32> = (0..keys * head_dim).map(|at| (at / head_dim) as f32 / 16.0).collect();
+        let v: Vec<f32> = (0..keys * head_dim).map(|at| (at * 37 % 101) as f32 / 32.0 - 1.5).collect();
+        let ranges = (0..queries)
+            .flat_map(|query| [(query * 6) as f32, if query % 5 == 4 { 0.0 } else { keys as f32 }])
+            .collect();
+        let inputs: [Vec<f32>; 6] = [q, k, v, ranges, vec![], vec![]];
+        let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        for implementation in attention.implementations() {
+            let implementation = common::runnable(device, implementation);
+            for elem in common::elems(device).into_iter().filter(|&elem| implementation.serves(elem)) {
+                let output = device.launch(&attention, &implementation, elem, &borrowed).unwrap().output;
+                let (values, bounds) = expected(&attention, elem, implementation.factors(), &borrowed);
+                assert_eq!(worst(&output, &values, &bounds), None, "{} in {elem}", implementation.file);
+                let late: Vec<f32> = output.iter().rev().copied().collect();
+                assert!(worst(&late, &values, &bounds).is_some(), "this check cannot fail");
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 
 OURS are outputs of `zsas-gpu bench kernels --json` and `bench models --json`; cases are joined by name and precision. Each case runs in f32,
 in f32 on TF32 units, and in f16; networks also in f16 as a CUDA graph, without the cost of launches. Times are medians of 20 by CUDA events,
-inputs on the device. Needs a CUDA build of torch, transformers, timm and open_clip_torch; weights are random.
+inputs on the device, where `bench models` counts transfers and, for Segment Anything, the decoder, too. Needs a CUDA build of torch, transformers, timm and open_clip_torch; weights are random.
 """
 
 import json
@@ -49,6 +49,7 @@ def median_ms(run):
 def graph_of(run):
     """The same calls as a CUDA graph."""
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
             run()

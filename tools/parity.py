@@ -7,7 +7,7 @@ as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, ze
 `sam-large` and `sam-huge` are Segment Anything with ViT-B, ViT-L and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the
 masks of three photos at their own sizes with those of the official code, whose checkpoint it converts. Weights are exact in f16.
 
-A part with `:f16`, such as `winclip:f16`, runs the program in f16 and still compares with PyTorch in f32, within a hundredth or two.
+A part with `:f16`, such as `winclip:f16`, runs the program in f16 and still compares with PyTorch in f32, within HALF_LIMIT.
 """
 
 import json

@@ -2,7 +2,7 @@
 //!
 //! They share the operands and the reference of `matmul`; `tests/variants.rs` compares them with it, `benches/kernels.rs` times them.
 
-use zsas::kernels::{Activation, Implementation, Io, Kernel, Launch, Matmul, Operand, Pairing, ParamBlock, Work};
+use zsas::kernels::{Activation, Implementation, Io, Kernel, Launch, Matmul, Operand, Pairing, ParamBlock, Tier, Work};
 use zsas::shader::Library;
 use zsas::{Device, DeviceOptions, Result};
 
@@ -33,7 +33,7 @@ pub fn all(rows: usize, cols: usize, inner: usize) -> Vec<Variant> {
 /// The default adapter, reading its shaders from this folder.
 pub fn device() -> Result<Device> {
     let library = Library::folder(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/variants"));
-    Device::open(&DeviceOptions { library, ..DeviceOptions::default() })
+    Device::open(&DeviceOptions { library, tier: Some(Tier::Plain), ..DeviceOptions::default() })
 }
 
 impl Kernel for Variant {

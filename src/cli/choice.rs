@@ -52,8 +52,8 @@ pub fn precision() -> impl TypedValueParser<Value = PrecisionChoice> {
     const ALL: [PrecisionChoice; 3] =
         [PrecisionChoice(None), PrecisionChoice(Some(Precision::F32)), PrecisionChoice(Some(Precision::Mixed))];
     one_of(&ALL, |precision| match precision.0 {
-        None => ("auto", "f16 for `infer` on an adapter with matrix units, else f32"),
-        Some(Precision::F32) => ("f32", "32 bits: the setting of all reported numbers but speeds"),
+        None => ("auto", "f16 where it suits the method and the adapter has matrix units, else f32"),
+        Some(Precision::F32) => ("f32", "32 bits"),
         Some(Precision::Mixed) => ("f16", "16 bits, where the adapter stores them"),
     })
 }

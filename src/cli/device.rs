@@ -18,7 +18,7 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Device")]
     pub device: DeviceChoice,
 
-    /// How weights and activations are stored; sums are always f32. `run.json` says which it was
+    /// How weights and activations are stored; sums are always f32
     #[arg(long, value_parser = choice::precision(), default_value = "auto", help_heading = "Device")]
     pub precision: PrecisionChoice,
 

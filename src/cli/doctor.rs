@@ -89,15 +89,23 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
 }
 
 impl Findings {
-    fn new(adapters: Vec<AdapterReport>, device: Option<&Device>, refusal: Option<&Error>, selftest: Option<Selftest>) -> Findings {
+    fn new(mut adapters: Vec<AdapterReport>, device: Option<&Device>, refusal: Option<&Error>, selftest: Option<Selftest>) -> Findings {
         let own = device.and_then(Device::adapter);
         let same =
             |other: &AdapterReport| own.is_some_and(|own| (&own.name, &own.backend, &own.pci) == (&other.name, &other.backend, &other.pci));
-        let (problems, hints) = diagnose(own, refusal);
+        let (mut problems, hints) = diagnose(own, refusal);
+        let chosen = adapters.iter().position(same);
+        // What the device found out when it was opened counts.
+        if let (Some(own), Some(at)) = (own, chosen) {
+            let listed = std::mem::replace(&mut adapters[at], own.clone());
+            if let (None, Some(reason)) = (listed.no_matrix_units, &own.no_matrix_units) {
+                problems.push(format!("matrix units are not used: {reason}"));
+            }
+        }
         Findings {
             version: zsas::VERSION,
             commit: zsas::COMMIT,
-            chosen: adapters.iter().position(same),
+            chosen,
             adapters,
             device: device.map(Device::name),
             tier: own.map(|own| own.tier),

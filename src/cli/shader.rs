@@ -75,6 +75,9 @@ pub fn run(args: &ShaderArgs) -> Result<Exit> {
     }
     let Implementation { file, constants, elem: only, .. } = &file.implementation;
     let elem = args.elem.map(Elem::dtype).or(*only).unwrap_or(DType::F32);
+    if only.is_some_and(|only| only != elem) && file.ends_with("_matrix") {
+        return Err(usage(format!("`{file}` is for f16 alone")));
+    }
     let assembled = assemble(&library(), file, constants, elem, MatrixUnits::Hardware)?;
     talk::print(assembled.text)?;
     Ok(Exit::Done)

@@ -181,10 +181,13 @@ impl DetectorBuilder {
             .iter()
             .map(|network| store::find(network, self.weights.as_deref()))
             .collect::<Result<Vec<_>>>()?;
+        // A memory fits one precision only.
+        let precision = self.precision.or_else(|| memory_file.as_ref().and_then(Memory::precision));
         let recipe = Recipe {
             method,
             reading,
-            precision: self.precision.unwrap_or_default(),
+            // Where it is left open, `Plan::open` asks the device.
+            precision: precision.unwrap_or_default(),
             checkpoints: weights.iter().map(|found| found.checkpoint.clone()).collect(),
             fingerprint: store::identity(&weights)?.fingerprint(),
             class,
@@ -199,7 +202,7 @@ impl DetectorBuilder {
         Ok(Plan {
             recipe,
             weights,
-            precision: self.precision,
+            precision,
             threshold,
             prompt,
             is_automatic: self.method.is_none(),
@@ -296,6 +299,9 @@ impl Plan {
     pub fn open(self) -> Result<Detector> {
         let device = self.device.open()?;
         let precision = self.precision.unwrap_or_else(|| self.recipe.method.precision_on(&device));
+        if self.precision.is_none() {
+            log::info!("`{}` runs in {} on {}", self.recipe.method.name, precision.as_str(), device.name());
+        }
         let recipe = Recipe { precision, ..self.recipe };
         Detector::build(recipe, self.weights, self.threshold, self.prompt, self.device, device)
     }

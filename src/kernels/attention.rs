@@ -231,7 +231,9 @@ impl Kernel for Attention {
                     let weight = (score - largest).exp();
                     // The running maximum rescales by up to one product for each block of keys; exp takes 3 + 2|x| units in the last place,
                     // here twice, and its argument is rounded. Relative to the weight:
-                    let relative = off.exp_m1() + (16.0 + 10.0 * (score - largest).abs() + 2.0 * range.len() as f64) * u;
+                    // On matrix units the argument may lie up to 8 powers of two above the level: 16 units more.
+                    let above = if factor > 0.0 { 32.0 } else { 0.0 };
+                    let relative = off.exp_m1() + (16.0 + above + 10.0 * (score - largest).abs() + 2.0 * range.len() as f64) * u;
                     sum += weight;
                     error += weight * relative;
                     for (output, value) in outputs.iter_mut().zip(head_of(v, self.v, key, head)) {
@@ -278,10 +280,13 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         joint(150, 2, 64),
         own(28, 400, 2, 16),
         own(33, 70, 1, 48),
+        Attention { pairs: 5 * 33, ..own(65, 33, 2, 16) },
+        Attention { pairs: 25 * 67, ..joint(67, 2, 64) },
         on_grid(own(21, 12, 2, 8), 3, 4),
         on_grid(own(19, 75, 2, 8), 3, 8),
         on_grid(own(70, 35, 1, 5), 7, 5),
         on_grid(joint(196, 2, 16), 14, 14),
+        Attention { pairs: 7 * 196, ..on_grid(joint(196, 2, 16), 14, 14) },
         on_grid(own(70, 256, 2, 64), 2, 64),
         on_grid(own(65, 192, 1, 80), 3, 32),
         on_grid(joint(130, 1, 80), 5, 13),

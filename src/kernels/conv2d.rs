@@ -197,6 +197,9 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         Conv2d { height: 13, width: 11, channels_in: 8, channels_out: 68, ..three.clone() },
         Conv2d { kernel: (3, 2), padding: 0, channels_in: 12, ..plain.clone() },
         Conv2d { channels_in: 36, channels_out: 68, ..three.clone() },
+        Conv2d { channels_in: 64, channels_out: 68, ..three.clone() },
+        Conv2d { channels_in: 32, channels_out: 36, ..plain.clone() },
+        Conv2d { height: 65, width: 64, channels_in: 32, channels_out: 516, ..three.clone() },
         Conv2d { height: 129, width: 128, channels_out: 132, ..three.clone() },
         Conv2d { kernel: (7, 7), padding: 3, stride: 2, height: 33, width: 30, channels_out: 64, ..plain.clone() },
         Conv2d {

@@ -72,15 +72,23 @@ pub(super) fn strips(rows_of_strip: usize, rows: usize, cols: usize, masked: boo
     (constants, Launch::groups(rows.div_ceil(rows_of_strip) * across(vectors)))
 }
 
-/// Workgroups that occupy a large GPU: two for each of some 130 multiprocessors.
-const OCCUPYING: usize = 256;
+/// Workgroups that keep a large GPU busy: some 130 multiprocessors with one each, and with two. Measured on an H100.
+const BUSY: usize = 128;
+const FULL: usize = 256;
+
+/// Blocks below which the inner axis is shared on matrix units: with 64 it halves the time of a launch on an H100; with 112 each block would
+/// be read too often.
+const FEW_BLOCKS: usize = 96;
+
+/// Inner positions from which it pays to share them.
+const SHARED_INNER: usize = 256;
 
 /// Constants and launch of `shaders/lib/tile.wgsl`: tall blocks reuse more, but a GPU needs more workgroups than it has multiprocessors;
 /// where small blocks are still too few, four teams share the inner axis of each.
 pub(super) fn tiles(rows: usize, cols: usize, inner: usize) -> ([(&'static str, u32); 2], Launch) {
     let blocks = |tall: usize| rows.div_ceil(tall) * cols.div_ceil(64);
-    let tall = if blocks(128) >= OCCUPYING / 2 { 128 } else { 64 };
-    let split = if blocks(tall) < OCCUPYING && tall == 64 && inner >= 256 { 4 } else { 1 };
+    let tall = if blocks(128) >= BUSY { 128 } else { 64 };
+    let split = if blocks(tall) < FULL && tall == 64 && inner >= SHARED_INNER { 4 } else { 1 };
     ([("SPLIT", split), ("TALL", tall as u32)], Launch::groups(blocks(tall)))
 }
 
@@ -88,9 +96,9 @@ pub(super) fn tiles(rows: usize, cols: usize, inner: usize) -> ([(&'static str, 
 /// are still too few, blocks of 32 × 64 whose inner axis four subgroups share.
 pub(super) fn matrix_tiles(rows: usize, cols: usize, inner: usize) -> ([(&'static str, u32); 2], Launch) {
     let blocks = |tall: usize, wide: usize| rows.div_ceil(tall) * cols.div_ceil(wide);
-    let (split, tall, wide) = if blocks(128, 128) >= OCCUPYING / 2 {
+    let (split, tall, wide) = if blocks(128, 128) >= BUSY {
         (1, 128, 128)
-    } else if blocks(64, 128) >= OCCUPYING * 3 / 8 || inner < 256 {
+    } else if blocks(64, 128) >= FEW_BLOCKS || inner < SHARED_INNER {
         (1, 64, 128)
     } else {
         (4, 32, 64)

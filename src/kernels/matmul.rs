@@ -128,19 +128,6 @@ impl Kernel for Matmul {
     }
 }
 
-/// A product that the matrix units of an adapter must get right before they are used: two blocks, edges, two slabs, an epilogue.
-pub(crate) fn matrix_units_trial() -> Matmul {
-    Matmul {
-        rows: 70,
-        cols: 132,
-        inner: 44,
-        pairing: Pairing::Product,
-        has_bias: true,
-        has_residual: true,
-        activation: Activation::Gelu,
-    }
-}
-
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
     let plain = Matmul {
         rows: 1,
@@ -161,6 +148,8 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         sized(1, 260, 257),
         sized(2050, 1932, 8),
         sized(2050, 1931, 9),
+        sized(1030, 2050, 64),
+        sized(1030, 2052, 64),
         sized(70, 66, 261),
         sized(70, 132, 260),
         sized(40, 68, 256),

@@ -38,7 +38,6 @@ pub use elementwise::{Binary, BinaryOp, Unary};
 pub use gather::Gather;
 pub use geometry::{ELEMENT_LANES, SOFTWARE_LANES};
 pub use layer_norm::LayerNorm;
-pub(crate) use matmul::matrix_units_trial;
 pub use matmul::{Matmul, Pairing};
 pub use normalize::NormalizeRows;
 pub use permute::Permute;
@@ -432,6 +431,34 @@ pub fn every_kernel() -> Vec<Box<dyn Kernel>> {
     all.extend(gather::instances());
     all.extend(cast::instances());
     all
+}
+
+/// What the matrix units of an adapter must get right before they are used: products whose subgroups share slabs, and share the inner axis,
+/// with edges and an epilogue; attention over keys that two steps walk.
+pub(crate) fn matrix_units_trial() -> [Box<dyn Kernel>; 3] {
+    let product = |rows, cols, inner| Matmul {
+        rows,
+        cols,
+        inner,
+        pairing: Pairing::Product,
+        has_bias: true,
+        has_residual: true,
+        activation: Activation::Gelu,
+    };
+    let layout = HeadLayout { stride: 64, offset: 0 };
+    let (queries, keys) = (20, 40);
+    let attention = Attention {
+        queries,
+        keys,
+        heads: 2,
+        head_dim: 32,
+        q: layout,
+        k: layout,
+        v: layout,
+        grid: None,
+        pairs: queries * keys,
+    };
+    [Box::new(product(70, 132, 44)), Box::new(product(40, 68, 256)), Box::new(attention)]
 }
 
 /// Boxes kernels of one type for [`every_kernel`].

@@ -194,9 +194,10 @@ impl BuildContext<'_> {
         Ok(Some(recipe.precomputed.memory.get_or_init(|| memory)))
     }
 
-    /// The key of numbers that follow from texts, this network and this device, to the last bit.
+    /// The key of numbers that follow from texts, this network, this device and its kernels, to the last bit.
     fn key(&self, kind: &'static str, content: &impl Serialize) -> Key {
-        Key::new(kind, &(&self.recipe.fingerprint, self.recipe.precision.as_str(), self.device.name(), content))
+        let tier = self.device.adapter().map(|adapter| adapter.tier);
+        Key::new(kind, &(&self.recipe.fingerprint, self.recipe.precision.as_str(), self.device.name(), tier, content))
     }
 
     /// Embeddings of this recipe: those kept from the device before, those of the cache, else computed.

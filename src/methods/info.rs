@@ -82,8 +82,11 @@ impl MethodInfo {
     /// The precision where none is asked for: f16 where it suits the method and the device has matrix units, which make it several times
     /// faster; else f32.
     pub fn precision_on(&self, device: &Device) -> Precision {
-        let has_matrix_units = device.adapter().is_some_and(|adapter| adapter.tier == Tier::Matrix);
-        if has_matrix_units && self.suits_f16 { Precision::Mixed } else { Precision::F32 }
+        self.precision_of(device.adapter().map(|adapter| adapter.tier))
+    }
+
+    fn precision_of(&self, tier: Option<Tier>) -> Precision {
+        if self.suits_f16 && tier == Some(Tier::Matrix) { Precision::Mixed } else { Precision::F32 }
     }
 }
 
@@ -157,5 +160,15 @@ mod tests {
         assert_eq!(winclip::WINCLIP.reading(Some(Reading::Reproduction)).unwrap(), Reading::Reproduction);
         let error = winclip::WINCLIP.reading(Some(Reading::Released)).unwrap_err();
         assert_eq!(error.message(), "`winclip` has no reading `released`, it has `paper` and `reproduction`");
+    }
+
+    #[test]
+    fn f16_is_chosen_for_methods_that_it_suits_on_matrix_units_alone() {
+        let precision = |name: &str, tier| named(name).unwrap().precision_of(tier);
+        assert_eq!(precision("utad", Some(Tier::Matrix)), Precision::Mixed);
+        assert_eq!(precision("trans-mm", Some(Tier::Matrix)), Precision::F32);
+        for tier in [Some(Tier::Plain), Some(Tier::Software), None] {
+            assert_eq!(precision("utad", tier), Precision::F32);
+        }
     }
 }

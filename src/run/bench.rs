@@ -157,9 +157,10 @@ impl Program {
         Ok(())
     }
 
-    /// Times `runs` runs after a warm-up.
+    /// Times `runs` runs after a warm-up. Panics when there are none.
     #[track_caller]
     pub fn time(&self, inputs: &[&Array], runs: usize) -> Result<RunTimes> {
+        assert!(runs > 0, "no runs to time");
         self.warm_up(inputs)?;
         let mut milliseconds = Vec::new();
         for _ in 0..runs {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::kernels::{Tier, matrix_units_trial};
 use crate::run::adapter::{self, AdapterReport, DeviceChoice};
 use crate::run::gpu::Gpu;
@@ -26,7 +26,7 @@ pub(super) enum Backend {
 impl Device {
     /// Opens the chosen device; an error says why that is not possible.
     ///
-    /// Matrix units are used where the adapter has them and they get a trial product right; else [`AdapterReport::no_matrix_units`] says why
+    /// Matrix units are used where the adapter has them and they get small launches right; else [`AdapterReport::no_matrix_units`] says why
     /// not.
     pub fn open(options: &DeviceOptions) -> Result<Device> {
         if options.choice == DeviceChoice::Reference {
@@ -38,19 +38,27 @@ impl Device {
         let opened = |gpu| Device { backend: Backend::Gpu(Arc::new(gpu)), observed: Observed::default() };
         let device = opened(Gpu::open(&found[at], options)?);
         let is_on_trial = options.tier.is_none() && device.adapter().is_some_and(|adapter| adapter.tier == Tier::Matrix);
-        let Some(miss) = is_on_trial.then(|| device.try_matrix_units()).flatten() else { return Ok(device) };
+        let miss = if is_on_trial { device.try_matrix_units()? } else { None };
+        let Some(miss) = miss else { return Ok(device) };
         log::warn!("matrix units are not used: {miss}");
         let mut gpu = Gpu::open(&found[at], &DeviceOptions { tier: Some(Tier::Plain), ..options.clone() })?;
-        gpu.adapter.no_matrix_units = Some(format!("a trial product was wrong: {miss}"));
+        gpu.adapter.no_matrix_units = Some(format!("a trial was wrong: {miss}"));
         Ok(opened(gpu))
     }
 
-    /// What the matrix units get wrong in a small product, if anything.
-    fn try_matrix_units(&self) -> Option<String> {
-        let kernel = matrix_units_trial();
-        let implementation = self.implementation(&kernel, DType::F16);
-        self.check(&kernel, &implementation, DType::F16, &mut Seeded::new(1))
-            .unwrap_or_else(|error| Some(error.to_string()))
+    /// What the matrix units get wrong in small launches, if anything. A kernel file that is wrong is an error, not a reason against them.
+    fn try_matrix_units(&self) -> Result<Option<String>> {
+        let mut random = Seeded::new(1);
+        for kernel in matrix_units_trial() {
+            let implementation = self.implementation(&*kernel, DType::F16);
+            match self.check(&*kernel, &implementation, DType::F16, &mut random) {
+                Ok(None) => {}
+                Ok(Some(miss)) => return Ok(Some(miss)),
+                Err(error) if error.code() == Code::Shader => return Err(error),
+                Err(error) => return Ok(Some(error.to_string())),
+            }
+        }
+        Ok(None)
     }
 
     /// The reference executor: f64 on the CPU, slow, deterministic.

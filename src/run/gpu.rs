@@ -40,8 +40,9 @@ impl Gpu {
             return Err(Error::new(Code::NoAdapter, message).hint(Remedy::UseAnotherDevice));
         }
         let experimental_features = match tier {
-            // SAFETY: cooperative matrices are the one experimental feature that is asked for. A driver or a compiler that gets them wrong
-            // shows in the trial of `Device::open`.
+            // SAFETY: cooperative matrices are the one experimental feature that is asked for, in kernels that stay within their buffers. naga
+            // 30 declares Vulkan's memory model for them without making workgroup memory visible at barriers, which drivers do all the same;
+            // one that does not shows in the trial of `Device::open`, or in `doctor --selftest` where the tier is forced.
             Tier::Matrix => unsafe { wgpu::ExperimentalFeatures::enabled() },
             Tier::Plain | Tier::Software => wgpu::ExperimentalFeatures::disabled(),
         };

@@ -85,7 +85,8 @@ pub fn assemble(library: &Library, name: &str, constants: &[(&'static str, u32)]
     out.push("prelude", (1..).zip(prelude.lines().map(str::to_owned)));
     let inlines = modules.iter().flat_map(Source::inlines).collect::<Result<Vec<Inline<'_>>>>()?;
     for source in modules.iter().chain([&kernel]) {
-        out.push(&source.file(), unrolled(&source.text)?.into_iter().map(|(at, line)| (at, expand(&line, &inlines))));
+        let lines = unrolled(&source.text).map_err(|error| error.context(format!("in {}", source.file())))?;
+        out.push(&source.file(), lines.into_iter().map(|(at, line)| (at, expand(&line, &inlines))));
     }
     Ok(out)
 }
@@ -104,7 +105,9 @@ fn unrolled(text: &str) -> Result<Vec<(usize, String)>> {
         let indent = &head[..head.len() - head.trim_start().len()];
         let end = lines[at..].iter().position(|(_, line)| *line == format!("{indent}}}")).map(|end| at + end);
         let header = head.trim_end().strip_suffix(") {").and_then(|head| head.rsplit_once(';'));
-        let (Some(end), Some((head, step)), Ok(times)) = (end, header, times.trim().parse::<usize>()) else {
+        // `continue` would go around the step.
+        let goes_around = end.is_some_and(|end| lines[at..end].iter().any(|(_, line)| line.contains("continue")));
+        let (Some(end), Some((head, step)), Ok(times), false) = (end, header, times.trim().parse::<usize>(), goes_around) else {
             return Err(Error::new(Code::Shader, format!("line {number}: `{line}` is no loop that can be written out")));
         };
         out.push((number, format!("{head};) {{")));

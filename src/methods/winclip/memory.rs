@@ -1,7 +1,7 @@
 //! Memory of WinCLIP+: the features of normal reference images, with which the features of an image are compared.
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::tensor::Array;
+use crate::tensor::{Array, Precision};
 use crate::weights::{Checkpoint, to_safetensors};
 
 /// Features of reference images, rows of unit length. Those of all positions are pooled, since the association ignores position (WinCLIP+,
@@ -47,6 +47,14 @@ impl Memory {
     /// The class that the reference images show, where the file names it.
     pub fn class(file: &Checkpoint) -> Option<&str> {
         file.metadata().get(CLASS).map(String::as_str)
+    }
+
+    /// The precision in which its features were computed, by what [`Memory::to_bytes`] was given.
+    pub fn precision(file: &Checkpoint) -> Option<Precision> {
+        let identity = file.metadata().get(IDENTITY)?;
+        Precision::ALL
+            .into_iter()
+            .find(|precision| identity.ends_with(&format!(" in {}", precision.as_str())))
     }
 
     /// Reads a memory that [`Memory::to_bytes`] wrote.

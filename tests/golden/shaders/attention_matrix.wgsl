@@ -90,10 +90,11 @@ fn workgroup_max(lane: u32, value: f32) -> f32 {
 }
 //! attention on matrix units: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the range of i
 //!
-//! A workgroup computes TILE of at most 64 queries of a head, a subgroup 16 of them, two lanes a query where lanes count. It walks the union of their ranges
-//! in steps of 32 keys: scores by matrix units, their weights by lanes, over workgroup memory, and the weighted values by matrix units again
-//! (online softmax, Milakov & Gimelshein 2018). Weights are relative to a level of their query, which rises to the largest score only when
-//! that is 8 powers of two above it; since fragments cannot be looked into, only then are sums taken over the stage to be scaled.
+//! A workgroup computes TILE of at most 64 queries of a head, a subgroup 16 of them, two threads a query outside the matrix units. It walks
+//! the union of their ranges in steps of 32 keys: scores by matrix units, their weights by threads, over workgroup memory, and the weighted
+//! values by matrix units again (online softmax, Milakov & Gimelshein 2018). Weights are relative to a level of their query, which rises to
+//! the largest score only when that is 8 powers of two above it; since fragments cannot be looked into, only then are sums taken over the
+//! stage to be scaled.
 //! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and rel_pos for Δrow and Δcol is added to scores (Li et al.
 //! 2022, equation 4) by a further product, with a matrix that says in which row and column each key lies. With columns in whole steps the
 //! keys of a step share a row, and only columns are multiplied.
@@ -107,13 +108,13 @@ const KEYS: u32 = 32u;
 const DIMS: u32 = HEAD_DIM / 16u;                // fragments across a head
 const VECTORS: u32 = HEAD_DIM / 4u;
 const LOWEST: f32 = -3.4028234e38;
-const RISE: f32 = 8.0;
+const RISE: f32 = 8.0;                            // weights up to 2⁸ and their products are far from the largest f16
 const LOG2_E: f32 = 1.4426950;
 const CELLS: u32 = max(GRID_ROWS * GRID_COLS, 1u);
 const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
 const IN_STEPS: bool = GRID_ROWS > 0u && GRID_COLS % KEYS == 0u;
 const ONE_BY_ONE: bool = GRID_ROWS > 0u && GRID_COLS % KEYS != 0u;
-const POSITIONS: u32 = select(select(4u, 32u, ONE_BY_ONE), GRID_COLS, IN_STEPS);
+const POSITIONS: u32 = select(select(8u, 32u, ONE_BY_ONE), GRID_COLS, IN_STEPS);
 
 /// Strides and offsets count elements.
 struct Params {
@@ -129,7 +130,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read> query_cells: array<f32>;       // [queries]: the cell of each, or absent
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Elem>>;    // [queries, heads · HEAD_DIM]
 
-// Rows are padded so that fragments meet different banks. Strides count vec4.
+// Rows are padded so that fragments meet different banks. Strides count vec4 and are even, since fragments begin at multiples of 16 bytes.
 const SLAB_STRIDE: u32 = VECTORS + 2u;
 const WEIGHT_STRIDE: u32 = KEYS / 4u + 2u;
 const POSITION_STRIDE: u32 = POSITIONS / 4u + 2u;
@@ -183,7 +184,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let q2 = coopLoadT<coop_mat16x16<f16, A>>(&slab[query_at + select(0u, 8u, DIMS > 2u)], SLAB_STRIDE);
     let q3 = coopLoadT<coop_mat16x16<f16, A>>(&slab[query_at + select(0u, 12u, DIMS > 3u)], SLAB_STRIDE);
     let q4 = coopLoadT<coop_mat16x16<f16, A>>(&slab[query_at + select(0u, 16u, DIMS > 4u)], SLAB_STRIDE);
-    // The row of a grid that a query lies in, and where its relative positions begin.
+    // The cell of a query in its grid, and where its relative positions begin.
     var own_cell = 0u;
     let relative = (row * HEADS + head) * DIFFERENCES;
     if GRID_ROWS > 0u {

@@ -50,6 +50,21 @@ fn erf(x: Value) -> Value {
     let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
     return sign(x) * (1.0 - tail * exp(-x * x));
 }
+//! blocks: the order in which the blocks of a matrix product are walked.
+
+const BAND: u32 = 8u;
+
+/// First row and column of block `number` of a `rows` × `cols` result, of the last block for spare ones: BAND rows of blocks are walked
+/// together, column by column, so that the cache serves both operands.
+fn block_origin(number: u32, rows: u32, cols: u32, tall: u32, wide: u32) -> vec2<u32> {
+    let across = (cols + wide - 1u) / wide;
+    let down = (rows + tall - 1u) / tall;
+    let block = min(number, across * down - 1u);
+    let band = block / (BAND * across);
+    let in_band = block % (BAND * across);
+    let band_rows = min(BAND, down - BAND * band);
+    return vec2((BAND * band + in_band % band_rows) * tall, in_band / band_rows * wide);
+}
 //! epilogue: y[row, col] = act(sum + bias[col] + residual[row, col]), the end of a matrix product. The kernel binds `bias`, `residual`
 //! and `y`; `Value` and `Stored` are f32 and Elem where their elements are numbers, vectors of these where they are vectors.
 //! use: activation
@@ -99,7 +114,7 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
 //! threads read neighbouring vec4 of workgroup memory. SPLIT teams share the inner axis of one block and add their sums at the end: for
 //! results of few blocks, which would leave most of a GPU idle. While a slab is multiplied the next one is on its way.
 //! Sums have names: drivers keep an array in memory as soon as one loop over it is not unrolled, at a tenth of the speed.
-//! use: pairing
+//! use: blocks, pairing
 //! set: SPLIT, TALL
 
 const WIDE: u32 = 64u;
@@ -108,7 +123,6 @@ const TEAM: u32 = TALL;
 const THREADS: u32 = SPLIT * TEAM;
 const A_STRIDE: u32 = TALL / 4u;         // vec4 of a slab's position
 const B_STRIDE: u32 = WIDE / 4u;
-const BAND: u32 = 8u;                    // rows of blocks that are walked together, for the cache
 
 var<workgroup> a_slab: array<vec4<f32>, SPLIT * SLAB * A_STRIDE>;
 var<workgroup> b_slab: array<vec4<f32>, SPLIT * SLAB * B_STRIDE>;
@@ -119,18 +133,13 @@ fn a_place(rows: u32, k: u32) -> u32 {
     return rows ^ (k / 4u * (32u / SLAB));
 }
 
-/// Sums and stores the block of this workgroup of a `rows` × `cols` result; `cols` is rounded up to a multiple of 4. Loads past the inner
+/// Sums and stores the block of this workgroup of a `rows` × `cols` result; `store_four` drops what is past its edges. Loads past the inner
 /// edge must give 0, loads past the others anything that is there; with whole slabs there are none past the inner edge.
 fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
-    let tiles_across = (cols + WIDE - 1u) / WIDE;
-    let tiles_down = (rows + TALL - 1u) / TALL;
     // Spare groups recompute the last block: barriers stay uniform.
-    let tile = min(group, tiles_across * tiles_down - 1u);
-    let band = tile / (BAND * tiles_across);
-    let in_band = tile % (BAND * tiles_across);
-    let band_rows = min(BAND, tiles_down - BAND * band);
-    let first_row = (BAND * band + in_band % band_rows) * TALL;
-    let first_col = in_band / band_rows * WIDE;
+    let origin = block_origin(group, rows, cols, TALL, WIDE);
+    let first_row = origin.x;
+    let first_col = origin.y;
 
     let team = thread / TEAM;
     let own = thread % TEAM;
@@ -311,16 +320,20 @@ fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
     for (var giver = 1u; giver < SPLIT; giver++) {
         if team == giver {
             a_slab[own] = left0; a_slab[own + TEAM] = left1; a_slab[own + 2u * TEAM] = left2; a_slab[own + 3u * TEAM] = left3;
-            a_slab[own + 4u * TEAM] = left4; a_slab[own + 5u * TEAM] = left5; a_slab[own + 6u * TEAM] = left6; a_slab[own + 7u * TEAM] = left7;
+            a_slab[own + 4u * TEAM] = left4; a_slab[own + 5u * TEAM] = left5;
+            a_slab[own + 6u * TEAM] = left6; a_slab[own + 7u * TEAM] = left7;
             b_slab[own] = right0; b_slab[own + TEAM] = right1; b_slab[own + 2u * TEAM] = right2; b_slab[own + 3u * TEAM] = right3;
-            b_slab[own + 4u * TEAM] = right4; b_slab[own + 5u * TEAM] = right5; b_slab[own + 6u * TEAM] = right6; b_slab[own + 7u * TEAM] = right7;
+            b_slab[own + 4u * TEAM] = right4; b_slab[own + 5u * TEAM] = right5;
+            b_slab[own + 6u * TEAM] = right6; b_slab[own + 7u * TEAM] = right7;
         }
         workgroupBarrier();
         if team == 0u {
             left0 += a_slab[own]; left1 += a_slab[own + TEAM]; left2 += a_slab[own + 2u * TEAM]; left3 += a_slab[own + 3u * TEAM];
-            left4 += a_slab[own + 4u * TEAM]; left5 += a_slab[own + 5u * TEAM]; left6 += a_slab[own + 6u * TEAM]; left7 += a_slab[own + 7u * TEAM];
+            left4 += a_slab[own + 4u * TEAM]; left5 += a_slab[own + 5u * TEAM];
+            left6 += a_slab[own + 6u * TEAM]; left7 += a_slab[own + 7u * TEAM];
             right0 += b_slab[own]; right1 += b_slab[own + TEAM]; right2 += b_slab[own + 2u * TEAM]; right3 += b_slab[own + 3u * TEAM];
-            right4 += b_slab[own + 4u * TEAM]; right5 += b_slab[own + 5u * TEAM]; right6 += b_slab[own + 6u * TEAM]; right7 += b_slab[own + 7u * TEAM];
+            right4 += b_slab[own + 4u * TEAM]; right5 += b_slab[own + 5u * TEAM];
+            right6 += b_slab[own + 6u * TEAM]; right7 += b_slab[own + 7u * TEAM];
         }
         workgroupBarrier();
     }
@@ -351,40 +364,14 @@ fn store_eight(row: u32, col: u32, cols: u32, left: vec4<f32>, right: vec4<f32>)
         store_four(row, col + WIDE / 2u, right);
     }
 }
-//! conv2d in vec4: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
-//!
-//! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
-//! TALL × 64 block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
-//! index is known.
-//! use: epilogue, index, tile
-//! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, HEIGHT_OUT, KERNEL_HEIGHT, KERNEL_WIDTH, PADDING, STRIDE, WIDTH, WIDTH_OUT
-
-alias Value = vec4<f32>;
-alias Stored = vec4<Elem>;
-
-struct Params {
-    batch: u32, height: u32, width: u32, channels_in: u32,
-    height_out: u32, width_out: u32, channels_out: u32,
-    kernel_height: u32, kernel_width: u32, stride: u32, padding: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<Elem>>;          // [batch, height, width, channels_in]
-@group(0) @binding(2) var<storage, read> weight: array<vec4<Elem>>;     // [kernel_height, kernel_width, channels_in, channels_out]
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [channels_out] or absent
-@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // like y, or absent
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
+//! window: where the taps of a convolution lie, for an implicit matrix product whose sizes are constants; k counts (kernel row, kernel column,
+//! channel). The kernel binds `params` and says whether the inner axis has WHOLE_SLABS.
+//! set: CHANNELS_IN, HEIGHT, HEIGHT_OUT, KERNEL_HEIGHT, KERNEL_WIDTH, PADDING, STRIDE, WIDTH_OUT
 
 const INNER: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * CHANNELS_IN;
-const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
 
 /// A tap below every image, where the inner positions past the last one read.
 const BELOW: i32 = 0x3fffffff;
-
-@compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) thread: u32) {
-    compute_tile(linear_group(group, groups), thread, pixels(), CHANNELS_OUT, INNER);
-}
 
 fn pixels() -> u32 {
     return params.batch * HEIGHT_OUT * WIDTH_OUT;
@@ -404,6 +391,36 @@ fn a_step(k: u32) -> vec3<i32> {
     let tap = k / CHANNELS_IN;
     let row = select(BELOW, i32(tap / KERNEL_WIDTH), WHOLE_SLABS || k < INNER);
     return vec3(row, i32(tap % KERNEL_WIDTH), i32(k % CHANNELS_IN));
+}
+//! conv2d in vec4: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
+//!
+//! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
+//! TALL × 64 block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
+//! index is known.
+//! use: epilogue, index, tile, window
+//! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, WIDTH
+
+alias Value = vec4<f32>;
+alias Stored = vec4<Elem>;
+
+struct Params {
+    batch: u32, height: u32, width: u32, channels_in: u32,
+    height_out: u32, width_out: u32, channels_out: u32,
+    kernel_height: u32, kernel_width: u32, stride: u32, padding: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<Elem>>;          // [batch, height, width, channels_in]
+@group(0) @binding(2) var<storage, read> weight: array<vec4<Elem>>;     // [kernel_height, kernel_width, channels_in, channels_out]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [channels_out] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // like y, or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
+
+const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) thread: u32) {
+    compute_tile(linear_group(group, groups), thread, pixels(), CHANNELS_OUT, INNER);
 }
 
 fn load_a(origin: vec3<i32>, step: vec3<i32>) -> vec4<f32> {

@@ -50,6 +50,21 @@ fn erf(x: Value) -> Value {
     let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
     return sign(x) * (1.0 - tail * exp(-x * x));
 }
+//! blocks: the order in which the blocks of a matrix product are walked.
+
+const BAND: u32 = 8u;
+
+/// First row and column of block `number` of a `rows` × `cols` result, of the last block for spare ones: BAND rows of blocks are walked
+/// together, column by column, so that the cache serves both operands.
+fn block_origin(number: u32, rows: u32, cols: u32, tall: u32, wide: u32) -> vec2<u32> {
+    let across = (cols + wide - 1u) / wide;
+    let down = (rows + tall - 1u) / tall;
+    let block = min(number, across * down - 1u);
+    let band = block / (BAND * across);
+    let in_band = block % (BAND * across);
+    let band_rows = min(BAND, down - BAND * band);
+    return vec2((BAND * band + in_band % band_rows) * tall, in_band / band_rows * wide);
+}
 //! epilogue: y[row, col] = act(sum + bias[col] + residual[row, col]), the end of a matrix product. The kernel binds `bias`, `residual`
 //! and `y`; `Value` and `Stored` are f32 and Elem where their elements are numbers, vectors of these where they are vectors.
 //! use: activation
@@ -98,7 +113,7 @@ fn loop_end(count: u32, number: u32) -> u32 {
 //! its way. Rows of slabs are padded by 8 numbers, which doubles the speed. Fragments cannot be looked into: one after the other goes over
 //! the stage to be stored. Everything fits 24 KiB, since an H100 runs as many workgroups at a time as fit 48 KiB, and two are much faster
 //! than one.
-//! use: product_units
+//! use: blocks, product_units
 //! set: SPLIT, TALL
 
 const LANES: u32 = 32u;                  // of a subgroup
@@ -110,7 +125,6 @@ const LEFT_STRIDE: u32 = SLAB / 4u + 2u;
 const RIGHT_STRIDE: u32 = WIDE / 4u + 2u;
 const STAGE_STRIDE: u32 = 5u;
 const STAGE: u32 = 16u * STAGE_STRIDE;   // of a subgroup
-const BAND: u32 = 8u;                    // rows of blocks that are walked together, for the cache
 // Rows of a, and positions of b, from one load of a thread to the next.
 const ROW_STEP: u32 = TEAM / (SLAB / 4u);
 const K_STEP: u32 = TEAM / (WIDE / 4u);
@@ -122,15 +136,10 @@ var<workgroup> stage: array<vec4<f32>, 4u * STAGE>;
 /// Sums and stores the block of this workgroup of a `rows` × `cols` result. Loads past the inner edge must give 0, loads past the others
 /// anything that is there; with whole slabs there are none past the inner edge.
 fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
-    let tiles_across = (cols + WIDE - 1u) / WIDE;
-    let tiles_down = (rows + TALL - 1u) / TALL;
     // Spare groups recompute the last block: barriers stay uniform.
-    let tile = min(group, tiles_across * tiles_down - 1u);
-    let band = tile / (BAND * tiles_across);
-    let in_band = tile % (BAND * tiles_across);
-    let band_rows = min(BAND, tiles_down - BAND * band);
-    let first_row = (BAND * band + in_band % band_rows) * TALL;
-    let first_col = in_band / band_rows * WIDE;
+    let origin = block_origin(group, rows, cols, TALL, WIDE);
+    let first_row = origin.x;
+    let first_col = origin.y;
 
     let team = thread / TEAM;
     let own = thread % TEAM;
@@ -333,40 +342,14 @@ fn put_eight(sums: Sums, at: u32, lane: u32) {
     stage[first] = vec4(sums[0], sums[1], sums[2], sums[3]);
     stage[first + 1u] = vec4(sums[4], sums[5], sums[6], sums[7]);
 }
-//! conv2d on matrix units: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
-//!
-//! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
-//! TALL × WIDE block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
-//! index is known.
-//! use: epilogue, index, matrix_tile
-//! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, HEIGHT_OUT, KERNEL_HEIGHT, KERNEL_WIDTH, PADDING, STRIDE, WIDTH, WIDTH_OUT
-
-alias Value = vec4<f32>;
-alias Stored = vec4<Elem>;
-
-struct Params {
-    batch: u32, height: u32, width: u32, channels_in: u32,
-    height_out: u32, width_out: u32, channels_out: u32,
-    kernel_height: u32, kernel_width: u32, stride: u32, padding: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<Elem>>;          // [batch, height, width, channels_in]
-@group(0) @binding(2) var<storage, read> weight: array<vec4<Elem>>;     // [kernel_height, kernel_width, channels_in, channels_out]
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [channels_out] or absent
-@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // like y, or absent
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
+//! window: where the taps of a convolution lie, for an implicit matrix product whose sizes are constants; k counts (kernel row, kernel column,
+//! channel). The kernel binds `params` and says whether the inner axis has WHOLE_SLABS.
+//! set: CHANNELS_IN, HEIGHT, HEIGHT_OUT, KERNEL_HEIGHT, KERNEL_WIDTH, PADDING, STRIDE, WIDTH_OUT
 
 const INNER: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * CHANNELS_IN;
-const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
 
 /// A tap below every image, where the inner positions past the last one read.
 const BELOW: i32 = 0x3fffffff;
-
-@compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) thread: u32) {
-    compute_tile(linear_group(group, groups), thread, pixels(), CHANNELS_OUT, INNER);
-}
 
 fn pixels() -> u32 {
     return params.batch * HEIGHT_OUT * WIDTH_OUT;
@@ -387,16 +370,46 @@ fn a_step(k: u32) -> vec3<i32> {
     let row = select(BELOW, i32(tap / KERNEL_WIDTH), WHOLE_SLABS || k < INNER);
     return vec3(row, i32(tap % KERNEL_WIDTH), i32(k % CHANNELS_IN));
 }
+//! conv2d on matrix units: y[p, o] = act(Σ over taps and channels of x[tap of p, c] · weight[tap, c, o] + bias[o] + residual[p, o])
+//!
+//! An implicit matrix product: rows are output pixels, inner positions run over (kernel row, kernel column, channel). One workgroup per
+//! TALL × WIDE block. Needs channels_in and channels_out divisible by 4. Sizes are constants, so that most of an
+//! index is known.
+//! use: epilogue, index, matrix_tile, window
+//! set: CHANNELS_IN, CHANNELS_OUT, HEIGHT, WIDTH
 
-/// Leaves the origins of the block's pixels on the stage, which is not used before the sums are complete.
+alias Value = vec4<f32>;
+alias Stored = vec4<Elem>;
+
+struct Params {
+    batch: u32, height: u32, width: u32, channels_in: u32,
+    height_out: u32, width_out: u32, channels_out: u32,
+    kernel_height: u32, kernel_width: u32, stride: u32, padding: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<Elem>>;          // [batch, height, width, channels_in]
+@group(0) @binding(2) var<storage, read> weight: array<vec4<Elem>>;     // [kernel_height, kernel_width, channels_in, channels_out]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [channels_out] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // like y, or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, height_out, width_out, channels_out]
+
+const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) thread: u32) {
+    compute_tile(linear_group(group, groups), thread, pixels(), CHANNELS_OUT, INNER);
+}
+
+/// Leaves the origins of the block's pixels on the stage, which is not used before the sums are complete: as f32, exact below 2²⁴.
 fn prepare_a(first_row: u32, thread: u32) {
     if thread < TALL {
-        stage[thread] = vec4(bitcast<vec3<f32>>(a_origin(first_row + thread)), 0.0);
+        stage[thread] = vec4(vec3<f32>(a_origin(first_row + thread)), 0.0);
     }
 }
 
 fn load_a(first_row: u32, row: u32, step: vec3<i32>) -> vec4<f16> {
-    let origin = bitcast<vec3<i32>>(stage[row].xyz);
+    let origin = vec3<i32>(stage[row].xyz);
     // As u32, positions before the first are beyond the last.
     let line = u32(origin.y + step.x);
     let col = u32(origin.z + step.y);

@@ -42,6 +42,21 @@ fn erf(x: Value) -> Value {
     let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
     return sign(x) * (1.0 - tail * exp(-x * x));
 }
+//! blocks: the order in which the blocks of a matrix product are walked.
+
+const BAND: u32 = 8u;
+
+/// First row and column of block `number` of a `rows` × `cols` result, of the last block for spare ones: BAND rows of blocks are walked
+/// together, column by column, so that the cache serves both operands.
+fn block_origin(number: u32, rows: u32, cols: u32, tall: u32, wide: u32) -> vec2<u32> {
+    let across = (cols + wide - 1u) / wide;
+    let down = (rows + tall - 1u) / tall;
+    let block = min(number, across * down - 1u);
+    let band = block / (BAND * across);
+    let in_band = block % (BAND * across);
+    let band_rows = min(BAND, down - BAND * band);
+    return vec2((BAND * band + in_band % band_rows) * tall, in_band / band_rows * wide);
+}
 //! epilogue: y[row, col] = act(sum + bias[col] + residual[row, col]), the end of a matrix product. The kernel binds `bias`, `residual`
 //! and `y`; `Value` and `Stored` are f32 and Elem where their elements are numbers, vectors of these where they are vectors.
 //! use: activation
@@ -91,7 +106,7 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
 //! threads read neighbouring vec4 of workgroup memory. SPLIT teams share the inner axis of one block and add their sums at the end: for
 //! results of few blocks, which would leave most of a GPU idle. While a slab is multiplied the next one is on its way.
 //! Sums have names: drivers keep an array in memory as soon as one loop over it is not unrolled, at a tenth of the speed.
-//! use: pairing
+//! use: blocks, pairing
 //! set: SPLIT, TALL
 
 const WIDE: u32 = 64u;
@@ -100,7 +115,6 @@ const TEAM: u32 = TALL;
 const THREADS: u32 = SPLIT * TEAM;
 const A_STRIDE: u32 = TALL / 4u;         // vec4 of a slab's position
 const B_STRIDE: u32 = WIDE / 4u;
-const BAND: u32 = 8u;                    // rows of blocks that are walked together, for the cache
 
 var<workgroup> a_slab: array<vec4<f32>, SPLIT * SLAB * A_STRIDE>;
 var<workgroup> b_slab: array<vec4<f32>, SPLIT * SLAB * B_STRIDE>;
@@ -111,18 +125,13 @@ fn a_place(rows: u32, k: u32) -> u32 {
     return rows ^ (k / 4u * (32u / SLAB));
 }
 
-/// Sums and stores the block of this workgroup of a `rows` × `cols` result; `cols` is rounded up to a multiple of 4. Loads past the inner
+/// Sums and stores the block of this workgroup of a `rows` × `cols` result; `store_four` drops what is past its edges. Loads past the inner
 /// edge must give 0, loads past the others anything that is there; with whole slabs there are none past the inner edge.
 fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
-    let tiles_across = (cols + WIDE - 1u) / WIDE;
-    let tiles_down = (rows + TALL - 1u) / TALL;
     // Spare groups recompute the last block: barriers stay uniform.
-    let tile = min(group, tiles_across * tiles_down - 1u);
-    let band = tile / (BAND * tiles_across);
-    let in_band = tile % (BAND * tiles_across);
-    let band_rows = min(BAND, tiles_down - BAND * band);
-    let first_row = (BAND * band + in_band % band_rows) * TALL;
-    let first_col = in_band / band_rows * WIDE;
+    let origin = block_origin(group, rows, cols, TALL, WIDE);
+    let first_row = origin.x;
+    let first_col = origin.y;
 
     let team = thread / TEAM;
     let own = thread % TEAM;
@@ -303,16 +312,20 @@ fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
     for (var giver = 1u; giver < SPLIT; giver++) {
         if team == giver {
             a_slab[own] = left0; a_slab[own + TEAM] = left1; a_slab[own + 2u * TEAM] = left2; a_slab[own + 3u * TEAM] = left3;
-            a_slab[own + 4u * TEAM] = left4; a_slab[own + 5u * TEAM] = left5; a_slab[own + 6u * TEAM] = left6; a_slab[own + 7u * TEAM] = left7;
+            a_slab[own + 4u * TEAM] = left4; a_slab[own + 5u * TEAM] = left5;
+            a_slab[own + 6u * TEAM] = left6; a_slab[own + 7u * TEAM] = left7;
             b_slab[own] = right0; b_slab[own + TEAM] = right1; b_slab[own + 2u * TEAM] = right2; b_slab[own + 3u * TEAM] = right3;
-            b_slab[own + 4u * TEAM] = right4; b_slab[own + 5u * TEAM] = right5; b_slab[own + 6u * TEAM] = right6; b_slab[own + 7u * TEAM] = right7;
+            b_slab[own + 4u * TEAM] = right4; b_slab[own + 5u * TEAM] = right5;
+            b_slab[own + 6u * TEAM] = right6; b_slab[own + 7u * TEAM] = right7;
         }
         workgroupBarrier();
         if team == 0u {
             left0 += a_slab[own]; left1 += a_slab[own + TEAM]; left2 += a_slab[own + 2u * TEAM]; left3 += a_slab[own + 3u * TEAM];
-            left4 += a_slab[own + 4u * TEAM]; left5 += a_slab[own + 5u * TEAM]; left6 += a_slab[own + 6u * TEAM]; left7 += a_slab[own + 7u * TEAM];
+            left4 += a_slab[own + 4u * TEAM]; left5 += a_slab[own + 5u * TEAM];
+            left6 += a_slab[own + 6u * TEAM]; left7 += a_slab[own + 7u * TEAM];
             right0 += b_slab[own]; right1 += b_slab[own + TEAM]; right2 += b_slab[own + 2u * TEAM]; right3 += b_slab[own + 3u * TEAM];
-            right4 += b_slab[own + 4u * TEAM]; right5 += b_slab[own + 5u * TEAM]; right6 += b_slab[own + 6u * TEAM]; right7 += b_slab[own + 7u * TEAM];
+            right4 += b_slab[own + 4u * TEAM]; right5 += b_slab[own + 5u * TEAM];
+            right6 += b_slab[own + 6u * TEAM]; right7 += b_slab[own + 7u * TEAM];
         }
         workgroupBarrier();
     }

@@ -42,6 +42,21 @@ fn erf(x: Value) -> Value {
     let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
     return sign(x) * (1.0 - tail * exp(-x * x));
 }
+//! blocks: the order in which the blocks of a matrix product are walked.
+
+const BAND: u32 = 8u;
+
+/// First row and column of block `number` of a `rows` × `cols` result, of the last block for spare ones: BAND rows of blocks are walked
+/// together, column by column, so that the cache serves both operands.
+fn block_origin(number: u32, rows: u32, cols: u32, tall: u32, wide: u32) -> vec2<u32> {
+    let across = (cols + wide - 1u) / wide;
+    let down = (rows + tall - 1u) / tall;
+    let block = min(number, across * down - 1u);
+    let band = block / (BAND * across);
+    let in_band = block % (BAND * across);
+    let band_rows = min(BAND, down - BAND * band);
+    return vec2((BAND * band + in_band % band_rows) * tall, in_band / band_rows * wide);
+}
 //! epilogue: y[row, col] = act(sum + bias[col] + residual[row, col]), the end of a matrix product. The kernel binds `bias`, `residual`
 //! and `y`; `Value` and `Stored` are f32 and Elem where their elements are numbers, vectors of these where they are vectors.
 //! use: activation
@@ -90,7 +105,7 @@ fn loop_end(count: u32, number: u32) -> u32 {
 //! its way. Rows of slabs are padded by 8 numbers, which doubles the speed. Fragments cannot be looked into: one after the other goes over
 //! the stage to be stored. Everything fits 24 KiB, since an H100 runs as many workgroups at a time as fit 48 KiB, and two are much faster
 //! than one.
-//! use: product_units
+//! use: blocks, product_units
 //! set: SPLIT, TALL
 
 const LANES: u32 = 32u;                  // of a subgroup
@@ -102,7 +117,6 @@ const LEFT_STRIDE: u32 = SLAB / 4u + 2u;
 const RIGHT_STRIDE: u32 = WIDE / 4u + 2u;
 const STAGE_STRIDE: u32 = 5u;
 const STAGE: u32 = 16u * STAGE_STRIDE;   // of a subgroup
-const BAND: u32 = 8u;                    // rows of blocks that are walked together, for the cache
 // Rows of a, and positions of b, from one load of a thread to the next.
 const ROW_STEP: u32 = TEAM / (SLAB / 4u);
 const K_STEP: u32 = TEAM / (WIDE / 4u);
@@ -114,15 +128,10 @@ var<workgroup> stage: array<vec4<f32>, 4u * STAGE>;
 /// Sums and stores the block of this workgroup of a `rows` × `cols` result. Loads past the inner edge must give 0, loads past the others
 /// anything that is there; with whole slabs there are none past the inner edge.
 fn compute_tile(group: u32, thread: u32, rows: u32, cols: u32, inner: u32) {
-    let tiles_across = (cols + WIDE - 1u) / WIDE;
-    let tiles_down = (rows + TALL - 1u) / TALL;
     // Spare groups recompute the last block: barriers stay uniform.
-    let tile = min(group, tiles_across * tiles_down - 1u);
-    let band = tile / (BAND * tiles_across);
-    let in_band = tile % (BAND * tiles_across);
-    let band_rows = min(BAND, tiles_down - BAND * band);
-    let first_row = (BAND * band + in_band % band_rows) * TALL;
-    let first_col = in_band / band_rows * WIDE;
+    let origin = block_origin(group, rows, cols, TALL, WIDE);
+    let first_row = origin.x;
+    let first_col = origin.y;
 
     let team = thread / TEAM;
     let own = thread % TEAM;
