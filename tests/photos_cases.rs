@@ -276,3 +276,20 @@ fn the_record_says_how_many_pages_were_not_read() {
     let warnings = place.records()[0]["warnings"].clone();
     assert!(warnings.as_array().unwrap().contains(&"2 pages, the first is scored".into()), "{warnings}");
 }
+
+/// What is stored below transparent pixels is scored, and that is said: other programs show something else there.
+#[test]
+fn transparency_is_said() {
+    let warnings = |alpha: u8, format: image::ImageFormat| {
+        let mut picture = image::RgbaImage::from_pixel(9, 8, image::Rgba([90, 140, 200, 255]));
+        picture.put_pixel(3, 5, image::Rgba([90, 140, 200, alpha]));
+        let mut file = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut file, format).unwrap();
+        ReadOptions::default().decode(file.get_ref()).unwrap().warnings
+    };
+    for format in [image::ImageFormat::Png, image::ImageFormat::WebP, image::ImageFormat::Qoi] {
+        assert_eq!(warnings(255, format), [], "{format:?}");
+        assert_eq!(warnings(254, format), [Warning::AlphaDropped], "{format:?}");
+    }
+    assert_eq!(read("associated_alpha_128.tif").warnings, [Warning::AlphaDropped]);
+}

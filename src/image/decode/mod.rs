@@ -141,6 +141,8 @@ pub enum Warning {
     FloatsClipped,
     /// No sample reaches 16 of 255.
     NearlyBlack,
+    /// Pixels are transparent; the colour that is stored below counts.
+    AlphaDropped,
     /// The file holds this many pages or frames, of which the first is the image.
     Pages {
         /// Number of pages, the first included.
@@ -157,7 +159,8 @@ impl Warning {
             | Warning::FloatsScaled
             | Warning::FloatsTruncated
             | Warning::FloatsClipped
-            | Warning::NearlyBlack => true,
+            | Warning::NearlyBlack
+            | Warning::AlphaDropped => true,
             Warning::Pages { .. } => false,
         }
     }
@@ -172,6 +175,7 @@ impl fmt::Display for Warning {
             Warning::FloatsTruncated => write!(f, "samples are floats whose white is 255, decimals cut"),
             Warning::FloatsClipped => write!(f, "samples beyond black or white are clipped"),
             Warning::NearlyBlack => write!(f, "no sample reaches 16 of 255, so that the image has hardly any contrast"),
+            Warning::AlphaDropped => write!(f, "pixels are transparent, which is left out: the colours stored there are scored"),
             Warning::Pages { count } => write!(f, "{count} pages, the first is scored"),
         }
     }

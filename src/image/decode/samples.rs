@@ -16,6 +16,9 @@ pub(super) fn reduce(image: DynamicImage, sixteen_bit: SixteenBit, warnings: &mu
     if is_deep && sixteen_bit == SixteenBit::Scale {
         warnings.push(Warning::DepthReduced { bits: 16 });
     }
+    if is_transparent(&image) {
+        warnings.push(Warning::AlphaDropped);
+    }
     let pixels: Vec<u8> = match image {
         DynamicImage::ImageLuma16(grey) => grey.iter().flat_map(|&v| [grey16(v, 16, sixteen_bit); CHANNELS]).collect(),
         DynamicImage::ImageLumaA16(grey) => grey.pixels().flat_map(|p| [high(p[0]); CHANNELS]).collect(),
@@ -29,6 +32,17 @@ pub(super) fn reduce(image: DynamicImage, sixteen_bit: SixteenBit, warnings: &mu
         warn_of_unused_bits(&pixels, warnings);
     }
     Ok(Rgb::new(width, height, pixels))
+}
+
+/// Whether a pixel is less than opaque.
+fn is_transparent(image: &DynamicImage) -> bool {
+    match image {
+        DynamicImage::ImageLumaA8(grey) => grey.pixels().any(|p| p[1] < u8::MAX),
+        DynamicImage::ImageRgba8(rgba) => rgba.pixels().any(|p| p[3] < u8::MAX),
+        DynamicImage::ImageLumaA16(grey) => grey.pixels().any(|p| p[1] < u16::MAX),
+        DynamicImage::ImageRgba16(rgba) => rgba.pixels().any(|p| p[3] < u16::MAX),
+        _ => false,
+    }
 }
 
 /// Warns where the upper 8 of 16 bits never reach 16: no sample has more than 12 bits, as cameras of 10 and 12 bits write them.

@@ -170,6 +170,8 @@ struct Page<'a> {
     jpeg_tables: &'a [u8],
     color_map: Vec<u64>,
     is_alpha_associated: bool,
+    /// Whether the first sample behind the colours is alpha.
+    has_alpha: bool,
 }
 
 impl<'a> Page<'a> {
@@ -250,17 +252,21 @@ impl<'a> Page<'a> {
             jpeg_tables: directory.bytes(tag::JPEG_TABLES).unwrap_or_default(),
             color_map: directory.numbers(tag::COLOR_MAP).unwrap_or_default(),
             is_alpha_associated: directory.number(tag::EXTRA_SAMPLES) == Some(1),
+            has_alpha: matches!(directory.number(tag::EXTRA_SAMPLES), Some(1 | 2)),
         })
     }
 
     /// The page as RGB.
     fn rgb(&self, options: &ReadOptions, warnings: &mut Vec<Warning>) -> Result<Rgb> {
+        if self.is_float && self.is_alpha_associated {
+            return Err(unsupported("floats that were multiplied by alpha"));
+        }
         let samples = if self.is_float {
             floats_to_u8(&self.floats()?, (self.channels, self.photometric.channels()), warnings)?
         } else {
             self.bytes(options.sixteen_bit, warnings)?
         };
-        let colors = self.colors(samples);
+        let colors = self.colors(samples, warnings);
         let data = match self.photometric {
             Photometric::Rgb | Photometric::YCbCr => colors,
             Photometric::Cmyk => cmyk_to_rgb(&colors),
@@ -313,7 +319,7 @@ impl<'a> Page<'a> {
     }
 
     /// The colour samples without alpha and what else follows; colours that were stored times alpha are divided by it, as Pillow does.
-    fn colors(&self, samples: Vec<u8>) -> Vec<u8> {
+    fn colors(&self, samples: Vec<u8>, warnings: &mut Vec<Warning>) -> Vec<u8> {
         let colors = self.photometric.channels();
         if colors == self.channels {
             return samples;
@@ -323,6 +329,11 @@ impl<'a> Page<'a> {
             alpha => (255 * u32::from(color) / u32::from(alpha)).min(255) as u8,
         };
         let is_divided = self.is_alpha_associated && self.photometric != Photometric::Palette;
+        // Beside floats up to 255, those of alpha are up to 1 and say nothing as bytes.
+        let is_alpha_known = self.has_alpha && !warnings.contains(&Warning::FloatsTruncated);
+        if is_alpha_known && samples.chunks_exact(self.channels).any(|pixel| pixel[colors] < 255) {
+            warnings.push(Warning::AlphaDropped);
+        }
         let mut out = Vec::with_capacity(samples.len() / self.channels * colors);
         for pixel in samples.chunks_exact(self.channels) {
             let alpha = if is_divided { pixel[colors] } else { 255 };
