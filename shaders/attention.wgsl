@@ -4,13 +4,11 @@
 //! folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. Any sizes.
 //! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and rel_pos for Δrow and Δcol is added to scores (Li et al.
 //! 2022, equation 4).
-//! use: index, reduce
-//! set: HEAD_DIM, GRID_ROWS, GRID_COLS
+//! use: index, reduce, relative_position
+//! set: HEAD_DIM
 
 const KEYS: u32 = 16u;
 const LOWEST: f32 = -3.4028234e38;
-const CELLS: u32 = max(GRID_ROWS * GRID_COLS, 1u);
-const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
 
 struct Params {
     queries: u32, keys: u32, heads: u32, scale: f32,
@@ -64,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             // Lanes that follow each other read the relative positions of one query.
             for (var at = lane; at < KEYS * WORKGROUP; at += WORKGROUP) {
                 let other = min(tile % tiles * WORKGROUP + at / KEYS, params.queries - 1u);
-                position_slab[at % KEYS * POSITION_STRIDE + at / KEYS] = relative_position(other, head, start + at % KEYS);
+                position_slab[at % KEYS * POSITION_STRIDE + at / KEYS] = relative_position(other, head, params.heads, start + at % KEYS);
             }
         }
         workgroupBarrier();
@@ -105,14 +103,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             y[(query * params.heads + head) * HEAD_DIM + d] = Elem(share * sums[d]);
         }
     }
-}
-
-/// Relative position that is added to the score of a query and a key.
-fn relative_position(query: u32, head: u32, key: u32) -> f32 {
-    let own = min(u32(query_cells[query]), CELLS - 1u);
-    let other = key % CELLS;
-    let first = (query * params.heads + head) * DIFFERENCES;
-    let row = first + GRID_ROWS + own / GRID_COLS - other / GRID_COLS;
-    let col = first + 2u * GRID_ROWS + GRID_COLS + own % GRID_COLS - other % GRID_COLS;
-    return f32(rel_pos[row]) + f32(rel_pos[col]);
 }

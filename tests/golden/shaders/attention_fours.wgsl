@@ -69,6 +69,22 @@ fn workgroup_max(lane: u32, value: f32) -> f32 {
     }
     return largest;
 }
+//! relative_position: what attention on a grid adds to a score, for the rows and the columns between two cells (Li et al. 2022, equation 4).
+//! The kernel binds `rel_pos` and `query_cells`.
+//! set: GRID_ROWS, GRID_COLS
+
+const CELLS: u32 = max(GRID_ROWS * GRID_COLS, 1u);
+const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
+
+/// That of a query of a head among `heads`, and a key; after the last cell of a grid, the next begins.
+fn relative_position(query: u32, head: u32, heads: u32, key: u32) -> f32 {
+    let own = min(u32(query_cells[query]), CELLS - 1u);
+    let other = key % CELLS;
+    let first = (query * heads + head) * DIFFERENCES;
+    let row = first + GRID_ROWS + own / GRID_COLS - other / GRID_COLS;
+    let col = first + 2u * GRID_ROWS + GRID_COLS + own % GRID_COLS - other % GRID_COLS;
+    return f32(rel_pos[row]) + f32(rel_pos[col]);
+}
 //! attention in vec4: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the range of i
 //!
 //! One thread per query of a head; a workgroup computes TILE of at most 64 queries and stages KEYS keys and values at a time in workgroup
@@ -77,14 +93,12 @@ fn workgroup_max(lane: u32, value: f32) -> f32 {
 //! Needs head sizes, strides and offsets divisible by 4; they are constants, so that most of an index is known.
 //! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and rel_pos for Δrow and Δcol is added to scores (Li et al.
 //! 2022, equation 4).
-//! use: index, reduce
-//! set: HEAD_DIM, HEADS, GRID_ROWS, GRID_COLS, TILE, Q_STRIDE, Q_OFFSET, K_STRIDE, K_OFFSET, V_STRIDE, V_OFFSET
+//! use: index, reduce, relative_position
+//! set: HEAD_DIM, HEADS, TILE, Q_STRIDE, Q_OFFSET, K_STRIDE, K_OFFSET, V_STRIDE, V_OFFSET
 
 const KEYS: u32 = 16u;
 const VECTORS: u32 = HEAD_DIM / 4u;
 const LOWEST: f32 = -3.4028234e38;
-const CELLS: u32 = max(GRID_ROWS * GRID_COLS, 1u);
-const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
 
 /// Strides and offsets count elements.
 struct Params {
@@ -140,7 +154,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             // Lanes that follow each other read the relative positions of one query.
             for (var at = lane; at < KEYS * WORKGROUP; at += WORKGROUP) {
                 let other = min(first_query + at / KEYS, params.queries - 1u);
-                position_slab[at % KEYS * POSITION_STRIDE + at / KEYS] = relative_position(other, head, start + at % KEYS);
+                position_slab[at % KEYS * POSITION_STRIDE + at / KEYS] = relative_position(other, head, HEADS, start + at % KEYS);
             }
         }
         workgroupBarrier();
@@ -182,14 +196,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             y[(query * HEADS + head) * VECTORS + d] = vec4<Elem>(share * sums[d]);
         }
     }
-}
-
-/// Relative position that is added to the score of a query and a key.
-fn relative_position(query: u32, head: u32, key: u32) -> f32 {
-    let own = min(u32(query_cells[query]), CELLS - 1u);
-    let other = key % CELLS;
-    let first = (query * HEADS + head) * DIFFERENCES;
-    let row = first + GRID_ROWS + own / GRID_COLS - other / GRID_COLS;
-    let col = first + 2u * GRID_ROWS + GRID_COLS + own % GRID_COLS - other % GRID_COLS;
-    return f32(rel_pos[row]) + f32(rel_pos[col]);
 }
