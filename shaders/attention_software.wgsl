@@ -27,9 +27,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read> q: array<vec4<Elem>>;          // [queries, q_stride]: heads side by side from q_offset on
 @group(0) @binding(2) var<storage, read> k: array<vec4<Elem>>;          // [keys, k_stride]
 @group(0) @binding(3) var<storage, read> v: array<vec4<Elem>>;          // [keys, v_stride]
-@group(0) @binding(4) var<storage, read> key_ranges: array<vec2<f32>>;  // [queries]: first key, and the one after the last
+@group(0) @binding(4) var<storage, read> key_ranges: array<vec2<u32>>;  // [queries]: first key, and the one after the last
 @group(0) @binding(5) var<storage, read> rel_pos: array<Elem>;          // [queries, heads, DIFFERENCES] or absent
-@group(0) @binding(6) var<storage, read> query_cells: array<f32>;       // [queries]: the cell of each, or absent
+@group(0) @binding(6) var<storage, read> query_cells: array<u32>;       // [queries]: the cell of each, or absent
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Elem>>;    // [queries, heads · HEAD_DIM]
 
 @compute @workgroup_size(LANES)
@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         largest[r] = LOWEST;
         if GRID_ROWS > 0u {
             let differences = (row * params.heads + head) * DIFFERENCES;
-            let cell = min(u32(query_cells[row]), CELLS - 1u);
+            let cell = min(query_cells[row], CELLS - 1u);
             own_row[r] = differences + GRID_ROWS + cell / GRID_COLS;
             own_col[r] = differences + 2u * GRID_ROWS + GRID_COLS + cell % GRID_COLS;
         }
@@ -145,7 +145,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 /// Key range of a query; past the edge, that of the last one.
 fn range_of(row: u32) -> vec2<u32> {
-    return min(vec2<u32>(key_ranges[min(row, params.queries - 1u)]), vec2(params.keys));
+    return min(key_ranges[min(row, params.queries - 1u)], vec2(params.keys));
 }
 
 /// The shortest range around two; an empty one adds nothing.

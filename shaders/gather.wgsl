@@ -9,7 +9,7 @@ const LANES: u32 = 64u;
 struct Params { rows_in: u32, rows_out: u32, cols: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Elem>;          // [rows_in, cols]
-@group(0) @binding(2) var<storage, read> rows: array<f32>;        // [rows_out]: whole numbers up to rows_in
+@group(0) @binding(2) var<storage, read> rows: array<u32>;        // [rows_out]: whole numbers up to rows_in
 @group(0) @binding(3) var<storage, read_write> y: array<Elem>;    // [rows_out, cols]
 
 @compute @workgroup_size(LANES)
@@ -20,7 +20,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if row >= params.rows_out {
         return;
     }
-    let number = u32(rows[row]);
+    let number = rows[row];
     let source = min(number, params.rows_in - 1u) * params.cols + first % params.cols;
     for (var i = 0u; i < VEC; i++) {
         y[first + i] = select(Elem(0), x[source + i], number < params.rows_in);

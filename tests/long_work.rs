@@ -108,7 +108,7 @@ fn memory_is_counted_before_anything_is_allocated() {
     let held = free.allocated_bytes();
     // Beside the tensors, buffers are rounded up to 16 bytes, and there are 256 bytes of parameters for each launch and each dispatch.
     let plan = program.plan();
-    let buffers = plan.weights.len() + plan.slots.len() + plan.inputs.len() + plan.outputs.len();
+    let buffers = plan.uploads.len() + plan.slots.len() + plan.inputs.len() + plan.outputs.len();
     let beside = (2 * 256 * plan.nodes.len() + 16 * buffers) as u64;
 
     let allowing = |memory| Device::open(&DeviceOptions { memory: Some(memory), ..DeviceOptions::default() }).unwrap();

@@ -7,7 +7,7 @@ const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
 
 /// That of a query of a head among `heads`, and a key; after the last cell of a grid, the next begins.
 fn relative_position(query: u32, head: u32, heads: u32, key: u32) -> f32 {
-    let own = min(u32(query_cells[query]), CELLS - 1u);
+    let own = min(query_cells[query], CELLS - 1u);
     let other = key % CELLS;
     let first = (query * heads + head) * DIFFERENCES;
     let row = first + GRID_ROWS + own / GRID_COLS - other / GRID_COLS;

@@ -1,16 +1,12 @@
 //! Key ranges: which rows of a buffer of keys each query attends to, so that sequences of different lengths share one launch.
 
+use crate::graph::Constant;
 use crate::kernels::Grid;
-use crate::tensor::Array;
-use crate::weights::Weight;
-
-/// Whole numbers below this are exact in f32.
-pub(super) const MAX_ROWS: usize = 1 << 24;
 
 /// Key ranges of attention: for each query its first key and the one after its last (a ragged batch; `cu_seqlens` elsewhere).
 #[derive(Clone, Debug)]
 pub struct KeyRanges {
-    ends: Weight,
+    ends: Constant,
     queries: usize,
     keys: usize,
     pairs: usize,
@@ -21,7 +17,7 @@ pub struct KeyRanges {
 pub struct GridKeyRanges {
     key_ranges: KeyRanges,
     grid: Grid,
-    query_cells: Weight,
+    query_cells: Constant,
 }
 
 impl KeyRanges {
@@ -47,10 +43,9 @@ impl KeyRanges {
             keys += of_keys;
         }
         let queries = ranges.len();
-        assert!(queries.max(keys) < MAX_ROWS, "key ranges: {queries} queries or {keys} keys are more than f32 counts exactly");
         let pairs = ranges.iter().map(|[from, to]| to - from).sum();
-        let ends = ranges.iter().flatten().map(|&end| end as f32).collect();
-        KeyRanges { ends: Weight::from_array("key_ranges", Array::new([queries, 2], ends)), queries, keys, pairs }
+        let ends = Constant::whole("key_ranges", [queries, 2], ranges.into_iter().flatten());
+        KeyRanges { ends, queries, keys, pairs }
     }
 
     /// Number of queries.
@@ -69,7 +64,7 @@ impl KeyRanges {
     }
 
     /// The ends `[queries, 2]`, uploaded once however many layers use them.
-    pub(super) fn ends(&self) -> &Weight {
+    pub(super) fn ends(&self) -> &Constant {
         &self.ends
     }
 }
@@ -80,12 +75,8 @@ impl GridKeyRanges {
     pub fn new(grid: Grid, query_cells: &[Vec<usize>]) -> GridKeyRanges {
         assert!(query_cells.iter().flatten().all(|&cell| cell < grid.cells()), "key ranges: a query beyond the cells of {grid:?}");
         let key_ranges = KeyRanges::cross(query_cells.iter().map(|cells| (cells.len(), grid.cells())));
-        let cells = query_cells.iter().flatten().map(|&cell| cell as f32).collect();
-        GridKeyRanges {
-            grid,
-            query_cells: Weight::from_array("query_cells", Array::new([key_ranges.queries], cells)),
-            key_ranges,
-        }
+        let query_cells = Constant::whole("query_cells", [key_ranges.queries], query_cells.iter().flatten().copied());
+        GridKeyRanges { key_ranges, grid, query_cells }
     }
 
     /// The key ranges, without the grid.
@@ -99,7 +90,7 @@ impl GridKeyRanges {
     }
 
     /// The cell of each query `[queries]`.
-    pub(super) fn query_cells(&self) -> &Weight {
+    pub(super) fn query_cells(&self) -> &Constant {
         &self.query_cells
     }
 }
@@ -110,7 +101,7 @@ mod tests {
 
     #[test]
     fn sequences_keep_to_themselves_and_causal_ones_look_back_only() {
-        let ends = |ranges: &KeyRanges| ranges.ends().to_array().unwrap().data().to_vec();
+        let ends = |ranges: &KeyRanges| ranges.ends().array().data().to_vec();
         let ranges = KeyRanges::sequences([2, 1]);
         assert_eq!(ends(&ranges), [0.0, 2.0, 0.0, 2.0, 2.0, 3.0]);
         assert_eq!((ranges.queries(), ranges.pairs()), (3, 5));
@@ -123,7 +114,7 @@ mod tests {
     #[test]
     fn each_list_of_query_cells_has_a_grid_of_keys() {
         let on_grid = GridKeyRanges::new(Grid { rows: 2, cols: 2 }, &[vec![3], vec![0, 2]]);
-        assert_eq!(on_grid.key_ranges().ends().to_array().unwrap().data(), [0.0, 4.0, 4.0, 8.0, 4.0, 8.0]);
-        assert_eq!(on_grid.query_cells().to_array().unwrap().data(), [3.0, 0.0, 2.0]);
+        assert_eq!(on_grid.key_ranges().ends().array().data(), [0.0, 4.0, 4.0, 8.0, 4.0, 8.0]);
+        assert_eq!(on_grid.query_cells().array().data(), [3.0, 0.0, 2.0]);
     }
 }

@@ -1,15 +1,15 @@
 //! Plan of a program: the launches that its outputs need, and the buffer slot of each intermediate.
 
-use crate::graph::{Graph, Node, Source, Tensor, Value, ValueId};
-use crate::tensor::{DType, Shape};
+use crate::graph::{Graph, InputInfo, Node, Source, Tensor, Value, ValueId};
+use crate::tensor::Shape;
 
 /// Where a value lives during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the buffer of an input, by its position.
     Input(usize),
-    /// In the buffer of a weight, by its position in [`Plan::weights`].
-    Weight(usize),
+    /// In the buffer of a weight or constant, by its position in [`Plan::uploads`].
+    Upload(usize),
     /// In a slot, by its position in [`Plan::slots`].
     Slot(usize),
     /// Nowhere: no needed launch reads or writes it.
@@ -26,10 +26,10 @@ pub struct Plan {
     pub places: Vec<Place>,
     /// Bytes of each slot.
     pub slots: Vec<usize>,
-    /// Values that are weights and are read.
-    pub weights: Vec<ValueId>,
-    /// Names and shapes of the inputs.
-    pub inputs: Vec<(String, Shape)>,
+    /// Values that are weights or constants and are read.
+    pub uploads: Vec<ValueId>,
+    /// The inputs.
+    pub inputs: Vec<InputInfo>,
     /// Outputs in the order asked for.
     pub outputs: Vec<(ValueId, Shape)>,
 }
@@ -53,15 +53,15 @@ impl Plan {
         let lives = lives(&nodes, &values, &ids);
 
         let mut places = vec![Place::Unused; values.len()];
-        let mut weights = Vec::new();
+        let mut uploads = Vec::new();
         let mut produced: Vec<ValueId> = Vec::new();
         for (id, value) in values.iter().enumerate() {
             match (&value.source, lives[id]) {
                 (_, None) => {}
                 (Source::Input(at), _) => places[id] = Place::Input(*at),
-                (Source::Weight(_), _) => {
-                    places[id] = Place::Weight(weights.len());
-                    weights.push(id);
+                (Source::Weight(_) | Source::Constant(_), _) => {
+                    places[id] = Place::Upload(uploads.len());
+                    uploads.push(id);
                 }
                 (Source::Launch(_), _) => produced.push(id),
             }
@@ -81,7 +81,7 @@ impl Plan {
             places[id] = Place::Slot(slot);
         }
         let inputs = graph.inputs().to_vec();
-        Plan { nodes, values, places, slots, weights, inputs, outputs }
+        Plan { nodes, values, places, slots, uploads, inputs, outputs }
     }
 
     /// Bytes of all slots together.
@@ -89,11 +89,11 @@ impl Plan {
         self.slots.iter().sum()
     }
 
-    /// Bytes of weights, inputs, and the intermediates alive at the busiest launch.
+    /// Bytes of weights, constants, inputs, and the intermediates alive at the busiest launch.
     pub fn needed_bytes(&self) -> usize {
-        let weights: usize = self.weights.iter().map(|&id| self.values[id].bytes()).sum();
-        let inputs: usize = self.inputs.iter().map(|(_, shape)| shape.len() * DType::F32.size()).sum();
-        weights + inputs + self.live_bytes()
+        let uploads: usize = self.uploads.iter().map(|&id| self.values[id].bytes()).sum();
+        let inputs: usize = self.inputs.iter().map(InputInfo::bytes).sum();
+        uploads + inputs + self.live_bytes()
     }
 
     /// Name of the last tensor of a checkpoint that is read up to this launch; empty where none is.

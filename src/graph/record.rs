@@ -6,9 +6,10 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-use crate::graph::Tensor;
+use crate::error::Result;
+use crate::graph::{Constant, Tensor};
 use crate::kernels::Kernel;
-use crate::tensor::{DType, Precision, Shape};
+use crate::tensor::{Array, DType, Precision, Shape};
 use crate::weights::Weight;
 
 /// Number of a value in its graph.
@@ -21,8 +22,61 @@ pub enum Source {
     Input(usize),
     /// A tensor of a checkpoint.
     Weight(Weight),
+    /// Numbers made on the host.
+    Constant(Constant),
     /// The launch with this position in [`Graph::nodes`].
     Launch(usize),
+}
+
+impl Source {
+    /// The key of an upload that programs share; `None` for what each run computes or is given.
+    pub fn upload_key(&self) -> Option<u64> {
+        match self {
+            Source::Weight(weight) => Some(weight.id()),
+            Source::Constant(constant) => Some(constant.id()),
+            Source::Input(_) | Source::Launch(_) => None,
+        }
+    }
+
+    /// The numbers of a weight or a constant; `None` for what each run computes or is given.
+    ///
+    /// Errors when a weight cannot be read or is not finite.
+    pub fn to_array(&self) -> Result<Option<Array>> {
+        match self {
+            Source::Weight(weight) => weight.to_array().map(Some),
+            Source::Constant(constant) => Ok(Some(constant.array().clone())),
+            Source::Input(_) | Source::Launch(_) => Ok(None),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Input(at) => write!(f, "input {at}"),
+            Source::Weight(weight) => write!(f, "weight `{}`", weight.name()),
+            Source::Constant(constant) => write!(f, "constant `{}`", constant.name()),
+            Source::Launch(at) => write!(f, "launch {at}"),
+        }
+    }
+}
+
+/// An input of a recording.
+#[derive(Clone, Debug)]
+pub struct InputInfo {
+    /// Its name.
+    pub name: String,
+    /// Sizes of its axes.
+    pub shape: Shape,
+    /// Storage type.
+    pub dtype: DType,
+}
+
+impl InputInfo {
+    /// Size on a device.
+    pub fn bytes(&self) -> usize {
+        self.shape.len() * self.dtype.size()
+    }
 }
 
 /// A buffer of the recording, written once.
@@ -91,8 +145,8 @@ pub struct Graph {
 struct Recorded {
     values: Vec<Value>,
     nodes: Vec<Node>,
-    inputs: Vec<(String, Shape)>,
-    weights: HashMap<(u64, DType), ValueId>,
+    inputs: Vec<InputInfo>,
+    uploads: HashMap<(u64, DType), ValueId>,
 }
 
 impl Graph {
@@ -108,37 +162,54 @@ impl Graph {
 
     /// A named f32 input, given anew in each run.
     pub fn input(&self, name: &str, shape: impl Into<Shape>) -> Tensor<'_> {
-        let shape = shape.into();
+        self.input_as(name, shape.into(), DType::F32)
+    }
+
+    /// A named input of whole numbers below 2²⁴, given anew in each run.
+    pub fn input_whole(&self, name: &str, shape: impl Into<Shape>) -> Tensor<'_> {
+        self.input_as(name, shape.into(), DType::U32)
+    }
+
+    fn input_as(&self, name: &str, shape: Shape, dtype: DType) -> Tensor<'_> {
         let mut recorded = self.recorded.borrow_mut();
         let source = Source::Input(recorded.inputs.len());
-        recorded.inputs.push((name.to_owned(), shape));
-        let id = recorded.value(shape.len(), DType::F32, source);
-        Tensor::new(self, id, shape, DType::F32)
+        recorded.inputs.push(InputInfo { name: name.to_owned(), shape, dtype });
+        let id = recorded.value(shape.len(), dtype, source);
+        Tensor::new(self, id, shape, dtype)
     }
 
     /// A weight stored at the precision of the graph.
     pub fn weight(&self, weight: &Weight) -> Tensor<'_> {
-        self.weight_as(weight, self.precision.storage())
+        self.upload(Source::Weight(weight.clone()), weight.id(), weight.shape(), self.precision.storage())
     }
 
     /// A weight that stays f32 whatever the precision: a bias, the scale of a norm.
     pub fn weight_f32(&self, weight: &Weight) -> Tensor<'_> {
-        self.weight_as(weight, DType::F32)
+        self.upload(Source::Weight(weight.clone()), weight.id(), weight.shape(), DType::F32)
     }
 
-    fn weight_as(&self, weight: &Weight, dtype: DType) -> Tensor<'_> {
+    /// A constant; real numbers are stored at the precision of the graph.
+    pub fn constant(&self, constant: &Constant) -> Tensor<'_> {
+        let dtype = constant.dtype(self.precision.storage());
+        self.upload(Source::Constant(constant.clone()), constant.id(), constant.shape(), dtype)
+    }
+
+    /// A constant whose real numbers stay f32 whatever the precision: positions, a bias.
+    pub fn constant_f32(&self, constant: &Constant) -> Tensor<'_> {
+        self.upload(Source::Constant(constant.clone()), constant.id(), constant.shape(), constant.dtype(DType::F32))
+    }
+
+    fn upload(&self, source: Source, id: u64, shape: Shape, dtype: DType) -> Tensor<'_> {
         let mut recorded = self.recorded.borrow_mut();
-        let shape = weight.shape();
-        let key = (weight.id(), dtype);
-        let id = match recorded.weights.get(&key) {
-            Some(&id) => id,
+        let value = match recorded.uploads.get(&(id, dtype)) {
+            Some(&value) => value,
             None => {
-                let id = recorded.value(shape.len(), dtype, Source::Weight(weight.clone()));
-                recorded.weights.insert(key, id);
-                id
+                let value = recorded.value(shape.len(), dtype, source);
+                recorded.uploads.insert((id, dtype), value);
+                value
             }
         };
-        Tensor::new(self, id, shape, dtype)
+        Tensor::new(self, value, shape, dtype)
     }
 
     /// Appends a launch whose shapes the calling operation has checked.
@@ -162,9 +233,7 @@ impl Graph {
             assert!(std::ptr::eq(input.graph(), self), "{kernel:?}: `{}` belongs to another graph", operand.name);
             let wanted = operand.storage.dtype(elem);
             assert!(input.dtype() == wanted, "{kernel:?}: `{}` is {}, not {wanted}", operand.name, input.dtype());
-            if let Source::Weight(source) = &recorded.values[input.id()].source
-                && source.is_stored()
-            {
+            if let Source::Weight(source) = &recorded.values[input.id()].source {
                 weight.get_or_insert_with(|| source.name().to_owned());
             }
         }
@@ -193,8 +262,8 @@ impl Graph {
         Ref::map(self.recorded.borrow(), |recorded| recorded.values.as_slice())
     }
 
-    /// Names and shapes of the inputs, in the order runs expect them.
-    pub fn inputs(&self) -> Ref<'_, [(String, Shape)]> {
+    /// The inputs, in the order runs expect them.
+    pub fn inputs(&self) -> Ref<'_, [InputInfo]> {
         Ref::map(self.recorded.borrow(), |recorded| recorded.inputs.as_slice())
     }
 }

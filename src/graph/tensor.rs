@@ -3,14 +3,12 @@
 use std::fmt;
 use std::ops::{Add, Mul, Sub};
 
-use crate::graph::key_ranges::MAX_ROWS;
-use crate::graph::{Graph, GridKeyRanges, KeyRanges, ValueId};
+use crate::graph::{Constant, Graph, GridKeyRanges, KeyRanges, ValueId};
 use crate::kernels::{
     Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Gather, HeadLayout, Interpolation, Kernel,
     LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Selection, Softmax, TopMean, Unary,
 };
-use crate::tensor::{Array, DType, MAX_RANK, Shape};
-use crate::weights::Weight;
+use crate::tensor::{DType, MAX_RANK, Shape};
 
 /// A handle on a value of a recording: dense, row-major, written once.
 #[derive(Clone, Copy)]
@@ -312,12 +310,15 @@ impl<'g> Tensor<'g> {
 
     #[track_caller]
     fn gather_numbers(self, rows: impl ExactSizeIterator<Item = usize>) -> Tensor<'g> {
+        self.gather_at(self.graph.constant(&Constant::whole("rows", [rows.len()], rows)))
+    }
+
+    /// Gathers rows by numbers `[m]` that the device has, whole numbers up to n: `[n, c]` → `[m, c]`, with zeros where a number is n.
+    #[track_caller]
+    pub fn gather_at(self, rows: Tensor<'g>) -> Tensor<'g> {
         let [rows_in, cols] = self.shape.axes();
-        assert!(rows_in < MAX_ROWS, "gather: {rows_in} rows are more than f32 counts exactly");
-        let rows_out = rows.len();
-        let numbers = Array::new([rows_out], rows.map(|row| row as f32).collect());
-        let numbers = self.graph.weight_f32(&Weight::from_array("rows", numbers));
-        self.launch(Gather { rows_in, rows_out, cols }, &[Some(self), Some(numbers)], Shape::from([rows_out, cols]))
+        let rows_out = rows.shape.len();
+        self.launch(Gather { rows_in, rows_out, cols }, &[Some(self), Some(rows)], Shape::from([rows_out, cols]))
     }
 
     /// View of `count` columns from `from` on. Free; only attention takes it.
@@ -336,7 +337,9 @@ impl<'g> Tensor<'g> {
         let direction = match dtype {
             DType::F32 => CastDirection::ToF32,
             DType::F16 => CastDirection::FromF32,
+            DType::U32 => panic!("cast: {} holds no whole numbers", self.shape),
         };
+        assert!(self.dtype != DType::U32, "cast: {} holds whole numbers", self.shape);
         self.graph.launch(Cast { direction, len: self.shape.len() }, &[Some(self)], self.shape, DType::F16)
     }
 
@@ -403,8 +406,8 @@ impl<'g> ColumnView<'g> {
         };
         let graph = query.tensor.graph;
         let rel_pos = relative.map(|(rel_pos, _)| rel_pos);
-        let query_cells = relative.map(|(_, on_grid)| graph.weight_f32(on_grid.query_cells()));
-        let ends = graph.weight_f32(key_ranges.ends());
+        let query_cells = relative.map(|(_, on_grid)| graph.constant(on_grid.query_cells()));
+        let ends = graph.constant(key_ranges.ends());
         let inputs = [Some(query.tensor), Some(key.tensor), Some(value.tensor), Some(ends), rel_pos, query_cells];
         query.tensor.launch(kernel, &inputs, Shape::from([key_ranges.queries(), dim]))
     }

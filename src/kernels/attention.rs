@@ -44,7 +44,7 @@ impl Grid {
 /// `y[i, h] = Σⱼ softmaxⱼ(q[i, h] · k[j, h] / √head_dim) v[j, h]` over the keys j in the range of query i
 /// (Vaswani et al. 2017, equation 1).
 ///
-/// `q` `[queries, stride]`, `k` and `v` `[keys, stride]`, `key_ranges` `[queries, 2]` in f32 (first key, and the one after the last), `y`
+/// `q` `[queries, stride]`, `k` and `v` `[keys, stride]`, `key_ranges` `[queries, 2]` (first key, and the one after the last), `y`
 /// `[queries, heads · head_dim]`. Key ranges serve batches of any lengths, causal and cross attention alike; an empty one gives zeros.
 ///
 /// On a grid the keys are its cells, row by row, and begin anew after the last; `query_cells` `[queries]` is the cell of each query. To

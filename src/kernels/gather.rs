@@ -5,7 +5,7 @@ use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxe
 
 /// `y[r, ·] = x[rows[r], ·]`, as `torch.index_select`; zeros where `rows[r]` is `rows_in`.
 ///
-/// `x` `[rows_in, cols]`, `rows` `[rows_out]` in f32 (whole numbers up to `rows_in`, repeats allowed), `y` `[rows_out, cols]`.
+/// `x` `[rows_in, cols]`, `rows` `[rows_out]` whole numbers up to `rows_in`, repeats allowed, `y` `[rows_out, cols]`.
 #[derive(Clone, Debug)]
 pub struct Gather {
     /// Rows of x.

@@ -85,6 +85,8 @@ pub enum Storage {
     Elem,
     /// Always f32: biases, norms, scores.
     F32,
+    /// Whole numbers: rows, ends of ranges.
+    U32,
 }
 
 impl Storage {
@@ -93,6 +95,7 @@ impl Storage {
         match self {
             Storage::Elem => elem,
             Storage::F32 => DType::F32,
+            Storage::U32 => DType::U32,
         }
     }
 }
@@ -145,14 +148,14 @@ pub const fn read_f32(name: &'static str, len: usize) -> Operand {
     Operand { name, access: Access::Read, storage: Storage::F32, len, content: Content::Numbers }
 }
 
-/// A read operand of row numbers below `below`, in f32: exact up to 2²⁴.
+/// A read operand of row numbers below `below`.
 pub const fn read_rows(name: &'static str, len: usize, below: usize) -> Operand {
-    Operand { content: Content::Rows(below), ..read_f32(name, len) }
+    Operand { storage: Storage::U32, content: Content::Rows(below), ..read(name, len) }
 }
 
-/// A read operand of key ranges up to `most`, two numbers each, in f32: exact up to 2²⁴.
+/// A read operand of key ranges up to `most`, two numbers each.
 pub const fn read_key_ranges(name: &'static str, len: usize, most: usize) -> Operand {
-    Operand { content: Content::KeyRanges(most), ..read_f32(name, len) }
+    Operand { storage: Storage::U32, content: Content::KeyRanges(most), ..read(name, len) }
 }
 
 /// The output.
@@ -392,8 +395,8 @@ impl<'a> Io<'a> {
     /// roundings are counted with the arithmetic.
     pub fn factor_rounding(&self) -> (f64, f64) {
         match self.factors {
-            DType::F32 => (0.0, 0.0),
             DType::F16 => (DType::F16.unit_roundoff(), DType::F16.underflow()),
+            DType::F32 | DType::U32 => (0.0, 0.0),
         }
     }
 

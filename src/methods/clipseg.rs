@@ -1,14 +1,13 @@
 //! ClipSeg with the names of defects as prompts (Lüddecke & Ecker 2022; Cao et al. 2023 measure it as a baseline of SAA+).
 
 use crate::error::{Code, Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Constant, Graph};
 use crate::image::{Normalization, Rgb, resize_bilinear_map};
 use crate::kernels::Activation;
 use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, finite, maximum, prompts};
 use crate::models::ClipSeg;
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
-use crate::weights::Weight;
 
 /// Side of the square that images are stretched to; the decoder was trained at this size.
 const FRAME: usize = 352;
@@ -56,7 +55,7 @@ impl ClipSegMethod {
         }
         let graph = Graph::new(precision);
         let pixels = graph.input("pixels", [1, 3, FRAME, FRAME]);
-        let logits = network.forward(pixels, graph.weight(&Weight::from_array("conditionals", conditionals)));
+        let logits = network.forward(pixels, graph.constant(&Constant::real("conditionals", conditionals)));
         let probabilities = logits.cast(DType::F32).activate(Activation::Sigmoid); // [texts, side, side]
         Ok(ClipSegMethod { program: Program::compile(device, &graph, &[probabilities])? })
     }

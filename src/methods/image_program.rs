@@ -3,7 +3,7 @@
 use crate::error::{Code, Error, Result};
 use crate::graph::{Graph, KeyRanges, Tensor};
 use crate::image::{Channels, Filter, Fit, Geometry, Preprocess, Resampler, Rgb, resize_bilinear_map};
-use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_weight};
+use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_columns};
 use crate::methods::{Clock, Finding, finite, maximum};
 use crate::models::clip::{Block, Clip};
 use crate::run::{Device, Program};
@@ -73,7 +73,7 @@ impl ImageProgram {
     pub fn of_whole(device: &Device, clip: &Clip, prototypes: &Array, batch: usize, precision: Precision) -> Result<ImageProgram> {
         ImageProgram::new(device, clip, batch, precision, |pixels| {
             let images = clip.image.forward(pixels).images; // [batch, embed]
-            vec![class_probabilities(images, &prototype_weight(prototypes), TEMPERATURE)]
+            vec![class_probabilities(images, &prototype_columns(prototypes), TEMPERATURE)]
         })
     }
 

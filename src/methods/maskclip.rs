@@ -6,7 +6,7 @@ use crate::graph::Tensor;
 use crate::image::Rgb;
 use crate::methods::image_program::{ImageProgram, before_last_block, last_block};
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::text_prototypes::{LEARNT_TEMPERATURE, anomalous, class_probabilities, prototype_weight};
+use crate::methods::text_prototypes::{LEARNT_TEMPERATURE, anomalous, class_probabilities, prototype_columns};
 use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
 use crate::models::clip::{self, Block, Clip};
 use crate::run::Device;
@@ -44,7 +44,7 @@ impl MaskClip {
             let patches = (1..clip.image.tokens_per_image()).collect::<Vec<usize>>();
             let tokens = before_last_block(clip, pixels).gather(&patches);
             let embeddings = clip.image.project(own_values(block, tokens, reading)); // [n, embed]
-            vec![class_probabilities(embeddings, &prototype_weight(prototypes), LEARNT_TEMPERATURE)]
+            vec![class_probabilities(embeddings, &prototype_columns(prototypes), LEARNT_TEMPERATURE)]
         })?;
         Ok(MaskClip { program })
     }

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::image::Rgb;
 use crate::methods::image_program::ImageProgram;
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_weight};
+use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_columns};
 use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
@@ -42,7 +42,7 @@ impl PatchToken {
             let patches = clip.image.forward(pixels).patches; // [1, n, width]
             let [_, patches_per_image, width] = patches.shape().axes();
             let embeddings = clip.image.project(patches.reshape([patches_per_image, width])); // [n, embed]
-            vec![class_probabilities(embeddings, &prototype_weight(prototypes), TEMPERATURE)]
+            vec![class_probabilities(embeddings, &prototype_columns(prototypes), TEMPERATURE)]
         })?;
         Ok(PatchToken { program })
     }

@@ -2,13 +2,12 @@
 //! an image embedding.
 
 use crate::error::Result;
-use crate::graph::{Epilogue, Graph, Tensor};
+use crate::graph::{Constant, Epilogue, Graph, Tensor};
 use crate::methods::prompts::Average;
 use crate::methods::{LEAST_NORM, finite};
 use crate::models::clip::Clip;
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
-use crate::weights::Weight;
 
 /// Temperature: the divisor of the cosines before the softmax over the two states.
 ///
@@ -78,17 +77,17 @@ fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::from(LEAST_NORM))
 }
 
-/// The prototypes of both states as a weight `[embed, 2]`, normal first.
-pub(super) fn prototype_weight(prototypes: &Array) -> Weight {
-    Weight::from_array("prototypes", prototypes.clone()).transposed()
+/// The prototypes of both states as columns `[embed, 2]`, normal first.
+pub(super) fn prototype_columns(prototypes: &Array) -> Constant {
+    Constant::real("prototypes", prototypes.transposed())
 }
 
 /// Class probabilities of each embedding: softmax(cosines / temperature) over the prototypes of the normal and the anomalous state.
 ///
 /// `embeddings` `[n, embed]`, of any length, `prototypes` `[embed, 2]` → f32 `[n, 2]`, whose columns sum to 1.
-pub(super) fn class_probabilities<'g>(embeddings: Tensor<'g>, prototypes: &Weight, temperature: f32) -> Tensor<'g> {
+pub(super) fn class_probabilities<'g>(embeddings: Tensor<'g>, prototypes: &Constant, temperature: f32) -> Tensor<'g> {
     let unit = embeddings.cast(DType::F32).normalize_rows(LEAST_NORM);
-    let prototypes = unit.graph().weight_f32(prototypes);
+    let prototypes = unit.graph().constant_f32(prototypes);
     unit.matmul(prototypes, Epilogue::default()).scale(1.0 / temperature).softmax()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::graph::{Place, Plan, Source, ValueId};
+use crate::graph::{InputInfo, Place, Plan, ValueId};
 use crate::kernels::Implementation;
 use crate::run::faults::lock;
 use crate::run::gpu::Gpu;
@@ -16,7 +16,7 @@ use crate::tensor::DType;
 /// Everything that runs of a program on a GPU share, made once.
 pub(super) struct Prepared {
     pub(super) launches: Launches,
-    weights: Vec<Arc<TrackedBuffer>>,
+    uploads: Vec<Arc<TrackedBuffer>>,
     sets: Arc<BufferSets>,
 }
 
@@ -105,21 +105,16 @@ impl Prepared {
         let beside = set_bytes(plan) + uniform_bytes(plan.nodes.len(), schedule.dispatches.len());
         gpu.memory.check_plan(plan, beside)?;
 
-        let mut weights = Vec::new();
-        for &id in &plan.weights {
-            if let Source::Weight(weight) = &plan.values[id].source {
-                weights.push(gpu.memory.weight(weight, plan.values[id].dtype)?);
-            }
-        }
+        let uploads = plan.uploads.iter().map(|&id| gpu.memory.upload(&plan.values[id])).collect::<Result<Vec<_>>>()?;
         let launches = Launches::new(gpu, &wanted, schedule)?;
-        let set = BufferSet::new(gpu, plan, &launches, &weights)?;
+        let set = BufferSet::new(gpu, plan, &launches, &uploads)?;
         launches.warm_up(gpu, &set.bound)?;
         gpu.pipelines.keep();
         let state = State { free: vec![set], made: 1, in_making: 0, most: gpu.runs_at_once };
         let sets = Arc::new(BufferSets { state: Mutex::new(state), freed: Condvar::new() });
         let spare: Arc<dyn Reclaim> = Arc::<BufferSets>::clone(&sets);
         gpu.memory.add_reclaimable(Arc::downgrade(&spare));
-        Ok(Prepared { launches, weights, sets })
+        Ok(Prepared { launches, uploads, sets })
     }
 
     /// A free set; a new one where none is free and there may be more; else the next that becomes free.
@@ -136,7 +131,7 @@ impl Prepared {
                 state.made += 1;
                 state.in_making += 1;
                 drop(state);
-                let made = BufferSet::new(gpu, plan, &self.launches, &self.weights);
+                let made = BufferSet::new(gpu, plan, &self.launches, &self.uploads);
                 state = lock(&self.sets.state);
                 state.in_making -= 1;
                 match made {
@@ -168,12 +163,12 @@ impl Prepared {
 }
 
 impl BufferSet {
-    fn new(gpu: &Gpu, plan: &Plan, launches: &Launches, weights: &[Arc<TrackedBuffer>]) -> Result<BufferSet> {
+    fn new(gpu: &Gpu, plan: &Plan, launches: &Launches, uploads: &[Arc<TrackedBuffer>]) -> Result<BufferSet> {
         let storage = wgpu::BufferUsages::STORAGE;
         let mut inputs = Vec::new();
-        for (name, shape) in &plan.inputs {
-            let label = format!("input `{name}` {shape}");
-            inputs.push(gpu.memory.buffer(&label, shape.len() * DType::F32.size(), storage | wgpu::BufferUsages::COPY_DST)?);
+        for input in &plan.inputs {
+            let label = format!("input `{}` {}", input.name, input.shape);
+            inputs.push(gpu.memory.buffer(&label, input.bytes(), storage | wgpu::BufferUsages::COPY_DST)?);
         }
         let mut slots = Vec::new();
         for (at, &bytes) in plan.slots.iter().enumerate() {
@@ -182,7 +177,7 @@ impl BufferSet {
         let buffer_of = |id: ValueId| -> &wgpu::Buffer {
             match plan.places[id] {
                 Place::Input(at) => &inputs[at].buffer,
-                Place::Weight(at) => &weights[at].buffer,
+                Place::Upload(at) => &uploads[at].buffer,
                 Place::Slot(at) => &slots[at].buffer,
                 Place::Unused => unreachable!("a planned launch reads and writes placed values"),
             }
@@ -219,7 +214,7 @@ fn check_tensors(gpu: &Gpu, plan: &Plan) -> Result<()> {
 
 /// Bytes of one set.
 fn set_bytes(plan: &Plan) -> u64 {
-    let inputs = plan.inputs.iter().map(|(_, shape)| shape.len() * DType::F32.size());
+    let inputs = plan.inputs.iter().map(InputInfo::bytes);
     let outputs = plan.outputs.iter().map(|&(id, _)| plan.values[id].bytes());
     inputs.chain(outputs).chain(plan.slots.iter().copied()).map(padded).sum()
 }

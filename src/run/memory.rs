@@ -1,17 +1,16 @@
-//! Memory of a device: buffers whose bytes are counted, the limit of these bytes, and the weights that programs share.
+//! Memory of a device: buffers whose bytes are counted, the limit of these bytes, and the weights and constants that programs share.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::graph::{Plan, Source, ValueId};
+use crate::graph::{Plan, Value, ValueId};
 use crate::run::codec::encode;
 use crate::run::faults::{Faults, lock};
 use crate::tensor::DType;
-use crate::weights::Weight;
 
-/// Largest number of bytes of weights in upload: until they have arrived, wgpu holds them a second time.
+/// Largest number of bytes in upload: until they have arrived, wgpu holds them a second time.
 const MAX_PENDING_UPLOAD_BYTES: u64 = 64 << 20;
 
 /// A buffer whose bytes are counted as long as it lives.
@@ -43,9 +42,9 @@ pub(super) struct DeviceMemory {
     /// Most bytes to hold.
     limit: u64,
     held: Arc<AtomicU64>,
-    /// Weights on the device, as long as a program holds them.
-    weights: Mutex<HashMap<(u64, DType), Weak<TrackedBuffer>>>,
-    /// Bytes of weights written since the queue was last waited for.
+    /// Weights and constants on the device, as long as a program holds them.
+    uploads: Mutex<HashMap<(u64, DType), Weak<TrackedBuffer>>>,
+    /// Bytes written since the queue was last waited for.
     pending_upload_bytes: AtomicU64,
     reclaimable: Mutex<Vec<Weak<dyn Reclaim>>>,
 }
@@ -62,7 +61,7 @@ impl DeviceMemory {
             max_binding: limits.max_storage_buffer_binding_size,
             limit: limit.unwrap_or(u64::MAX),
             held: Arc::default(),
-            weights: Mutex::default(),
+            uploads: Mutex::default(),
             pending_upload_bytes: AtomicU64::default(),
             reclaimable: Mutex::default(),
         }
@@ -95,16 +94,18 @@ impl DeviceMemory {
         }
     }
 
-    /// The buffer of a weight at a storage type, uploaded unless a program holds it already. It goes when the last of them does.
-    pub(super) fn weight(&self, weight: &Weight, dtype: DType) -> Result<Arc<TrackedBuffer>> {
-        let key = (weight.id(), dtype);
-        if let Some(buffer) = lock(&self.weights).get(&key).and_then(Weak::upgrade) {
+    /// The buffer of a weight or constant, uploaded unless a program holds it already. It goes when the last of them does.
+    ///
+    /// Panics on a value that each run computes or is given.
+    pub(super) fn upload(&self, value: &Value) -> Result<Arc<TrackedBuffer>> {
+        let key = upload_key(value).expect("a plan uploads weights and constants");
+        if let Some(buffer) = lock(&self.uploads).get(&key).and_then(Weak::upgrade) {
             return Ok(buffer);
         }
-        let array = weight.to_array()?;
-        let mut bytes = encode(array.data(), dtype);
+        let array = value.source.to_array()?.expect("a plan uploads weights and constants");
+        let mut bytes = encode(array.data(), value.dtype);
         bytes.resize(bytes.len().next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT as usize), 0);
-        let label = format!("weight `{}`", weight.name());
+        let label = value.source.to_string();
         self.check_binding(&label, padded(bytes.len()))?;
         let buffer = Arc::new(self.buffer(&label, bytes.len(), wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?);
         self.queue.write_buffer(&buffer.buffer, 0, &bytes);
@@ -114,23 +115,20 @@ impl DeviceMemory {
             self.faults.wait(None)?;
             self.pending_upload_bytes.store(0, Ordering::Relaxed);
         }
-        let mut weights = lock(&self.weights);
-        weights.retain(|_, held| held.strong_count() > 0);
-        weights.insert(key, Arc::downgrade(&buffer));
+        let mut uploads = lock(&self.uploads);
+        uploads.retain(|_, held| held.strong_count() > 0);
+        uploads.insert(key, Arc::downgrade(&buffer));
         Ok(buffer)
     }
 
     /// Refuses a plan that needs more memory than may be held, before anything of it is allocated, naming its largest tensor. `beside` are
-    /// the bytes that it needs beside its weights.
+    /// the bytes that it needs beside its weights and constants.
     pub(super) fn check_plan(&self, plan: &Plan, beside: u64) -> Result<()> {
         let missing: u64 = {
-            let uploaded = lock(&self.weights);
+            let uploaded = lock(&self.uploads);
             let is_there = |key| uploaded.get(&key).is_some_and(|buffer| buffer.strong_count() > 0);
-            let is_missing = |id: &&ValueId| match &plan.values[**id].source {
-                Source::Weight(weight) => !is_there((weight.id(), plan.values[**id].dtype)),
-                Source::Input(_) | Source::Launch(_) => false,
-            };
-            plan.weights.iter().filter(is_missing).map(|&id| padded(plan.values[id].bytes())).sum()
+            let is_missing = |id: &&ValueId| upload_key(&plan.values[**id]).is_some_and(|key| !is_there(key));
+            plan.uploads.iter().filter(is_missing).map(|&id| padded(plan.values[id].bytes())).sum()
         };
         let (held, needed) = (self.held(), missing + beside);
         log::debug!("memory: {held} bytes are held, {missing} of weights are to come, {beside} of everything else");
@@ -169,6 +167,11 @@ impl DeviceMemory {
         let all: Vec<Arc<dyn Reclaim>> = lock(&self.reclaimable).iter().filter_map(Weak::upgrade).collect();
         all.iter().fold(false, |released, source| source.release() | released)
     }
+}
+
+/// Key of the upload of a weight or constant at its storage type.
+fn upload_key(value: &Value) -> Option<(u64, DType)> {
+    value.source.upload_key().map(|id| (id, value.dtype))
 }
 
 /// Size of the buffer for so many bytes: whole vec4, and never empty.

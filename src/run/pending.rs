@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::graph::Plan;
 use crate::run::buffer_set::{Borrowed, Prepared};
-use crate::run::codec::decode;
+use crate::run::codec::{decode, encode};
 use crate::run::gpu::Gpu;
 use crate::run::progress::Observed;
 use crate::run::readback::read;
@@ -163,9 +163,9 @@ fn begin<'p>(context: Context<'p>, inputs: &[Input<'_>]) -> Result<(Borrowed<'p>
     }
     let buffers = prepared.borrow(gpu, plan)?;
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    for (buffer, input) in buffers.inputs.iter().zip(inputs) {
+    for ((buffer, input), info) in buffers.inputs.iter().zip(inputs).zip(&plan.inputs) {
         match input {
-            Input::Host(array) => gpu.queue.write_buffer(&buffer.buffer, 0, bytemuck::cast_slice(array.data())),
+            Input::Host(array) => gpu.queue.write_buffer(&buffer.buffer, 0, &encode(array.data(), info.dtype)),
             Input::Resident(value) => encoder.copy_buffer_to_buffer(value.resident(gpu)?, 0, &buffer.buffer, 0, buffer.buffer.size()),
         }
     }

@@ -130,8 +130,8 @@ impl Program {
     fn check_inputs(&self, inputs: &[Input<'_>]) {
         let expected = &self.plan.inputs;
         assert!(expected.len() == inputs.len(), "the program takes {} inputs, not {}", expected.len(), inputs.len());
-        for ((name, shape), input) in expected.iter().zip(inputs) {
-            assert!(*shape == input.shape(), "input `{name}` is {shape}, not {}", input.shape());
+        for (info, input) in expected.iter().zip(inputs) {
+            assert!(info.shape == input.shape(), "input `{}` is {}, not {}", info.name, info.shape, input.shape());
         }
     }
 }

@@ -23,10 +23,8 @@ pub(super) fn evaluate(kernel: &dyn crate::kernels::Kernel, factors: DType, inpu
 
 /// Reads every weight of a plan, so that a bad one is reported before anything runs.
 pub(super) fn check_weights(plan: &Plan) -> Result<()> {
-    for &id in &plan.weights {
-        if let Source::Weight(weight) = &plan.values[id].source {
-            weight.to_array()?;
-        }
+    for &id in &plan.uploads {
+        plan.values[id].source.to_array()?;
     }
     Ok(())
 }
@@ -68,11 +66,13 @@ impl<'p> Host<'p> {
         for (id, value) in plan.values.iter().enumerate() {
             match &value.source {
                 Source::Input(at) => values[id] = inputs[*at].data().to_vec(),
-                Source::Weight(weight) if plan.weights.contains(&id) => {
-                    values[id] = weight.to_array()?.data().iter().map(|&x| stored(f64::from(x), value.dtype)).collect();
-                }
-                _ => {}
+                Source::Weight(_) | Source::Constant(_) | Source::Launch(_) => {}
             }
+        }
+        for &id in &plan.uploads {
+            let value = &plan.values[id];
+            let array = value.source.to_array()?.expect("a plan uploads weights and constants");
+            values[id] = array.data().iter().map(|&x| stored(f64::from(x), value.dtype)).collect();
         }
         Ok(Host { plan, values, last_use })
     }

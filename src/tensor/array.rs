@@ -45,6 +45,13 @@ impl Array {
         Array::new(shape, self.data)
     }
 
+    /// `[n, k]` → `[k, n]`; panics unless there are two axes.
+    #[track_caller]
+    pub fn transposed(&self) -> Array {
+        let [n, k] = self.shape.axes();
+        Array::new([k, n], (0..k).flat_map(|col| (0..n).map(move |row| self.data[row * k + col])).collect())
+    }
+
     /// True when no element is NaN or infinite.
     pub fn is_finite(&self) -> bool {
         self.data.iter().all(|x| x.is_finite())

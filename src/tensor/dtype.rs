@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Storage type of a device tensor. Arithmetic accumulates in f32 whatever the storage.
+/// Storage type of a device tensor. Arithmetic of real numbers accumulates in f32 whatever the storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DType {
     /// 32-bit IEEE float.
@@ -10,22 +10,25 @@ pub enum DType {
     F32,
     /// 16-bit IEEE float; needs an adapter with `SHADER_F16`.
     F16,
+    /// 32-bit whole number without sign: numbers of rows, ends of ranges. The host holds it as f32, exact below 2²⁴.
+    U32,
 }
 
 impl DType {
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
-            DType::F32 => 4,
+            DType::F32 | DType::U32 => 4,
             DType::F16 => 2,
         }
     }
 
-    /// The value after a round trip through this storage (round half to even).
+    /// The value after a round trip through this storage (round half to even; fractions of whole numbers are cut off).
     pub fn round(self, value: f64) -> f64 {
         match self {
             DType::F32 => f64::from(value as f32),
             DType::F16 => f64::from(half::f16::from_f64(value)),
+            DType::U32 => f64::from(value as u32),
         }
     }
 
@@ -34,6 +37,7 @@ impl DType {
         match self {
             DType::F32 => 2f64.powi(-24),
             DType::F16 => 2f64.powi(-11),
+            DType::U32 => 0.0,
         }
     }
 
@@ -42,6 +46,7 @@ impl DType {
         match self {
             DType::F32 => f64::from(f32::MIN_POSITIVE),
             DType::F16 => 2f64.powi(-25),
+            DType::U32 => 0.0,
         }
     }
 }
@@ -52,6 +57,7 @@ impl fmt::Display for DType {
         f.write_str(match self {
             DType::F32 => "f32",
             DType::F16 => "f16",
+            DType::U32 => "u32",
         })
     }
 }

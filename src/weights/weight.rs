@@ -1,10 +1,9 @@
 //! A named weight that is read, converted and rearranged only when a device asks for it.
 
 use crate::error::{Code, Error, Result};
-use crate::tensor::{Array, Shape};
+use crate::tensor::{Array, Shape, unique_id};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A name, a shape, and a way to get the values. Cheap to clone; no value is held.
 ///
@@ -38,9 +37,7 @@ impl Weight {
         file: Option<Arc<str>>,
         source: impl Fn() -> Result<Array> + Send + Sync + 'static,
     ) -> Weight {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Weight { name: name.into(), shape, file, id, source: Arc::new(source) }
+        Weight { name: name.into(), shape, file, id: unique_id(), source: Arc::new(source) }
     }
 
     /// The full name in the checkpoint, e.g. `layer1.0.conv1.weight`.
@@ -53,7 +50,7 @@ impl Weight {
         self.shape
     }
 
-    /// A number that clones share and no other weight of this process has: the key of a cache of uploads.
+    /// A number that clones share and no other weight or constant of this process has: the key of a cache of uploads.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -72,11 +69,6 @@ impl Weight {
     fn nonfinite(&self, at: usize, value: f32) -> Error {
         let message = format!("tensor `{}` holds {value} at {:?}", self.name, position(self.shape, at));
         self.in_file(Error::new(Code::WeightsNonfinite, message))
-    }
-
-    /// Whether it comes from a checkpoint, transformed or not, rather than from values made by this library.
-    pub fn is_stored(&self) -> bool {
-        self.file.is_some()
     }
 
     /// Adds the file to an error about this weight.

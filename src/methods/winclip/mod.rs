@@ -5,19 +5,18 @@ mod memory;
 mod windows;
 
 use crate::error::{Code, Error, Result};
-use crate::graph::{Epilogue, Graph, Tensor};
+use crate::graph::{Constant, Epilogue, Graph, Tensor};
 use crate::image::{Preprocess, Rgb};
 use crate::kernels::Selection;
 use crate::methods::image_program::{ImageProgram, preprocessing, upsampled};
 use crate::methods::prompts::PromptEnsemble;
-use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_weight};
+use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_columns};
 use crate::methods::{
     BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, MultiCrop, Reading, References, Scale, finite,
 };
 use crate::models::clip::{self, Clip};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
-use crate::weights::Weight;
 
 pub use crate::models::clip::{SIDES, windows};
 pub use memory::{KINDS, Memory};
@@ -142,7 +141,7 @@ impl WinClip {
         check(clip)?;
         let graph = Graph::new(precision);
         let features = Features::record(&graph, clip);
-        let prototype = prototype_weight(prototypes);
+        let prototype = prototype_columns(prototypes);
         let text_features = std::iter::once(&features.whole).chain(&features.windows);
         let mut outputs: Vec<_> = text_features.map(|rows| class_probabilities(*rows, &prototype, TEMPERATURE)).collect();
         let mut parts = Vec::new();
@@ -234,8 +233,8 @@ fn largest_cosines<'g>(rows: Tensor<'g>, memory: &Array) -> Vec<Tensor<'g>> {
         while !(data.len() / dim).is_multiple_of(COLUMNS_TOGETHER) {
             data.extend_from_slice(&rows_of_memory[..dim]);
         }
-        let part = Weight::from_array("memory", Array::new([data.len() / dim, dim], data)).transposed();
-        let cosines = rows.matmul(rows.graph().weight_f32(&part), Epilogue::default());
+        let part = Constant::real("memory", Array::new([data.len() / dim, dim], data).transposed());
+        let cosines = rows.matmul(rows.graph().constant_f32(&part), Epilogue::default());
         cosines.top_mean(Selection::Largest, 1)
     };
     memory.data().chunks(MEMORY_ROWS * dim).map(part).collect()

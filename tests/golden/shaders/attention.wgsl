@@ -70,7 +70,7 @@ const DIFFERENCES: u32 = 2u * (GRID_ROWS + GRID_COLS);
 
 /// That of a query of a head among `heads`, and a key; after the last cell of a grid, the next begins.
 fn relative_position(query: u32, head: u32, heads: u32, key: u32) -> f32 {
-    let own = min(u32(query_cells[query]), CELLS - 1u);
+    let own = min(query_cells[query], CELLS - 1u);
     let other = key % CELLS;
     let first = (query * heads + head) * DIFFERENCES;
     let row = first + GRID_ROWS + own / GRID_COLS - other / GRID_COLS;
@@ -97,9 +97,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read> q: array<Elem>;                // [queries, q_stride]: heads side by side from q_offset on
 @group(0) @binding(2) var<storage, read> k: array<Elem>;                // [keys, k_stride]
 @group(0) @binding(3) var<storage, read> v: array<Elem>;                // [keys, v_stride]
-@group(0) @binding(4) var<storage, read> key_ranges: array<vec2<f32>>;  // [queries]: first key, and the one after the last
+@group(0) @binding(4) var<storage, read> key_ranges: array<vec2<u32>>;  // [queries]: first key, and the one after the last
 @group(0) @binding(5) var<storage, read> rel_pos: array<Elem>;          // [queries, heads, DIFFERENCES] or absent
-@group(0) @binding(6) var<storage, read> query_cells: array<f32>;       // [queries]: the cell of each, or absent
+@group(0) @binding(6) var<storage, read> query_cells: array<u32>;       // [queries]: the cell of each, or absent
 @group(0) @binding(7) var<storage, read_write> y: array<Elem>;          // [queries, heads · HEAD_DIM]
 
 var<workgroup> key_slab: array<f32, KEYS * HEAD_DIM>;
@@ -117,7 +117,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let head = tile / tiles;
     let query = tile % tiles * WORKGROUP + lane;
     let row = min(query, params.queries - 1u);
-    let range = min(vec2<u32>(key_ranges[row]), vec2(params.keys));
+    let range = min(key_ranges[row], vec2(params.keys));
     // The union of all ranges; an empty one adds nothing.
     let is_empty = range.x >= range.y;
     let walk_from = u32(-workgroup_max(lane, -f32(select(range.x, params.keys, is_empty))));

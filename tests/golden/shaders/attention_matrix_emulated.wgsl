@@ -185,9 +185,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read> q: array<vec4<Elem>>;          // [queries, q_stride]: heads side by side from q_offset on
 @group(0) @binding(2) var<storage, read> k: array<vec4<Elem>>;          // [keys, k_stride]
 @group(0) @binding(3) var<storage, read> v: array<vec4<Elem>>;          // [keys, v_stride]
-@group(0) @binding(4) var<storage, read> key_ranges: array<vec2<f32>>;  // [queries]: first key, and the one after the last
+@group(0) @binding(4) var<storage, read> key_ranges: array<vec2<u32>>;  // [queries]: first key, and the one after the last
 @group(0) @binding(5) var<storage, read> rel_pos: array<Elem>;          // [queries, heads, DIFFERENCES] or absent
-@group(0) @binding(6) var<storage, read> query_cells: array<f32>;       // [queries]: the cell of each, or absent
+@group(0) @binding(6) var<storage, read> query_cells: array<u32>;       // [queries]: the cell of each, or absent
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Elem>>;    // [queries, heads · HEAD_DIM]
 
 // Rows are padded so that fragments meet different banks. Strides count vec4 and are even, since fragments begin at multiples of 16 bytes.
@@ -222,7 +222,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let side = thread % 2u;
     let query = first_query + thread / 2u;
     let row = min(min(query, first_query + TILE - 1u), params.queries - 1u);
-    let range = min(vec2<u32>(key_ranges[row]), vec2(params.keys));
+    let range = min(key_ranges[row], vec2(params.keys));
     // The union of all ranges; an empty one adds nothing.
     let is_empty = range.x >= range.y;
     let lowest_key = u32(-workgroup_max(thread, -f32(select(range.x, params.keys, is_empty))));
@@ -248,7 +248,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var own_cell = 0u;
     let relative = (row * HEADS + head) * DIFFERENCES;
     if GRID_ROWS > 0u {
-        own_cell = min(u32(query_cells[row]), CELLS - 1u);
+        own_cell = min(query_cells[row], CELLS - 1u);
         workgroupBarrier();
         for (var at = thread; at < QUERIES * POSITIONS / 4u; at += WORKGROUP) {
             let other = min(first_query + at / (POSITIONS / 4u), params.queries - 1u);
@@ -457,7 +457,7 @@ fn store_row(mine: u32, share: f32, side: u32, is_own: bool, at: u32) {
 
 /// A query's relative position to the column `number`, in steps; else to row `number`, or to column `number` less 16.
 fn position(query: u32, head: u32, number: u32) -> f16 {
-    let own = min(u32(query_cells[query]), CELLS - 1u);
+    let own = min(query_cells[query], CELLS - 1u);
     let first = (query * HEADS + head) * DIFFERENCES;
     let from_row = first + GRID_ROWS + own / max(GRID_COLS, 1u);
     let from_col = first + 2u * GRID_ROWS + GRID_COLS + own % max(GRID_COLS, 1u);
