@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     // Without padding, the taps of a row lie side by side in x and in weight: they are one tap with as many times the channels.
     let taps = vec2(select(1u, params.kernel_width, MASKED == 1u), params.kernel_height);
     let inner = params.channels_in / 4u * select(params.kernel_width, 1u, MASKED == 1u);
-    compute_strip(linear_group(group, groups), lane, pixels, params.channels_out / 4u, taps, inner);
+    compute_strip(linear_group(group, groups), lane, pixels, params.channels_out / 4u, taps, inner, 1u);
 }
 
 /// First input row of the image in the batch, and the top left corner of the pixel's window.

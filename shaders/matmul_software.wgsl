@@ -1,20 +1,20 @@
-//! matmul for software adapters: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
+//! matmul for software adapters: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j]) for each of a batch
 //!
 //! One workgroup per strip of ROWS rows × 4·LANES·VECTORS columns. Needs cols and inner divisible by 4.
 //! use: index, strip
 
-struct Params { rows: u32, cols: u32, inner: u32 }
+struct Params { rows: u32, cols: u32, inner: u32, batch: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<Elem>>;          // [rows, inner]
-@group(0) @binding(2) var<storage, read> b: array<vec4<Elem>>;          // [inner, cols]
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [cols] or absent
-@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // [rows, cols] or absent
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [rows, cols]
+@group(0) @binding(1) var<storage, read> a: array<vec4<Elem>>;          // [batch, rows, inner]
+@group(0) @binding(2) var<storage, read> b: array<vec4<Elem>>;          // [batch, inner, cols]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [batch, cols] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // [batch, rows, cols] or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, rows, cols]
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    compute_strip(linear_group(group, groups), lane, params.rows, params.cols / 4u, vec2(1u), params.inner / 4u);
+    compute_strip(linear_group(group, groups), lane, params.rows, params.cols / 4u, vec2(1u), params.inner / 4u, params.batch);
 }
 
 fn locate(row: u32) -> vec3<i32> {

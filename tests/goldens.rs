@@ -84,6 +84,7 @@ type Build = fn(&Parameters) -> Box<dyn Kernel>;
 const BUILDS: &[(&str, Build)] = &[
     ("matmul", |p| {
         Box::new(Matmul {
+            batch: 1,
             rows: p.size("rows"),
             cols: p.size("cols"),
             inner: p.size("inner"),
@@ -95,6 +96,7 @@ const BUILDS: &[(&str, Build)] = &[
     }),
     ("distances", |p| {
         Box::new(Matmul {
+            batch: 1,
             rows: p.size("rows"),
             cols: p.size("cols"),
             inner: p.size("inner"),

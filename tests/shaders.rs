@@ -147,7 +147,8 @@ fn launches_are_as_long_as_the_work() {
                         Some(tall) => (tall, 64),
                         None => (constant("ROWS").unwrap(), 4 * constant("VECTORS").unwrap() * SOFTWARE_LANES),
                     };
-                    (rows.div_ceil(tall) * cols.div_ceil(wide), 1)
+                    let batch = if file.starts_with("matmul") { field("batch") } else { 1 };
+                    (batch * rows.div_ceil(tall) * cols.div_ceil(wide), 1)
                 }
                 other => panic!("shaders/{other}.wgsl: how is its work shared out?"),
             };

@@ -17,6 +17,7 @@ pub struct Variant {
 /// Every variant, slowest first, for a product of these sizes.
 pub fn all(rows: usize, cols: usize, inner: usize) -> Vec<Variant> {
     let matmul = Matmul {
+        batch: 1,
         rows,
         cols,
         inner,

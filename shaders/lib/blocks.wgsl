@@ -1,6 +1,11 @@
-//! blocks: the order in which the blocks of a matrix product are walked.
+//! blocks: which block of which matrix product of a batch a workgroup computes.
 
 const BAND: u32 = 8u;
+
+/// Number of blocks of a `rows` × `cols` result.
+fn count_blocks(rows: u32, cols: u32, tall: u32, wide: u32) -> u32 {
+    return ((cols + wide - 1u) / wide) * ((rows + tall - 1u) / tall);
+}
 
 /// First row and column of block `number` of a `rows` × `cols` result, of the last block for spare ones: BAND rows of blocks are walked
 /// together, column by column, so that the cache serves both operands.

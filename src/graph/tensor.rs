@@ -22,7 +22,7 @@ pub struct Tensor<'g> {
 /// Epilogue of a matrix product or convolution, applied before its sums are stored: `activation(sum + bias + residual)`.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'g> {
-    /// `[channels]`, f32.
+    /// `[channels]`, f32; for a batch `[batch, channels]`.
     pub bias: Option<Tensor<'g>>,
     /// Shaped like the result.
     pub residual: Option<Tensor<'g>>,
@@ -74,19 +74,35 @@ impl<'g> Tensor<'g> {
     /// Matrix product: `self` `[…, k]` times `right` `[k, n]` → `[…, n]`, then the epilogue.
     #[track_caller]
     pub fn matmul(self, right: Tensor<'g>, epilogue: Epilogue<'g>) -> Tensor<'g> {
-        self.pair(right, Pairing::Product, epilogue, "matmul")
+        let [inner, cols] = right.shape.axes();
+        self.pair(right, [1, inner, cols], Pairing::Product, epilogue, "matmul")
+    }
+
+    /// Matrix products of a batch: `self` `[b, m, k]` times `right` `[b, k, n]` → `[b, m, n]`, then the epilogue, whose bias is `[b, n]`.
+    #[track_caller]
+    pub fn batched_matmul(self, right: Tensor<'g>, epilogue: Epilogue<'g>) -> Tensor<'g> {
+        let ([batch, _, _], right_sizes) = (self.shape.axes::<3>(), right.shape.axes());
+        assert!(batch == right_sizes[0], "batched_matmul: batches of {} and {} differ", self.shape, right.shape);
+        self.pair(right, right_sizes, Pairing::Product, epilogue, "batched_matmul")
     }
 
     /// Euclidean distances between the rows of `self` `[m, k]` and the columns of `columns` `[k, n]` → `[m, n]`.
     #[track_caller]
     pub fn distances(self, columns: Tensor<'g>) -> Tensor<'g> {
         let epilogue = Epilogue { activation: Activation::Sqrt, ..Epilogue::default() };
-        self.pair(columns, Pairing::SquaredDifference, epilogue, "distances")
+        let [inner, cols] = columns.shape.axes();
+        self.pair(columns, [1, inner, cols], Pairing::SquaredDifference, epilogue, "distances")
     }
 
     #[track_caller]
-    fn pair(self, right: Tensor<'g>, pairing: Pairing, epilogue: Epilogue<'g>, operation: &str) -> Tensor<'g> {
-        let [inner, cols] = right.shape.axes();
+    fn pair(
+        self,
+        right: Tensor<'g>,
+        [batch, inner, cols]: [usize; 3],
+        pairing: Pairing,
+        epilogue: Epilogue<'g>,
+        operation: &str,
+    ) -> Tensor<'g> {
         assert!(
             self.shape.cols() == inner,
             "{operation}: {} times {}: inner sizes {} and {inner} differ",
@@ -95,9 +111,10 @@ impl<'g> Tensor<'g> {
             self.shape.cols()
         );
         let shape = self.shape.with_cols(cols);
-        epilogue.check(shape, operation);
+        epilogue.check(shape, batch, operation);
         let kernel = Matmul {
-            rows: self.shape.rows(),
+            batch,
+            rows: self.shape.rows() / batch,
             cols,
             inner,
             pairing,
@@ -140,7 +157,7 @@ impl<'g> Tensor<'g> {
             activation: epilogue.activation,
         };
         let shape = Shape::from([batch, kernel.height_out(), kernel.width_out(), channels_out]);
-        epilogue.check(shape, "conv2d");
+        epilogue.check(shape, 1, "conv2d");
         self.launch(kernel, &[Some(self), Some(weight), epilogue.bias, epilogue.residual], shape)
     }
 
@@ -415,9 +432,13 @@ impl<'g> ColumnView<'g> {
 
 impl Epilogue<'_> {
     #[track_caller]
-    fn check(&self, shape: Shape, operation: &str) {
+    fn check(&self, shape: Shape, batch: usize, operation: &str) {
         if let Some(bias) = self.bias {
-            assert!(bias.shape.sizes() == [shape.cols()], "{operation}: bias {} does not fit the result {shape}", bias.shape);
+            assert!(
+                bias.shape.cols() == shape.cols() && bias.shape.rows() == batch,
+                "{operation}: bias {} does not fit the result {shape}",
+                bias.shape
+            );
         }
         if let Some(residual) = self.residual {
             assert!(residual.shape.len() == shape.len(), "{operation}: residual {} does not fit the result {shape}", residual.shape);

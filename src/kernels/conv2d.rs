@@ -113,15 +113,15 @@ impl Kernel for Conv2d {
         let in_fours = self.channels_in.is_multiple_of(4) && self.channels_out.is_multiple_of(4);
         if in_fours {
             for (of_strip, elem) in strip_rows(self.pixels()) {
-                let (own, launch) = strips(of_strip, self.pixels(), self.channels_out, self.padding > 0);
+                let (own, launch) = strips(of_strip, [1, self.pixels(), self.channels_out], self.padding > 0);
                 all.push(Implementation { elem, ..Implementation::software("conv2d_software", with(&own), launch) });
             }
         }
         if in_fours {
-            let (own, launch) = matrix_tiles(self.pixels(), self.channels_out, self.inner());
+            let (own, launch) = matrix_tiles([1, self.pixels(), self.channels_out], self.inner());
             all.push(Implementation::matrix("conv2d_matrix", own.into_iter().chain(self.sizes()).chain(epilogue).collect(), launch));
         }
-        let (own, launch) = tiles(self.pixels(), self.channels_out, self.inner());
+        let (own, launch) = tiles([1, self.pixels(), self.channels_out], self.inner());
         if in_fours {
             all.push(Implementation::plain("conv2d_fours", with(&[&own[..], &self.sizes()].concat()), launch));
         }

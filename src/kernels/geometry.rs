@@ -56,7 +56,7 @@ pub(super) fn strip_rows(rows: usize) -> Vec<(usize, Option<DType>)> {
 }
 
 /// Constants and launch of `shaders/lib/strip.wgsl` with strips of so many rows: a lane computes 8 columns, or 12 where that saves a tenth.
-pub(super) fn strips(rows_of_strip: usize, rows: usize, cols: usize, masked: bool) -> ([(&'static str, u32); 5], Launch) {
+pub(super) fn strips(rows_of_strip: usize, [batch, rows, cols]: [usize; 3], masked: bool) -> ([(&'static str, u32); 5], Launch) {
     let across = |vectors: usize| cols.div_ceil(4 * vectors * SOFTWARE_LANES);
     // The loads of a take about the time of one column.
     let cost = |vectors: usize| across(vectors) * (4 * vectors + 1);
@@ -69,7 +69,7 @@ pub(super) fn strips(rows_of_strip: usize, rows: usize, cols: usize, masked: boo
         ("ROWS", rows_of_strip as u32),
         ("VECTORS", vectors as u32),
     ];
-    (constants, Launch::groups(rows.div_ceil(rows_of_strip) * across(vectors)))
+    (constants, Launch::groups(batch * rows.div_ceil(rows_of_strip) * across(vectors)))
 }
 
 /// Workgroups that keep a large GPU busy: some 130 multiprocessors with one each, and with two. Measured on an H100.
@@ -85,8 +85,8 @@ const SHARED_INNER: usize = 256;
 
 /// Constants and launch of `shaders/lib/tile.wgsl`: tall blocks reuse more, but a GPU needs more workgroups than it has multiprocessors;
 /// where small blocks are still too few, four teams share the inner axis of each.
-pub(super) fn tiles(rows: usize, cols: usize, inner: usize) -> ([(&'static str, u32); 2], Launch) {
-    let blocks = |tall: usize| rows.div_ceil(tall) * cols.div_ceil(64);
+pub(super) fn tiles([batch, rows, cols]: [usize; 3], inner: usize) -> ([(&'static str, u32); 2], Launch) {
+    let blocks = |tall: usize| batch * rows.div_ceil(tall) * cols.div_ceil(64);
     let tall = if blocks(128) >= BUSY { 128 } else { 64 };
     let split = if blocks(tall) < FULL && tall == 64 && inner >= SHARED_INNER { 4 } else { 1 };
     ([("SPLIT", split), ("TALL", tall as u32)], Launch::groups(blocks(tall)))
@@ -94,8 +94,8 @@ pub(super) fn tiles(rows: usize, cols: usize, inner: usize) -> ([(&'static str, 
 
 /// Constants and launch of `shaders/lib/matrix_tile.wgsl`: blocks of 128 × 128, or half as tall where there would be too few; where those
 /// are still too few, blocks of 32 × 64 whose inner axis four subgroups share.
-pub(super) fn matrix_tiles(rows: usize, cols: usize, inner: usize) -> ([(&'static str, u32); 2], Launch) {
-    let blocks = |tall: usize, wide: usize| rows.div_ceil(tall) * cols.div_ceil(wide);
+pub(super) fn matrix_tiles([batch, rows, cols]: [usize; 3], inner: usize) -> ([(&'static str, u32); 2], Launch) {
+    let blocks = |tall: usize, wide: usize| batch * rows.div_ceil(tall) * cols.div_ceil(wide);
     let (split, tall, wide) = if blocks(128, 128) >= BUSY {
         (1, 128, 128)
     } else if blocks(64, 128) >= FEW_BLOCKS || inner < SHARED_INNER {

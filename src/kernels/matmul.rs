@@ -1,4 +1,4 @@
-//! Matrix product with bias, residual and activation in the epilogue; or pairwise distances, which differ in one line.
+//! Matrix products with bias, residual and activation in the epilogue; or pairwise distances, which differ in one line.
 
 use crate::kernels::geometry::{matrix_tiles, strip_rows, strips, tiles};
 use crate::kernels::{
@@ -24,11 +24,13 @@ impl Pairing {
     }
 }
 
-/// `y[i, j] = activation(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])`.
+/// `y[i, j] = activation(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])` for each of a batch.
 ///
-/// `a` `[rows, inner]`, `b` `[inner, cols]`, `bias` `[cols]` in f32, `residual` and `y` `[rows, cols]`.
+/// `a` `[batch, rows, inner]`, `b` `[batch, inner, cols]`, `bias` `[batch, cols]` in f32, `residual` and `y` `[batch, rows, cols]`.
 #[derive(Clone, Debug)]
 pub struct Matmul {
+    /// Number of products.
+    pub batch: usize,
     /// Rows of a and y.
     pub rows: usize,
     /// Columns of b and y.
@@ -52,16 +54,16 @@ impl Kernel for Matmul {
 
     fn operands(&self) -> Vec<Operand> {
         vec![
-            read("a", self.rows * self.inner),
-            read("b", self.inner * self.cols),
-            read_f32("bias", if self.has_bias { self.cols } else { 0 }),
-            read("residual", if self.has_residual { self.rows * self.cols } else { 0 }),
-            write("y", self.rows * self.cols),
+            read("a", self.batch * self.rows * self.inner),
+            read("b", self.batch * self.inner * self.cols),
+            read_f32("bias", if self.has_bias { self.batch * self.cols } else { 0 }),
+            read("residual", if self.has_residual { self.batch * self.rows * self.cols } else { 0 }),
+            write("y", self.batch * self.rows * self.cols),
         ]
     }
 
     fn params(&self) -> ParamBlock {
-        params! { rows: u32 = self.rows, cols: u32 = self.cols, inner: u32 = self.inner }
+        params! { rows: u32 = self.rows, cols: u32 = self.cols, inner: u32 = self.inner, batch: u32 = self.batch }
     }
 
     fn implementations(&self) -> Vec<Implementation> {
@@ -76,16 +78,16 @@ impl Kernel for Matmul {
         let in_fours = self.cols.is_multiple_of(4) && self.inner.is_multiple_of(4);
         if in_fours {
             for (of_strip, elem) in strip_rows(self.rows) {
-                let (own, launch) = strips(of_strip, self.rows, self.cols, false);
+                let (own, launch) = strips(of_strip, [self.batch, self.rows, self.cols], false);
                 all.push(Implementation { elem, ..Implementation::software("matmul_software", with(&own), launch) });
             }
         }
         let sizes = [("COLS", self.cols as u32), ("INNER", self.inner as u32)];
         if in_fours && self.pairing == Pairing::Product {
-            let (own, launch) = matrix_tiles(self.rows, self.cols, self.inner);
+            let (own, launch) = matrix_tiles([self.batch, self.rows, self.cols], self.inner);
             all.push(Implementation::matrix("matmul_matrix", own.into_iter().chain(sizes).chain(epilogue).collect(), launch));
         }
-        let (own, launch) = tiles(self.rows, self.cols, self.inner);
+        let (own, launch) = tiles([self.batch, self.rows, self.cols], self.inner);
         if in_fours {
             all.push(Implementation::plain("matmul_fours", with(&[own, sizes].concat()), launch));
         }
@@ -95,19 +97,20 @@ impl Kernel for Matmul {
 
     fn work(&self) -> Work {
         let per_pair = 2 + usize::from(self.pairing == Pairing::SquaredDifference);
-        Work::new(per_pair * self.rows * self.cols * self.inner, &self.operands())
+        Work::new(per_pair * self.batch * self.rows * self.cols * self.inner, &self.operands())
     }
 
     fn reference(&self, io: &mut Io<'_>) {
         let [a, b, bias, residual] = [0, 1, 2, 3].map(|at| io.input(at));
         let mut sums = vec![0.0; self.cols];
         let mut magnitudes = vec![0.0; self.cols];
-        for row in 0..self.rows {
+        for row in 0..self.batch * self.rows {
+            let matrix = row / self.rows;
             sums.fill(0.0);
             magnitudes.fill(0.0);
             for k in 0..self.inner {
                 let left = f64::from(a[row * self.inner + k]);
-                let right = &b[k * self.cols..(k + 1) * self.cols];
+                let right = &b[(matrix * self.inner + k) * self.cols..][..self.cols];
                 for ((sum, magnitude), &right) in sums.iter_mut().zip(&mut magnitudes).zip(right) {
                     let term = self.pairing.apply(left, f64::from(right));
                     *sum += term;
@@ -116,7 +119,7 @@ impl Kernel for Matmul {
             }
             for col in 0..self.cols {
                 let at = row * self.cols + col;
-                let extra = [bias.get(col), residual.get(at)].map(|x| x.map_or(0.0, |&x| f64::from(x)));
+                let extra = [bias.get(matrix * self.cols + col), residual.get(at)].map(|x| x.map_or(0.0, |&x| f64::from(x)));
                 let sum = sums[col] + extra[0] + extra[1];
                 let magnitude = magnitudes[col] + extra[0].abs() + extra[1].abs();
                 // Each squared difference carries two roundings more than a fused product.
@@ -130,6 +133,7 @@ impl Kernel for Matmul {
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
     let plain = Matmul {
+        batch: 1,
         rows: 1,
         cols: 1,
         inner: 1,
@@ -153,6 +157,11 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         sized(70, 66, 261),
         sized(70, 132, 260),
         sized(40, 68, 256),
+        Matmul { batch: 3, has_bias: true, has_residual: true, ..sized(7, 12, 8) },
+        Matmul { batch: 3, has_bias: true, has_residual: true, ..sized(7, 5, 3) },
+        Matmul { batch: 5, has_bias: true, ..sized(70, 132, 260) },
+        Matmul { batch: 2, has_bias: true, ..sized(130, 66, 20) },
+        Matmul { batch: 2, has_residual: true, ..sized(33, 100, 16) },
         Matmul { pairing: Pairing::SquaredDifference, activation: Activation::Sqrt, ..sized(33, 36, 20) },
         Matmul { pairing: Pairing::SquaredDifference, activation: Activation::Sqrt, ..sized(9, 11, 13) },
     ];

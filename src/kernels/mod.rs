@@ -440,6 +440,7 @@ pub fn every_kernel() -> Vec<Box<dyn Kernel>> {
 /// with edges and an epilogue; attention over keys that two steps walk.
 pub(crate) fn matrix_units_trial() -> [Box<dyn Kernel>; 3] {
     let product = |rows, cols, inner| Matmul {
+        batch: 1,
         rows,
         cols,
         inner,

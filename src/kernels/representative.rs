@@ -25,7 +25,7 @@ fn case(name: impl Into<String>, kernel: impl Kernel + 'static) -> (String, Box<
 
 fn matmul(rows: usize, cols: usize, inner: usize, pairing: Pairing) -> Matmul {
     let activation = if pairing == Pairing::Product { Activation::Identity } else { Activation::Sqrt };
-    Matmul { rows, cols, inner, pairing, has_bias: false, has_residual: false, activation }
+    Matmul { batch: 1, rows, cols, inner, pairing, has_bias: false, has_residual: false, activation }
 }
 
 /// The products of a block of Segment Anything's ViT-B, of WinCLIP's windows, and of one sequence of CLIP, with their epilogues.

@@ -51,9 +51,14 @@ fn erf(x: Value) -> Value {
     let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
     return sign(x) * (1.0 - tail * exp(-x * x));
 }
-//! blocks: the order in which the blocks of a matrix product are walked.
+//! blocks: which block of which matrix product of a batch a workgroup computes.
 
 const BAND: u32 = 8u;
+
+/// Number of blocks of a `rows` × `cols` result.
+fn count_blocks(rows: u32, cols: u32, tall: u32, wide: u32) -> u32 {
+    return ((cols + wide - 1u) / wide) * ((rows + tall - 1u) / tall);
+}
 
 /// First row and column of block `number` of a `rows` × `cols` result, of the last block for spare ones: BAND rows of blocks are walked
 /// together, column by column, so that the cache serves both operands.
@@ -71,13 +76,16 @@ fn block_origin(number: u32, rows: u32, cols: u32, tall: u32, wide: u32) -> vec2
 //! use: activation
 //! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
 
+/// First element of the bias of this matrix of a batch.
+var<private> bias_start: u32;
+
 /// Columns past the edge are dropped; the row must be inside.
 fn store(row: u32, col: u32, cols: u32, sum: Value) {
     if col < cols {
         let at = row * cols + col;
         var value = sum;
         if HAS_BIAS == 1u {
-            value += bias[col];
+            value += bias[bias_start + col];
         }
         if HAS_RESIDUAL == 1u {
             value += Value(residual[at]);

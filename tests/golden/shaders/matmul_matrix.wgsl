@@ -43,9 +43,14 @@ fn erf(x: Value) -> Value {
     let tail = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
     return sign(x) * (1.0 - tail * exp(-x * x));
 }
-//! blocks: the order in which the blocks of a matrix product are walked.
+//! blocks: which block of which matrix product of a batch a workgroup computes.
 
 const BAND: u32 = 8u;
+
+/// Number of blocks of a `rows` × `cols` result.
+fn count_blocks(rows: u32, cols: u32, tall: u32, wide: u32) -> u32 {
+    return ((cols + wide - 1u) / wide) * ((rows + tall - 1u) / tall);
+}
 
 /// First row and column of block `number` of a `rows` × `cols` result, of the last block for spare ones: BAND rows of blocks are walked
 /// together, column by column, so that the cache serves both operands.
@@ -63,13 +68,16 @@ fn block_origin(number: u32, rows: u32, cols: u32, tall: u32, wide: u32) -> vec2
 //! use: activation
 //! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
 
+/// First element of the bias of this matrix of a batch.
+var<private> bias_start: u32;
+
 /// Columns past the edge are dropped; the row must be inside.
 fn store(row: u32, col: u32, cols: u32, sum: Value) {
     if col < cols {
         let at = row * cols + col;
         var value = sum;
         if HAS_BIAS == 1u {
-            value += bias[col];
+            value += bias[bias_start + col];
         }
         if HAS_RESIDUAL == 1u {
             value += Value(residual[at]);
@@ -308,7 +316,7 @@ fn store_fragment(stage_at: u32, thread: u32, first_row: u32, first_col: u32, co
 //! inline: put_on_stage(sums, at) = coopStoreT(sums, &stage[at], STAGE_STRIDE)
 
 alias Sums = coop_mat16x16<f32, C>;
-//! matmul on matrix units: y[i, j] = act(Σₖ a[i, k] · b[k, j] + bias[j] + residual[i, j])
+//! matmul on matrix units: y[i, j] = act(Σₖ a[i, k] · b[k, j] + bias[j] + residual[i, j]) for each of a batch
 //!
 //! One workgroup per TALL × WIDE block of y. Needs cols and inner divisible by 4; they are constants, so that most of an index is known.
 //! use: epilogue, index, matrix_tile
@@ -319,18 +327,25 @@ alias Stored = vec4<Elem>;
 
 const WHOLE_SLABS: bool = INNER % (SPLIT * SLAB) == 0u;
 
-struct Params { rows: u32, cols: u32, inner: u32 }
+struct Params { rows: u32, cols: u32, inner: u32, batch: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<Elem>>;          // [rows, inner]
-@group(0) @binding(2) var<storage, read> b: array<vec4<Elem>>;          // [inner, cols]
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [cols] or absent
-@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // [rows, cols] or absent
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [rows, cols]
+@group(0) @binding(1) var<storage, read> a: array<vec4<Elem>>;          // [batch, rows, inner]
+@group(0) @binding(2) var<storage, read> b: array<vec4<Elem>>;          // [batch, inner, cols]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [batch, cols] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // [batch, rows, cols] or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, rows, cols]
+
+/// The matrices of the batch that this workgroup multiplies.
+var<private> matrix: u32;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) thread: u32) {
-    compute_tile(linear_group(group, groups), thread, params.rows, COLS, INNER);
+    let number = linear_group(group, groups);
+    let blocks = count_blocks(params.rows, COLS, TALL, WIDE);
+    matrix = min(number / blocks, params.batch - 1u);
+    bias_start = matrix * (COLS / 4u);
+    compute_tile(number - matrix * blocks, thread, params.rows, COLS, INNER);
 }
 
 /// Rows of a matrix are where their numbers say.
@@ -343,18 +358,18 @@ fn a_step(k: u32) -> u32 {
 
 fn load_a(first_row: u32, row: u32, step: u32) -> vec4<f16> {
     let inside = WHOLE_SLABS || step < INNER / 4u;
-    let at = min(first_row + row, params.rows - 1u) * (INNER / 4u) + step;
+    let at = (matrix * params.rows + min(first_row + row, params.rows - 1u)) * (INNER / 4u) + step;
     return select(vec4<f16>(), a[select(0u, at, inside)], inside);
 }
 
 fn load_b(k: u32, col: u32) -> vec4<f16> {
     let inside = WHOLE_SLABS || k < INNER;
-    let at = k * (COLS / 4u) + min(col, COLS - 4u) / 4u;
+    let at = (matrix * INNER + k) * (COLS / 4u) + min(col, COLS - 4u) / 4u;
     return select(vec4<f16>(), b[select(0u, at, inside)], inside);
 }
 
 fn store_four(row: u32, col: u32, sums: vec4<f32>) {
     if row < params.rows {
-        store(row, col / 4u, COLS / 4u, sums);
+        store(matrix * params.rows + row, col / 4u, COLS / 4u, sums);
     }
 }

@@ -48,13 +48,16 @@ fn erf(x: Value) -> Value {
 //! use: activation
 //! set: ACTIVATION, HAS_BIAS, HAS_RESIDUAL
 
+/// First element of the bias of this matrix of a batch.
+var<private> bias_start: u32;
+
 /// Columns past the edge are dropped; the row must be inside.
 fn store(row: u32, col: u32, cols: u32, sum: Value) {
     if col < cols {
         let at = row * cols + col;
         var value = sum;
         if HAS_BIAS == 1u {
-            value += bias[col];
+            value += bias[bias_start + col];
         }
         if HAS_RESIDUAL == 1u {
             value += Value(residual[at]);
@@ -109,15 +112,21 @@ alias Stored = vec4<Elem>;
 
 const BLOCKS: u32 = ROWS / BLOCK;
 
-/// Sums over `taps` positions of `inner` vec4 of a each, and stores. `cols` and all column and inner indices count vec4.
+/// Sums over `taps` positions of `inner` vec4 of a each, and stores. `cols` and all column and inner indices count vec4. Strips count on
+/// through the matrices of a batch, whose rows, b and biases follow each other; `locate` gets rows of the whole batch.
 ///
 /// `locate` computes once what `a_start` needs of a row; `a_start` the first vec4 of a at a tap, or −1 where the tap reads zeros (only if
 /// MASKED).
-fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, inner: u32) {
+fn compute_strip(number: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, inner: u32, batch: u32) {
     // Strips that follow each other share their columns of b, which stay in the cache.
     let strips_down = (rows + ROWS - 1u) / ROWS;
+    let strips = strips_down * ((cols + VECTORS * LANES - 1u) / (VECTORS * LANES));
+    let matrix = min(number / strips, batch - 1u);
+    let strip = number - matrix * strips;
     let first = strip % strips_down * ROWS;
     let left = strip / strips_down * VECTORS * LANES + lane;
+    let top = matrix * rows;
+    bias_start = matrix * cols;
     // Columns past the edge read the last one; `store` drops them.
     var columns: array<u32, VECTORS>;
     for (var j = 0u; j < VECTORS; j++) {
@@ -127,14 +136,14 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
     var places: array<array<vec3<i32>, BLOCK>, BLOCKS>;
     for (var block = 0u; block < BLOCKS; block++) {
         for (var r = 0u; r < BLOCK; r++) {
-            places[block][r] = locate(min(first + block * BLOCK + r, rows - 1u));
+            places[block][r] = locate(top + min(first + block * BLOCK + r, rows - 1u));
         }
     }
     var sums: array<array<array<vec4<f32>, VECTORS>, BLOCK>, BLOCKS>;
     let taps_down = loop_end(taps.y, strip);
     let taps_across = loop_end(taps.x, strip);
     let inner_end = loop_end(inner, strip);
-    var at = 0u;
+    var at = matrix * taps.y * taps.x * inner * 4u * cols;
     for (var tap_y = 0u; tap_y < taps_down; tap_y++) {
         for (var tap_x = 0u; tap_x < taps_across; tap_x++) {
             var starts: array<array<u32, BLOCK>, BLOCKS>;
@@ -175,29 +184,29 @@ fn compute_strip(strip: u32, lane: u32, rows: u32, cols: u32, taps: vec2<u32>, i
             let row = first + block * BLOCK + r;
             if row < rows {
                 for (var j = 0u; j < VECTORS; j++) {
-                    store(row, left + j * LANES, cols, sums[block][r][j]);
+                    store(top + row, left + j * LANES, cols, sums[block][r][j]);
                 }
             }
         }
     }
 }
-//! matmul for software adapters: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j])
+//! matmul for software adapters: y[i, j] = act(Σₖ pair(a[i, k], b[k, j]) + bias[j] + residual[i, j]) for each of a batch
 //!
 //! One workgroup per strip of ROWS rows × 4·LANES·VECTORS columns. Needs cols and inner divisible by 4.
 //! use: index, strip
 
-struct Params { rows: u32, cols: u32, inner: u32 }
+struct Params { rows: u32, cols: u32, inner: u32, batch: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<Elem>>;          // [rows, inner]
-@group(0) @binding(2) var<storage, read> b: array<vec4<Elem>>;          // [inner, cols]
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [cols] or absent
-@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // [rows, cols] or absent
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [rows, cols]
+@group(0) @binding(1) var<storage, read> a: array<vec4<Elem>>;          // [batch, rows, inner]
+@group(0) @binding(2) var<storage, read> b: array<vec4<Elem>>;          // [batch, inner, cols]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [batch, cols] or absent
+@group(0) @binding(4) var<storage, read> residual: array<vec4<Elem>>;   // [batch, rows, cols] or absent
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<Elem>>;    // [batch, rows, cols]
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    compute_strip(linear_group(group, groups), lane, params.rows, params.cols / 4u, vec2(1u), params.inner / 4u);
+    compute_strip(linear_group(group, groups), lane, params.rows, params.cols / 4u, vec2(1u), params.inner / 4u, params.batch);
 }
 
 fn locate(row: u32) -> vec3<i32> {
