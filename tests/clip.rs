@@ -110,7 +110,7 @@ fn f16_storage_stays_near_and_differs() {
 fn the_activation_is_taken_from_the_configuration() {
     let mut tiny = Tiny::load("tiny", "tiny");
     for block in &mut tiny.clip.image.transformer.resblocks {
-        block.activation = zsas::kernels::Activation::QuickGelu;
+        block.mlp.activation = zsas::kernels::Activation::QuickGelu;
     }
     let distances = tiny.distances(&Device::reference(), Precision::F32);
     assert!(distances[0].1 > 1e-3, "the wrong one would be seen: {distances:?}");

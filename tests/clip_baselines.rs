@@ -114,7 +114,7 @@ fn a_wrong_activation_or_head_count_of_the_last_block_would_be_seen() {
         distance(&scored, "trans_mm")
     };
     assert!(with(|_| {}) <= 2.6 * BOUND);
-    assert!(with(|block| block.activation = Activation::QuickGelu) > 1e-3);
+    assert!(with(|block| block.mlp.activation = Activation::QuickGelu) > 1e-3);
     assert!(with(|block| block.attn.heads = 1) > 1e-3);
 }
 

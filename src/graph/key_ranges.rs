@@ -1,6 +1,6 @@
 //! Key ranges: which rows of a buffer of keys each query attends to, so that sequences of different lengths share one launch.
 
-use crate::graph::Constant;
+use crate::graph::{Constant, Graph, Tensor};
 use crate::kernels::Grid;
 
 /// Key ranges of attention: for each query its first key and the one after its last (a ragged batch; `cu_seqlens` elsewhere).
@@ -10,6 +10,77 @@ pub struct KeyRanges {
     queries: usize,
     keys: usize,
     pairs: usize,
+}
+
+/// Key ranges that each run is given: the same recording serves sequences of other lengths.
+#[derive(Clone, Copy)]
+pub struct GivenKeyRanges<'g> {
+    ends: Tensor<'g>,
+    keys: usize,
+    pairs: usize,
+}
+
+/// Key ranges that an attention takes: those of the recording, or those of a run.
+#[derive(Clone, Copy)]
+pub enum Ranges<'a, 'g> {
+    /// Known when the attention is recorded.
+    Known(&'a KeyRanges),
+    /// Known in each run.
+    Given(GivenKeyRanges<'g>),
+}
+
+impl<'a> From<&'a KeyRanges> for Ranges<'a, '_> {
+    fn from(known: &'a KeyRanges) -> Self {
+        Ranges::Known(known)
+    }
+}
+
+impl<'g> From<GivenKeyRanges<'g>> for Ranges<'_, 'g> {
+    fn from(given: GivenKeyRanges<'g>) -> Self {
+        Ranges::Given(given)
+    }
+}
+
+impl<'g> Ranges<'_, 'g> {
+    /// Number of queries.
+    pub fn queries(&self) -> usize {
+        match self {
+            Ranges::Known(known) => known.queries,
+            Ranges::Given(given) => given.ends.shape().rows(),
+        }
+    }
+
+    /// Number of keys.
+    pub fn keys(&self) -> usize {
+        match self {
+            Ranges::Known(known) => known.keys,
+            Ranges::Given(given) => given.keys,
+        }
+    }
+
+    /// Pairs of a query and a key in its range; of given ones an estimate.
+    pub fn pairs(&self) -> usize {
+        match self {
+            Ranges::Known(known) => known.pairs,
+            Ranges::Given(given) => given.pairs,
+        }
+    }
+
+    /// The ends `[queries, 2]`; those of the recording are uploaded once however many layers use them.
+    pub(super) fn ends(&self, graph: &'g Graph) -> Tensor<'g> {
+        match self {
+            Ranges::Known(known) => graph.constant(&known.ends),
+            Ranges::Given(given) => given.ends,
+        }
+    }
+}
+
+impl<'g> GivenKeyRanges<'g> {
+    /// Ranges `ends` `[queries, 2]`, whole numbers: the first key and the one after the last. `pairs` is about how many pairs of a query and
+    /// a key there will be, for estimates of time.
+    pub fn new(ends: Tensor<'g>, keys: usize, pairs: usize) -> GivenKeyRanges<'g> {
+        GivenKeyRanges { ends, keys, pairs }
+    }
 }
 
 /// Key ranges over grids: keys are the cells of a grid, row by row, and each query has a cell of its own.
@@ -63,8 +134,9 @@ impl KeyRanges {
         self.pairs
     }
 
-    /// The ends `[queries, 2]`, uploaded once however many layers use them.
-    pub(super) fn ends(&self) -> &Constant {
+    /// The ends `[queries, 2]`.
+    #[cfg(test)]
+    fn ends(&self) -> &Constant {
         &self.ends
     }
 }

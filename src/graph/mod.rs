@@ -7,7 +7,7 @@ mod record;
 mod tensor;
 
 pub use constant::Constant;
-pub use key_ranges::{GridKeyRanges, KeyRanges};
+pub use key_ranges::{GivenKeyRanges, GridKeyRanges, KeyRanges, Ranges};
 pub use plan::{Place, Plan};
 pub use record::{Graph, InputInfo, Node, Source, Value, ValueId};
 pub use tensor::{ColumnView, Epilogue, Tensor};

@@ -4,9 +4,9 @@ use crate::error::{Code, Context, Error, Result};
 use crate::graph::{KeyRanges, Tensor};
 use crate::kernels::Activation;
 use crate::models::catalog::{Layout, NetworkInfo, Published};
-use crate::models::clip::{Clip, ClipConfig, Heads, ImageTower, separate_projections};
+use crate::models::clip::{Clip, ClipConfig, ImageTower};
 use crate::models::settings::Settings;
-use crate::nn::{Conv, ConvConfig, ConvTranspose, LayerNorm, Linear, SelfAttention};
+use crate::nn::{Conv, ConvConfig, ConvTranspose, Heads, LayerNorm, Linear, Mlp, Q_K_V_PROJ, SelfAttention};
 use crate::weights::{Checkpoint, Scope};
 
 /// Its entry in the table of networks.
@@ -48,8 +48,7 @@ struct Decoder {
 struct DecoderLayer {
     self_attn: SelfAttention,
     layer_norm1: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
+    mlp: Mlp,
     layer_norm2: LayerNorm,
 }
 
@@ -212,12 +211,11 @@ impl DecoderLayer {
         let heads = Heads::Count(config.decoder_num_attention_heads)
             .of(dim)
             .context(|| format!("for `{}`", weights.path()))?;
-        let [hidden, _] = weights.sizes("mlp.fc1.weight")?;
+        let attn = weights.at("self_attn");
         Ok(DecoderLayer {
-            self_attn: separate_projections(&weights.at("self_attn"), dim, heads)?,
+            self_attn: SelfAttention::load(&attn, Q_K_V_PROJ, &attn.at("out_proj"), dim, heads)?,
             layer_norm1: LayerNorm::load(&weights.at("layer_norm1"), dim, eps)?,
-            fc1: Linear::load(&weights.at("mlp.fc1"), dim, hidden)?,
-            fc2: Linear::load(&weights.at("mlp.fc2"), hidden, dim)?,
+            mlp: Mlp::load(&weights.at("mlp.fc1"), &weights.at("mlp.fc2"), dim, Activation::Relu)?,
             layer_norm2: LayerNorm::load(&weights.at("layer_norm2"), dim, eps)?,
         })
     }
@@ -225,7 +223,6 @@ impl DecoderLayer {
     /// `x` `[…, dim]` → `[rows, dim]`.
     fn forward<'g>(&self, x: Tensor<'g>, key_ranges: &KeyRanges) -> Tensor<'g> {
         let x = self.layer_norm1.forward(self.self_attn.out_proj.added_to(self.self_attn.attend(x, key_ranges), x));
-        let hidden = self.fc1.activated(x, Activation::Relu);
-        self.layer_norm2.forward(self.fc2.added_to(hidden, x))
+        self.layer_norm2.forward(self.mlp.added_to(x, x))
     }
 }

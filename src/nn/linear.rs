@@ -34,6 +34,16 @@ impl Linear {
         Linear::new(weight, self.bias.as_ref().map(|bias| bias.rows(outputs)))
     }
 
+    /// The map of some of the inputs, the others being 0.
+    pub fn inputs(&self, inputs: Range<usize>) -> Linear {
+        Linear::new(self.weight.rows(inputs), self.bias.clone())
+    }
+
+    /// The map without its bias.
+    pub fn without_bias(&self) -> Linear {
+        Linear::new(self.weight.clone(), None)
+    }
+
     /// The weight `[in, out]`.
     pub fn weight(&self) -> &Weight {
         &self.weight

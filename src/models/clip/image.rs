@@ -4,14 +4,13 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, KeyRanges, Tensor};
 use crate::models::clip::transformer::Transformer;
 use crate::models::clip::{ClipConfig, Naming};
-use crate::nn::{LayerNorm, PIXEL_CHANNELS, resize_positions};
+use crate::nn::{LayerNorm, PatchEmbed, resize_positions};
 use crate::weights::{Scope, Weight};
 
 /// The image tower. Cheap to clone; clones share their weights.
 #[derive(Clone)]
 pub struct ImageTower {
-    /// `[patch, patch, 4, width]`.
-    conv1: Weight,
+    conv1: PatchEmbed,
     class_embedding: Weight,
     positional_embedding: Weight,
     ln_pre: LayerNorm,
@@ -21,7 +20,6 @@ pub struct ImageTower {
     pub ln_post: LayerNorm,
     /// `[width, embed]`.
     pub proj: Weight,
-    patch: usize,
     grid: usize,
 }
 
@@ -39,7 +37,7 @@ impl ImageTower {
     pub fn load(weights: &Scope, config: &ClipConfig) -> Result<ImageTower> {
         let names = match config.naming {
             Naming::OpenClip => Names {
-                conv1: "visual.conv1.weight",
+                conv1: "visual.conv1",
                 class_embedding: "visual.class_embedding",
                 positional_embedding: "visual.positional_embedding",
                 ln_pre: "visual.ln_pre",
@@ -47,7 +45,7 @@ impl ImageTower {
                 ln_post: "visual.ln_post",
             },
             Naming::Transformers => Names {
-                conv1: "vision_model.embeddings.patch_embedding.weight",
+                conv1: "vision_model.embeddings.patch_embedding",
                 class_embedding: "vision_model.embeddings.class_embedding",
                 positional_embedding: "vision_model.embeddings.position_embedding.weight",
                 // Spelt so in every published file.
@@ -56,7 +54,8 @@ impl ImageTower {
                 ln_post: "vision_model.post_layernorm",
             },
         };
-        let [width, _, patch, _] = weights.sizes(names.conv1)?;
+        let conv1 = PatchEmbed::load(&weights.at(names.conv1))?;
+        let (width, patch) = (conv1.width(), conv1.patch());
         let [positions, _] = weights.sizes(names.positional_embedding)?;
         let grid = (positions - 1).isqrt();
         if patch == 0 || grid == 0 || grid * grid + 1 != positions {
@@ -79,14 +78,13 @@ impl ImageTower {
         };
         let blocks = weights.at(names.blocks);
         Ok(ImageTower {
-            conv1: weights.weight(names.conv1, [width, 3, patch, patch])?.channels_last_filter(PIXEL_CHANNELS),
+            conv1,
             class_embedding: weights.weight(names.class_embedding, [width])?,
             positional_embedding: weights.weight(names.positional_embedding, [positions, width])?,
             ln_pre: LayerNorm::load(&weights.at(names.ln_pre), width, config.image.eps)?,
             transformer: Transformer::load(&blocks, config.naming, width, &config.image)?,
             ln_post: LayerNorm::load(&weights.at(names.ln_post), width, config.image.eps)?,
             proj,
-            patch,
             grid,
         })
     }
@@ -100,7 +98,7 @@ impl ImageTower {
 
     /// Pixels along each side of a patch.
     pub fn patch(&self) -> usize {
-        self.patch
+        self.conv1.patch()
     }
 
     /// Patches along each side.
@@ -110,7 +108,7 @@ impl ImageTower {
 
     /// Pixels along each side.
     pub fn image_size(&self) -> usize {
-        self.grid * self.patch
+        self.grid * self.patch()
     }
 
     /// Elements of a token.
@@ -134,8 +132,7 @@ impl ImageTower {
         let [batch, _, height, width] = pixels.shape().axes();
         assert!([height, width] == [self.image_size(); 2], "the tower takes {0}×{0} pixels, not {height}×{width}", self.image_size());
         let (dim, tokens) = (self.width(), self.tokens_per_image());
-        let x = pixels.cast(graph.precision().storage()).channels_last(PIXEL_CHANNELS);
-        let patches = x.conv2d(graph.weight(&self.conv1), self.patch, 0, Epilogue::default()); // [b, g, g, width]
+        let patches = self.conv1.forward(pixels, None); // [b, g, g, width]
         // Joined in one row, the class token stands before all patches; it is then repeated before those of each image.
         let class = graph.weight(&self.class_embedding).reshape([1, dim]);
         let joined = class

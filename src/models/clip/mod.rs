@@ -12,10 +12,9 @@ use crate::models::catalog::{Layout, NetworkInfo, Published};
 use crate::text::ClipTokenizer;
 use crate::weights::{Checkpoint, Scope};
 
-pub use config::{ClipConfig, Heads, Naming, TowerConfig};
+pub use config::{ClipConfig, Naming, TowerConfig};
 pub use image::{Embedded, ImageTower};
 pub use text::{TextTower, until_end};
-pub(crate) use transformer::separate_projections;
 pub use transformer::{Block, Transformer};
 pub use windows::{SIDES, windows};
 

@@ -2,10 +2,9 @@
 
 use crate::error::{Code, Context, Error, Result};
 use crate::graph::{KeyRanges, Tensor};
-use crate::kernels::Activation;
 use crate::models::clip::{Naming, TowerConfig};
-use crate::nn::{LayerNorm, Linear, SelfAttention};
-use crate::weights::{Scope, Weight};
+use crate::nn::{LayerNorm, Linear, Mlp, Q_K_V_PROJ, SelfAttention};
+use crate::weights::Scope;
 
 /// A stack of [`Block`]s.
 #[derive(Clone)]
@@ -23,12 +22,8 @@ pub struct Block {
     pub attn: SelfAttention,
     /// Layer norm before the MLP.
     pub ln_2: LayerNorm,
-    /// `[dim]` → `[hidden]`, in published towers 4·dim.
-    pub c_fc: Linear,
-    /// `[hidden]` → `[dim]`.
-    pub c_proj: Linear,
-    /// Activation between the two linear layers.
-    pub activation: Activation,
+    /// The MLP; its hidden layer is 4·dim in published towers.
+    pub mlp: Mlp,
 }
 
 impl Transformer {
@@ -78,33 +73,29 @@ impl Transformer {
 impl Block {
     fn load(weights: &Scope, naming: Naming, dim: usize, heads: usize, config: &TowerConfig) -> Result<Block> {
         let TowerConfig { activation, eps, .. } = *config;
-        match naming {
+        let [norm_1, norm_2, first, second] = match naming {
+            Naming::OpenClip => ["ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj"],
+            Naming::Transformers => ["layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"],
+        }
+        .map(|name| weights.at(name));
+        let attn = match naming {
             Naming::OpenClip => {
-                let [hidden, _] = weights.sizes("mlp.c_fc.weight")?;
                 let attn = weights.at("attn");
-                let in_proj =
-                    Linear::new(attn.weight("in_proj_weight", [3 * dim, dim])?.transposed(), Some(attn.weight("in_proj_bias", [3 * dim])?));
-                Ok(Block {
-                    ln_1: LayerNorm::load(&weights.at("ln_1"), dim, eps)?,
-                    attn: SelfAttention { in_proj, out_proj: Linear::load(&attn.at("out_proj"), dim, dim)?, heads },
-                    ln_2: LayerNorm::load(&weights.at("ln_2"), dim, eps)?,
-                    c_fc: Linear::load(&weights.at("mlp.c_fc"), dim, hidden)?,
-                    c_proj: Linear::load(&weights.at("mlp.c_proj"), hidden, dim)?,
-                    activation,
-                })
+                let (weight, bias) = (attn.weight("in_proj_weight", [3 * dim, dim])?, attn.weight("in_proj_bias", [3 * dim])?);
+                let in_proj = Linear::new(weight.transposed(), Some(bias));
+                SelfAttention { in_proj, out_proj: Linear::load(&attn.at("out_proj"), dim, dim)?, heads }
             }
             Naming::Transformers => {
-                let [hidden, _] = weights.sizes("mlp.fc1.weight")?;
-                Ok(Block {
-                    ln_1: LayerNorm::load(&weights.at("layer_norm1"), dim, eps)?,
-                    attn: separate_projections(&weights.at("self_attn"), dim, heads)?,
-                    ln_2: LayerNorm::load(&weights.at("layer_norm2"), dim, eps)?,
-                    c_fc: Linear::load(&weights.at("mlp.fc1"), dim, hidden)?,
-                    c_proj: Linear::load(&weights.at("mlp.fc2"), hidden, dim)?,
-                    activation,
-                })
+                let attn = weights.at("self_attn");
+                SelfAttention::load(&attn, Q_K_V_PROJ, &attn.at("out_proj"), dim, heads)?
             }
-        }
+        };
+        Ok(Block {
+            ln_1: LayerNorm::load(&norm_1, dim, eps)?,
+            attn,
+            ln_2: LayerNorm::load(&norm_2, dim, eps)?,
+            mlp: Mlp::load(&first, &second, dim, activation)?,
+        })
     }
 
     /// `x` `[rows, dim]` → `[rows, dim]`.
@@ -121,17 +112,6 @@ impl Block {
     /// The rest of the block after attention, row by row: residual, norm, MLP, residual.
     pub fn finish<'g>(&self, x: Tensor<'g>, attended: Tensor<'g>) -> Tensor<'g> {
         let x = self.attn.out_proj.added_to(attended, x);
-        let hidden = self.c_fc.activated(self.ln_2.forward(x), self.activation); // [rows, hidden]
-        self.c_proj.added_to(hidden, x)
+        self.mlp.added_to(self.ln_2.forward(x), x)
     }
-}
-
-/// transformers' `q_proj`, `k_proj`, `v_proj` as one projection.
-pub(crate) fn separate_projections(weights: &Scope, dim: usize, heads: usize) -> Result<SelfAttention> {
-    let stacked = |name: &str, sizes: &[usize]| -> Result<Weight> {
-        let part = |part: &str| weights.at(part).weight(name, crate::tensor::Shape::new(sizes));
-        Ok(Weight::stacked(&[part("q_proj")?, part("k_proj")?, part("v_proj")?]))
-    };
-    let in_proj = Linear::new(stacked("weight", &[dim, dim])?.transposed(), Some(stacked("bias", &[dim])?));
-    Ok(SelfAttention { in_proj, out_proj: Linear::load(&weights.at("out_proj"), dim, dim)?, heads })
 }

@@ -3,9 +3,8 @@
 use crate::error::{Code, Context, Error, Result};
 use crate::graph::{ColumnView, Epilogue, GridKeyRanges, Tensor};
 use crate::kernels::{Activation, Grid};
-use crate::models::clip::Heads;
 use crate::models::sam::{CONFIG, VisionConfig, check_layers};
-use crate::nn::{LayerNorm, Linear, PIXEL_CHANNELS, relative_positions};
+use crate::nn::{Heads, LayerNorm, Linear, Mlp, PatchEmbed, relative_positions};
 use crate::weights::{Scope, Weight};
 
 /// ε of the norms of the neck.
@@ -13,9 +12,7 @@ const NECK_EPS: f32 = 1e-6;
 
 /// Image encoder: from pixels to an embedding with 16 times fewer cells along each side.
 pub struct ImageEncoder {
-    /// `[patch, patch, 4, width]`.
-    projection: Weight,
-    projection_bias: Weight,
+    patch_embed: PatchEmbed,
     /// `[1, grid, grid, width]`.
     pos_embed: Weight,
     layers: Vec<Layer>,
@@ -28,8 +25,7 @@ struct Layer {
     layer_norm1: LayerNorm,
     attn: Attention,
     layer_norm2: LayerNorm,
-    lin1: Linear,
-    lin2: Linear,
+    mlp: Mlp,
     is_global: bool,
 }
 
@@ -73,7 +69,8 @@ struct KeyGrids {
 impl ImageEncoder {
     pub(super) fn load(weights: &Scope, config: &VisionConfig) -> Result<ImageEncoder> {
         let [_, grid, cols, width] = weights.sizes("pos_embed")?;
-        let [_, _, patch, _] = weights.sizes("patch_embed.projection.weight")?;
+        let patch_embed = PatchEmbed::load(&weights.at("patch_embed.projection"))?;
+        let patch = patch_embed.patch();
         if grid != cols {
             let message = format!("positions on {grid}×{cols} patches");
             return Err(Error::new(Code::WeightsMismatch, message).hint("SAM takes square images"));
@@ -94,10 +91,8 @@ impl ImageEncoder {
             let side = if is_global(at) { grid } else { config.window_size };
             Layer::load(&layers.at(at), width, side, config, is_global(at))
         };
-        let projection = weights.at("patch_embed.projection");
         Ok(ImageEncoder {
-            projection: projection.weight("weight", [width, 3, patch, patch])?.channels_last_filter(PIXEL_CHANNELS),
-            projection_bias: projection.weight("bias", [width])?,
+            patch_embed,
             pos_embed: weights.weight("pos_embed", [1, grid, grid, width])?,
             layers: (0..blocks).map(load).collect::<Result<_>>()?,
             neck: Neck::load(&weights.at("neck"), width)?,
@@ -113,7 +108,7 @@ impl ImageEncoder {
 
     /// Pixels along each side of the frame.
     pub fn image_size(&self) -> usize {
-        self.grid() * self.projection.shape().sizes()[0]
+        self.grid() * self.patch_embed.patch()
     }
 
     /// Elements of the embedding of a patch.
@@ -127,13 +122,7 @@ impl ImageEncoder {
     pub fn forward<'g>(&self, pixels: Tensor<'g>) -> Tensor<'g> {
         let (graph, grid, side) = (pixels.graph(), self.grid(), self.image_size());
         assert!(pixels.shape().sizes() == [1, 3, side, side], "sam: the encoder takes [1, 3, {side}, {side}], not {}", pixels.shape());
-        let epilogue = Epilogue {
-            bias: Some(graph.weight_f32(&self.projection_bias)),
-            residual: Some(graph.weight(&self.pos_embed)),
-            activation: Activation::Identity,
-        };
-        let x = pixels.cast(graph.precision().storage()).channels_last(PIXEL_CHANNELS);
-        let x = x.conv2d(graph.weight(&self.projection), self.projection.shape().sizes()[0], 0, epilogue); // [1, grid, grid, width]
+        let x = self.patch_embed.forward(pixels, Some(graph.weight(&self.pos_embed))); // [1, grid, grid, width]
         let layout = Layout::new(grid, self.window);
         let x = x.reshape([grid * grid, x.shape().cols()]).gather(&layout.cells);
         let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, &layout));
@@ -171,14 +160,12 @@ impl Layout {
 
 impl Layer {
     fn load(weights: &Scope, width: usize, side: usize, config: &VisionConfig, is_global: bool) -> Result<Layer> {
-        let [hidden, _] = weights.sizes("mlp.lin1.weight")?;
         let heads = Heads::Count(config.num_attention_heads);
         Ok(Layer {
             layer_norm1: LayerNorm::load(&weights.at("layer_norm1"), width, config.layer_norm_eps)?,
             attn: Attention::load(&weights.at("attn"), width, heads, side)?,
             layer_norm2: LayerNorm::load(&weights.at("layer_norm2"), width, config.layer_norm_eps)?,
-            lin1: Linear::load(&weights.at("mlp.lin1"), width, hidden)?,
-            lin2: Linear::load(&weights.at("mlp.lin2"), hidden, width)?,
+            mlp: Mlp::load(&weights.at("mlp.lin1"), &weights.at("mlp.lin2"), width, Activation::Gelu)?,
             is_global,
         })
     }
@@ -188,8 +175,7 @@ impl Layer {
         let grids = if self.is_global { &layout.image } else { &layout.windows };
         let attended = self.attn.attend(self.layer_norm1.forward(x), grids);
         let x = self.attn.proj.added_to(attended, x);
-        let hidden = self.lin1.activated(self.layer_norm2.forward(x), Activation::Gelu); // [tokens, hidden]
-        self.lin2.added_to(hidden, x)
+        self.mlp.added_to(self.layer_norm2.forward(x), x)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::graph::{Epilogue, Tensor};
 use crate::kernels::Activation;
 use crate::models::sam::MaskDecoderConfig;
 use crate::models::sam::two_way::TwoWay;
-use crate::nn::{ConvTranspose, LayerNorm, Linear};
+use crate::nn::{ConvTranspose, LayerNorm, PredictionHead};
 use crate::weights::{Scope, Weight};
 
 /// ε of the norm between the two upscaling layers.
@@ -20,16 +20,9 @@ pub(super) struct MaskDecoder {
     upscale_layer_norm: LayerNorm,
     upscale_conv2: ConvTranspose,
     /// Hypernetwork MLP of mask token 0.
-    hypernetwork: Mlp,
+    hypernetwork: PredictionHead,
     /// MLP that predicts the IoU of mask token 0.
-    iou_prediction_head: Mlp,
-}
-
-/// Linear layers with ReLU between them.
-struct Mlp {
-    proj_in: Linear,
-    layers: Vec<Linear>,
-    proj_out: Linear,
+    iou_prediction_head: PredictionHead,
 }
 
 impl MaskDecoder {
@@ -39,16 +32,14 @@ impl MaskDecoder {
         let tokens = [weights.weight("iou_token.weight", [1, channels])?, weights.weight("mask_tokens.weight", [masks, channels])?];
         let hypernetworks = weights.at("output_hypernetworks_mlps");
         (1..masks).for_each(|other| hypernetworks.ignore(&other.to_string()));
-        let mut iou_prediction_head = Mlp::load(&weights.at("iou_prediction_head"), channels, masks)?;
-        iou_prediction_head.proj_out = iou_prediction_head.proj_out.outputs(0..1);
         Ok(MaskDecoder {
             tokens: Weight::stacked(&tokens),
             transformer: TwoWay::load(&weights.at("transformer"), channels, config)?,
             upscale_conv1: ConvTranspose::load(&weights.at("upscale_conv1"), channels, channels / 4)?,
             upscale_layer_norm: LayerNorm::load(&weights.at("upscale_layer_norm"), channels / 4, UPSCALE_EPS)?,
             upscale_conv2: ConvTranspose::load(&weights.at("upscale_conv2"), channels / 4, channels / 8)?,
-            hypernetwork: Mlp::load(&hypernetworks.at(0), channels, channels / 8)?,
-            iou_prediction_head,
+            hypernetwork: prediction_head(&hypernetworks.at(0), channels, channels / 8)?,
+            iou_prediction_head: prediction_head(&weights.at("iou_prediction_head"), channels, masks)?.outputs(0..1),
         })
     }
 
@@ -86,21 +77,8 @@ fn dot<'g>(cells: Tensor<'g>, vectors: Tensor<'g>) -> Tensor<'g> {
     products.reshape([rows * columns.len(), 1]).gather(&own).reshape([boxes, rows / boxes])
 }
 
-impl Mlp {
-    fn load(weights: &Scope, inputs: usize, outputs: usize) -> Result<Mlp> {
-        let [hidden, _] = weights.sizes("proj_in.weight")?;
-        let layers = weights.at("layers");
-        Ok(Mlp {
-            proj_in: Linear::load(&weights.at("proj_in"), inputs, hidden)?,
-            layers: (0..layers.blocks()).map(|at| Linear::load(&layers.at(at), hidden, hidden)).collect::<Result<_>>()?,
-            proj_out: Linear::load(&weights.at("proj_out"), hidden, outputs)?,
-        })
-    }
-
-    /// `[rows, inputs]` → `[rows, outputs]`.
-    fn forward<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
-        let x = self.proj_in.activated(x, Activation::Relu);
-        let x = self.layers.iter().fold(x, |x, layer| layer.activated(x, Activation::Relu));
-        self.proj_out.forward(x)
-    }
+fn prediction_head(weights: &Scope, inputs: usize, outputs: usize) -> Result<PredictionHead> {
+    let between = (0..weights.at("layers").blocks()).map(|at| format!("layers.{at}"));
+    let names: Vec<String> = std::iter::once("proj_in".to_owned()).chain(between).chain(["proj_out".to_owned()]).collect();
+    PredictionHead::load(weights, &names, inputs, outputs)
 }

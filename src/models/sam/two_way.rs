@@ -1,11 +1,10 @@
 //! The two-way transformer of SAM's decoder: tokens attend to the image, then the image to the tokens (Kirillov et al. 2023, figure 14).
 
-use crate::error::{Context, Result};
-use crate::graph::{ColumnView, KeyRanges, Tensor};
+use crate::error::Result;
+use crate::graph::{KeyRanges, Tensor};
 use crate::kernels::Activation;
-use crate::models::clip::Heads;
 use crate::models::sam::{MaskDecoderConfig, check_layers};
-use crate::nn::{LayerNorm, Linear};
+use crate::nn::{Attention, LayerNorm, Mlp, Q_K_V_PROJ};
 use crate::weights::Scope;
 
 /// ε of the last norm, which no configuration names: PyTorch's default.
@@ -24,20 +23,10 @@ struct Layer {
     layer_norm1: LayerNorm,
     cross_attn_token_to_image: Attention,
     layer_norm2: LayerNorm,
-    lin1: Linear,
-    lin2: Linear,
+    mlp: Mlp,
     layer_norm3: LayerNorm,
     cross_attn_image_to_token: Attention,
     layer_norm4: LayerNorm,
-}
-
-/// Multi-head attention at a width of its own (Vaswani et al. 2017, §3.2).
-struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    out_proj: Linear,
-    heads: usize,
 }
 
 /// Positional encodings and key ranges of self- and cross-attention, shared by all layers.
@@ -59,7 +48,7 @@ impl TwoWay {
         let load = |at: usize| Layer::load(&layers.at(at), dim, config);
         Ok(TwoWay {
             layers: (0..layers.blocks()).map(load).collect::<Result<_>>()?,
-            final_attn_token_to_image: Attention::load(&weights.at("final_attn_token_to_image"), dim, config)?,
+            final_attn_token_to_image: attention(&weights.at("final_attn_token_to_image"), dim, config)?,
             layer_norm_final_attn: LayerNorm::load(&weights.at("layer_norm_final_attn"), dim, FINAL_EPS)?,
         })
     }
@@ -103,16 +92,14 @@ impl<'g> AttentionContext<'g> {
 
 impl Layer {
     fn load(weights: &Scope, dim: usize, config: &MaskDecoderConfig) -> Result<Layer> {
-        let [hidden, _] = weights.sizes("mlp.lin1.weight")?;
-        let attention = |name: &str| Attention::load(&weights.at(name), dim, config);
+        let attention = |name: &str| attention(&weights.at(name), dim, config);
         let norm = |name: &str| LayerNorm::load(&weights.at(name), dim, config.layer_norm_eps);
         Ok(Layer {
             self_attn: attention("self_attn")?,
             layer_norm1: norm("layer_norm1")?,
             cross_attn_token_to_image: attention("cross_attn_token_to_image")?,
             layer_norm2: norm("layer_norm2")?,
-            lin1: Linear::load(&weights.at("mlp.lin1"), dim, hidden)?,
-            lin2: Linear::load(&weights.at("mlp.lin2"), hidden, dim)?,
+            mlp: Mlp::load(&weights.at("mlp.lin1"), &weights.at("mlp.lin2"), dim, Activation::Relu)?,
             layer_norm3: norm("layer_norm3")?,
             cross_attn_image_to_token: attention("cross_attn_image_to_token")?,
             layer_norm4: norm("layer_norm4")?,
@@ -136,8 +123,7 @@ impl Layer {
         let attended = self.cross_attn_token_to_image.attend(q_k_v, &context.token_to_image);
         let queries = self.layer_norm2.forward(self.cross_attn_token_to_image.out_proj.added_to(attended, queries));
 
-        let hidden = self.lin1.activated(queries, Activation::Relu);
-        let queries = self.layer_norm3.forward(self.lin2.added_to(hidden, queries));
+        let queries = self.layer_norm3.forward(self.mlp.added_to(queries, queries));
 
         let q_k_v = [located_keys, context.with_token_positions(queries), queries];
         let attended = self.cross_attn_image_to_token.attend(q_k_v, &context.image_to_token);
@@ -146,23 +132,6 @@ impl Layer {
     }
 }
 
-impl Attention {
-    fn load(weights: &Scope, dim: usize, config: &MaskDecoderConfig) -> Result<Attention> {
-        let [inner, _] = weights.sizes("q_proj.weight")?;
-        let project = |name: &str| Linear::load(&weights.at(name), dim, inner);
-        Ok(Attention {
-            q_proj: project("q_proj")?,
-            k_proj: project("k_proj")?,
-            v_proj: project("v_proj")?,
-            out_proj: Linear::load(&weights.at("out_proj"), inner, dim)?,
-            heads: Heads::Count(config.num_attention_heads).of(inner).context(|| format!("for `{}`", weights.path()))?,
-        })
-    }
-
-    /// The attended values of all heads side by side, before `out_proj`: `[queries, inner]`.
-    fn attend<'g>(&self, [query, key, value]: [Tensor<'g>; 3], key_ranges: &KeyRanges) -> Tensor<'g> {
-        let whole = |x: Tensor<'g>| x.columns(0, x.shape().cols());
-        let [query, key, value] = [self.q_proj.forward(query), self.k_proj.forward(key), self.v_proj.forward(value)].map(whole);
-        ColumnView::attention(query, key, value, key_ranges, self.heads)
-    }
+fn attention(weights: &Scope, dim: usize, config: &MaskDecoderConfig) -> Result<Attention> {
+    Attention::load(weights, Q_K_V_PROJ, dim, config.num_attention_heads)
 }
