@@ -126,8 +126,19 @@ fn launches_are_as_long_as_the_work() {
             };
             // What lanes or workgroups are counted for, and how many of these a workgroup makes.
             let (work, of_group) = match file {
-                "unary" | "binary" | "cast_to_f32" | "cast_from_f32" => (kernel.output_len(), 4 * ELEMENT_LANES),
+                "unary" | "binary" | "logit" | "cast_to_f32" | "cast_from_f32" => (kernel.output_len(), 4 * ELEMENT_LANES),
                 "pool" | "resize" | "concat" | "gather" | "permute" => (kernel.output_len(), constant("VEC").unwrap() * ELEMENT_LANES),
+                "sine_positions" => (kernel.output_len() / 2, ELEMENT_LANES),
+                "group_norm" => (field("images") * field("groups"), 1),
+                "window_attention" | "window_attention_software" => {
+                    let window = constant("WINDOW").unwrap();
+                    let strips = |cells: usize| cells.div_ceil(window) + usize::from(constant("SHIFT") != Some(0));
+                    let windows = field("images") * strips(field("height")) * strips(field("width"));
+                    let of_tile = constant("ROWS").map_or(ELEMENT_LANES, |rows| rows * SOFTWARE_LANES);
+                    (windows * (window * window).div_ceil(of_tile) * constant("HEADS").unwrap(), 1)
+                }
+                "deformable_attention" => (kernel.output_len() / 4, constant("WORKGROUP").unwrap()),
+                "top_rows" => (field("sequences") * field("rows").div_ceil(ELEMENT_LANES), 1),
                 "channels_last" => (kernel.output_len() / field("padded"), ELEMENT_LANES),
                 "layer_norm" | "normalize_rows" | "softmax" | "top_mean" => (field("rows"), 1),
                 "layer_norm_software" | "normalize_rows_software" | "softmax_software" | "top_mean_software" => {
@@ -211,7 +222,7 @@ fn every_file_in_shaders_is_used() {
 }
 
 /// Barriers belong to library functions, where all lanes arrive: naga accepts one inside a lane-dependent branch. Those of `attention`,
-/// `attention_fours` and `attention_matrix` are in main loops and branches that are the same for all lanes.
+/// `attention_fours`, `attention_matrix` and `window_attention` are in main loops and branches that are the same for all lanes.
 #[test]
 fn kernel_files_hold_no_barrier_of_their_own() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
@@ -219,7 +230,7 @@ fn kernel_files_hold_no_barrier_of_their_own() {
         let path = entry.unwrap().path();
         if path.is_file() {
             let allowed = match path.file_stem().and_then(|stem| stem.to_str()) {
-                Some("attention" | "attention_fours") => 2,
+                Some("attention" | "attention_fours" | "window_attention") => 2,
                 Some("attention_matrix") => 18,
                 _ => 0,
             };
@@ -233,7 +244,7 @@ fn kernel_files_hold_no_barrier_of_their_own() {
 /// others every loop runs over the whole of a short array, with nothing in it that would keep a driver from unrolling.
 #[test]
 fn kernels_for_gpus_keep_what_they_sum_in_variables_with_names() {
-    const WHOLE_ARRAYS: [&str; 4] = ["attention", "attention_fours", "pool", "top_mean"];
+    const WHOLE_ARRAYS: [&str; 5] = ["attention", "attention_fours", "pool", "top_mean", "window_attention"];
     each_listing(|_, implementation, _, shader| {
         let is_for_gpus = implementation.tier != Tier::Software && implementation.units == MatrixUnits::Hardware;
         if is_for_gpus && !WHOLE_ARRAYS.contains(&implementation.file) {

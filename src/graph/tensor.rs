@@ -3,10 +3,11 @@
 use std::fmt;
 use std::ops::{Add, Mul, Sub};
 
-use crate::graph::{Constant, Graph, GridKeyRanges, KeyRanges, ValueId};
+use crate::graph::{Constant, Graph, GridKeyRanges, Ranges, ValueId};
 use crate::kernels::{
-    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Gather, HeadLayout, Interpolation, Kernel,
-    LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Selection, Softmax, TopMean, Unary,
+    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, DeformableAttention, Gather, Grid,
+    GroupNorm, HeadLayout, Interpolation, Kernel, LayerNorm, Logit, MAX_LEVELS, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind,
+    Resize, Selection, SinePositions, Softmax, TopMean, TopRows, Unary, WindowAttention, WindowGeometry,
 };
 use crate::tensor::{DType, MAX_RANK, Shape};
 
@@ -227,6 +228,38 @@ impl<'g> Tensor<'g> {
         self.launch(kernel, &[Some(self), Some(weight), Some(bias)], self.shape)
     }
 
+    /// Group norm of `[images, …, channels]` with its scale and offset, both f32 `[channels]` (Wu & He 2018).
+    #[track_caller]
+    pub fn group_norm(self, groups: usize, weight: Tensor<'g>, bias: Tensor<'g>, eps: f32) -> Tensor<'g> {
+        let (images, channels) = (self.shape[0], self.shape.cols());
+        assert!(groups > 0 && channels.is_multiple_of(groups), "group_norm: {groups} groups do not divide the channels of {}", self.shape);
+        let kernel = GroupNorm { images, cells: self.shape.rows() / images, channels, groups, eps };
+        self.launch(kernel, &[Some(self), Some(weight), Some(bias)], self.shape)
+    }
+
+    /// The inverse of the sigmoid, `self` and 1 − `self` being raised to `eps`. f32 only.
+    #[track_caller]
+    pub fn logit(self, eps: f32) -> Tensor<'g> {
+        self.launch(Logit { eps, len: self.shape.len() }, &[Some(self)], self.shape)
+    }
+
+    /// Sines and cosines of positions with so many f32 `periods` `[p]`: f32 `[n, c]` → `[n, c · 2 · p]` in this storage.
+    #[track_caller]
+    pub fn sine_positions(self, periods: Tensor<'g>, dtype: DType) -> Tensor<'g> {
+        let kernel = SinePositions { positions: self.shape.len(), periods: periods.shape.len() };
+        let shape = self.shape.with_cols(self.shape.cols() * 2 * periods.shape.len());
+        self.graph.launch(kernel, &[Some(self), Some(periods)], shape, dtype)
+    }
+
+    /// Numbers of the rows with the `count` highest of the scores of each sequence, highest first: f32 `[sequences, rows]` → whole numbers
+    /// `[sequences, count]`, which count through all sequences.
+    #[track_caller]
+    pub fn top_rows(self, count: usize) -> Tensor<'g> {
+        let [sequences, rows] = self.shape.axes();
+        assert!(count <= rows, "top_rows: {count} of {rows} rows");
+        self.launch(TopRows { sequences, rows, count }, &[Some(self)], Shape::from([sequences, count]))
+    }
+
     /// Each row divided by its Euclidean length, or by `eps` where that is longer.
     #[track_caller]
     pub fn normalize_rows(self, eps: f32) -> Tensor<'g> {
@@ -338,6 +371,46 @@ impl<'g> Tensor<'g> {
         self.launch(Gather { rows_in, rows_out, cols }, &[Some(self), Some(rows)], Shape::from([rows_out, cols]))
     }
 
+    /// Attention inside windows: `self` `[cells, 3·dim]`, queries, keys and values of the cells of images → `[cells, dim]` (Liu et al. 2021).
+    ///
+    /// `padding` `[3·dim]` is what `self` is for cells past the edge, `bias` `[heads, (2·window − 1)²]` is added to scores by the difference
+    /// of rows and columns from key to query; both f32.
+    #[track_caller]
+    pub fn window_attention(self, padding: Tensor<'g>, bias: Tensor<'g>, geometry: WindowGeometry, heads: usize) -> Tensor<'g> {
+        let (rows, cols) = (self.shape.rows(), self.shape.cols());
+        assert!(rows == geometry.cells(), "window_attention: {} is not one row for each cell of {geometry:?}", self.shape);
+        assert!(geometry.shift < geometry.window, "window_attention: {geometry:?} is shifted by a window or more");
+        let dim = cols / 3;
+        assert!(
+            heads > 0 && dim * 3 == cols && dim.is_multiple_of(4 * heads),
+            "window_attention: {cols} columns are not queries, keys and values of {heads} heads of a multiple of 4"
+        );
+        let kernel = WindowAttention { geometry, heads, head_dim: dim / heads };
+        self.launch(kernel, &[Some(self), Some(padding), Some(bias)], Shape::from([rows, dim]))
+    }
+
+    /// Deformable attention: samples `self` `[sequences, cells, dim]`, the levels of a pyramid, at `points` of each level around references
+    /// (Zhu et al. 2021): `offsets` `[sequences, queries, heads·levels·points·2]`, `weights` `[sequences, queries, heads·levels·points]` →
+    /// `[sequences, queries, dim]`.
+    ///
+    /// `references` are points `[queries, 2]`, the same for all sequences, or boxes `[sequences, queries, 4]`; all but `self` is f32.
+    #[track_caller]
+    pub fn deformable_attention(
+        self,
+        [offsets, weights, references]: [Tensor<'g>; 3],
+        levels: &[Grid],
+        heads: usize,
+        points: usize,
+    ) -> Tensor<'g> {
+        let ([sequences, _, dim], [_, queries, _]) = (self.shape.axes::<3>(), weights.shape.axes::<3>());
+        assert!(levels.len() <= MAX_LEVELS, "deformable_attention: {} levels are more than {MAX_LEVELS}", levels.len());
+        assert!(heads > 0 && dim.is_multiple_of(4 * heads), "deformable_attention: {heads} heads of a multiple of 4 do not make {dim}");
+        let has_boxes = references.shape.cols() == 4;
+        let kernel = DeformableAttention { sequences, queries, levels: levels.to_vec(), heads, head_dim: dim / heads, points, has_boxes };
+        let inputs = [Some(self), Some(offsets), Some(weights), Some(references)];
+        self.launch(kernel, &inputs, Shape::from([sequences, queries, dim]))
+    }
+
     /// View of `count` columns from `from` on. Free; only attention takes it.
     #[track_caller]
     pub fn columns(self, from: usize, count: usize) -> ColumnView<'g> {
@@ -371,14 +444,17 @@ impl<'g> ColumnView<'g> {
     /// Attention of queries to the keys in their ranges, for `heads` heads side by side (Vaswani et al. 2017):
     /// `[queries, dim]`, `[keys, dim]`, `[keys, dim]` → `[queries, dim]`.
     #[track_caller]
-    pub fn attention(
+    pub fn attention<'a>(
         query: ColumnView<'g>,
         key: ColumnView<'g>,
         value: ColumnView<'g>,
-        key_ranges: &KeyRanges,
+        ranges: impl Into<Ranges<'a, 'g>>,
         heads: usize,
-    ) -> Tensor<'g> {
-        ColumnView::attend([query, key, value], key_ranges, heads, None)
+    ) -> Tensor<'g>
+    where
+        'g: 'a,
+    {
+        ColumnView::attend([query, key, value], ranges.into(), heads, None)
     }
 
     /// Attention of queries to keys and values that are the cells of grids, with decomposed relative positions (Li et al. 2022).
@@ -387,13 +463,13 @@ impl<'g> ColumnView<'g> {
     /// query (the first is that of −rows), one for the difference of columns (from −cols on).
     #[track_caller]
     pub fn attention_on_grid(views: [ColumnView<'g>; 3], rel_pos: Tensor<'g>, on_grid: &GridKeyRanges, heads: usize) -> Tensor<'g> {
-        ColumnView::attend(views, on_grid.key_ranges(), heads, Some((rel_pos, on_grid)))
+        ColumnView::attend(views, on_grid.key_ranges().into(), heads, Some((rel_pos, on_grid)))
     }
 
     #[track_caller]
     fn attend(
         [query, key, value]: [ColumnView<'g>; 3],
-        key_ranges: &KeyRanges,
+        ranges: Ranges<'_, 'g>,
         heads: usize,
         relative: Option<(Tensor<'g>, &GridKeyRanges)>,
     ) -> Tensor<'g> {
@@ -402,31 +478,31 @@ impl<'g> ColumnView<'g> {
         assert!(key.count == dim && value.count == dim, "attention: {dim}, {} and {} columns differ", key.count, value.count);
         let rows = |view: ColumnView<'_>| view.tensor.shape.rows();
         assert!(
-            rows(query) == key_ranges.queries() && rows(key) == key_ranges.keys() && rows(value) == key_ranges.keys(),
+            rows(query) == ranges.queries() && rows(key) == ranges.keys() && rows(value) == ranges.keys(),
             "attention: {} and {} rows, the key ranges are of {} and {}",
             rows(query),
             rows(key),
-            key_ranges.queries(),
-            key_ranges.keys()
+            ranges.queries(),
+            ranges.keys()
         );
         let layout = |view: ColumnView<'_>| HeadLayout { stride: view.tensor.shape.cols(), offset: view.from };
         let kernel = Attention {
-            queries: key_ranges.queries(),
-            keys: key_ranges.keys(),
+            queries: ranges.queries(),
+            keys: ranges.keys(),
             heads,
             head_dim: dim / heads,
             q: layout(query),
             k: layout(key),
             v: layout(value),
             grid: relative.map(|(_, on_grid)| on_grid.grid()),
-            pairs: key_ranges.pairs(),
+            pairs: ranges.pairs(),
         };
         let graph = query.tensor.graph;
         let rel_pos = relative.map(|(rel_pos, _)| rel_pos);
         let query_cells = relative.map(|(_, on_grid)| graph.constant(on_grid.query_cells()));
-        let ends = graph.constant(key_ranges.ends());
+        let ends = ranges.ends(graph);
         let inputs = [Some(query.tensor), Some(key.tensor), Some(value.tensor), Some(ends), rel_pos, query_cells];
-        query.tensor.launch(kernel, &inputs, Shape::from([key_ranges.queries(), dim]))
+        query.tensor.launch(kernel, &inputs, Shape::from([ranges.queries(), dim]))
     }
 }
 

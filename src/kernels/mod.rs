@@ -9,10 +9,13 @@ mod cast;
 mod channels_last;
 mod concat;
 mod conv2d;
+mod deformable_attention;
 mod elementwise;
 mod gather;
 mod geometry;
+mod group_norm;
 mod layer_norm;
+mod logit;
 mod matmul;
 mod normalize;
 mod permute;
@@ -20,9 +23,12 @@ mod pool;
 mod representative;
 mod resize;
 mod sample;
+mod sine_positions;
 mod softmax;
 mod sum;
 mod top_mean;
+mod top_rows;
+mod window_attention;
 
 use std::fmt;
 
@@ -34,10 +40,13 @@ pub use cast::{Cast, CastDirection};
 pub use channels_last::ChannelsLast;
 pub use concat::Concat;
 pub use conv2d::Conv2d;
+pub use deformable_attention::{DeformableAttention, MAX_LEVELS};
 pub use elementwise::{Binary, BinaryOp, Unary};
 pub use gather::Gather;
 pub use geometry::{ELEMENT_LANES, SOFTWARE_LANES};
+pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
+pub use logit::Logit;
 pub use matmul::{Matmul, Pairing};
 pub use normalize::NormalizeRows;
 pub use permute::Permute;
@@ -45,9 +54,12 @@ pub use pool::{Pool, PoolKind};
 pub use representative::representative;
 pub use resize::{Interpolation, Resize};
 pub use sample::{sample, sample_numbers};
+pub use sine_positions::SinePositions;
 pub use softmax::Softmax;
 pub use sum::Sum;
 pub use top_mean::{Selection, TopMean};
+pub use top_rows::TopRows;
+pub use window_attention::{WindowAttention, WindowGeometry};
 
 use crate::shader::{Access, FieldInfo, MatrixUnits};
 use crate::tensor::DType;
@@ -120,6 +132,8 @@ pub struct Operand {
 pub enum Content {
     /// Any numbers.
     Numbers,
+    /// Numbers above 0, such as divisors.
+    Positive,
     /// Numbers of rows: whole, below this.
     Rows(usize),
     /// Key ranges: pairs of whole numbers up to this, the first key and the one after the last.
@@ -132,6 +146,7 @@ impl Content {
         let whole = |count: usize| ((x.abs() * 1009.0) as usize % count) as f32;
         match self {
             Content::Numbers => x,
+            Content::Positive => 0.25 + x.abs(),
             Content::Rows(below) => whole(below),
             Content::KeyRanges(most) => whole(most + 1),
         }
@@ -426,6 +441,12 @@ pub fn every_kernel() -> Vec<Box<dyn Kernel>> {
     all.extend(softmax::instances());
     all.extend(attention::instances());
     all.extend(layer_norm::instances());
+    all.extend(group_norm::instances());
+    all.extend(logit::instances());
+    all.extend(sine_positions::instances());
+    all.extend(top_rows::instances());
+    all.extend(window_attention::instances());
+    all.extend(deformable_attention::instances());
     all.extend(resize::instances());
     all.extend(top_mean::instances());
     all.extend(permute::instances());

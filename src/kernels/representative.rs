@@ -1,8 +1,9 @@
 //! Kernels at the sizes that networks use: what benchmarks measure.
 
 use crate::kernels::{
-    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, Gather, Grid, HeadLayout, Interpolation,
-    Kernel, LayerNorm, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize, Selection, Softmax, TopMean, Unary,
+    Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, DeformableAttention, Gather, Grid,
+    GroupNorm, HeadLayout, Interpolation, Kernel, LayerNorm, Logit, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize,
+    Selection, SinePositions, Softmax, TopMean, TopRows, Unary, WindowAttention, WindowGeometry,
 };
 
 /// Every kernel at the sizes that the networks of this crate use, each with a name of its own.
@@ -79,9 +80,11 @@ fn rows() -> Vec<(String, Box<dyn Kernel>)> {
     vec![
         case("layer_norm 4096×1024", LayerNorm { rows, cols, eps: 1e-6 }),
         case("softmax 4096×1024", Softmax { rows, cols }),
+        case("group_norm 100² 256, 32 groups", GroupNorm { images: 1, cells: 10_000, channels: 256, groups: 32, eps: 1e-5 }),
         case("normalize_rows 4096×1792", NormalizeRows { rows, cols: 1792, eps: 1e-12 }),
         case("top_mean 1600×1600, 400 smallest", TopMean { selection: Selection::Smallest, rows: 1600, cols: 1600, count: 400 }),
         case("top_mean 4096×4096, 400 smallest", TopMean { selection: Selection::Smallest, rows, cols: 4096, count: 400 }),
+        case("top_rows 900 of 13294", TopRows { sequences: 1, rows: 13_294, count: 900 }),
     ]
 }
 
@@ -116,8 +119,24 @@ fn sequences() -> Vec<(String, Box<dyn Kernel>)> {
         case("attention 196², 16 heads of 80", attention(196, 16, 80)),
         case("attention 196², 16 heads of 80, relative", on_grid(14, 16, 80)),
         case("attention 576², 8 heads of 32", attention(576, 8, 32)),
+        case("window_attention 200², 3 heads of 32, windows of 7", windows(200, 3, 7)),
+        case("window_attention 50², 16 heads of 32, windows of 12", windows(50, 16, 12)),
+        case("deformable_attention 13294 queries, 8 heads of 32", deformable(13_294, false)),
+        case("deformable_attention 900 boxes, 8 heads of 32", deformable(900, true)),
         case("gather 2896 of 226×896", Gather { rows_in: 226, rows_out: 2896, cols: 896 }),
     ]
+}
+
+/// A shifted block of a Swin transformer on a square grid.
+fn windows(side: usize, heads: usize, window: usize) -> WindowAttention {
+    let geometry = WindowGeometry { images: 1, height: side, width: side, window, shift: window / 2 };
+    WindowAttention { geometry, heads, head_dim: 32 }
+}
+
+/// GroundingDINO's attention to the pyramid of an image of 800 × 800 pixels.
+fn deformable(queries: usize, has_boxes: bool) -> DeformableAttention {
+    let levels = [100, 50, 25, 13].map(|side| Grid { rows: side, cols: side }).to_vec();
+    DeformableAttention { sequences: 1, queries, levels, heads: 8, head_dim: 32, points: 4, has_boxes }
 }
 
 /// Pooling, resizing, and changes of layout.
@@ -141,6 +160,8 @@ fn elements() -> Vec<(String, Box<dyn Kernel>)> {
     vec![
         case("unary gelu 4 Mi", Unary { activation: Activation::Gelu, scale: 1.0, offset: 0.0, len }),
         case("binary add 4 Mi", Binary { op: BinaryOp::Add, len, right_len: len }),
+        case("logit 3600", Logit { eps: 1e-3, len: 3600 }),
+        case("sine_positions 3600×64", SinePositions { positions: 3600, periods: 64 }),
         case("cast_to_f32 4 Mi", Cast { direction: CastDirection::ToF32, len }),
         case("cast_from_f32 4 Mi", Cast { direction: CastDirection::FromF32, len }),
     ]

@@ -1,0 +1,35 @@
+alias Elem = f32;
+//! index: which part of a kernel's work a workgroup does. Launches are folded into a second axis, long ones cut into several
+//! dispatches.
+
+/// Number of the first workgroup of this dispatch.
+@group(1) @binding(0) var<uniform> first_group: u32;
+
+/// Number of this workgroup when `Launch::groups` folded the count into x and y. May exceed the count: a few groups are spare.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return first_group + group.y * groups.x + group.x;
+}
+//! logit: y[i] = log(max(x[i], eps) / max(1 − x[i], eps))
+//!
+//! Four elements per lane, LANES apart, so that neighbouring lanes read neighbouring elements.
+//! use: index
+
+const LANES: u32 = 64u;
+
+struct Params { len: u32, eps: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let first = linear_group(group, groups) * 4u * LANES + lane;
+    for (var i = 0u; i < 4u; i++) {
+        let at = first + i * LANES;
+        if at < params.len {
+            let value = x[at];
+            y[at] = log(max(value, params.eps) / max(1.0 - value, params.eps));
+        }
+    }
+}
