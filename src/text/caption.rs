@@ -1,0 +1,351 @@
+//! Captions of GroundingDINO: phrases of which each is read by itself, and what the probabilities of their tokens mean.
+
+use std::fmt;
+
+use crate::error::{Code, Error, Result};
+use crate::text::bert::{BertTokenizer, CONTINUATION, END, FULL_STOP, PADDING, QUESTION_MARK, START, UNKNOWN};
+
+/// Tokens of the longest caption.
+pub const MAX_CAPTION_TOKENS: usize = 256;
+
+/// Characters that end a phrase in a user's list.
+const SEPARATORS: &[char] = &['.', ',', ';', '\n', '\r'];
+
+/// Tokens of a caption with what they attend to (`generate_masks_with_special_tokens_and_transfer_map` of the original code).
+///
+/// A phrase is what stands between two special tokens, `[CLS]`, `[SEP]`, `.` and `?`, with the one at its end; tokens attend to their own
+/// phrase, positions count from 0 in each. The first and the last special token attend to themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubSentences {
+    /// Ids of the tokens.
+    pub ids: Vec<u32>,
+    /// Position of each in its phrase.
+    pub positions: Vec<u32>,
+    /// The first token that each attends to, and the one after the last.
+    pub ranges: Vec<[u32; 2]>,
+}
+
+impl SubSentences {
+    /// Those of these tokens.
+    pub fn of(ids: &[u32]) -> SubSentences {
+        let last = ids.len().saturating_sub(1);
+        let mut positions = vec![0; ids.len()];
+        let mut ranges: Vec<[u32; 2]> = (0..ids.len() as u32).map(|at| [at, at + 1]).collect();
+        let mut start = 0;
+        for (at, _) in ids.iter().enumerate().filter(|(_, id)| [START, END, FULL_STOP, QUESTION_MARK].contains(id)) {
+            if at != 0 && at != last {
+                for member in start..=at {
+                    positions[member] = (member - start) as u32;
+                    ranges[member] = [start as u32, at as u32 + 1];
+                }
+            }
+            start = at + 1;
+        }
+        SubSentences { ids: ids.to_vec(), positions, ranges }
+    }
+}
+
+/// A caption as GroundingDINO reads it.
+#[derive(Clone, Debug)]
+pub struct Caption {
+    text: String,
+    tokens: SubSentences,
+    phrases: Vec<String>,
+    /// The phrase of each token; `None` for special ones.
+    phrase_of: Vec<Option<usize>>,
+    warnings: Vec<CaptionWarning>,
+}
+
+/// What was not done as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaptionWarning {
+    /// A phrase that is in the list already.
+    Repeated(String),
+    /// A phrase that does not fit into the longest caption.
+    LeftOut(String),
+    /// A phrase of which the end does not fit into the longest caption.
+    Cut(String),
+    /// A phrase of which no word is known.
+    Unknown(String),
+    /// A phrase of which no token is left, such as control characters.
+    Blank(String),
+}
+
+impl fmt::Display for CaptionWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CaptionWarning::Repeated(phrase) => write!(f, "the phrase `{phrase}` stands more than once; it is read once"),
+            CaptionWarning::LeftOut(phrase) => {
+                write!(f, "the phrase `{phrase}` is left out: a caption has at most {MAX_CAPTION_TOKENS} tokens")
+            }
+            CaptionWarning::Cut(phrase) => {
+                write!(f, "the end of `{phrase}` is left out: a caption has at most {MAX_CAPTION_TOKENS} tokens")
+            }
+            CaptionWarning::Unknown(phrase) => {
+                write!(f, "no word of `{phrase}` is in the vocabulary, which is English: it is read as unknown")
+            }
+            CaptionWarning::Blank(phrase) => write!(f, "the phrase `{}` holds nothing to read and is left out", phrase.escape_debug()),
+        }
+    }
+}
+
+/// What a query found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    /// The phrase to which most of the probability of its tokens belongs; `None` where none has any.
+    pub phrase: Option<usize>,
+    /// The words whose tokens are more probable than a threshold.
+    pub tokens: String,
+}
+
+/// A piece of a text that ends with a separator.
+struct Piece {
+    text: String,
+    ids: Vec<u32>,
+    separator: u32,
+}
+
+impl Caption {
+    /// A caption as the released code reads it: lower-cased, without spaces around, with a full stop at its end.
+    ///
+    /// Errors: nothing to read.
+    pub fn verbatim(text: &str) -> Result<Caption> {
+        let mut text = stripped(&text.to_lowercase()).to_owned();
+        if !text.ends_with('.') {
+            text.push('.');
+        }
+        let mut pieces = Vec::new();
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(['.', '?']) {
+            let separator = if rest[at..].starts_with('.') { FULL_STOP } else { QUESTION_MARK };
+            pieces.push(Piece::new(&rest[..at], separator));
+            rest = &rest[at + 1..];
+        }
+        Caption::new(pieces, Vec::new())
+    }
+
+    /// A caption of phrases, each of which may itself be a list with full stops, commas, semicolons or line ends between phrases.
+    ///
+    /// Errors: nothing to read.
+    pub fn of_phrases<S: AsRef<str>>(lists: &[S]) -> Result<Caption> {
+        let (mut pieces, mut warnings): (Vec<Piece>, Vec<CaptionWarning>) = (Vec::new(), Vec::new());
+        for phrase in lists.iter().flat_map(|list| list.as_ref().split(SEPARATORS)) {
+            let phrase = phrase.split_whitespace().collect::<Vec<_>>().join(" ");
+            let piece = Piece::new(&phrase, FULL_STOP);
+            if phrase.is_empty() {
+            } else if piece.ids.is_empty() {
+                warnings.push(CaptionWarning::Blank(phrase));
+            } else if pieces.iter().any(|known| known.text.to_lowercase() == phrase.to_lowercase()) {
+                warnings.push(CaptionWarning::Repeated(phrase));
+            } else {
+                pieces.push(piece);
+            }
+        }
+        Caption::new(pieces, warnings)
+    }
+
+    fn new(pieces: Vec<Piece>, mut warnings: Vec<CaptionWarning>) -> Result<Caption> {
+        if pieces.iter().all(|piece| piece.ids.is_empty()) {
+            let error = Error::new(Code::Prompt, "the caption holds nothing to look for");
+            return Err(error.hint("give phrases, such as `crack. hole. broken part.`"));
+        }
+        let mut ids = vec![START];
+        let (mut phrases, mut phrase_of, mut text) = (Vec::new(), vec![None], String::new());
+        let mut is_full = false;
+        for mut piece in pieces {
+            // Room for its separator and the end.
+            let room = (MAX_CAPTION_TOKENS - 2).saturating_sub(ids.len());
+            is_full |= piece.ids.len() > room && !phrases.is_empty();
+            if is_full {
+                warnings.extend((!piece.ids.is_empty()).then(|| CaptionWarning::LeftOut(piece.text.clone())));
+                continue;
+            }
+            if piece.ids.len() > room {
+                piece.ids.truncate(room);
+                warnings.push(CaptionWarning::Cut(piece.text.clone()));
+            }
+            if !piece.ids.is_empty() {
+                if piece.ids.iter().all(|&id| id == UNKNOWN) {
+                    warnings.push(CaptionWarning::Unknown(piece.text.clone()));
+                }
+                let is_special = |id: &u32| [FULL_STOP, QUESTION_MARK].contains(id);
+                phrase_of.extend(piece.ids.iter().map(|id| (!is_special(id)).then_some(phrases.len())));
+                phrases.push(piece.text.clone());
+            }
+            ids.extend(&piece.ids);
+            ids.push(piece.separator);
+            phrase_of.push(None);
+            let gap = if text.is_empty() { "" } else { " " };
+            text.extend([gap, &piece.text.to_lowercase(), if piece.separator == FULL_STOP { "." } else { "?" }]);
+        }
+        ids.push(END);
+        phrase_of.push(None);
+        Ok(Caption { text, tokens: SubSentences::of(&ids), phrases, phrase_of, warnings })
+    }
+
+    /// The text that is read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its tokens.
+    pub fn tokens(&self) -> &SubSentences {
+        &self.tokens
+    }
+
+    /// Its phrases, as the user wrote them but for spaces.
+    pub fn phrases(&self) -> &[String] {
+        &self.phrases
+    }
+
+    /// The phrase of a token; `None` for special ones.
+    pub fn phrase_of_token(&self, at: usize) -> Option<usize> {
+        self.phrase_of.get(at).copied().flatten()
+    }
+
+    /// What was not done as asked.
+    pub fn warnings(&self) -> &[CaptionWarning] {
+        &self.warnings
+    }
+
+    /// What a query with these probabilities of the caption's tokens found.
+    pub fn label(&self, probabilities: &[f32], text_threshold: f32) -> Label {
+        let mut mass = vec![0.0; self.phrases.len()];
+        for (phrase, probability) in self.phrase_of.iter().zip(probabilities) {
+            if let Some(phrase) = phrase {
+                mass[*phrase] += probability;
+            }
+        }
+        // Of equal phrases the first is named.
+        let phrase = (0..mass.len())
+            .rev()
+            .max_by(|&a, &b| mass[a].total_cmp(&mass[b]))
+            .filter(|&phrase| mass[phrase] > 0.0);
+        let bert = BertTokenizer::get();
+        let is_likely = |at: usize| probabilities.get(at).is_some_and(|probability| *probability > text_threshold);
+        let words = self
+            .tokens
+            .ids
+            .iter()
+            .enumerate()
+            .filter(|(at, id)| is_likely(*at) && ![PADDING, START, END, FULL_STOP].contains(id));
+        let piece = |(at, id): (usize, &u32)| {
+            let piece = bert.piece(*id);
+            // Without its beginning, the rest of a word stands alone.
+            let goes_on = at > 0 && is_likely(at - 1);
+            piece.strip_prefix(CONTINUATION).filter(|_| !goes_on).unwrap_or(piece).to_owned()
+        };
+        Label { phrase, tokens: bert.join(&words.map(piece).collect::<Vec<String>>()) }
+    }
+
+    /// The phrase that the released code of SAA+ makes of a query: the text of all tokens above the threshold, special ones too.
+    pub fn released_phrase(&self, probabilities: &[f32], text_threshold: f32) -> String {
+        BertTokenizer::get().decode(self.likely(probabilities, text_threshold))
+    }
+
+    /// The ids of the tokens above a threshold.
+    fn likely(&self, probabilities: &[f32], threshold: f32) -> impl Iterator<Item = u32> {
+        self.tokens
+            .ids
+            .iter()
+            .zip(probabilities)
+            .filter(move |(_, probability)| **probability > threshold)
+            .map(|(id, _)| *id)
+    }
+}
+
+impl Piece {
+    fn new(text: &str, separator: u32) -> Piece {
+        Piece { text: stripped(text).to_owned(), ids: BertTokenizer::get().pieces(text), separator }
+    }
+}
+
+/// Without what Python counts as space at both ends: it counts the separators of files, groups, records and units too.
+fn stripped(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verbatim(text: &str) -> Caption {
+        Caption::verbatim(text).unwrap()
+    }
+
+    fn phrases(caption: &Caption) -> Vec<i32> {
+        (0..caption.tokens.ids.len())
+            .map(|at| caption.phrase_of_token(at).map_or(-1, |phrase| phrase as i32))
+            .collect()
+    }
+
+    #[test]
+    fn phrases_are_read_one_by_one() {
+        let caption = verbatim(" Crack. hole. broken part");
+        assert_eq!(caption.text(), "crack. hole. broken part.");
+        assert_eq!(caption.tokens.ids, [101, 8579, 1012, 4920, 1012, 3714, 2112, 1012, 102]);
+        assert_eq!(caption.tokens.positions, [0, 0, 1, 0, 1, 0, 1, 2, 0]);
+        assert_eq!(phrases(&caption), [-1, 0, -1, 1, -1, 2, 2, -1, -1]);
+        let block = [[0, 1], [1, 3], [1, 3], [3, 5], [3, 5], [5, 8], [5, 8], [5, 8], [8, 9]];
+        assert_eq!(caption.tokens.ranges, block);
+        assert_eq!(caption.tokens, SubSentences::of(&BertTokenizer::get().encode(caption.text())));
+        assert_eq!(verbatim("a cat? a dog.").tokens.positions, [0, 0, 1, 2, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn without_a_full_stop_words_stand_alone() {
+        let tokens = SubSentences::of(&BertTokenizer::get().encode("defect on the candle"));
+        assert_eq!(tokens.ids, [101, 21262, 2006, 1996, 13541, 102]);
+        assert_eq!(tokens.positions, [0; 6]);
+        assert!(tokens.ranges.iter().zip(0..).all(|(range, at)| *range == [at, at + 1]));
+    }
+
+    #[test]
+    fn a_list_may_have_any_separator_and_names_each_phrase_once() {
+        let caption = Caption::of_phrases(&["Crack,hole ;  broken\tpart", "crack", ".", "hole.\u{1}\n"]).unwrap();
+        assert_eq!(caption.phrases(), ["Crack", "hole", "broken part"]);
+        assert_eq!(caption.text(), "crack. hole. broken part.");
+        let repeated = |phrase: &str| CaptionWarning::Repeated(phrase.to_owned());
+        assert_eq!(caption.warnings(), [repeated("crack"), repeated("hole"), CaptionWarning::Blank("\u{1}".to_owned())]);
+        assert_eq!(caption.tokens, verbatim(caption.text()).tokens);
+        let question = Caption::of_phrases(&["a cat? a dog", "a bird"]).unwrap();
+        assert_eq!(phrases(&question), [-1, 0, 0, -1, 0, 0, -1, 1, 1, -1, -1]);
+    }
+
+    #[test]
+    fn nothing_to_read_is_refused_and_other_scripts_are_said() {
+        for nothing in ["", " . ", "\u{1}\u{2}", "..,;"] {
+            assert_eq!(Caption::of_phrases(&[nothing]).unwrap_err().code(), Code::Prompt, "{nothing:?}");
+            assert!(nothing.contains(',') || Caption::verbatim(nothing).is_err(), "{nothing:?}");
+        }
+        let caption = Caption::of_phrases(&["\u{1f4a5}", "трещина"]).unwrap();
+        assert_eq!(caption.warnings(), [CaptionWarning::Unknown("\u{1f4a5}".to_owned())]);
+    }
+
+    #[test]
+    fn long_captions_are_cut_at_a_phrase() {
+        let many: Vec<String> = (0..200).map(|at| format!("hole {at}")).collect();
+        let caption = Caption::of_phrases(&many).unwrap();
+        assert!(caption.tokens.ids.len() <= MAX_CAPTION_TOKENS && caption.tokens.ids.len() > MAX_CAPTION_TOKENS - 5);
+        assert_eq!(caption.phrases().len() + caption.warnings().len(), 200);
+        assert_eq!(caption.warnings().last().unwrap(), &CaptionWarning::LeftOut("hole 199".to_owned()));
+        assert_eq!(caption.tokens.ids.len(), caption.phrase_of.len());
+        let one = Caption::of_phrases(&[vec!["hole"; 400].join(" "), "crack".to_owned()]).unwrap();
+        assert_eq!((one.tokens.ids.len(), one.phrases().len(), one.warnings().len()), (MAX_CAPTION_TOKENS, 1, 2));
+        assert_eq!(one.tokens.ids[MAX_CAPTION_TOKENS - 2..], [FULL_STOP, END]);
+    }
+
+    #[test]
+    fn a_query_is_named_by_the_phrase_with_most_of_its_probability() {
+        // [CLS] crack . hazel ##nut shell . [SEP]
+        let caption = Caption::of_phrases(&["crack", "hazelnut shell"]).unwrap();
+        assert_eq!(caption.tokens.ids.len(), 8);
+        let probabilities = [0.9, 0.4, 0.0, 0.1, 0.3, 0.2, 0.9, 0.9];
+        let label = caption.label(&probabilities, 0.25);
+        assert_eq!(label, Label { phrase: Some(1), tokens: "crack nut".to_owned() });
+        assert_eq!(caption.label(&probabilities, 0.15).tokens, "crack nut shell");
+        assert_eq!(caption.label(&[0.0, 0.0, 0.0, 0.1, 0.3, 0.2], 0.25).tokens, "nut");
+        assert_eq!(caption.label(&[0.0; 8], 0.25), Label { phrase: None, tokens: String::new() });
+        assert_eq!(caption.released_phrase(&probabilities, 0.25), "[CLS] cracknut. [SEP]");
+    }
+}
