@@ -15,6 +15,7 @@ pub static NETWORKS: &[&NetworkInfo] = &[
     &super::clip::NETWORK,
     &super::clipseg::NETWORK,
     &super::sam::NETWORK,
+    &super::grounding_dino::NETWORK,
 ];
 
 /// A network of this library: name, naming of its tensors, where its weights are published, raw networks.
@@ -114,7 +115,7 @@ mod tests {
     fn names_of_networks_and_of_raw_networks_are_unique() {
         let mut names: Vec<&str> = NETWORKS.iter().map(|network| network.name).collect();
         names.sort_unstable();
-        assert_eq!(names, ["clip", "clipseg", "sam", "wide-resnet"]);
+        assert_eq!(names, ["clip", "clipseg", "grounding-dino", "sam", "wide-resnet"]);
         let mut raw: Vec<&str> = super::super::raw::all().map(|raw| raw.name).collect();
         let count = raw.len();
         raw.sort_unstable();

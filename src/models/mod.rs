@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod clip;
 pub mod clipseg;
 pub mod embedded;
+pub mod grounding_dino;
 pub mod raw;
 pub mod sam;
 mod settings;
@@ -12,5 +13,6 @@ pub mod wide_resnet;
 
 pub use catalog::{NETWORKS, NetworkInfo};
 pub use clipseg::ClipSeg;
+pub use grounding_dino::GroundingDino;
 pub use sam::Sam;
 pub use wide_resnet::WideResNet;
