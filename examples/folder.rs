@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
-use zsas::inspect::{Detector, Job, JobOptions, Unobserved};
+use zsas::inspect::{Detector, Job, JobOptions, ScoreOptions, Scoring, Unobserved};
 use zsas::results::Existing;
 
 fn main() -> zsas::Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let (Some(images), Some(output)) = (arguments.next(), arguments.next()) else { panic!("usage: folder IMAGES OUTPUT") };
-    let options = JobOptions { report: true, existing: Existing::Overwrite, ..JobOptions::default() };
+    let options = JobOptions { existing: Existing::Overwrite, ..JobOptions::default() };
     let job = Job::new(&[images], &output, options)?;
     let detector = Detector::builder().open()?;
-    let outcome = job.run(&detector, &Unobserved)?;
+    let scoring = Scoring::new(&detector, ScoreOptions { report: true, ..ScoreOptions::default() })?;
+    let outcome = job.run(&scoring, &Unobserved)?;
     outcome.end?;
     println!("{} scored, {} failed", outcome.tally.counts.scored, outcome.tally.counts.failed);
     for (score, path) in outcome.tally.worst() {

@@ -5,7 +5,9 @@
 DEVICE is auto (the default), reference, …; without parts: wide-resnet. `clip` is ViT-B-16-plus-240, `clip-quick` ViT-B-16 with QuickGELU,
 as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, zero-shot and with one and four references; `sam`,
 `sam-large` and `sam-huge` are Segment Anything with ViT-B, ViT-L and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the
-masks of three photos at their own sizes with those of the official code, whose checkpoint it converts. Weights are exact in f16.
+masks of three photos at their own sizes with those of the official code, whose checkpoint it converts; `bert`, `grounding-dino` and
+`grounding-dino-base` are GroundingDINO's text backbone, and all of it with Swin-T and Swin-B on an image of 320×416. Weights are exact in
+f16.
 
 A part with `:f16`, such as `winclip:f16`, runs the program in f16 and still compares with PyTorch in f32, within HALF_LIMIT.
 """
@@ -24,9 +26,11 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from scipy.optimize import linear_sum_assignment
 
 import clip_reference as reference
 import convert
+import dino_reference
 import golden
 import sam_reference
 
@@ -39,6 +43,10 @@ METHOD_LIMIT = 1e-4
 SAM_LIMIT, SAM_IOU_LIMIT = 2e-4, 1e-4
 # A mask's pixel counts where the logit, which spreads by about 4, is farther from zero than two programs may be from each other.
 SAM_UNDECIDED = 1e-3
+# Stages of GroundingDINO, relative L2, with the queries selected as in the reference; probabilities and boxes of matched queries end to end:
+# of all but a share, and of the median.
+DINO_LIMIT, DINO_QUERY_LIMIT, DINO_BEYOND, DINO_MEDIAN_LIMIT = 1e-4, 2e-3, 0.01, 1e-5
+DINO_SIZE, DINO_PHRASES = (320, 416), [3, 1, 2, 4]
 # Any of these in f16: what `--precision auto` may cost.
 HALF_LIMIT = 2e-2
 # Width and height of photos for masks: enlarged with odd sides, upright, and 3:1 and reduced.
@@ -208,6 +216,39 @@ def compare_mask(comparison, name, logits, score, path, iou):
     comparison.report(f"{name}, score", abs(iou - score), "difference", SAM_IOU_LIMIT)
 
 
+def dino(comparison, name):
+    """Stages of GroundingDINO with the reference's queries, then the whole network with its own."""
+    model = dino_reference.build(dino_reference.published_config(name))
+    pixels, ids = torch.randn(1, 3, *DINO_SIZE), dino_reference.caption(DINO_PHRASES, model.config.text_config.vocab_size)
+    truth = dino_reference.forward(model, pixels, ids)
+    weights = comparison.folder / name
+    model.half().save_pretrained(weights)
+    inputs = {"pixel_values": pixels, "input_ids": ids}
+    rows = truth.pop("query_rows")
+    ours = comparison.forward("grounding-dino-stages", weights, inputs | {"query_rows": rows})
+    comparison.outputs(ours, truth, DINO_LIMIT)
+    ours = comparison.forward("grounding-dino", weights, inputs)
+    found, expected = [torch.cat([one["logits"].sigmoid(), one["pred_boxes"]], 2)[0] for one in (ours, truth)]
+    distances = (found[:, None] - expected[None]).abs().amax(2)  # [ours, theirs]
+    ranks = (distances.diagonal() <= DINO_QUERY_LIMIT).sum().item()
+    # Queries whose scores nearly tie swap their ranks, and with them the content that is learnt for a rank.
+    print(f"{name}: {ranks} of {len(rows[0])} queries at their rank")
+    matched = distances[linear_sum_assignment(distances.numpy())]
+    comparison.report(f"{name}, queries", (matched > DINO_QUERY_LIMIT).double().mean().item(), f"share beyond {DINO_QUERY_LIMIT}", DINO_BEYOND)
+    comparison.report(f"{name}, queries", matched.median().item(), "median difference", DINO_MEDIAN_LIMIT)
+
+
+def bert(comparison):
+    """The text backbone of GroundingDINO on a caption of four phrases."""
+    model = dino_reference.build(dino_reference.published_config("tiny"))
+    ids = dino_reference.caption(DINO_PHRASES, model.config.text_config.vocab_size)
+    truth = dino_reference.forward(model, torch.randn(1, 3, *DINO_SIZE), ids)
+    weights = comparison.folder / "bert"
+    model.half().save_pretrained(weights)
+    ours = comparison.forward("bert", weights, {"input_ids": ids})
+    comparison.outputs(ours, {"last_hidden_state": truth["last_hidden_state"]})
+
+
 def records(path):
     """The records of a JSON-lines file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -222,6 +263,9 @@ PARTS = {
     "sam-large": lambda comparison: sam_forward(comparison, "vit_l"),
     "sam-huge": lambda comparison: sam_forward(comparison, "vit_h"),
     "sam-masks": sam_masks,
+    "bert": bert,
+    "grounding-dino": lambda comparison: dino(comparison, "tiny"),
+    "grounding-dino-base": lambda comparison: dino(comparison, "base"),
 }
 
 

@@ -2,9 +2,11 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use zsas::methods::{METHODS, MultiCrop, Reading};
+use zsas::models::grounding_dino::Semantics;
 use zsas::results::{MaskFile, Picture};
 use zsas::{Precision, Tier};
 
+use crate::cli::detect::BoxFormat;
 use crate::cli::infer::FailOn;
 
 /// A parser of one of the values of `all`, which `describe` names and explains.
@@ -83,6 +85,16 @@ pub fn fail_on() -> impl TypedValueParser<Value = FailOn> {
         FailOn::Anomaly => ("anomaly", "A score that reaches the threshold"),
         FailOn::Uninspected => ("uninspected", "A file, page or part of a photo that was not inspected"),
     })
+}
+
+/// A parser of the code that a detection follows.
+pub fn semantics() -> impl TypedValueParser<Value = Semantics> {
+    one_of(&Semantics::ALL, |semantics| (semantics.as_str(), semantics.about()))
+}
+
+/// A parser of a format of boxes.
+pub fn box_format() -> impl TypedValueParser<Value = BoxFormat> {
+    one_of(&[BoxFormat::Coco], |_| ("coco", "`coco.json`: images, annotations with scores, categories"))
 }
 
 #[cfg(test)]

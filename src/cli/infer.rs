@@ -8,23 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use indicatif::ProgressBar;
 use zsas::files::write_whole;
-use zsas::image::Warning;
 use zsas::inputs::{self, Input, LeftOut, Shard};
-use zsas::inspect::{Detector, DetectorBuilder, Job, JobObserver, JobOptions, Outcome, Plan};
+use zsas::inspect::{Detector, DetectorBuilder, Job, JobOptions, Outcome, Plan, ScoreOptions, Scoring};
 use zsas::methods::winclip::Memory;
 use zsas::methods::{BuildStep, MultiCrop, Reading, Reference};
 use zsas::results::{Existing, Picture, REPORT, RESULTS};
 use zsas::uninspected::Reason;
 use zsas::{Checkpoint, Code, Error, Result};
 
+use crate::cli::console::Console;
 use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::numbers::{parse_count, parse_number, parse_range};
 use crate::cli::photos::PhotoArgs;
 use crate::cli::signals::Signals;
 use crate::cli::{Exit, cache, choice, env, talk, usage};
-
-/// Failures that are named on stderr; the rest is in the records.
-const MAX_FAILURES_NAMED: usize = 10;
 
 const AFTER: &str = "\
 What lands in the output folder: `results.jsonl` (a line per photo), `run.json` (what ran), and
@@ -158,8 +155,7 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     args.check()?;
     // Inputs and output are checked before weights are read or a device is opened.
     let (references, references_left_out) = args.find_references()?;
-    let options = JobOptions { references_left_out, ..args.job_options() };
-    let job = Job::new(&args.inputs, &args.output, options)?;
+    let job = Job::new(&args.inputs, &args.output, args.job_options())?;
     let signals = Signals::watch()?;
     let building = Building::new(args.quiet, &signals);
     let plan = args.builder(references, &building)?.plan()?;
@@ -178,19 +174,16 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     args.device.describe(&detector.device(), args.quiet);
 
     let root = job.root().to_owned();
-    let console = Console {
-        bar: Mutex::default(),
-        failures: Mutex::new(0),
-        signals,
-        prints_records: args.json,
-        is_quiet: args.quiet,
-        detector: &detector,
-        save_memory: args.save_memory.as_deref(),
+    let save_memory = || {
+        let Some(file) = &args.save_memory else { return Ok(()) };
+        detector.memory_file()?.map_or(Ok(()), |bytes| write_whole(file, &bytes))
     };
-    let outcome = job.run(&detector, &console)?;
+    let console = Console::new(detector.device(), signals, (args.json, args.quiet), &save_memory);
+    let scoring = Scoring::new(&detector, ScoreOptions { references_left_out, ..args.score_options() })?;
+    let outcome = job.run(&scoring, &console)?;
     console.finish();
     if !args.quiet {
-        args.summarize(&root, &outcome, &detector.device().name());
+        args.summarize(&root, &outcome, scoring.threshold(), &detector.device().name());
     }
     let counts = outcome.tally.counts;
     outcome.end.map(|signal| match signal {
@@ -273,65 +266,6 @@ impl Building {
     }
 }
 
-/// The console while photos are scored: a bar, failures one by one, records on stdout.
-struct Console<'a> {
-    bar: Mutex<Option<ProgressBar>>,
-    failures: Mutex<usize>,
-    signals: Signals,
-    prints_records: bool,
-    is_quiet: bool,
-    detector: &'a Detector,
-    save_memory: Option<&'a Path>,
-}
-
-impl Console<'_> {
-    fn with_bar(&self, act: impl FnOnce(&ProgressBar)) {
-        if let Some(bar) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
-            act(bar);
-        }
-    }
-
-    fn finish(&self) {
-        self.with_bar(ProgressBar::finish_and_clear);
-    }
-}
-
-impl JobObserver for Console<'_> {
-    fn begun(&self, count: usize) -> Result<()> {
-        let bar = talk::progress(count as u64, self.is_quiet);
-        talk::follow(&self.detector.device(), &bar);
-        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
-        let Some(file) = self.save_memory else { return Ok(()) };
-        self.detector.memory_file()?.map_or(Ok(()), |bytes| write_whole(file, &bytes))
-    }
-
-    fn recorded(&self, line: &str) -> Result<()> {
-        self.with_bar(|bar| bar.inc(1));
-        if self.prints_records { talk::print_line(line) } else { Ok(()) }
-    }
-
-    fn warned(&self, path: &str, warning: Warning) {
-        if !self.is_quiet {
-            self.with_bar(|bar| bar.suspend(|| talk::say(format_args!("warning: {path}: {warning}; later photos like it are not named"))));
-        }
-    }
-
-    fn failed(&self, path: &str, error: &Error) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        *failures += 1;
-        if !self.is_quiet && *failures <= MAX_FAILURES_NAMED {
-            self.with_bar(|bar| bar.suspend(|| talk::say(format_args!("failed: {path}: {error}"))));
-        }
-        if !self.is_quiet && *failures == MAX_FAILURES_NAMED + 1 {
-            self.with_bar(|bar| bar.suspend(|| talk::say("failed: further failures are in the records only")));
-        }
-    }
-
-    fn stopped(&self) -> Option<u8> {
-        self.signals.received()
-    }
-}
-
 impl InferArgs {
     /// Finds contradictions that need no file and no device.
     fn check(&self) -> Result<()> {
@@ -408,37 +342,28 @@ impl InferArgs {
     fn job_options(&self) -> JobOptions {
         JobOptions {
             existing: self.existing(),
-            threshold: self.threshold,
-            range: self.range,
-            save: self.save.as_ref().map(|save| save.iter().copied().flatten().collect()),
-            report: self.report,
             shard: self.shard,
             read: self.photos.options(),
             threads: self.parallel.map(NonZeroUsize::get),
             tier: self.device.kernels,
-            references_left_out: LeftOut::default(),
             abort_at: std::env::var(env::ABORT_AT).ok(),
         }
     }
 
-    fn summarize(&self, root: &Path, outcome: &Outcome, device: &str) {
+    fn score_options(&self) -> ScoreOptions {
+        ScoreOptions {
+            threshold: self.threshold,
+            range: self.range,
+            save: self.save.as_ref().map(|save| save.iter().copied().flatten().collect()),
+            report: self.report,
+            references_left_out: LeftOut::default(),
+        }
+    }
+
+    fn summarize(&self, root: &Path, outcome: &Outcome, threshold: Option<f32>, device: &str) {
         let counts = outcome.tally.counts;
-        let each = outcome
-            .tally
-            .latency()
-            .map_or_else(String::new, |_| format!(", {:.2} s each", outcome.duration.as_secs_f64() / counts.scored as f64));
-        let mut parts = vec![format!("{} scored{each} on {device}", counts.scored)];
-        for (count, what) in [(counts.failed, "failed"), (counts.skipped, "done before")] {
-            if count > 0 {
-                parts.push(format!("{count} {what}"));
-            }
-        }
-        if matches!(outcome.end, Ok(Some(_))) {
-            let left = counts.inputs - counts.scored - counts.failed - counts.skipped;
-            parts.push(format!("interrupted, {left} left for `--resume`"));
-        }
-        talk::say(format_args!("{} photo{}: {}", counts.inputs, if counts.inputs == 1 { "" } else { "s" }, parts.join("; ")));
-        if let Some(threshold) = outcome.threshold {
+        talk::say(outcome.summary(device));
+        if let Some(threshold) = threshold {
             talk::say(format_args!("{} anomalous at {threshold}", counts.anomalous));
         }
         for line in outcome.uninspected.lines() {

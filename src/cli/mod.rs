@@ -8,6 +8,8 @@ pub mod bugs;
 mod cache;
 mod choice;
 mod completions;
+mod console;
+mod detect;
 mod device;
 mod diff;
 mod doctor;
@@ -36,6 +38,7 @@ const EXAMPLES: &str = "\
 Examples:
   zsas-gpu infer photos/ --output found --report   # where are the defects? pictures, records, a page
   zsas-gpu infer part.png --output out --threshold 2.5 --fail-on anomaly
+  zsas-gpu detect photos/ --text 'crack. hole.' --output boxes --weights snapshots
   zsas-gpu segment part.png --box 120,80,410,300 --output masks --weights snapshots
   zsas-gpu doctor --selftest                       # can this machine run it, and is it right?
 
@@ -62,6 +65,8 @@ pub struct Arguments {
 pub enum Command {
     /// Score photos and show where their defects are.
     Infer(Box<infer::InferArgs>),
+    /// Find what phrases name in photos: boxes, phrases and scores.
+    Detect(Box<detect::DetectArgs>),
     /// Segment boxes on a photo: one mask for each box.
     Segment(Box<segment::SegmentArgs>),
     /// Say what this machine can run, and check that it computes correctly.
@@ -87,6 +92,7 @@ impl Command {
     pub fn is_quiet(&self) -> bool {
         match self {
             Command::Infer(args) => args.quiet,
+            Command::Detect(args) => args.quiet,
             Command::Segment(args) => args.quiet,
             Command::Doctor(_)
             | Command::Forward(_)
@@ -103,6 +109,7 @@ impl Command {
     pub fn run(&self) -> Result<Exit> {
         match self {
             Command::Infer(args) => infer::run(args),
+            Command::Detect(args) => detect::run(args),
             Command::Segment(args) => segment::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Forward(args) => forward::run(args),

@@ -21,6 +21,14 @@ pub fn parse_number(text: &str) -> Result<f32, String> {
         .ok_or_else(|| "expected a finite number".to_owned())
 }
 
+/// Reads a number from 0 to 1.
+pub fn parse_share(text: &str) -> Result<f32, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (0.0..=1.0).contains(number))
+        .ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
 /// Reads a whole number from 1 on.
 pub fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "expected a whole number from 1 on".to_owned())

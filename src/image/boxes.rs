@@ -43,6 +43,30 @@ impl BoundingBox {
     }
 }
 
+impl BoundingBox {
+    /// The part of a box that lies on an image of this size; `None` where there is none.
+    pub fn clipped(corners: [f32; 4], width: usize, height: usize) -> Option<BoundingBox> {
+        let [x0, y0, x1, y1] = corners;
+        let (width, height) = (width as f32, height as f32);
+        BoundingBox::new([x0.max(0.0), y0.max(0.0), x1.min(width), y1.min(height)]).ok()
+    }
+
+    /// Number of pixels inside, with fractions.
+    pub fn area(self) -> f32 {
+        let [x0, y0, x1, y1] = self.corners;
+        (x1 - x0) * (y1 - y0)
+    }
+
+    /// Intersection over union with another box.
+    pub fn iou(self, other: BoundingBox) -> f32 {
+        let [ax0, ay0, ax1, ay1] = self.corners;
+        let [bx0, by0, bx1, by1] = other.corners;
+        let (width, height) = (ax1.min(bx1) - ax0.max(bx0), ay1.min(by1) - ay0.max(by0));
+        let shared = width.max(0.0) * height.max(0.0);
+        shared / (self.area() + other.area() - shared)
+    }
+}
+
 impl fmt::Display for BoundingBox {
     /// `x0,y0,x1,y1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,6 +122,15 @@ mod tests {
         {
             assert_eq!(BoundingBox::new(wrong).unwrap_err().code(), Code::Usage, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn boxes_that_share_a_half_of_each_share_a_third_of_both() {
+        let one = BoundingBox::new([0.0, 0.0, 2.0, 1.0]).unwrap();
+        assert_eq!(one.iou(BoundingBox::new([1.0, 0.0, 3.0, 1.0]).unwrap()), 1.0 / 3.0);
+        assert_eq!(one.iou(BoundingBox::new([5.0, 0.0, 6.0, 1.0]).unwrap()), 0.0);
+        assert_eq!(BoundingBox::clipped([-1.0, -1.0, 9.0, 0.5], 4, 3).unwrap().corners(), [0.0, 0.0, 4.0, 0.5]);
+        assert!(BoundingBox::clipped([4.0, 0.0, 9.0, 0.5], 4, 3).is_none());
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! Masks and boxes drawn on an image, each in a colour of its own.
+//! Masks, boxes and labels drawn on an image.
+
+use font8x8::{BASIC_FONTS, GREEK_FONTS, LATIN_FONTS, UnicodeFonts};
 
 use crate::image::boxes::BoundingBox;
 use crate::image::mask::Mask;
@@ -6,6 +8,12 @@ use crate::image::rgb::{CHANNELS, Rgb};
 
 /// Pixels along the image's longer side for each pixel of a line's width.
 const PIXELS_PER_WIDTH: usize = 500;
+
+/// Rows and columns of a letter.
+const GLYPH: usize = 8;
+
+/// Pixels along the image's longer side for each time that letters are enlarged.
+const PIXELS_PER_LETTER: usize = 640;
 
 /// Step of the hue from one colour to the next, as a part of the circle: the golden ratio, whose multiples always stay apart.
 const HUE_STEP: f64 = 0.618_033_988_749_895;
@@ -36,18 +44,69 @@ pub fn paint_box(image: &mut Rgb, bounds: BoundingBox, color: [u8; CHANNELS]) {
     let (width, height) = (image.width(), image.height());
     let line = width.max(height).div_ceil(PIXELS_PER_WIDTH) as f32;
     let [x0, y0, x1, y1] = bounds.corners();
-    for (at, pixel) in image.data_mut().chunks_exact_mut(CHANNELS).enumerate() {
-        let (x, y) = ((at % width) as f32 + 0.5, (at / width) as f32 + 0.5);
-        let inside = (x - x0).min(x1 - x).min(y - y0).min(y1 - y);
-        if (0.0..line).contains(&inside) {
-            pixel.copy_from_slice(&color);
+    let span = |from: f32, to: f32, size: usize| (from.max(0.0) as usize).min(size)..(to.max(0.0).ceil() as usize).min(size);
+    for row in span(y0, y1, height) {
+        let y = row as f32 + 0.5;
+        for col in span(x0, x1, width) {
+            let x = col as f32 + 0.5;
+            let inside = (x - x0).min(x1 - x).min(y - y0).min(y1 - y);
+            if (0.0..line).contains(&inside) {
+                image.data_mut()[(row * width + col) * CHANNELS..][..CHANNELS].copy_from_slice(&color);
+            }
         }
     }
+}
+
+/// Writes a line of text on a strip of colour whose lower left corner is that of the upper side of a box, or inside the box where there is no
+/// room above it. Letters are those of an 8 × 8 font, larger on larger images; what the font lacks is a question mark.
+pub fn paint_label(image: &mut Rgb, bounds: BoundingBox, text: &str, color: [u8; CHANNELS]) {
+    let (width, height) = (image.width(), image.height());
+    let scale = (width.max(height) / PIXELS_PER_LETTER).max(1);
+    let side = GLYPH * scale;
+    let [x0, y0, ..] = bounds.corners();
+    let left = x0.max(0.0) as usize;
+    let top = (y0.max(0.0) as usize).checked_sub(side).unwrap_or(y0.max(0.0) as usize);
+    // Dark letters on bright colours.
+    let brightness = color.iter().map(|&value| u32::from(value)).sum::<u32>();
+    let ink = if brightness > 3 * 128 { [0; CHANNELS] } else { [255; CHANNELS] };
+    for (number, letter) in text.chars().enumerate() {
+        let glyph = glyph(letter);
+        for (row, col) in (0..side).flat_map(|row| (0..side).map(move |col| (row, col))) {
+            let (y, x) = (top + row, left + number * side + col);
+            if y < height && x < width {
+                let is_ink = glyph[row / scale] >> (col / scale) & 1 == 1;
+                image.data_mut()[(y * width + x) * CHANNELS..][..CHANNELS].copy_from_slice(if is_ink { &ink } else { &color });
+            }
+        }
+    }
+}
+
+/// The rows of a letter, a bit for each column.
+fn glyph(letter: char) -> [u8; GLYPH] {
+    let known = BASIC_FONTS.get(letter).or_else(|| LATIN_FONTS.get(letter)).or_else(|| GREEK_FONTS.get(letter));
+    known.or_else(|| BASIC_FONTS.get('?')).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_stands_above_its_box_and_inside_where_there_is_no_room() {
+        let mut image = Rgb::new(32, 32, vec![9; 32 * 32 * CHANNELS]);
+        let red = [200, 0, 0];
+        let row_of_color = |image: &Rgb| {
+            image
+                .data()
+                .chunks_exact(32 * CHANNELS)
+                .position(|row| row.chunks_exact(CHANNELS).any(|pixel| pixel == red))
+        };
+        paint_label(&mut image, BoundingBox::new([2.0, 12.0, 30.0, 30.0]).unwrap(), "a\u{1f4a5}", red);
+        assert_eq!(row_of_color(&image), Some(4));
+        paint_label(&mut image, BoundingBox::new([2.0, 3.0, 30.0, 30.0]).unwrap(), "far too long for this image", red);
+        assert_eq!(row_of_color(&image), Some(3));
+        assert!(image.data().contains(&255), "letters are white on a dark colour");
+    }
     use crate::tensor::Array;
 
     #[test]

@@ -39,6 +39,13 @@ pub enum Fit {
         /// Bound of the longer side.
         longest: usize,
     },
+    /// As [`Fit::Within`], but the longer side follows from the shorter one before that is rounded; transformers' rule.
+    WithinUnrounded {
+        /// Shorter side after scaling.
+        size: usize,
+        /// Bound of the longer side.
+        longest: usize,
+    },
     /// Scaled until the longer side is `size`, then padded with zeros at the bottom and right; SAM's rule.
     /// The zeros are added after the normalisation.
     LongestSide {
@@ -214,6 +221,10 @@ impl Fit {
                 let resized = scale_shorter(height, width, size_within(height, width, size, longest));
                 (resized, resized)
             }
+            Fit::WithinUnrounded { size, longest } => {
+                let resized = scale_within_unrounded(height, width, size, longest);
+                (resized, resized)
+            }
             Fit::LongestSide { size } => (scale_longest(height, width, size), (size, size)),
         };
         let offset = (central(resized.0, frame.0), central(resized.1, frame.1));
@@ -235,6 +246,22 @@ fn size_within(height: usize, width: usize, size: usize, longest: usize) -> usiz
     } else {
         size
     }
+}
+
+/// transformers' `get_size_with_aspect_ratio`. Never below 1.
+fn scale_within_unrounded(height: usize, width: usize, size: usize, longest: usize) -> (usize, usize) {
+    let (shorter, longer) = (height.min(width) as f64, height.max(width) as f64);
+    let (exact, rounded) = if longer / shorter * size as f64 > longest as f64 {
+        let exact = longest as f64 * shorter / longer;
+        (exact, (exact.round_ties_even() as usize).max(1))
+    } else {
+        (size as f64, size)
+    };
+    if rounded == height.min(width) {
+        return (height, width);
+    }
+    let other = ((exact * longer / shorter) as usize).max(1);
+    if height <= width { (rounded, other) } else { (other, rounded) }
 }
 
 /// SAM's `ResizeLongestSide`: both sides are rounded half up. Never below 1.
@@ -264,6 +291,10 @@ mod tests {
         let dino = Fit::Within { size: 800, longest: 1333 };
         assert_eq!(dino.geometry(1168, 1284).resized, (800, 879));
         assert_eq!(dino.geometry(1000, 3000).resized, (444, 1332)); // 1333 / 3 = 444.3
+        let port = Fit::WithinUnrounded { size: 800, longest: 1333 };
+        let sizes = |fit: Fit| [(700, 2000), (168, 1284), (480, 640)].map(|(height, width)| fit.geometry(height, width).resized);
+        assert_eq!(sizes(dino), [(467, 1334), (174, 1329), (800, 1066)]);
+        assert_eq!(sizes(port), [(467, 1333), (174, 1333), (800, 1066)]);
         let sam = Fit::LongestSide { size: 1024 };
         assert_eq!(sam.geometry(1176, 1358).resized, (887, 1024));
         assert_eq!(sam.geometry(3, 5000).resized, (1, 1024));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::image::Rgb;
+use crate::inspect::many::Inspect;
 use crate::inspect::{DetectorBuilder, DeviceRequest, Recoverable};
 use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Recipe, Scale};
 use crate::models::store::{self, FoundWeights};
@@ -122,5 +123,21 @@ impl Detector {
     /// Whether images have to be inspected one after the other; see [`Recoverable::is_sequential`].
     pub fn is_sequential(&self) -> bool {
         self.method.is_sequential()
+    }
+}
+
+impl Inspect for Detector {
+    type Finding = Finding;
+
+    fn inspect(&self, image: &Rgb) -> Result<Finding> {
+        Detector::inspect(self, image)
+    }
+
+    fn fault(&self) -> Option<Error> {
+        Detector::fault(self)
+    }
+
+    fn is_sequential(&self) -> bool {
+        Detector::is_sequential(self)
     }
 }

@@ -4,32 +4,21 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use crate::error::{Code, Error, Result};
 use crate::image::{ReadOptions, Warning};
 use crate::inputs::{self, Found, LeftOut, Shard};
-use crate::inspect::Detector;
-use crate::inspect::many::{Inspected, default_threads, inspect_many};
+use crate::inspect::many::{Inspect, Inspected, default_threads, inspect_many};
 use crate::kernels::Tier;
-use crate::methods::Reference;
-use crate::results::{
-    DecisionRule, Existing, FailedRecord, InferRun, Invocation, Milliseconds, Named, NotInspected, Output, Parameters, Picture, Pictures,
-    RunFile, ScoredRecord, Tally, Threshold, report,
-};
-use crate::uninspected::Reason;
+use crate::results::{Decision, Existing, FailedRecord, Invocation, Milliseconds, Named, NotInspected, Output, RunFile, Tally, to_json};
+use crate::uninspected::Uninspected;
 
-/// How images are read and results written. The default is what most users want.
+/// How images are read and what is done with earlier results. The default is what most users want.
 #[derive(Clone, Debug, Default)]
 pub struct JobOptions {
     /// What to do with results that are already in the output folder.
     pub existing: Existing,
-    /// Decides on scores, and cuts masks and regions; without it the threshold of the profile, else none.
-    pub threshold: Option<f32>,
-    /// Values drawn as the coldest and the hottest colour, instead of those of the method.
-    pub range: Option<[f32; 2]>,
-    /// Pictures of each image; by default all, the mask where there is a value to cut at.
-    pub save: Option<Vec<Picture>>,
-    /// Whether `report.html` is written.
-    pub report: bool,
     /// Part of the inputs.
     pub shard: Option<Shard>,
     /// How images are read.
@@ -39,10 +28,56 @@ pub struct JobOptions {
     /// Path of an image at which the process aborts, so that the handling of such images can be tested.
     #[doc(hidden)]
     pub abort_at: Option<String>,
-    /// What was left out of the reference images, for `run.json`.
-    pub references_left_out: LeftOut,
     /// Tier of kernels that was forced, for `run.json`.
     pub tier: Option<Tier>,
+}
+
+/// What a job does with each image, beside looking at it: files, records, and what is written once at the end.
+pub trait Task: Inspect {
+    /// Parameters that change results, for `run.json`.
+    type Parameters: Serialize;
+
+    /// Whether a report is written.
+    fn has_report(&self) -> bool;
+
+    /// Names of all files of an image of this name.
+    fn files(&self, name: &str) -> Vec<String>;
+
+    /// The run file of a run that begins now.
+    ///
+    /// Errors: weights whose files cannot be hashed.
+    fn run_file(&self, read: ReadOptions, invocation: Invocation) -> Result<RunFile<Self::Parameters, Invocation>>;
+
+    /// Draws and writes the files of an image, and makes its record. Called from several threads.
+    ///
+    /// Errors with [`Code::Output`] concern this image, others end the job.
+    fn save(&self, output: &Output, input: &Named, inspected: Inspected<Self::Finding>) -> Result<Saved>;
+
+    /// Writes what is written once, from all records of the folder.
+    fn conclude(&self, output: &Output, run_file: &RunFile<Self::Parameters, Invocation>) -> Result<()>;
+}
+
+/// An image whose files are written.
+pub struct Saved {
+    line: String,
+    score: f32,
+    decision: Option<Decision>,
+    uninspected: Vec<Uninspected>,
+    ms: Milliseconds,
+    warnings: Vec<Warning>,
+}
+
+impl Saved {
+    /// An image with its record, and what a tally counts of it.
+    pub fn new(
+        record: &impl Serialize,
+        (score, decision): (f32, Option<Decision>),
+        uninspected: Vec<Uninspected>,
+        ms: Milliseconds,
+        warnings: Vec<Warning>,
+    ) -> Saved {
+        Saved { line: to_json(record), score, decision, uninspected, ms, warnings }
+    }
 }
 
 /// Callbacks of a running job, and the way to stop it.
@@ -92,8 +127,6 @@ pub struct Outcome {
     pub tally: Tally,
     /// Wall-clock time from the first image to the last.
     pub duration: Duration,
-    /// What decided, if anything did.
-    pub threshold: Option<f32>,
     /// What was not inspected.
     pub uninspected: NotInspected,
     /// The signal that stopped it, or what processed it fail.
@@ -102,9 +135,26 @@ pub struct Outcome {
 
 /// Result of one image, for the thread that writes records.
 enum Processed {
-    Scored { record: Box<ScoredRecord>, ms: Milliseconds, warnings: Vec<Warning> },
+    Saved(Saved),
     Failed(Error),
     Unwritable(Error),
+}
+
+impl Outcome {
+    /// How many images were done and how long each took, in a line.
+    pub fn summary(&self, device: &str) -> String {
+        let counts = self.tally.counts;
+        let seconds = self.duration.as_secs_f64() / counts.scored as f64;
+        let each = self.tally.latency().map_or_else(String::new, |_| format!(", {seconds:.2} s each"));
+        let mut parts = vec![format!("{} scored{each} on {device}", counts.scored)];
+        let others = [(counts.failed, "failed"), (counts.skipped, "done before")];
+        parts.extend(others.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+        if matches!(self.end, Ok(Some(_))) {
+            let left = counts.inputs - counts.scored - counts.failed - counts.skipped;
+            parts.push(format!("interrupted, {left} left for `--resume`"));
+        }
+        format!("{} photo{}: {}", counts.inputs, if counts.inputs == 1 { "" } else { "s" }, parts.join("; "))
+    }
 }
 
 impl Job {
@@ -124,87 +174,36 @@ impl Job {
         self.output.root()
     }
 
-    /// Inspects all images and writes records, pictures, `run.json` and the report.
+    /// Inspects all images and writes records, pictures, `run.json` and what the task concludes with.
     ///
     /// Errors are those before the first image; what happens later is the outcome's.
-    pub fn run(mut self, detector: &Detector, observer: &impl JobObserver) -> Result<Outcome> {
-        let rule = self.rule(detector);
-        let range = self.options.range.unwrap_or(detector.scale().range);
-        let pictures = Pictures::new(self.options.save.as_deref(), rule.level, range, self.options.report)?;
-        let mut run_file = self.run_file(detector, &rule, &pictures)?;
+    pub fn run(mut self, task: &impl Task, observer: &impl JobObserver) -> Result<Outcome> {
+        let invocation = Invocation {
+            shard: self.options.shard.map(|shard| shard.to_string()),
+            resume: self.options.existing == Existing::Resume,
+            report: task.has_report(),
+            kernels: self.options.tier.map(Tier::as_str),
+        };
+        let mut run_file = task.run_file(self.options.read, invocation)?;
+        run_file.uninspected.inputs = self.left_out.clone();
         if self.options.existing == Existing::Resume {
             run_file.check_same_as_earlier(&self.output)?;
         }
-        let files: Vec<String> = self.inputs.iter().flat_map(|input| pictures.files(&input.name)).collect();
+        let files: Vec<String> = self.inputs.iter().flat_map(|input| task.files(&input.name)).chain(run_file.files.clone()).collect();
         self.output.refuse_foreign(files.iter().map(String::as_str))?;
         self.output.begin(&self.inputs)?;
         run_file.write(&self.output)?;
         let start = Instant::now();
         let mut tally = Tally::new(self.inputs.len());
-        let end = self.inspect(detector, &rule, &pictures, &mut tally, observer);
+        let end = self.inspect(task, &mut tally, observer);
         run_file.uninspected.in_part = tally.in_part().clone();
-        let outcome = Outcome {
-            tally,
-            duration: start.elapsed(),
-            threshold: run_file.parameters.threshold,
-            uninspected: run_file.uninspected.clone(),
-            end,
-        };
-        self.finish(&mut run_file, &outcome)?;
+        let outcome = Outcome { tally, duration: start.elapsed(), uninspected: run_file.uninspected.clone(), end };
+        self.finish(task, &mut run_file, &outcome)?;
         Ok(outcome)
     }
 
-    fn rule(&self, detector: &Detector) -> DecisionRule {
-        let given = self.options.threshold.map(|value| Threshold { value, source: "flag" });
-        let threshold = given.or(detector.threshold().map(|value| Threshold { value, source: "profile" }));
-        DecisionRule {
-            method: detector.method().name,
-            class: detector.prompt().map(|prompt| prompt.class.clone()),
-            threshold,
-            level: threshold.map(|threshold| threshold.value).or(detector.scale().level),
-        }
-    }
-
-    fn run_file(&self, detector: &Detector, rule: &DecisionRule, pictures: &Pictures) -> Result<InferRun> {
-        let parameters = Parameters {
-            method: rule.method,
-            reading: detector.reading().as_str(),
-            language: detector.prompt().cloned(),
-            views: detector.recipe().views.as_str(),
-            precision: detector.recipe().precision.as_str(),
-            threshold: rule.threshold.map(|threshold| threshold.value),
-            level: rule.level,
-            range: pictures.range(),
-            save: pictures.names(),
-            read: self.options.read,
-        };
-        let invocation = Invocation {
-            shard: self.options.shard.map(|shard| shard.to_string()),
-            resume: self.options.existing == Existing::Resume,
-            report: self.options.report,
-            kernels: self.options.tier.map(Tier::as_str),
-        };
-        let mut run_file = RunFile::new(&detector.device(), detector.weights_identity()?, parameters, invocation);
-        run_file.uninspected.inputs = self.left_out.clone();
-        let references = &detector.recipe().references;
-        run_file.warnings = references.iter().flat_map(Reference::warnings_with_name).collect();
-        run_file.uninspected.references = self.options.references_left_out.clone();
-        run_file
-            .uninspected
-            .references
-            .count(Reason::Page, references.iter().map(|reference| reference.further_pages).sum());
-        Ok(run_file)
-    }
-
     /// Inspects what no earlier run has scored, until it is done, a signal comes, or nothing more can be inspected or written.
-    fn inspect(
-        &self,
-        detector: &Detector,
-        rule: &DecisionRule,
-        pictures: &Pictures,
-        tally: &mut Tally,
-        observer: &impl JobObserver,
-    ) -> Result<Option<u8>> {
+    fn inspect(&self, task: &impl Task, tally: &mut Tally, observer: &impl JobObserver) -> Result<Option<u8>> {
         let (earlier, todo): (Vec<&Named>, Vec<&Named>) = self.inputs.iter().partition(|input| self.output.earlier(input).is_some());
         for record in earlier.into_iter().filter_map(|input| self.output.earlier(input)) {
             tally.skipped(&record.path, record.score.unwrap_or(f32::NEG_INFINITY), record.decision, &record.uninspected);
@@ -221,18 +220,17 @@ impl Job {
         }
         let threads = self.options.threads.unwrap_or_else(default_threads);
         for (inputs, threads) in [(suspects, 1), (others, threads)] {
-            if let ControlFlow::Break(error) = self.inspect_all(detector, (rule, pictures), &inputs, threads, tally, observer) {
+            if let ControlFlow::Break(error) = self.inspect_all(task, &inputs, threads, tally, observer) {
                 return Err(error);
             }
         }
-        detector.fault().map_or_else(|| Ok(observer.stopped()), Err)
+        task.fault().map_or_else(|| Ok(observer.stopped()), Err)
     }
 
     /// Inspects images in so many threads; breaks with the error that ends the job.
     fn inspect_all(
         &self,
-        detector: &Detector,
-        (rule, pictures): (&DecisionRule, &Pictures),
+        task: &impl Task,
         todo: &[&Named],
         threads: usize,
         tally: &mut Tally,
@@ -246,50 +244,35 @@ impl Job {
             }
             in_work
         };
-        let process = |at: usize, inspected| self.process(rule, pictures, todo[at], inspected);
+        let process = |at: usize, inspected: Result<Inspected<_>>| match inspected {
+            Err(error) => Processed::Failed(error),
+            Ok(inspected) => match task.save(&self.output, todo[at], inspected) {
+                Ok(saved) => Processed::Saved(saved),
+                // A folder or a link where a picture was to be: this image's trouble.
+                Err(error) if error.code() == Code::Output => Processed::Failed(error),
+                Err(error) => Processed::Unwritable(error),
+            },
+        };
         let commit = |at: usize, processed| match self.commit(todo[at], processed, tally, observer) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         };
-        inspect_many(detector, &files, (threads, self.options.read), || observer.stopped().is_some(), begin, process, commit)
-    }
-
-    /// Draws and writes the pictures of an image, and makes its record. Runs on the threads of the images.
-    fn process(&self, rule: &DecisionRule, pictures: &Pictures, input: &Named, inspected: Result<Inspected>) -> Processed {
-        let inspected = match inspected {
-            Ok(inspected) => inspected,
-            Err(error) => return Processed::Failed(error),
-        };
-        let Inspected { image, finding, warnings, source, decode } = &inspected;
-        let start = Instant::now();
-        let (mask, regions) = rule.mark(&finding.map).unzip();
-        let marked = Instant::now();
-        let written = pictures.write(&self.output, &input.name, image, &finding.map, mask.as_ref());
-        let ms = Milliseconds::new(*decode, &finding.stages, marked - start, marked.elapsed());
-        match written {
-            Ok(files) => {
-                let record = rule.record(input, finding, regions, files, source.clone(), ms);
-                Processed::Scored { record: Box::new(record), ms, warnings: warnings.clone() }
-            }
-            // A folder or a link where a picture was to be: this image's trouble.
-            Err(error) if error.code() == Code::Output => Processed::Failed(error),
-            Err(error) => Processed::Unwritable(error),
-        }
+        inspect_many(task, &files, (threads, self.options.read), || observer.stopped().is_some(), begin, process, commit)
     }
 
     /// Appends the record of an image and counts it. Runs on one thread, in the order of the inputs.
     fn commit(&self, input: &Named, processed: Processed, tally: &mut Tally, observer: &impl JobObserver) -> Result<()> {
         let line = match processed {
             Processed::Unwritable(error) => return Err(error),
-            Processed::Scored { record, ms, warnings } => {
-                let line = self.output.append(&record)?;
-                for warning in warnings {
+            Processed::Saved(saved) => {
+                self.output.append_line(&saved.line)?;
+                for warning in saved.warnings {
                     if warning.is_once_a_run() && tally.is_new(warning) {
                         observer.warned(&input.path, warning);
                     }
                 }
-                tally.scored(&input.path, record.score, record.decision, &record.uninspected, &ms);
-                line
+                tally.scored(&input.path, saved.score, saved.decision, &saved.uninspected, &saved.ms);
+                saved.line
             }
             Processed::Failed(error) => {
                 tally.failed();
@@ -300,8 +283,8 @@ impl Job {
         observer.recorded(&line)
     }
 
-    /// Writes what is written once, at the end: counts and the report. A job that failed keeps its own error.
-    fn finish(&self, run_file: &mut InferRun, outcome: &Outcome) -> Result<()> {
+    /// Writes what is written once, at the end. A job that failed keeps its own error.
+    fn finish<T: Task>(&self, task: &T, run_file: &mut RunFile<T::Parameters, Invocation>, outcome: &Outcome) -> Result<()> {
         run_file.end(&outcome.end, outcome.tally.counts, outcome.tally.latency(), outcome.duration);
         let mut written = run_file.write(&self.output);
         if outcome.end.is_ok() {
@@ -310,9 +293,7 @@ impl Job {
         if matches!(outcome.end, Ok(None)) {
             self.output.forget_kills();
         }
-        if self.options.report && written.is_ok() {
-            written = report::write(&self.output, run_file);
-        }
+        written = written.and_then(|()| task.conclude(&self.output, run_file));
         if outcome.end.is_err() { Ok(()) } else { written }
     }
 }

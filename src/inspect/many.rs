@@ -5,12 +5,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::{Decoded, ReadOptions, Rgb, Warning};
-use crate::inspect::Detector;
 use crate::inspect::pipeline::{Budget, in_order};
-use crate::methods::Finding;
 use crate::results::SourceFile;
+use crate::uninspected::Uninspected;
 
 /// Bytes that images in work may hold together, by estimate.
 const MEMORY: u64 = 3 << 30;
@@ -21,12 +20,31 @@ const BYTES_PER_PIXEL: u64 = 40;
 /// Threads at most, whatever the machine.
 const MAX_THREADS: usize = 32;
 
+/// Something that looks at images, from several threads at the same time.
+pub trait Inspect: Sync {
+    /// What it finds in an image.
+    type Finding: Send;
+
+    /// Looks at an image.
+    ///
+    /// Errors concern this image, unless [`Inspect::fault`] says that every further image fails.
+    fn inspect(&self, image: &Rgb) -> Result<Self::Finding>;
+
+    /// The error after which it gave up, if it did: every further image fails with it.
+    fn fault(&self) -> Option<Error>;
+
+    /// Whether images have to be inspected one after the other.
+    fn is_sequential(&self) -> bool;
+}
+
 /// An image that was inspected.
-pub struct Inspected {
+pub struct Inspected<F> {
     /// Its pixels.
     pub image: Rgb,
     /// What was found in it.
-    pub finding: Finding,
+    pub finding: F,
+    /// Parts of the file that were not decoded.
+    pub uninspected: Vec<Uninspected>,
     /// What was done to its samples when it was decoded.
     pub warnings: Vec<Warning>,
     /// Size, time and content of its file.
@@ -44,17 +62,17 @@ pub fn default_threads() -> usize {
 ///
 /// Each thread takes the next file: `begin` makes a value that is held while it is in work. It reads the file, inspects the image, and calls
 /// `finish` (pictures, regions). `commit` is called on this thread, in the order of the files. Once `is_stopped` says yes, `commit` breaks, or the
-/// detector gives up, no file is begun any more; those in work are finished.
-pub fn inspect_many<W, T: Send, B>(
-    detector: &Detector,
+/// inspector gives up, no file is begun any more; those in work are finished.
+pub fn inspect_many<I: Inspect, W, T: Send, B>(
+    inspector: &I,
     files: &[impl AsRef<Path> + Sync],
     (threads, read): (usize, ReadOptions),
     is_stopped: impl Fn() -> bool + Sync,
     begin: impl Fn(usize) -> W + Sync,
-    finish: impl Fn(usize, Result<Inspected>) -> T + Sync,
+    finish: impl Fn(usize, Result<Inspected<I::Finding>>) -> T + Sync,
     commit: impl FnMut(usize, T) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
-    let threads = if detector.is_sequential() { 1 } else { threads.min(MAX_THREADS) };
+    let threads = if inspector.is_sequential() { 1 } else { threads.min(MAX_THREADS) };
     let budget = Budget::new(MEMORY);
     let work = |at: usize| {
         let _in_work = begin(at);
@@ -69,14 +87,10 @@ pub fn inspect_many<W, T: Send, B>(
         };
         let decode = start.elapsed();
         let _held = held.at_least((image.width() * image.height()) as u64 * BYTES_PER_PIXEL);
-        let found = detector.inspect(&image).map(|mut finding| {
-            finding.warnings.splice(..0, warnings.iter().map(ToString::to_string));
-            finding.uninspected.splice(..0, uninspected);
-            Inspected { image, finding, warnings, source, decode }
-        });
-        finish(at, found)
+        let found = inspector.inspect(&image);
+        finish(at, found.map(|finding| Inspected { image, finding, uninspected, warnings, source, decode }))
     };
-    in_order(files.len(), threads, || is_stopped() || detector.fault().is_some(), work, commit)
+    in_order(files.len(), threads, || is_stopped() || inspector.fault().is_some(), work, commit)
 }
 
 /// An estimate of the bytes that it takes to decode a file and to work on the image; everything where the header does not say its size.

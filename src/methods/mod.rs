@@ -5,6 +5,7 @@ pub mod cache;
 mod clip_ac;
 mod clipseg;
 mod clock;
+mod grounding;
 mod image_program;
 mod image_tiling;
 mod info;
@@ -29,6 +30,7 @@ pub use build::{BuildContext, BuildObserver, BuildStep, Precomputed, Recipe, Ref
 pub use clip_ac::ClipAc;
 pub use clipseg::ClipSegMethod;
 pub use clock::{Clock, Stages};
+pub use grounding::{Candidate, EmbeddedCaptions, EncodedImage, Grounder, PreparedImage};
 pub use image_tiling::ImageTiling;
 pub use info::{METHODS, MethodInfo, MethodInputs, References, named, strongest};
 pub use maskclip::MaskClip;

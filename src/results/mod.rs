@@ -1,5 +1,6 @@
 //! The output folder of a run: who may write to it, the records, pictures and report it holds, and how they are read again.
 
+mod boxes;
 mod journal;
 mod masks;
 mod output;
@@ -14,6 +15,7 @@ mod source;
 mod tally;
 
 pub use crate::inputs::{RESULTS, RUN};
+pub use boxes::{BoxFiles, BoxParameters, BoxRecord, BoxRun, BoxesRecord, COCO, write_coco};
 pub use masks::{MaskFile, MaskFiles, MaskInvocation, MaskParameters, MaskRecord, MaskRun, MasksRecord, WrittenMasks};
 pub use output::{Existing, InWork, Named, Output, REPORT, thumbs};
 pub use owned::own_files;

@@ -273,6 +273,11 @@ impl Output {
     /// Fails with [`Code::Io`] where writing fails, or the file is no longer where it was opened.
     pub fn append(&self, record: &impl Serialize) -> Result<String> {
         let line = to_json(record);
+        self.append_line(&line).map(|()| line)
+    }
+
+    /// Appends a record that is a line of JSON already, as [`Output::append`] does.
+    pub fn append_line(&self, line: &str) -> Result<()> {
         let path = self.root.join(RESULTS);
         // One write: a kill leaves the line whole, missing, or torn at the end of the file, where resuming drops it.
         let results = self.results.as_ref().expect("`begin` comes before the first record");
@@ -281,8 +286,7 @@ impl Output {
             return Err(Error::new(Code::Io, format!("`{}` was removed or replaced during the run", path.display())));
         }
         let written = results.write_all(format!("{line}\n").as_bytes()).and_then(|()| results.flush());
-        written.map_err(|error| Error::io(format!("writing `{}`", path.display()), &error))?;
-        Ok(line)
+        written.map_err(|error| Error::io(format!("writing `{}`", path.display()), &error))
     }
 
     /// All records of the folder.

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Code, Error, Result};
 use crate::results::journal::Journal;
-use crate::results::{Earlier, Picture, REPORT, RESULTS, RUN, thumbs};
+use crate::results::{COCO, Earlier, Picture, REPORT, RESULTS, RUN, thumbs};
 
 /// Endings of the pictures of an image, after a number and a point where there are several of a kind.
 const ENDINGS: [&str; 4] = [Picture::Map.ending(), Picture::Mask.ending(), Picture::Heatmap.ending(), Picture::Overlay.ending()];
@@ -86,7 +86,7 @@ pub fn own_files(root: &Path) -> HashSet<String> {
     }
     let run: serde_json::Value = serde_json::from_str(&run.unwrap_or_default()).unwrap_or_default();
     let names = run["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
-    own.extend(names.filter(|file| may_be_own(file, None)).map(str::to_owned));
+    own.extend(names.filter(|file| may_be_own(file, None) || *file == COCO).map(str::to_owned));
     // What may have been written of an image that failed, before a run was killed, or before a record was whole.
     let torn = results.lines().filter(|line| Earlier::parse(line).is_none()).filter_map(name_of_torn);
     let journal = Journal::read(root);

@@ -155,7 +155,7 @@ impl Pictures {
 }
 
 /// The picture at most [`THUMB_SIDE`] on a side, as JPEG.
-fn thumb(picture: &Rgb) -> Result<Vec<u8>> {
+pub(super) fn thumb(picture: &Rgb) -> Result<Vec<u8>> {
     let (width, height) = (picture.width(), picture.height());
     let longest = width.max(height);
     let scaled = |side: usize| (side * THUMB_SIDE / longest).max(1);

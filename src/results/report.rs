@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Result;
 use crate::results::owned::regular_file;
-use crate::results::{Earlier, InferRun, Output, Picture, PromptParameters, REPORT, thumbs};
+use crate::results::{BoxRun, Earlier, InferRun, Output, Picture, PromptParameters, REPORT, RunFile, thumbs};
 
 const TEMPLATE: &str = include_str!("report.html");
 
@@ -22,22 +22,84 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// Bars of the histogram.
 const BARS: usize = 48;
 
+/// What the report of a run says beside its images.
+pub struct ReportText {
+    /// What images are ordered by, after their number: `images by anomaly`.
+    title: &'static str,
+    /// What a second picture shows that lies over an image, and how it is switched on.
+    layer: &'static str,
+    toggle: &'static str,
+    /// Where the threshold slider starts; at the score that a tenth of the images exceed where there is no value.
+    start: Option<f32>,
+    origin: &'static str,
+    /// Values of the coldest and the hottest colour, where there are colours.
+    range: Option<[f32; 2]>,
+    foot: &'static str,
+    facts: Vec<(&'static str, String)>,
+    has_overlays: bool,
+}
+
+impl ReportText {
+    /// The text of a run that scores images.
+    pub fn of_scores(run: &InferRun) -> ReportText {
+        let parameters = &run.parameters;
+        let method = format!("{}, reading {}, views {}, {}", parameters.method, parameters.reading, parameters.views, parameters.precision);
+        let prompt = parameters.language.as_ref().map_or_else(|| "none".to_owned(), PromptParameters::summary);
+        ReportText {
+            title: "images by anomaly",
+            layer: "where it differs",
+            toggle: "maps on",
+            start: parameters.level,
+            origin: match (parameters.threshold, parameters.level) {
+                (Some(_), _) => "It starts at the threshold of the run.",
+                (None, Some(_)) => "It starts at the value that came with the weights.",
+                (None, None) => "It starts where a tenth of the images lie above.",
+            },
+            range: Some(parameters.range),
+            foot: "Colours mean the same on every image: an image that stays dark is unsuspicious. Scores of different methods or weights \
+                   cannot be compared.",
+            facts: facts(run, [("Method", method), ("Prompt", prompt)]),
+            has_overlays: parameters.save.iter().any(|picture| picture == Picture::Overlay.as_str()),
+        }
+    }
+
+    /// The text of a run that detects what a caption names.
+    pub fn of_boxes(run: &BoxRun) -> ReportText {
+        let parameters = &run.parameters;
+        ReportText {
+            title: "images by their best box",
+            layer: "what was found",
+            toggle: "boxes on",
+            start: Some(parameters.box_threshold),
+            origin: "It starts at the box threshold of the run; images without a box have none above it.",
+            range: None,
+            foot: "Each phrase has a colour of its own. Scores are probabilities of the network, not of a defect.",
+            facts: facts(
+                run,
+                [("Network", format!("{}, {}", parameters.network, parameters.precision)), ("Looked for", parameters.phrases.join(" · "))],
+            ),
+            has_overlays: parameters.save.contains(&Picture::Overlay.as_str()),
+        }
+    }
+}
+
 /// Writes the report of all records in the folder.
-pub fn write(output: &Output, run: &InferRun) -> Result<()> {
+pub fn write(output: &Output, text: &ReportText) -> Result<()> {
     let (mut scored, failed): (Vec<Earlier>, Vec<Earlier>) = output.records()?.into_iter().partition(Earlier::is_ok);
     scored.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    let cards = cards(output.root(), &scored, run);
-    output.write(REPORT, page(&scored, &failed, &cards, run).as_bytes()).map(drop)
+    let cards = cards(output.root(), &scored, text);
+    output.write(REPORT, page(&scored, &failed, &cards, text).as_bytes()).map(drop)
 }
 
 fn score(earlier: &Earlier) -> f32 {
-    earlier.score.unwrap_or(f32::NEG_INFINITY)
+    // An image without a box has no score.
+    earlier.score.unwrap_or(0.0)
 }
 
 /// The page: the template with its `{{names}}` filled in one pass, so that a path may hold any text.
-fn page(scored: &[Earlier], failed: &[Earlier], cards: &str, run: &InferRun) -> String {
+fn page(scored: &[Earlier], failed: &[Earlier], cards: &str, text: &ReportText) -> String {
     let (low, high) = ends(scored);
-    let start = run.parameters.level.unwrap_or_else(|| upper(scored)).clamp(low, high);
+    let start = text.start.unwrap_or_else(|| upper(scored)).clamp(low, high);
     let mut page = String::with_capacity(TEMPLATE.len() + cards.len());
     let mut rest = TEMPLATE;
     while let Some((before, after)) = rest.split_once("{{")
@@ -52,10 +114,17 @@ fn page(scored: &[Earlier], failed: &[Earlier], cards: &str, run: &InferRun) -> 
             "low" => page.push_str(&low.to_string()),
             "high" => page.push_str(&high.to_string()),
             "start" => page.push_str(&start.to_string()),
-            "origin" => page.push_str(origin(run)),
-            "cold" => page.push_str(&format!("{:.3}", run.parameters.range[0])),
-            "hot" => page.push_str(&format!("{:.3}", run.parameters.range[1])),
-            "facts" => page.push_str(&facts(run)),
+            "title" => page.push_str(text.title),
+            "layer" => page.push_str(text.layer),
+            "toggle" => page.push_str(text.toggle),
+            "origin" => page.push_str(text.origin),
+            "legend" => page.push_str(&legend(text.range)),
+            "foot" => page.push_str(text.foot),
+            "facts" => page.extend(
+                text.facts
+                    .iter()
+                    .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value))),
+            ),
             unknown => panic!("the report has no `{unknown}`"),
         }
         rest = after;
@@ -80,33 +149,27 @@ fn upper(scored: &[Earlier]) -> f32 {
     scored.get(scored.len() / 10).map_or(0.0, score)
 }
 
-fn origin(run: &InferRun) -> &'static str {
-    match (run.parameters.threshold, run.parameters.level) {
-        (Some(_), _) => "It starts at the threshold of the run.",
-        (None, Some(_)) => "It starts at the value that came with the weights.",
-        (None, None) => "It starts where a tenth of the images lie above.",
-    }
+/// The colours and the values that they stand for.
+fn legend(range: Option<[f32; 2]>) -> String {
+    range.map_or_else(String::new, |[cold, hot]| {
+        let title = "The same colours mean the same values on every image";
+        format!(r#"<div class="legend" title="{title}">Map {cold:.3} <span></span> {hot:.3}</div>"#)
+    })
 }
 
-fn facts(run: &InferRun) -> String {
+/// What ran: facts of this kind of run, then those of every run.
+fn facts<P: serde::Serialize, I: serde::Serialize>(run: &RunFile<P, I>, own: [(&'static str, String); 2]) -> Vec<(&'static str, String)> {
     let commit = run.commit.map_or_else(String::new, |commit| format!(" ({commit})"));
-    let rows = [
-        (
-            "Method",
-            format!(
-                "{}, reading {}, views {}, {}",
-                run.parameters.method, run.parameters.reading, run.parameters.views, run.parameters.precision
-            ),
-        ),
-        ("Prompt", run.parameters.language.as_ref().map_or_else(|| "none".to_owned(), PromptParameters::summary)),
+    let warnings = if run.warnings.is_empty() { "none about the whole run".to_owned() } else { run.warnings.join("; ") };
+    let not_inspected = if run.uninspected.is_empty() { "nothing".to_owned() } else { run.uninspected.lines().join("; ") };
+    let shared = [
         ("Weights", run.weights.name.clone()),
-        ("Warnings", if run.warnings.is_empty() { "none about reference images".to_owned() } else { run.warnings.join("; ") }),
-        ("Not inspected", if run.uninspected.is_empty() { "nothing".to_owned() } else { run.uninspected.lines().join("; ") }),
+        ("Warnings", warnings),
+        ("Not inspected", not_inspected),
         ("Device", run.device.clone()),
         ("Program", format!("zsas-gpu {}{commit}", run.version)),
     ];
-    rows.iter()
-        .fold(String::new(), |html, (name, value)| html + &format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)))
+    own.into_iter().chain(shared).collect()
 }
 
 /// Histogram of the scores, as SVG bars in a box of [`BARS`] by 1.
@@ -140,9 +203,8 @@ fn failures(failed: &[Earlier]) -> String {
 }
 
 /// One list item per image.
-fn cards(root: &Path, scored: &[Earlier], run: &InferRun) -> String {
-    let has_overlays = run.parameters.save.iter().any(|picture| picture == Picture::Overlay.as_str());
-    let overlay = |name: &str| Some(Picture::Overlay.file(name)).filter(|file| has_overlays && regular_file(root, file).is_some());
+fn cards(root: &Path, scored: &[Earlier], text: &ReportText) -> String {
+    let overlay = |name: &str| Some(Picture::Overlay.file(name)).filter(|file| text.has_overlays && regular_file(root, file).is_some());
     let sources = sources(root, scored);
     let mut html = String::new();
     for (earlier, [image, heat]) in scored.iter().zip(&sources) {

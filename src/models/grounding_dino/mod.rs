@@ -68,11 +68,30 @@ pub enum Semantics {
     /// The original code, with which the published weights were trained.
     #[default]
     Original,
-    /// transformers': logits of coordinates are cut off nearer to 0 and 1.
+    /// transformers': logits of coordinates are cut off nearer to 0 and 1, and images are scaled before a side is rounded.
     Transformers,
 }
 
 impl Semantics {
+    /// Both.
+    pub const ALL: [Semantics; 2] = [Semantics::Original, Semantics::Transformers];
+
+    /// The name in records and options.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Semantics::Original => "original",
+            Semantics::Transformers => "transformers",
+        }
+    }
+
+    /// Description in a line, for help texts.
+    pub fn about(self) -> &'static str {
+        match self {
+            Semantics::Original => "The original code, with which the weights were trained",
+            Semantics::Transformers => "transformers': sizes of photos and logits of coordinates are rounded otherwise",
+        }
+    }
+
     /// Least distance from 0 and 1 of a coordinate whose logit is taken.
     fn logit_eps(self) -> f32 {
         match self {

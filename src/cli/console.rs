@@ -1,0 +1,83 @@
+//! The console while a job works on photos: a bar, failures one by one, records on stdout.
+
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::ProgressBar;
+use zsas::image::Warning;
+use zsas::inspect::JobObserver;
+use zsas::{Device, Error, Result};
+
+use crate::cli::signals::Signals;
+use crate::cli::talk;
+
+/// Failures that are named on stderr; the rest is in the records.
+const MAX_FAILURES_NAMED: usize = 10;
+
+/// The console of a job.
+pub struct Console<'a> {
+    bar: Mutex<Option<ProgressBar>>,
+    failures: Mutex<usize>,
+    device: Device,
+    signals: Signals,
+    prints_records: bool,
+    is_quiet: bool,
+    begin: &'a (dyn Fn() -> Result<()> + Sync),
+}
+
+impl<'a> Console<'a> {
+    /// A console that prints records, if asked to, and says nothing more, if asked to; `begin` is called when the job begins.
+    pub fn new(
+        device: Device,
+        signals: Signals,
+        (prints_records, is_quiet): (bool, bool),
+        begin: &'a (dyn Fn() -> Result<()> + Sync),
+    ) -> Console<'a> {
+        Console { bar: Mutex::default(), failures: Mutex::new(0), device, signals, prints_records, is_quiet, begin }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.with_bar(ProgressBar::finish_and_clear);
+    }
+
+    fn with_bar(&self, act: impl FnOnce(&ProgressBar)) {
+        if let Some(bar) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            act(bar);
+        }
+    }
+}
+
+impl JobObserver for Console<'_> {
+    fn begun(&self, count: usize) -> Result<()> {
+        let bar = talk::progress(count as u64, self.is_quiet);
+        talk::follow(&self.device, &bar);
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+        (self.begin)()
+    }
+
+    fn recorded(&self, line: &str) -> Result<()> {
+        self.with_bar(|bar| bar.inc(1));
+        if self.prints_records { talk::print_line(line) } else { Ok(()) }
+    }
+
+    fn warned(&self, path: &str, warning: Warning) {
+        if !self.is_quiet {
+            self.with_bar(|bar| bar.suspend(|| talk::say(format_args!("warning: {path}: {warning}; later photos like it are not named"))));
+        }
+    }
+
+    fn failed(&self, path: &str, error: &Error) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        *failures += 1;
+        if !self.is_quiet && *failures <= MAX_FAILURES_NAMED {
+            self.with_bar(|bar| bar.suspend(|| talk::say(format_args!("failed: {path}: {error}"))));
+        }
+        if !self.is_quiet && *failures == MAX_FAILURES_NAMED + 1 {
+            self.with_bar(|bar| bar.suspend(|| talk::say("failed: further failures are in the records only")));
+        }
+    }
+
+    fn stopped(&self) -> Option<u8> {
+        self.signals.received()
+    }
+}

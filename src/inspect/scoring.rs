@@ -1,0 +1,130 @@
+//! Scoring of images by a detector: the decision rule, pictures and records of a job.
+
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::image::{ReadOptions, Rgb};
+use crate::inputs::LeftOut;
+use crate::inspect::job::{Saved, Task};
+use crate::inspect::many::{Inspect, Inspected};
+use crate::inspect::{Detector, Finding};
+use crate::methods::Reference;
+use crate::results::{
+    DecisionRule, InferRun, Invocation, Milliseconds, Named, Output, Parameters, Picture, Pictures, RunFile, Threshold,
+    report::{self, ReportText},
+};
+use crate::uninspected::Reason;
+
+/// How scores are decided on and what is drawn. The default is what most users want.
+#[derive(Clone, Debug, Default)]
+pub struct ScoreOptions {
+    /// Decides on scores, and cuts masks and regions; without it the threshold of the profile, else none.
+    pub threshold: Option<f32>,
+    /// Values drawn as the coldest and the hottest colour, instead of those of the method.
+    pub range: Option<[f32; 2]>,
+    /// Pictures of each image; by default all, the mask where there is a value to cut at.
+    pub save: Option<Vec<Picture>>,
+    /// Whether `report.html` is written.
+    pub report: bool,
+    /// What was left out of the reference images, for `run.json`.
+    pub references_left_out: LeftOut,
+}
+
+/// Scoring: what a job does with each image that a detector looks at.
+pub struct Scoring<'d> {
+    detector: &'d Detector,
+    rule: DecisionRule,
+    pictures: Pictures,
+    options: ScoreOptions,
+}
+
+impl<'d> Scoring<'d> {
+    /// Scoring by a detector.
+    ///
+    /// Errors: an empty colour range, or a mask that is asked for without a level.
+    pub fn new(detector: &'d Detector, options: ScoreOptions) -> Result<Scoring<'d>> {
+        let given = options.threshold.map(|value| Threshold { value, source: "flag" });
+        let threshold = given.or(detector.threshold().map(|value| Threshold { value, source: "profile" }));
+        let rule = DecisionRule {
+            method: detector.method().name,
+            class: detector.prompt().map(|prompt| prompt.class.clone()),
+            threshold,
+            level: threshold.map(|threshold| threshold.value).or(detector.scale().level),
+        };
+        let range = options.range.unwrap_or(detector.scale().range);
+        let pictures = Pictures::new(options.save.as_deref(), rule.level, range, options.report)?;
+        Ok(Scoring { detector, rule, pictures, options })
+    }
+
+    /// What decides on scores, if anything does.
+    pub fn threshold(&self) -> Option<f32> {
+        self.rule.threshold.map(|threshold| threshold.value)
+    }
+}
+
+impl Inspect for Scoring<'_> {
+    type Finding = Finding;
+
+    fn inspect(&self, image: &Rgb) -> Result<Finding> {
+        self.detector.inspect(image)
+    }
+
+    fn fault(&self) -> Option<Error> {
+        self.detector.fault()
+    }
+
+    fn is_sequential(&self) -> bool {
+        self.detector.is_sequential()
+    }
+}
+
+impl Task for Scoring<'_> {
+    type Parameters = Parameters;
+
+    fn has_report(&self) -> bool {
+        self.options.report
+    }
+
+    fn files(&self, name: &str) -> Vec<String> {
+        self.pictures.files(name)
+    }
+
+    fn run_file(&self, read: ReadOptions, invocation: Invocation) -> Result<InferRun> {
+        let recipe = self.detector.recipe();
+        let parameters = Parameters {
+            method: self.rule.method,
+            reading: self.detector.reading().as_str(),
+            language: self.detector.prompt().cloned(),
+            views: recipe.views.as_str(),
+            precision: recipe.precision.as_str(),
+            threshold: self.threshold(),
+            level: self.rule.level,
+            range: self.pictures.range(),
+            save: self.pictures.names(),
+            read,
+        };
+        let mut run_file = RunFile::new(&self.detector.device(), self.detector.weights_identity()?, parameters, invocation);
+        run_file.warnings = recipe.references.iter().flat_map(Reference::warnings_with_name).collect();
+        run_file.uninspected.references = self.options.references_left_out.clone();
+        let further_pages = recipe.references.iter().map(|reference| reference.further_pages).sum();
+        run_file.uninspected.references.count(Reason::Page, further_pages);
+        Ok(run_file)
+    }
+
+    fn save(&self, output: &Output, input: &Named, inspected: Inspected<Finding>) -> Result<Saved> {
+        let Inspected { image, mut finding, uninspected, warnings, source, decode } = inspected;
+        finding.warnings.splice(..0, warnings.iter().map(ToString::to_string));
+        finding.uninspected.splice(..0, uninspected);
+        let start = Instant::now();
+        let (mask, regions) = self.rule.mark(&finding.map).unzip();
+        let marked = Instant::now();
+        let files = self.pictures.write(output, &input.name, &image, &finding.map, mask.as_ref())?;
+        let ms = Milliseconds::new(decode, &finding.stages, marked - start, marked.elapsed());
+        let record = self.rule.record(input, &finding, regions, files, source, ms);
+        Ok(Saved::new(&record, (record.score, record.decision), record.uninspected.clone(), ms, warnings))
+    }
+
+    fn conclude(&self, output: &Output, run_file: &InferRun) -> Result<()> {
+        if self.options.report { report::write(output, &ReportText::of_scores(run_file)) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,178 @@
+//! Results of a detection (GroundingDINO): the record of an image's boxes, a picture of them, and all boxes in COCO's format.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::Result;
+use crate::image::{BoundingBox, ReadOptions, Rgb, distinct_color, encode_rgb_png, paint_box, paint_label};
+use crate::results::pictures::thumb;
+use crate::results::{Head, Invocation, Milliseconds, Output, Picture, RESULTS, RunFile, SourceFile, owned, thumbs};
+use crate::uninspected::Uninspected;
+
+/// All boxes of a run in COCO's format.
+pub const COCO: &str = "coco.json";
+
+/// The run file of a detection.
+pub type BoxRun = RunFile<BoxParameters, Invocation>;
+
+/// Parameters that change boxes.
+#[derive(Clone, Debug, Serialize)]
+pub struct BoxParameters {
+    /// The network.
+    pub network: &'static str,
+    /// The caption that is read.
+    pub caption: String,
+    /// Its phrases.
+    pub phrases: Vec<String>,
+    /// Queries whose best token is more probable than this give a box.
+    pub box_threshold: f32,
+    /// Tokens that are more probable than this are named.
+    pub text_threshold: f32,
+    /// Of boxes that overlap more than this, the better one stays; null where all stay.
+    pub nms: Option<f32>,
+    /// Whose code is followed where two differ.
+    pub semantics: &'static str,
+    /// `f32`, `f16`.
+    pub precision: &'static str,
+    /// Pictures of each image.
+    pub save: Vec<&'static str>,
+    /// How images are read.
+    pub read: ReadOptions,
+}
+
+/// The record of an image in which a caption was looked for.
+#[derive(Debug, Serialize)]
+pub struct BoxesRecord {
+    /// The image.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The highest score of a box; null without one.
+    pub score: Option<f32>,
+    /// The boxes, the best first.
+    pub boxes: Vec<BoxRecord>,
+    /// Files written for the image, relative to the output folder.
+    pub files: Vec<String>,
+    /// Identity of the file that was read.
+    pub input: Option<SourceFile>,
+    /// Parts of the image that were not inspected.
+    pub uninspected: Vec<Uninspected>,
+    /// Time of each stage.
+    pub ms: Milliseconds,
+    /// Warnings for the user.
+    pub warnings: Vec<String>,
+}
+
+/// The record of a box.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BoxRecord {
+    /// The box, cut at the edges of the image.
+    #[serde(rename = "box")]
+    pub bounds: BoundingBox,
+    /// Left, top, width, height.
+    pub bbox: [f32; 4],
+    /// The phrase of the caption that it belongs to.
+    pub phrase: Option<String>,
+    /// The words that were found.
+    pub tokens: String,
+    /// The largest probability of a token.
+    pub score: f32,
+    /// Position of the phrase in the caption, which decides the colour.
+    #[serde(skip)]
+    pub color: usize,
+}
+
+/// Writer of the pictures of an image's boxes.
+pub struct BoxFiles {
+    /// Whether the image with its boxes is written.
+    pub has_overlay: bool,
+    /// Whether small pictures for the report are written.
+    pub has_thumbs: bool,
+}
+
+impl BoxFiles {
+    /// Names of the files of an image of this name.
+    pub fn names(&self, name: &str) -> Vec<String> {
+        let overlay = self.has_overlay.then(|| Picture::Overlay.file(name));
+        overlay.into_iter().chain(thumbs(name).into_iter().filter(|_| self.has_thumbs)).collect()
+    }
+
+    /// Draws the boxes, the best on top, and writes the files; returns their names. Where one cannot be written, those before it are removed.
+    pub fn write(&self, output: &Output, name: &str, image: &Rgb, boxes: &[BoxRecord]) -> Result<Vec<String>> {
+        if !self.has_overlay && !self.has_thumbs {
+            return Ok(Vec::new());
+        }
+        let mut painted = image.clone();
+        for found in boxes.iter().rev() {
+            let color = distinct_color(found.color);
+            paint_box(&mut painted, found.bounds, color);
+            let what = found.phrase.as_deref().unwrap_or("?");
+            paint_label(&mut painted, found.bounds, &format!("{what} {:.2}", found.score), color);
+        }
+        let mut files = Vec::new();
+        let mut write = |name: &str, bytes: Vec<u8>| output.write(name, &bytes).map(|file| files.push(file));
+        let written = (|| {
+            if self.has_overlay {
+                write(&Picture::Overlay.file(name), encode_rgb_png(&painted)?)?;
+            }
+            if self.has_thumbs {
+                for (file, picture) in thumbs(name).iter().zip([image, &painted]) {
+                    write(file, thumb(picture)?)?;
+                }
+            }
+            Ok(())
+        })();
+        if written.is_err() {
+            // Best effort: they have no record, and the error is what matters.
+            files.iter().for_each(|file| drop(owned::remove(output.root(), file)));
+        }
+        written.map(|()| files)
+    }
+}
+
+/// A record as far as [`write_coco`] needs it.
+#[derive(Deserialize)]
+struct Detected {
+    path: String,
+    status: String,
+    #[serde(default)]
+    size: [usize; 2],
+    #[serde(default)]
+    boxes: Vec<DetectedBox>,
+}
+
+#[derive(Deserialize)]
+struct DetectedBox {
+    bbox: [f32; 4],
+    phrase: Option<String>,
+    score: f32,
+}
+
+/// Writes the boxes of all records in the folder as [`COCO`]: the object detection format of Lin et al. 2014, with a score in each annotation.
+///
+/// Categories are the phrases, from 1 on in their order; boxes of no phrase have the category `?`, the last one.
+pub fn write_coco(output: &Output, phrases: &[String]) -> Result<()> {
+    let text = std::fs::read_to_string(output.root().join(RESULTS)).unwrap_or_default();
+    let detected = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Detected>(line).ok())
+        .filter(|image| image.status == "ok");
+    let ids: BTreeMap<&str, usize> = phrases.iter().map(String::as_str).zip(1..).collect();
+    let (mut images, mut annotations) = (Vec::new(), Vec::new());
+    for (number, image) in detected.enumerate() {
+        let [width, height] = image.size;
+        images.push(json!({ "id": number + 1, "file_name": image.path, "width": width, "height": height }));
+        for found in image.boxes {
+            let category = found.phrase.as_deref().and_then(|phrase| ids.get(phrase)).copied().unwrap_or(phrases.len() + 1);
+            annotations.push(json!({
+                "id": annotations.len() + 1, "image_id": number + 1, "category_id": category, "bbox": found.bbox,
+                "area": found.bbox[2] * found.bbox[3], "iscrowd": 0, "score": found.score,
+            }));
+        }
+    }
+    let names = phrases.iter().map(String::as_str).chain(["?"]).zip(1..);
+    let categories: Vec<_> = names.map(|(name, id)| json!({ "id": id, "name": name, "supercategory": "" })).collect();
+    let coco = json!({ "images": images, "annotations": annotations, "categories": categories });
+    output.write(COCO, format!("{coco}\n").as_bytes()).map(drop)
+}
