@@ -6,6 +6,8 @@
 phrases, `b` the same image with a caption of one, `c` an image whose sides are no whole patches.
 """
 
+import copy
+
 import torch
 from safetensors.torch import save_file
 
@@ -14,6 +16,14 @@ from golden import GOLDEN
 
 SEED, SIZE, ODD_SIZE = 5, (50, 74), (49, 73)
 PHRASES = {"a": [2, 1, 3], "b": [2], "c": [1, 4]}
+
+
+def rounding(model, pixels, ids, stages):
+    """Prints how far each stage in f32 is from itself in f64, for `ROUNDING` of the tests."""
+    exact = reference.forward(copy.deepcopy(model).double(), pixels.double(), ids, query_rows=stages["query_rows"])
+    for name, value in stages.items():
+        if name != "query_rows":
+            print(f"{name}: {((value.double() - exact[name]).norm() / exact[name].norm()).item():.1e}")
 
 
 def main():
@@ -27,6 +37,7 @@ def main():
         image, ids = odd if case == "c" else pixels, reference.caption(phrases, model.config.text_config.vocab_size)
         stages = reference.forward(model, image, ids)
         if case == "a":
+            rounding(model, image, ids, stages)
             stages |= {"transformers_boxes": reference.forward(model, image, ids, "transformers")["pred_boxes"]}
         if case != "b":
             stages["pixel_values"] = image.half()

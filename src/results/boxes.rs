@@ -1,14 +1,11 @@
 //! Results of a detection (GroundingDINO): the record of an image's boxes, a picture of them, and all boxes in COCO's format.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::error::Result;
 use crate::image::{BoundingBox, ReadOptions, Rgb, distinct_color, encode_rgb_png, paint_box, paint_label};
 use crate::results::pictures::thumb;
-use crate::results::{Head, Invocation, Milliseconds, Output, Picture, RESULTS, RunFile, SourceFile, owned, thumbs};
+use crate::results::{Head, Invocation, Milliseconds, Output, Picture, RESULTS, RunFile, SourceFile, owned, thumbs, to_json};
 use crate::uninspected::Uninspected;
 
 /// All boxes of a run in COCO's format.
@@ -149,7 +146,41 @@ struct DetectedBox {
     score: f32,
 }
 
-/// Writes the boxes of all records in the folder as [`COCO`]: the object detection format of Lin et al. 2014, with a score in each annotation.
+/// COCO's object detection format (Lin et al. 2014), with a score in each annotation.
+#[derive(Serialize)]
+struct Coco<'a> {
+    images: Vec<CocoImage>,
+    annotations: Vec<CocoAnnotation>,
+    categories: Vec<CocoCategory<'a>>,
+}
+
+#[derive(Serialize)]
+struct CocoImage {
+    id: usize,
+    file_name: String,
+    width: usize,
+    height: usize,
+}
+
+#[derive(Serialize)]
+struct CocoAnnotation {
+    id: usize,
+    image_id: usize,
+    category_id: usize,
+    bbox: [f32; 4],
+    area: f32,
+    iscrowd: u8,
+    score: f32,
+}
+
+#[derive(Serialize)]
+struct CocoCategory<'a> {
+    id: usize,
+    name: &'a str,
+    supercategory: &'static str,
+}
+
+/// Writes the boxes of all records in the folder as [`COCO`].
 ///
 /// Categories are the phrases, from 1 on in their order; boxes of no phrase have the category `?`, the last one.
 pub fn write_coco(output: &Output, phrases: &[String]) -> Result<()> {
@@ -158,21 +189,22 @@ pub fn write_coco(output: &Output, phrases: &[String]) -> Result<()> {
         .lines()
         .filter_map(|line| serde_json::from_str::<Detected>(line).ok())
         .filter(|image| image.status == "ok");
-    let ids: BTreeMap<&str, usize> = phrases.iter().map(String::as_str).zip(1..).collect();
+    let category = |phrase: Option<String>| {
+        let known = phrase.and_then(|phrase| phrases.iter().position(|known| *known == phrase));
+        known.unwrap_or(phrases.len()) + 1
+    };
     let (mut images, mut annotations) = (Vec::new(), Vec::new());
-    for (number, image) in detected.enumerate() {
+    for (image_id, image) in (1..).zip(detected) {
         let [width, height] = image.size;
-        images.push(json!({ "id": number + 1, "file_name": image.path, "width": width, "height": height }));
-        for found in image.boxes {
-            let category = found.phrase.as_deref().and_then(|phrase| ids.get(phrase)).copied().unwrap_or(phrases.len() + 1);
-            annotations.push(json!({
-                "id": annotations.len() + 1, "image_id": number + 1, "category_id": category, "bbox": found.bbox,
-                "area": found.bbox[2] * found.bbox[3], "iscrowd": 0, "score": found.score,
-            }));
+        images.push(CocoImage { id: image_id, file_name: image.path, width, height });
+        for DetectedBox { bbox, phrase, score } in image.boxes {
+            let (id, category_id, area) = (annotations.len() + 1, category(phrase), bbox[2] * bbox[3]);
+            annotations.push(CocoAnnotation { id, image_id, category_id, bbox, area, iscrowd: 0, score });
         }
     }
-    let names = phrases.iter().map(String::as_str).chain(["?"]).zip(1..);
-    let categories: Vec<_> = names.map(|(name, id)| json!({ "id": id, "name": name, "supercategory": "" })).collect();
-    let coco = json!({ "images": images, "annotations": annotations, "categories": categories });
-    output.write(COCO, format!("{coco}\n").as_bytes()).map(drop)
+    let names = phrases.iter().map(String::as_str).chain(["?"]);
+    let categories = (1..).zip(names).map(|(id, name)| CocoCategory { id, name, supercategory: "" }).collect();
+    output
+        .write(COCO, format!("{}\n", to_json(&Coco { images, annotations, categories })).as_bytes())
+        .map(drop)
 }

@@ -52,6 +52,8 @@ impl Swin {
     /// Reads the backbone below `weights`, and the norms of its outputs below `norms`.
     pub fn load(weights: &Scope, norms: &Scope, config: &SwinConfig) -> Result<Swin> {
         let patch_embed = PatchEmbed::load(&weights.at("embeddings.patch_embeddings.projection"))?;
+        // transformers saves a norm that only classifiers read.
+        weights.ignore("swin.layernorm");
         let layers = weights.at("encoder.layers");
         let depths: Vec<usize> = (0..layers.blocks()).map(|at| layers.at(at).at("blocks").blocks()).collect();
         if depths != config.depths || config.num_heads.len() != depths.len() {
