@@ -1,7 +1,7 @@
-//! logit: y[i] = log(max(x[i], eps) / max(1 − x[i], eps))
+//! logit: y[i] = log(max(x, eps) / max(1 − x, eps)) of x[i] cut to 0…1; a NaN stays
 //!
 //! Four elements per lane, LANES apart, so that neighbouring lanes read neighbouring elements.
-//! use: index
+//! use: float_bits, index
 
 const LANES: u32 = 64u;
 
@@ -18,7 +18,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let at = first + i * LANES;
         if at < params.len {
             let value = x[at];
-            y[at] = log(max(value, params.eps) / max(1.0 - value, params.eps));
+            let inside = clamp(value, 0.0, 1.0);
+            y[at] = select(log(max(inside, params.eps) / max(1.0 - inside, params.eps)), value, is_nan(value));
         }
     }
 }

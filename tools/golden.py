@@ -218,6 +218,103 @@ def kernels():
     attention.add(parameters, y, q=q, k=k, v=v, key_ranges=key_ranges.double(), rel_pos=rel_pos, query_cells=query_cells.double())
     attention.save()
 
+    batched = Cases("batched_matmul")
+    for batch, rows, cols, inner in [(3, 5, 7, 3), (2, 17, 12, 20)]:
+        a, b, bias, residual = normal(batch, rows, inner), normal(batch, inner, cols), normal(batch, cols), normal(batch, rows, cols)
+        parameters = {"batch": batch, "rows": rows, "cols": cols, "inner": inner, "activation": "Relu"}
+        batched.add(parameters, F.relu(torch.bmm(a, b) + bias[:, None] + residual), a=a, b=b, bias=bias, residual=residual)
+    batched.save()
+
+    group_norm = Cases("group_norm")
+    for images, cells, channels, groups in [(1, 6, 8, 2), (2, 15, 6, 6)]:
+        x, weight, bias = normal(images, cells, channels, spread=4.0), normal(channels), normal(channels)
+        y = F.group_norm(x.transpose(1, 2), groups, weight, bias, 1e-5).transpose(1, 2)
+        group_norm.add({"images": images, "cells": cells, "channels": channels, "groups": groups}, y, x=x, weight=weight, bias=bias)
+    group_norm.save()
+
+    # Deformable DETR's `inverse_sigmoid`.
+    logit = Cases("logit")
+    x = torch.cat([torch.rand(40).double(), torch.tensor([0.0, 1.0, -0.5, 1.5, 1e-4, 0.5]).double()])
+    inside = x.clamp(0, 1)
+    logit.add({"len": 46, "eps": 1e-3}, torch.log(inside.clamp(min=1e-3) / (1 - inside).clamp(min=1e-3)), x=x)
+    logit.save()
+
+    sine_positions = Cases("sine_positions")
+    x, periods = torch.cat([torch.rand(5).double(), torch.tensor([0.0, 1.0, 17.0]).double()]), (10000 ** (torch.arange(6) / 6)).float().double()
+    angle = 2 * torch.pi * x[:, None] / periods
+    sine_positions.add({"positions": 8, "periods": 6}, torch.stack([angle.sin(), angle.cos()], -1), x=x, periods=periods)
+    sine_positions.save()
+
+    top_rows = Cases("top_rows")
+    scores = normal(3, 50)
+    chosen = torch.sort(scores, descending=True, stable=True).indices[:, :9]
+    top_rows.add({"sequences": 3, "rows": 50, "count": 9}, (chosen + 50 * torch.arange(3)[:, None]).double(), scores=scores)
+    top_rows.save()
+
+    window_attention = Cases("window_attention")
+    for height, width, heads, head_dim, window, shift in [(5, 7, 2, 4, 3, 1), (7, 9, 1, 8, 4, 2), (6, 6, 2, 4, 3, 0), (3, 4, 1, 4, 5, 2)]:
+        dim = heads * head_dim
+        qkv, padding, bias = normal(height * width, 3 * dim), normal(3 * dim), normal(heads, (2 * window - 1) ** 2)
+        y = swin_attention(qkv.reshape(height, width, 3 * dim), padding, bias, heads, window, shift)
+        parameters = {"height": height, "width": width, "heads": heads, "head_dim": head_dim, "window": window, "shift": shift}
+        window_attention.add(parameters, y, qkv=qkv, padding=padding, bias=bias)
+    window_attention.save()
+
+    deformable = Cases("deformable_attention")
+    for levels, queries, heads, head_dim, points, has_boxes in [
+        ([[4, 6], [2, 3]], 7, 2, 4, 3, False), ([[5, 3], [3, 2], [2, 1]], 5, 3, 8, 2, True),
+    ]:
+        cells, samples = sum(rows * cols for rows, cols in levels), len(levels) * points
+        value, weights = normal(cells, heads * head_dim), normal(queries, heads, samples)
+        offsets, references = normal(queries, heads, len(levels), points, 2), torch.rand(queries, 4 if has_boxes else 2).double()
+        y = deformable_attention(value, offsets, weights, references, levels)
+        parameters = {"queries": queries, "levels": levels, "heads": heads, "head_dim": head_dim, "points": points, "has_boxes": has_boxes}
+        deformable.add(parameters, y, value=value, offsets=offsets, weights=weights, references=references)
+    deformable.save()
+
+
+def swin_attention(qkv, padding, bias, heads, window, shift):
+    """Attention inside windows of an image `[h, w, 3·dim]` as the released Swin transformer computes it: padded, rolled, cut, masked by −100."""
+    height, width, dim = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    rows, cols = (-(-size // window) * window for size in (height, width))
+    image = padding.expand(rows, cols, 3 * dim).clone()
+    image[:height, :width] = qkv
+    region = torch.zeros(rows, cols)
+    if shift:
+        edges = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
+        for number, (down, across) in enumerate((down, across) for down in edges for across in edges):
+            region[down, across] = number
+        image = image.roll((-shift, -shift), (0, 1))
+
+    def cut(x):
+        return x.reshape(rows // window, window, cols // window, window, -1).transpose(1, 2).reshape(-1, window * window, x.shape[-1])
+
+    q, k, v = cut(image).unflatten(-1, (3, heads, head_dim := dim // heads)).permute(2, 0, 3, 1, 4)
+    place = torch.cartesian_prod(torch.arange(window), torch.arange(window))
+    difference = place[:, None] - place[None] + window - 1
+    scores = q @ k.mT / head_dim ** 0.5 + bias[:, difference[..., 0] * (2 * window - 1) + difference[..., 1]]
+    regions = cut(region[..., None])[..., 0]
+    scores = scores - 100 * (regions[:, None, :, None] != regions[:, None, None, :])
+    y = (scores.softmax(-1) @ v).transpose(1, 2).reshape(rows // window, cols // window, window, window, dim)
+    return y.transpose(1, 2).reshape(rows, cols, dim).roll((shift, shift), (0, 1))[:height, :width]
+
+
+def deformable_attention(value, offsets, weights, references, levels):
+    """Multi-scale deformable attention by `grid_sample`, as Deformable DETR's code for CPUs."""
+    queries, heads, _, points, _ = offsets.shape
+    weights = weights.softmax(-1).unflatten(-1, (len(levels), points))
+    y, start = 0, 0
+    for level, (rows, cols) in enumerate(levels):
+        maps = value[start:start + rows * cols].reshape(rows, cols, heads, -1).permute(2, 3, 0, 1)
+        start += rows * cols
+        if references.shape[-1] == 2:
+            place = references[:, None, None] + offsets[:, :, level] / torch.tensor([cols, rows])
+        else:
+            place = references[:, None, None, :2] + offsets[:, :, level] / points * references[:, None, None, 2:] * 0.5
+        sampled = F.grid_sample(maps, 2 * place.transpose(0, 1) - 1, align_corners=False)  # [heads, head_dim, queries, points]
+        y = y + (sampled * weights[:, :, level].transpose(0, 1)[:, None]).sum(-1)
+    return y.permute(2, 0, 1).reshape(queries, -1)
+
 
 class Trunk(torch.nn.Module):
     """torchvision's ResNet without its classifier, at any size, built from torchvision's own blocks."""

@@ -50,7 +50,7 @@ const VARIABLES: [Variable; 12] = [
     variable(
         WEIGHTS,
         "the weights inside the binary, for utad and saliency",
-        "a snapshot, or a folder of snapshots named by network (`clip`, `clipseg`, `sam`, `wide-resnet`)",
+        "a snapshot, or a folder of snapshots named by network (`clip`, `clipseg`, `grounding-dino`, `sam`, `wide-resnet`)",
     ),
     variable(CACHE, "the user's cache folder", "where embedded prompts and compiled kernels are cached; empty: nowhere"),
     variable(

@@ -3,7 +3,7 @@
 use crate::kernels::geometry::fours;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read_f32, write_f32};
 
-/// `y[i] = log(max(x[i], eps) / max(1 − x[i], eps))`, the `inverse_sigmoid` of Deformable DETR (Zhu et al. 2021).
+/// `y[i] = log(max(x, eps) / max(1 − x, eps))` of x[i] cut to 0…1, the `inverse_sigmoid` of Deformable DETR (Zhu et al. 2021).
 ///
 /// `x` and `y` in f32, whatever the precision: coordinates.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Kernel for Logit {
     fn reference(&self, io: &mut Io<'_>) {
         let (u, eps) = (UNIT_ROUNDOFF, f64::from(self.eps));
         for (at, &x) in io.input(0).iter().enumerate() {
-            let x = f64::from(x);
+            let x = f64::from(x).clamp(0.0, 1.0);
             let ratio = x.max(eps) / (1.0 - x).max(eps);
             let value = ratio.ln();
             // The difference and the quotient (2.5 units in the last place) move the ratio by 6 u. WGSL grants `log` 2⁻²¹ between ½ and 2,
@@ -61,6 +61,6 @@ mod tests {
     fn one_half_is_zero_and_the_ends_are_cut_off() {
         let (mut y, mut bounds) = ([0.0; 3], [0.0; 3]);
         Logit { eps: 0.25, len: 3 }.reference(&mut Io::new(&[&[0.5, 1.0, -7.0]], &mut y, &mut bounds));
-        assert_eq!(y, [0.0, 4f64.ln(), (0.25f64 / 8.0).ln()]);
+        assert_eq!(y, [0.0, 4f64.ln(), 0.25f64.ln()]);
     }
 }
