@@ -5,18 +5,14 @@ mod common;
 use std::path::Path;
 
 use common::binary::{Place, needs_adapter, records};
+use common::dino::{SNAPSHOT, snapshot_of_all_words};
 use common::golden_file;
 use serde_json::Value;
 use zsas::models::GroundingDino;
 use zsas::models::grounding_dino::Semantics;
 use zsas::run::diff;
-use zsas::tensor::Seeded;
 use zsas::text::SubSentences;
-use zsas::weights::to_safetensors;
 use zsas::{Array, Checkpoint, DType, Device, Graph, Precision, Program, Tensor};
-
-/// Windows of 3 × 3 on grids of 25 × 37 and coarser, two phrases shifted; 20 queries, two layers of everything.
-const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/grounding_dino/tiny");
 
 /// Outputs, and how far transformers in f32 is from itself in f64, relative L2 (`tools/golden_dino.py` prints it). A second program that rounds
 /// as much elsewhere is √2 times as far from the first; twice is allowed.
@@ -216,27 +212,6 @@ fn other_masks_positions_or_semantics_are_far_off() {
     let boxes = port[9].clone();
     let expected = truth("a.transformers_boxes");
     assert!(boxes.reshape(expected.shape()).relative_l2(&expected) <= 2.0 * ROUNDING[9].1);
-}
-
-/// The tiny snapshot with an embedding for each word of the vocabulary, drawn with a seed.
-fn snapshot_of_all_words() -> tempfile::TempDir {
-    let checkpoint = Checkpoint::open(SNAPSHOT).unwrap();
-    let words = "model.text_backbone.embeddings.word_embeddings.weight";
-    let root = checkpoint.root();
-    let mut tensors: Vec<(String, Array)> = Vec::new();
-    for name in checkpoint.names() {
-        let shape = checkpoint.shape(name).unwrap();
-        tensors.push((name.to_owned(), root.weight(name, shape).unwrap().to_array().unwrap()));
-    }
-    let width = checkpoint.shape(words).unwrap().cols();
-    let table = Array::new([30_522, width], Seeded::new(7).numbers(30_522 * width).into_iter().map(|x| 0.5 * x).collect());
-    tensors.retain(|(name, _)| name != words);
-    tensors.push((words.to_owned(), table));
-    let folder = tempfile::tempdir().unwrap();
-    let bytes = to_safetensors(tensors.iter().map(|(name, array)| (name.as_str(), array)), &[]).unwrap();
-    std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
-    std::fs::copy(format!("{SNAPSHOT}/config.json"), folder.path().join("config.json")).unwrap();
-    folder
 }
 
 fn detect(place: &Place, weights: &Path, arguments: &[&str]) -> common::binary::Run {

@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("models", &["tensor", "weights", "image", "text", "kernels", "graph", "nn"]),
     ("methods", &["tensor", "weights", "image", "text", "kernels", "graph", "nn", "models", "run"]),
     ("results", &["tensor", "image", "inputs", "weights", "run", "methods"]),
-    ("inspect", &["tensor", "weights", "image", "inputs", "kernels", "models", "methods", "run", "results"]),
+    ("inspect", &["tensor", "weights", "image", "text", "inputs", "kernels", "models", "methods", "run", "results"]),
     (
         "cli",
         &[

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use common::binary::{Place, Run, finish, needs_adapter, records};
 use common::clip::write_snapshot;
+use common::dino::snapshot_of_all_words;
 
 const DOCUMENT: &str = include_str!("../docs/records.md");
 
@@ -116,6 +117,23 @@ fn keys_of_segment_are_the_documented_ones() {
     // What this run has no value for has no keys: the rest is held by the test of `infer`.
     let own: BTreeSet<String> = keys_of([&place.json("two_pages/run.json")]).difference(&shared).cloned().collect();
     assert_documented("run.json of segment", &own);
+}
+
+#[test]
+fn keys_of_detect_are_the_documented_ones() {
+    needs_adapter!("keys_of_detect_are_the_documented_ones");
+    let place = Place::with_photos(&["a.png"]);
+    let file = |name: &str| format!("{}/tests/{name}", env!("CARGO_MANIFEST_DIR"));
+    let weights = snapshot_of_all_words();
+    let [photo, pages] = [place.path("a.png").to_str().unwrap().to_owned(), file("cases/two_pages.tif")];
+    let text = ["--text", "crack, hole, crack", "--box-threshold", "0.2", "--nms", "0.9", "--format", "coco", "--report"];
+    let fixed = ["detect", &photo, &pages, "--output", "found", "--weights", weights.path().to_str().unwrap()];
+    run(&place, &[&fixed[..], &text].concat()).exits(0);
+    assert_documented("An image with boxes", &keys_of(&records(&place.path("found"))));
+    let of_infer = |key: &String| !key.starts_with("parameters.");
+    let shared: BTreeSet<String> = documented("run.json of infer").into_iter().filter(of_infer).collect();
+    let own: BTreeSet<String> = keys_of([&place.json("found/run.json")]).difference(&shared).cloned().collect();
+    assert_documented("run.json of detect", &own);
 }
 
 #[test]

@@ -3,7 +3,7 @@
     python tools/convert.py CHECKPOINT FOLDER
 
     sam_vit_b_01ec64.pth  sam_vit_l_0b3195.pth  sam_vit_h_4b8939.pth    Segment Anything
-    groundingdino_swint_ogc.pth                                         GroundingDINO with Swin-T, which zsas-gpu does not run yet
+    groundingdino_swint_ogc.pth  groundingdino_swinb_cogcoor.pth        GroundingDINO with Swin-T or Swin-B
     open_clip_pytorch_model.bin  epoch_32.pt                            CLIP of open_clip, with `open_clip_config.json` beside it
     pytorch_model.bin                                                   CLIP, ClipSeg or SAM of transformers, with `config.json` beside it
 
@@ -136,8 +136,9 @@ DINO_NAMES = {
 # Official tensors that the network does not read, and the copies of the head that all decoder layers share.
 DINO_UNUSED = re.compile(r"label_enc\.weight|bert\.embeddings\.position_ids|bert\.pooler\..+")
 DINO_COPY = re.compile(r"(?:transformer\.decoder\.)?bbox_embed\.\d+\.(.+)")
-DINO_TENSORS = 990
-# The configuration of the one official Swin-T network.
+# Depths, heads, window of the backbone, and tensors of the whole network, by its width: Swin-T and Swin-B.
+DINO_BACKBONES = {96: ([2, 2, 6, 2], [3, 6, 12, 24], 7, 990), 128: ([2, 2, 18, 2], [4, 8, 16, 32], 12, 1206)}
+# The configuration of the official network with Swin-T.
 DINO_CONFIG = {
     "architectures": ["GroundingDinoForObjectDetection"], "model_type": "grounding-dino", "dtype": "float32",
     "backbone_config": {"model_type": "swin", "image_size": 224, "patch_size": 4, "num_channels": 3, "embed_dim": 96, "depths": [2, 2, 6, 2],
@@ -256,11 +257,18 @@ def dino_tensors(state):
         if not DINO_UNUSED.fullmatch(name):
             kept[name] = value
     tensors = renamed(kept, DINO_NAMES)
-    width = tensors[f"{SWIN_PUBLISHED}.embeddings.norm.weight"].numel()
-    if len(tensors) != DINO_TENSORS or width != DINO_CONFIG["backbone_config"]["embed_dim"]:
-        raise Refusal(f"{len(tensors)} tensors and width {width}, but the Swin-T network has {DINO_TENSORS} and 96",
-                      "`groundingdino_swint_ogc.pth` is the supported checkpoint")
     return tensors
+
+
+def dino_config(tensors):
+    """The configuration of the official network with this backbone."""
+    width = tensors[f"{SWIN_PUBLISHED}.embeddings.norm.weight"].numel()
+    depths, heads, window, count = DINO_BACKBONES.get(width, ([], [], 0, 0))
+    if len(tensors) != count:
+        raise Refusal(f"{len(tensors)} tensors and a backbone of width {width}, which is no official network",
+                      "`groundingdino_swint_ogc.pth` and `groundingdino_swinb_cogcoor.pth` are supported")
+    backbone = DINO_CONFIG["backbone_config"] | {"embed_dim": width, "depths": depths, "num_heads": heads, "window_size": window}
+    return DINO_CONFIG | {"backbone_config": backbone}
 
 
 def count(names, pattern):
@@ -274,7 +282,8 @@ def convert_state(state, decoder_heads=SAM_DECODER_HEADS):
         tensors = renamed(state, SAM_NAMES)
         return tensors, sam_config(tensors, decoder_heads)
     if "transformer.level_embed" in state:
-        return dino_tensors(state), DINO_CONFIG
+        tensors = dino_tensors(state)
+        return tensors, dino_config(tensors)
     first = ", ".join(f"`{name}`" for name in list(state)[:3]) or "none"
     raise Refusal(f"the checkpoint is of no network that is known here; its first tensors: {first}", "give one of the checkpoints that `--help` lists")
 

@@ -132,14 +132,14 @@ def patched(semantics, query_rows):
 
 @torch.no_grad()
 def forward(model, pixels, ids, semantics="original", query_rows=None):
-    """What each stage computes, under the names of `forward grounding-dino-stages`: `pixels` `[1, 3, h, w]`, `ids` `[1, t]`."""
+    """What each stage computes, under the names of `forward grounding-dino-stages`, and `query_scores`, by which cells become queries: `pixels` `[1, 3, h, w]`, `ids` `[1, t]`."""
     stages = {}
 
     def keep(name, take):
         return lambda _module, _inputs, outputs: stages.__setitem__(name, take(outputs))
 
     backbone = model.model.backbone.conv_encoder.model
-    selection = []
+    selection, scores = [], []
     hooks = [
         model.model.text_backbone.register_forward_hook(keep("last_hidden_state", lambda outputs: outputs[0])),
         backbone.register_forward_hook(lambda _m, _i, outputs: stages.update(zip(("stage2", "stage3", "stage4"), outputs.feature_maps))),
@@ -151,6 +151,7 @@ def forward(model, pixels, ids, semantics="original", query_rows=None):
         def noted(*values, **options):
             chosen = topk(*values, **options)
             selection.append(chosen[1])
+            scores.append(values[0])
             return chosen
 
         torch.topk = noted
@@ -158,7 +159,7 @@ def forward(model, pixels, ids, semantics="original", query_rows=None):
     for hook in hooks:
         hook.remove()
     stages["encoder_text"] = outputs.encoder_last_hidden_state_text
-    stages["query_rows"] = selection[0]
+    stages["query_rows"], stages["query_scores"] = selection[0], scores[0]
     for at, queries in enumerate(outputs.intermediate_hidden_states.unbind(1), 1):
         stages[f"decoder_{at}"] = queries
     stages["logits"] = outputs.logits[..., :ids.shape[1]]

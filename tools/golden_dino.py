@@ -36,6 +36,7 @@ def main():
     for case, phrases in PHRASES.items():
         image, ids = odd if case == "c" else pixels, reference.caption(phrases, model.config.text_config.vocab_size)
         stages = reference.forward(model, image, ids)
+        del stages["query_scores"]
         if case == "a":
             rounding(model, image, ids, stages)
             stages |= {"transformers_boxes": reference.forward(model, image, ids, "transformers")["pred_boxes"]}

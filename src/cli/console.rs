@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
 use zsas::image::Warning;
-use zsas::inspect::JobObserver;
+use zsas::inspect::{JobObserver, Outcome};
 use zsas::{Device, Error, Result};
 
 use crate::cli::signals::Signals;
@@ -80,4 +80,19 @@ impl JobObserver for Console<'_> {
     fn stopped(&self) -> Option<u8> {
         self.signals.received()
     }
+}
+
+/// How many photos were done and how long each took, in a line.
+pub fn summary(outcome: &Outcome, device: &str) -> String {
+    let counts = outcome.tally.counts;
+    let seconds = outcome.duration.as_secs_f64() / counts.scored as f64;
+    let each = outcome.tally.latency().map_or_else(String::new, |_| format!(", {seconds:.2} s each"));
+    let mut parts = vec![format!("{} scored{each} on {device}", counts.scored)];
+    let others = [(counts.failed, "failed"), (counts.skipped, "done before")];
+    parts.extend(others.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    if matches!(outcome.end, Ok(Some(_))) {
+        let left = counts.inputs - counts.scored - counts.failed - counts.skipped;
+        parts.push(format!("interrupted, {left} left for `--resume`"));
+    }
+    format!("{} photo{}: {}", counts.inputs, if counts.inputs == 1 { "" } else { "s" }, parts.join("; "))
 }

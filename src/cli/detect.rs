@@ -13,7 +13,7 @@ use zsas::results::{COCO, Existing, REPORT, RESULTS};
 use zsas::text::Caption;
 use zsas::uninspected::Reason;
 
-use crate::cli::console::Console;
+use crate::cli::console::{Console, summary};
 use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::numbers::{parse_count, parse_share};
 use crate::cli::photos::PhotoArgs;
@@ -184,7 +184,7 @@ impl DetectArgs {
     }
 
     fn summarize(&self, root: &Path, outcome: &Outcome, device: &str) {
-        talk::say(outcome.summary(device));
+        talk::say(summary(outcome, device));
         for line in outcome.uninspected.lines() {
             talk::say(format_args!("warning: {line}"));
         }

@@ -16,7 +16,7 @@ use zsas::results::{Existing, Picture, REPORT, RESULTS};
 use zsas::uninspected::Reason;
 use zsas::{Checkpoint, Code, Error, Result};
 
-use crate::cli::console::Console;
+use crate::cli::console::{Console, summary};
 use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::numbers::{parse_count, parse_number, parse_range};
 use crate::cli::photos::PhotoArgs;
@@ -362,7 +362,7 @@ impl InferArgs {
 
     fn summarize(&self, root: &Path, outcome: &Outcome, threshold: Option<f32>, device: &str) {
         let counts = outcome.tally.counts;
-        talk::say(outcome.summary(device));
+        talk::say(summary(outcome, device));
         if let Some(threshold) = threshold {
             talk::say(format_args!("{} anomalous at {threshold}", counts.anomalous));
         }

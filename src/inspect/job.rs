@@ -140,23 +140,6 @@ enum Processed {
     Unwritable(Error),
 }
 
-impl Outcome {
-    /// How many images were done and how long each took, in a line.
-    pub fn summary(&self, device: &str) -> String {
-        let counts = self.tally.counts;
-        let seconds = self.duration.as_secs_f64() / counts.scored as f64;
-        let each = self.tally.latency().map_or_else(String::new, |_| format!(", {seconds:.2} s each"));
-        let mut parts = vec![format!("{} scored{each} on {device}", counts.scored)];
-        let others = [(counts.failed, "failed"), (counts.skipped, "done before")];
-        parts.extend(others.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
-        if matches!(self.end, Ok(Some(_))) {
-            let left = counts.inputs - counts.scored - counts.failed - counts.skipped;
-            parts.push(format!("interrupted, {left} left for `--resume`"));
-        }
-        format!("{} photo{}: {}", counts.inputs, if counts.inputs == 1 { "" } else { "s" }, parts.join("; "))
-    }
-}
-
 impl Job {
     /// Finds the images of `inputs` (files, folders, globs, `-` for a list on standard input) and opens the output folder.
     ///

@@ -4,6 +4,7 @@
 
 pub mod binary;
 pub mod clip;
+pub mod dino;
 
 use std::fs;
 use std::path::Path;

@@ -19,8 +19,8 @@ pub(super) const BERT: RawInfo = RawInfo {
 /// The whole network.
 pub(super) const GROUNDING_DINO: RawInfo = RawInfo {
     name: "grounding-dino",
-    about: "`pixel_values` [1, 3, h, w] and `input_ids` [1, t] → `logits` [1, q, t] and `pred_boxes` [1, q, 4]: column and row of the \
-            middle, width and height as shares of the image",
+    about: "`pixel_values` [1, 3, h, w] and `input_ids` [1, t] → `logits` [1, q, t], `pred_boxes` [1, q, 4]: column and row of the \
+            middle, width and height as shares of the image, and `query_rows` [1, q], the cells that became queries",
     load: |checkpoint| Ok(Box::new(Whole(GroundingDino::load(checkpoint)?))),
 };
 
@@ -176,7 +176,8 @@ impl RawNetwork for Whole {
 
     fn record<'g>(&self, graph: &'g Graph, inputs: &NetworkInputs) -> Vec<(String, Tensor<'g>)> {
         let detections = self.0.record_all(graph, inputs, false).detections;
-        vec![named("logits", detections.logits), named("pred_boxes", detections.boxes)]
+        let rows = (ROWS.to_owned(), detections.rows);
+        vec![named("logits", detections.logits), named("pred_boxes", detections.boxes), rows]
     }
 }
 
