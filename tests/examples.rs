@@ -34,6 +34,20 @@ fn one_photo_is_scored_by_texture_and_by_language() {
 }
 
 #[test]
+fn captions_share_a_photo() {
+    let Some(_) = common::adapter("captions_share_a_photo") else { return };
+    let weights = common::dino::snapshot_of_all_words();
+    let printed = printed(
+        example("captions")
+            .arg("tests/photos/textile/local_033.jpg")
+            .arg(weights.path())
+            .args(["Crack", "hole. thread"]),
+    );
+    assert_eq!(printed.matches("crack.: Some(").count(), 2, "{printed}");
+    assert_eq!(printed.matches("hole. thread.: Some(").count(), 2, "{printed}");
+}
+
+#[test]
 fn a_folder_gets_records_and_a_report() {
     let Some(_) = common::adapter("a_folder_gets_records_and_a_report") else { return };
     let output = tempfile::tempdir().unwrap();

@@ -8,11 +8,12 @@ use common::binary::{Place, needs_adapter, records};
 use common::dino::{SNAPSHOT, snapshot_of_all_words};
 use common::golden_file;
 use serde_json::Value;
+use zsas::methods::Grounder;
 use zsas::models::GroundingDino;
 use zsas::models::grounding_dino::Semantics;
 use zsas::run::diff;
-use zsas::text::SubSentences;
-use zsas::{Array, Checkpoint, DType, Device, Graph, Precision, Program, Tensor};
+use zsas::text::{Caption, SubSentences};
+use zsas::{Array, Checkpoint, DType, Device, DeviceOptions, Graph, Precision, Program, Tensor};
 
 /// Outputs, and how far transformers in f32 is from itself in f64, relative L2 (`tools/golden_dino.py` prints it). A second program that rounds
 /// as much elsewhere is √2 times as far from the first; twice is allowed.
@@ -206,7 +207,7 @@ fn other_masks_positions_or_semantics_are_far_off() {
     assert!(distance("encoder_text", with(running)) > 1e-2);
     let mut others = rows.clone();
     others.data_mut().swap(0, 1);
-    let swapped = run(&device, Precision::F32, &pixels, &[sentences.clone()], Some(&others), Semantics::Original);
+    let swapped = run(&device, Precision::F32, &pixels, std::slice::from_ref(&sentences), Some(&others), Semantics::Original);
     assert!(distance("decoder_2", swapped) > 1e-2);
     let port = run(&device, Precision::F32, &pixels, &[sentences], Some(&rows), Semantics::Transformers);
     let boxes = port[9].clone();
@@ -301,4 +302,34 @@ fn photos_of_extreme_shapes_are_looked_at() {
     }
     detect(&place, weights.path(), &["thin.png", "flat.png", "dot.png", "--min-size", "1", "--text", "crack"]).exits(0);
     assert_eq!(records(&place.path("out")).len(), 3);
+}
+
+/// Three captions are looked for together where memory allows it, else one by one; the boxes are the same.
+#[test]
+fn where_memory_is_short_captions_are_looked_for_fewer_at_a_time() {
+    needs_adapter!("where_memory_is_short_captions_are_looked_for_fewer_at_a_time");
+    let weights = snapshot_of_all_words();
+    let photo = common::photo("textile");
+    let captions = ["crack.", "hole. thread.", "broken part."].map(|caption| Caption::verbatim(caption).unwrap());
+    let look = |memory: Option<u64>, captions: &[Caption]| {
+        let device = Device::open(&DeviceOptions { memory, ..DeviceOptions::default() }).unwrap();
+        let network = GroundingDino::load(&Checkpoint::open(weights.path()).unwrap()).unwrap();
+        let grounder = Grounder::new(&device, network, Precision::F32, Semantics::Original);
+        let encoded = grounder.encode(&grounder.prepare(&photo)).unwrap();
+        let found = grounder.find(&encoded, &grounder.embed(captions).unwrap()).unwrap();
+        let corners: Vec<[f32; 4]> = found.iter().flatten().map(|candidate| candidate.corners).collect();
+        (corners, device.allocated_bytes())
+    };
+    let (together, needed) = look(None, &captions);
+    let (_, of_one) = look(None, &captions[..1]);
+    assert!(of_one < needed, "{of_one} bytes for one, {needed} for three");
+    let (apart, held) = look(Some((of_one + needed) / 2), &captions);
+    assert!(held <= (of_one + needed) / 2);
+    assert_eq!(together.len(), apart.len());
+    let far = together
+        .iter()
+        .zip(&apart)
+        .map(|(a, b)| (0..4).map(|at| (a[at] - b[at]).abs()).fold(0.0, f32::max))
+        .fold(0.0, f32::max);
+    assert!(far < 1e-2, "boxes differ by {far} pixels");
 }

@@ -171,9 +171,23 @@ impl Grounder {
         let cells: usize = image.levels.iter().map(|level| level.cells()).sum();
         let mut found = Vec::with_capacity(captions.captions.len());
         for batch in captions.captions.chunks((BATCH_CELLS / cells).max(1)) {
-            found.extend(self.find_batch(image, batch, captions.tokens)?);
+            found.extend(self.find_some(image, batch, captions.tokens)?);
         }
         Ok(found)
+    }
+
+    /// The candidates for a batch, in halves where memory is short.
+    fn find_some(&self, image: &EncodedImage, batch: &[(Value, SubSentences)], tokens: usize) -> Result<Vec<Vec<Candidate>>> {
+        match self.find_batch(image, batch, tokens) {
+            Err(error) if error.code() == Code::GpuMemory && batch.len() > 1 => {
+                let (first, second) = batch.split_at(batch.len().div_ceil(2));
+                log::warn!("{error}; captions are looked for {} at a time", first.len());
+                let mut found = self.find_some(image, first, tokens)?;
+                found.extend(self.find_some(image, second, tokens)?);
+                Ok(found)
+            }
+            found => found,
+        }
     }
 
     fn find_batch(&self, image: &EncodedImage, batch: &[(Value, SubSentences)], tokens: usize) -> Result<Vec<Vec<Candidate>>> {

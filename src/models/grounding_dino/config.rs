@@ -1,11 +1,15 @@
 //! Configuration of GroundingDINO: what the tensors do not say, read from a transformers snapshot.
 
 use crate::error::{Code, Error, Result};
+use crate::kernels::MAX_LEVELS;
 use crate::models::settings::Settings;
 use crate::weights::Checkpoint;
 
 /// Configuration file of a transformers snapshot.
 pub(super) const CONFIG: &str = "config.json";
+
+/// Largest window: published ones have 7 and 12 cells along a side.
+const MAX_WINDOW: usize = 64;
 
 /// Configuration of a snapshot; missing keys have transformers' defaults, which are those of the network with Swin-T.
 #[derive(Debug)]
@@ -118,7 +122,29 @@ impl Config {
         swin.finish()?;
         bert.finish()?;
         settings.finish()?;
-        Ok(config)
+        config.check().map(|()| config)
+    }
+}
+
+impl Config {
+    /// Refuses sizes that the network cannot have.
+    fn check(&self) -> Result<()> {
+        let ordered = self.swin.outputs.is_sorted_by(|a, b| a < b);
+        let sizes = [
+            ("num_feature_levels", self.levels, (1..=MAX_LEVELS).contains(&self.levels)),
+            ("encoder_n_points", self.encoder_points, self.encoder_points > 0),
+            ("decoder_n_points", self.decoder_points, self.decoder_points > 0),
+            ("num_queries", self.num_queries, self.num_queries > 0),
+            ("max_text_len", self.max_text_len, self.max_text_len > 0),
+            ("backbone_config.window_size", self.swin.window_size, (1..=MAX_WINDOW).contains(&self.swin.window_size)),
+            ("backbone_config.out_indices", self.swin.outputs.len(), ordered && !self.swin.outputs.is_empty()),
+        ];
+        match sizes.into_iter().find(|(.., is_supported)| !is_supported) {
+            Some((key, value, _)) => {
+                Err(Error::new(Code::WeightsMismatch, format!("`{CONFIG}` sets `{key}` to {value}, which is not supported")))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -181,6 +207,17 @@ impl BertConfig {
     }
 }
 
+/// Heads of a width that kernels can split: each a multiple of four numbers.
+///
+/// Errors where the heads of the configuration do not divide the width so.
+pub(super) fn heads_in_fours(heads: usize, width: usize, key: &str) -> Result<usize> {
+    if heads > 0 && width.is_multiple_of(4 * heads) {
+        return Ok(heads);
+    }
+    let message = format!("`{CONFIG}` sets `{key}` to {heads}, which does not cut the width {width} of the tensors into multiples of 4");
+    Err(Error::new(Code::WeightsMismatch, message))
+}
+
 /// Refuses a number of layers that is not that of the tensors.
 pub(super) fn check_layers(named: usize, found: usize, key: &str) -> Result<()> {
     if named == found {
@@ -204,5 +241,8 @@ mod tests {
             refused(r#"{"text_config": {"position_embedding_type": "relative_key"}}"#).contains("`text_config.position_embedding_type`")
         );
         assert!(refused(r#"{"num_querys": 3}"#).contains("`num_querys`"));
+        assert_eq!(refused(r#"{"num_feature_levels": 6}"#), "`config.json` sets `num_feature_levels` to 6, which is not supported");
+        assert!(refused(r#"{"backbone_config": {"window_size": 0}}"#).contains("`backbone_config.window_size`"));
+        assert!(heads_in_fours(3, 24, "x").is_ok() && heads_in_fours(4, 24, "x").is_err() && heads_in_fours(0, 24, "x").is_err());
     }
 }

@@ -1,8 +1,9 @@
 //! Multi-scale deformable attention: each query reads the image pyramid at a few points that it chooses (Zhu et al. 2021).
 
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::graph::Tensor;
 use crate::kernels::Grid;
+use crate::models::grounding_dino::config::heads_in_fours;
 use crate::nn::Linear;
 use crate::tensor::DType;
 use crate::weights::Scope;
@@ -19,6 +20,7 @@ pub(super) struct DeformableAttention {
 
 impl DeformableAttention {
     pub fn load(weights: &Scope, dim: usize, heads: usize, levels: usize, points: usize) -> Result<DeformableAttention> {
+        let heads = heads_in_fours(heads, dim, "…_attention_heads").context(|| format!("for `{}`", weights.path()))?;
         let samples = heads * levels * points;
         Ok(DeformableAttention {
             sampling_offsets: Linear::load(&weights.at("sampling_offsets"), dim, 2 * samples)?,

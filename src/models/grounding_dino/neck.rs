@@ -1,6 +1,6 @@
 //! Neck: the feature maps of the backbone as an image pyramid of one width.
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::graph::Tensor;
 use crate::kernels::Activation;
 use crate::nn::{Conv, ConvConfig, GroupNorm};
@@ -20,6 +20,10 @@ pub(super) struct Neck {
 impl Neck {
     /// Reads the projections of feature maps with these `channels`, and as many more as there are `levels`.
     pub fn load(weights: &Scope, channels: &[usize], levels: usize, dim: usize) -> Result<Neck> {
+        if !dim.is_multiple_of(GROUPS) {
+            let message = format!("features of {dim} numbers cannot be normalised in {GROUPS} groups");
+            return Err(Error::new(Code::WeightsMismatch, message).context(format!("for `{}`", weights.path())));
+        }
         let level = |at: usize| {
             let projection = weights.at(at);
             // The first level without a map of its own reads the coarsest map, the next ones the level before.

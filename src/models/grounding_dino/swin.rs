@@ -3,8 +3,8 @@
 use crate::error::{Code, Context, Error, Result};
 use crate::graph::Tensor;
 use crate::kernels::{Activation, WindowGeometry};
-use crate::models::grounding_dino::config::{CONFIG, SwinConfig};
-use crate::nn::{Heads, LayerNorm, Linear, Mlp, PatchEmbed, QUERY_KEY_VALUE, joint_projection};
+use crate::models::grounding_dino::config::{CONFIG, SwinConfig, heads_in_fours};
+use crate::nn::{LayerNorm, Linear, Mlp, PatchEmbed, QUERY_KEY_VALUE, joint_projection};
 use crate::weights::{Scope, Weight};
 
 /// The backbone: from pixels to feature maps.
@@ -106,7 +106,8 @@ impl Stage {
     fn load(weights: &Scope, norms: &Scope, at: usize, dim: usize, config: &SwinConfig) -> Result<Stage> {
         let blocks = weights.at("blocks");
         let eps = config.layer_norm_eps;
-        let heads = Heads::Count(config.num_heads[at]).of(dim).context(|| format!("for `{}`", weights.path()))?;
+        let heads =
+            heads_in_fours(config.num_heads[at], dim, "backbone_config.num_heads").context(|| format!("for `{}`", weights.path()))?;
         let block = |number: usize| {
             let weights = blocks.at(number);
             // Every other block shifts its windows by half a window.
