@@ -333,3 +333,44 @@ fn where_memory_is_short_captions_are_looked_for_fewer_at_a_time() {
         .fold(0.0, f32::max);
     assert!(far < 1e-2, "boxes differ by {far} pixels");
 }
+
+/// A snapshot from which a tensor or a file is missing, or whose configuration is of another network.
+#[test]
+fn weights_that_do_not_fit_are_refused_by_name() {
+    let refused = |change: &dyn Fn(&Path)| {
+        let folder = snapshot_of_all_words();
+        change(folder.path());
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        format!("{:#}", GroundingDino::load(&checkpoint).err().expect("it does not fit"))
+    };
+    let config = |from: &'static str, to: &'static str| {
+        move |folder: &Path| {
+            let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+            assert!(text.contains(from), "{text}");
+            std::fs::write(folder.join("config.json"), text.replace(from, to)).unwrap();
+        }
+    };
+    assert!(refused(&|folder| std::fs::remove_file(folder.join("config.json")).unwrap()).contains("there is no `config.json`"));
+    assert!(refused(&config("\"num_queries\": 20", "\"num_queries\": 21")).contains("sets `num_queries` to 21, the tensors have 20"));
+    assert!(
+        refused(&config("\"decoder_layers\": 2", "\"decoder_layers\": 3"))
+            .contains("sets `decoder_layers` to 3, the tensors have 2 layers")
+    );
+    assert!(refused(&config("\"encoder_attention_heads\": 4", "\"encoder_attention_heads\": 16")).contains("multiples of 4"));
+    assert!(refused(&config("\"window_size\": 3", "\"window_size\": 4")).contains("relative_position_bias_table` has shape"));
+    assert!(refused(&config("\"two_stage\": true", "\"two_stage\": false")).contains("`two_stage`"));
+    let without = |missing: &'static str| {
+        move |folder: &Path| {
+            let checkpoint = Checkpoint::open(folder).unwrap();
+            let tensors: Vec<(String, Array)> = checkpoint
+                .names()
+                .filter(|name| !name.starts_with(missing))
+                .map(|name| (name.to_owned(), checkpoint.root().weight(name, checkpoint.shape(name).unwrap()).unwrap().to_array().unwrap()))
+                .collect();
+            let bytes = zsas::weights::to_safetensors(tensors.iter().map(|(name, array)| (name.as_str(), array)), &[]).unwrap();
+            std::fs::write(folder.join("model.safetensors"), bytes).unwrap();
+        }
+    };
+    assert!(refused(&without("bbox_embed")).contains("`bbox_embed.0.layers.0.weight` is missing"));
+    assert!(refused(&without("model.text_backbone.encoder.layer.0.output.dense")).contains("is missing"));
+}

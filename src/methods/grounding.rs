@@ -115,6 +115,9 @@ impl Grounder {
             let message = format!("weights for {} tokens; captions are read with {}", self.network.vocabulary(), BertTokenizer::VOCABULARY);
             return Err(Error::new(Code::WeightsMismatch, message));
         }
+        if captions.is_empty() {
+            return Ok(EmbeddedCaptions { captions: Vec::new(), tokens: 0 });
+        }
         let longest = captions.iter().map(|caption| caption.tokens().ids.len()).max().unwrap_or(0);
         if longest > self.network.max_tokens() {
             let message = format!("a caption of {longest} tokens, these weights are for at most {}", self.network.max_tokens());

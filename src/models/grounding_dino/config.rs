@@ -134,6 +134,7 @@ impl Config {
             ("num_feature_levels", self.levels, (1..=MAX_LEVELS).contains(&self.levels)),
             ("encoder_n_points", self.encoder_points, self.encoder_points > 0),
             ("decoder_n_points", self.decoder_points, self.decoder_points > 0),
+            ("decoder_layers", self.decoder_layers, self.decoder_layers > 0),
             ("num_queries", self.num_queries, self.num_queries > 0),
             ("max_text_len", self.max_text_len, self.max_text_len > 0),
             ("backbone_config.window_size", self.swin.window_size, (1..=MAX_WINDOW).contains(&self.swin.window_size)),

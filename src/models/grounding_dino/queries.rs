@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::graph::{Constant, Epilogue, Tensor};
-use crate::kernels::Selection;
+use crate::kernels::{Activation, Selection};
 use crate::models::grounding_dino::Captions;
 use crate::models::grounding_dino::pyramid::{Proposals, Pyramid};
 use crate::nn::{LayerNorm, Linear, PredictionHead};
@@ -61,10 +61,11 @@ impl QuerySelection {
     }
 }
 
-/// A head of three layers that predicts a box.
+/// A head of linear layers, in published files three, that predicts a box.
 pub(super) fn box_head(weights: &Scope, dim: usize) -> Result<PredictionHead> {
     let layers = weights.at("layers");
-    let names: Vec<String> = (0..layers.blocks()).map(|at| at.to_string()).collect();
+    // Of a head that is not there the first layer is missed.
+    let names: Vec<String> = (0..layers.blocks().max(1)).map(|at| at.to_string()).collect();
     PredictionHead::load(&layers, &names, dim, 4)
 }
 
@@ -75,7 +76,7 @@ pub(super) fn refined<'g>(head: &PredictionHead, x: Tensor<'g>, logits: Tensor<'
     let epilogue = Epilogue {
         bias: last.bias().map(|bias| graph.weight_f32(bias)),
         residual: Some(logits),
-        activation: crate::kernels::Activation::Sigmoid,
+        activation: Activation::Sigmoid,
     };
     head.hidden(x).cast(DType::F32).matmul(graph.weight_f32(last.weight()), epilogue)
 }
