@@ -136,8 +136,9 @@ DINO_NAMES = {
 # Official tensors that the network does not read, and the copies of the head that all decoder layers share.
 DINO_UNUSED = re.compile(r"label_enc\.weight|bert\.embeddings\.position_ids|bert\.pooler\..+")
 DINO_COPY = re.compile(r"(?:transformer\.decoder\.)?bbox_embed\.\d+\.(.+)")
-# Depths, heads, window of the backbone, and tensors of the whole network, by its width: Swin-T and Swin-B.
-DINO_BACKBONES = {96: ([2, 2, 6, 2], [3, 6, 12, 24], 7, 990), 128: ([2, 2, 18, 2], [4, 8, 16, 32], 12, 1206)}
+# Depths, heads, window, side of the images it was trained on, of the backbone, and tensors of the whole network, by the backbone's width: Swin-T
+# and Swin-B.
+DINO_BACKBONES = {96: ([2, 2, 6, 2], [3, 6, 12, 24], 7, 224, 990), 128: ([2, 2, 18, 2], [4, 8, 16, 32], 12, 384, 1206)}
 # The configuration of the official network with Swin-T.
 DINO_CONFIG = {
     "architectures": ["GroundingDinoForObjectDetection"], "model_type": "grounding-dino", "dtype": "float32",
@@ -263,11 +264,11 @@ def dino_tensors(state):
 def dino_config(tensors):
     """The configuration of the official network with this backbone."""
     width = tensors[f"{SWIN_PUBLISHED}.embeddings.norm.weight"].numel()
-    depths, heads, window, count = DINO_BACKBONES.get(width, ([], [], 0, 0))
+    depths, heads, window, side, count = DINO_BACKBONES.get(width, ([], [], 0, 0, 0))
     if len(tensors) != count:
         raise Refusal(f"{len(tensors)} tensors and a backbone of width {width}, which is no official network",
                       "`groundingdino_swint_ogc.pth` and `groundingdino_swinb_cogcoor.pth` are supported")
-    backbone = DINO_CONFIG["backbone_config"] | {"embed_dim": width, "depths": depths, "num_heads": heads, "window_size": window}
+    backbone = DINO_CONFIG["backbone_config"] | {"image_size": side, "embed_dim": width, "depths": depths, "num_heads": heads, "window_size": window}
     return DINO_CONFIG | {"backbone_config": backbone}
 
 

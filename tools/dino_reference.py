@@ -9,10 +9,12 @@ from transformers.models.grounding_dino import modeling_grounding_dino as modeli
 
 # [CLS], [SEP], full stop, question mark.
 SPECIAL = (101, 102, 1012, 1029)
-# Width, blocks, heads, window of the backbones of the published networks, from their configurations.
+# Width, blocks, heads, window, side of training images of the backbones of the published networks. Known from the official code, which builds
+# backbones by name, and from transformers' script that made the published folders; those folders were not at hand. All else is assumed to be
+# what transformers has where a configuration is silent, which is Swin-T's network; the two official configurations differ in the backbone alone.
 PUBLISHED = {
-    "tiny": (96, [2, 2, 6, 2], [3, 6, 12, 24], 7),
-    "base": (128, [2, 2, 18, 2], [4, 8, 16, 32], 12),
+    "tiny": (96, [2, 2, 6, 2], [3, 6, 12, 24], 7, 224),
+    "base": (128, [2, 2, 18, 2], [4, 8, 16, 32], 12, 384),
 }
 # Least distance from 0 and 1 of coordinates whose logit is taken, by whose code.
 LOGIT_EPS = {"original": 1e-3, "transformers": 1e-5}
@@ -22,8 +24,8 @@ TABLES = re.compile(r"(_embeddings\.weight|level_embed|query_position_embeddings
 
 def published_config(name):
     """transformers' configuration of a published network."""
-    width, depths, heads, window = PUBLISHED[name]
-    backbone = transformers.SwinConfig(embed_dim=width, depths=depths, num_heads=heads, window_size=window, image_size=224,
+    width, depths, heads, window, side = PUBLISHED[name]
+    backbone = transformers.SwinConfig(embed_dim=width, depths=depths, num_heads=heads, window_size=window, image_size=side,
                                        out_indices=[2, 3, 4])
     return transformers.GroundingDinoConfig(backbone_config=backbone, text_config=transformers.BertConfig(), disable_custom_kernels=True)
 
