@@ -21,7 +21,7 @@ SEED = 1
 SMALL = {
     "backbone": {"embed_dim": 16, "depths": [1, 2, 2, 1], "num_heads": [1, 2, 2, 4], "window_size": 3, "mlp_ratio": 2.0},
     "text": {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40},
-    "detector": {"enc_layers": 2, "dec_layers": 2, "dim_feedforward": 64, "nheads": 4, "num_queries": 20},
+    "detector": {"enc_layers": 2, "dec_layers": 2, "dim_feedforward": 64, "nheads": 4, "num_queries": 381},
 }
 
 
