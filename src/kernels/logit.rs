@@ -3,7 +3,7 @@
 use crate::kernels::geometry::fours;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read_f32, write_f32};
 
-/// `y[i] = log(max(x, eps) / max(1 − x, eps))` of x[i] cut to 0…1, the `inverse_sigmoid` of Deformable DETR (Zhu et al. 2021).
+/// `y[i] = log(max(x, eps) / max(1 − x, eps))` of `x[i]` cut to 0…1, the `inverse_sigmoid` of Deformable DETR (Zhu et al. 2021).
 ///
 /// `x` and `y` in f32, whatever the precision: coordinates.
 #[derive(Clone, Debug)]
