@@ -1,5 +1,6 @@
 //! Captions of GroundingDINO: phrases of which each is read by itself, and what the probabilities of their tokens mean.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::error::{Code, Error, Result};
@@ -98,9 +99,13 @@ pub struct Label {
     pub tokens: String,
 }
 
-/// A piece of a text that ends with a separator.
+/// A phrase of a caption, which may be empty, with the separator at its end.
 struct Piece {
+    /// The phrase as the user spells it, with single spaces.
+    phrase: String,
+    /// What is read: the phrase in lower case, and the separator.
     text: String,
+    /// Tokens of the phrase.
     ids: Vec<u32>,
     separator: u32,
 }
@@ -108,75 +113,85 @@ struct Piece {
 impl Caption {
     /// A caption as the released code reads it: lower-cased, without spaces around, with a full stop at its end.
     ///
+    /// Only one that is too long is read otherwise: it loses whole phrases, and keeps the `[SEP]` that the released code cuts off.
+    ///
     /// Errors: nothing to read.
     pub fn verbatim(text: &str) -> Result<Caption> {
-        let mut text = stripped(&text.to_lowercase()).to_owned();
+        const ENDS: [char; 2] = ['.', '?'];
+        let mut text = stripped(text).to_owned();
         if !text.ends_with('.') {
             text.push('.');
         }
-        let mut pieces = Vec::new();
-        let mut rest = text.as_str();
-        while let Some(at) = rest.find(['.', '?']) {
-            let separator = if rest[at..].starts_with('.') { FULL_STOP } else { QUESTION_MARK };
-            pieces.push(Piece::new(&rest[..at], separator));
-            rest = &rest[at + 1..];
-        }
-        Caption::new(pieces, Vec::new())
+        // As a whole, since the form of a letter may depend on those around it.
+        let lower = text.to_lowercase();
+        let pieces = text.split_inclusive(ENDS).zip(lower.split_inclusive(ENDS));
+        let pieces = pieces.map(|(spelt, text)| Piece::new(&spelt[..spelt.len() - 1], text.to_owned()));
+        Caption::new(pieces, "", Vec::new())
     }
 
     /// A caption of phrases, each of which may itself be a list with full stops, commas, semicolons or line ends between phrases.
     ///
+    /// A phrase that reads the same as one before it is left out. A question mark ends what the network reads as one, but not a phrase.
+    ///
     /// Errors: nothing to read.
     pub fn of_phrases<S: AsRef<str>>(lists: &[S]) -> Result<Caption> {
-        let (mut pieces, mut warnings): (Vec<Piece>, Vec<CaptionWarning>) = (Vec::new(), Vec::new());
+        let (mut pieces, mut warnings, mut known) = (Vec::new(), Vec::new(), HashSet::new());
         for phrase in lists.iter().flat_map(|list| list.as_ref().split(SEPARATORS)) {
-            let phrase = phrase.split_whitespace().collect::<Vec<_>>().join(" ");
-            let piece = Piece::new(&phrase, FULL_STOP);
-            if phrase.is_empty() {
-            } else if piece.ids.is_empty() {
-                warnings.push(CaptionWarning::Blank(phrase));
-            } else if pieces.iter().any(|known| known.text.to_lowercase() == phrase.to_lowercase()) {
-                warnings.push(CaptionWarning::Repeated(phrase));
+            let phrase = single_spaced(phrase);
+            let piece = Piece::new(&phrase, phrase.to_lowercase() + ".");
+            if piece.phrase.is_empty() {
+                continue;
+            }
+            if piece.words().next().is_none() {
+                warnings.push(CaptionWarning::Blank(piece.phrase));
+            } else if !known.insert(piece.reading()) {
+                warnings.push(CaptionWarning::Repeated(piece.phrase));
             } else {
                 pieces.push(piece);
             }
         }
-        Caption::new(pieces, warnings)
+        Caption::new(pieces, " ", warnings)
     }
 
-    fn new(pieces: Vec<Piece>, mut warnings: Vec<CaptionWarning>) -> Result<Caption> {
-        if pieces.iter().all(|piece| piece.ids.is_empty()) {
-            let error = Error::new(Code::Prompt, "the caption holds nothing to look for");
-            return Err(error.hint("give phrases, such as `crack. hole. broken part.`"));
-        }
+    fn new(pieces: impl IntoIterator<Item = Piece>, gap: &str, mut warnings: Vec<CaptionWarning>) -> Result<Caption> {
         let mut ids = vec![START];
         let (mut phrases, mut phrase_of, mut text) = (Vec::new(), vec![None], String::new());
         let mut is_full = false;
         for mut piece in pieces {
-            // Room for its separator and the end.
+            let is_blank = piece.words().next().is_none();
+            if is_blank && !piece.phrase.is_empty() {
+                warnings.push(CaptionWarning::Blank(piece.phrase.clone()));
+            }
+            // Beside the separator and the end.
             let room = (MAX_CAPTION_TOKENS - 2).saturating_sub(ids.len());
-            is_full |= piece.ids.len() > room && !phrases.is_empty();
+            let is_long = ids.len() + piece.ids.len() + 2 > MAX_CAPTION_TOKENS;
+            is_full |= is_long && (room == 0 || !phrases.is_empty());
             if is_full {
-                warnings.extend((!piece.ids.is_empty()).then(|| CaptionWarning::LeftOut(piece.text.clone())));
+                warnings.extend((!is_blank).then_some(CaptionWarning::LeftOut(piece.phrase)));
                 continue;
             }
-            if piece.ids.len() > room {
+            if is_long {
                 piece.ids.truncate(room);
-                warnings.push(CaptionWarning::Cut(piece.text.clone()));
+                warnings.push(CaptionWarning::Cut(piece.phrase.clone()));
             }
-            if !piece.ids.is_empty() {
-                if piece.ids.iter().all(|&id| id == UNKNOWN) {
-                    warnings.push(CaptionWarning::Unknown(piece.text.clone()));
-                }
-                let is_special = |id: &u32| [FULL_STOP, QUESTION_MARK].contains(id);
-                phrase_of.extend(piece.ids.iter().map(|id| (!is_special(id)).then_some(phrases.len())));
-                phrases.push(piece.text.clone());
+            if !text.is_empty() {
+                text.push_str(gap);
             }
+            text.push_str(&piece.text);
+            phrase_of.extend(piece.ids.iter().map(|id| is_word(id).then_some(phrases.len())));
+            phrase_of.push(None);
             ids.extend(&piece.ids);
             ids.push(piece.separator);
-            phrase_of.push(None);
-            let gap = if text.is_empty() { "" } else { " " };
-            text.extend([gap, &piece.text.to_lowercase(), if piece.separator == FULL_STOP { "." } else { "?" }]);
+            if !is_blank {
+                if piece.words().all(|&id| id == UNKNOWN) {
+                    warnings.push(CaptionWarning::Unknown(piece.phrase.clone()));
+                }
+                phrases.push(piece.phrase);
+            }
+        }
+        if phrases.is_empty() {
+            let error = Error::new(Code::Prompt, "the caption holds nothing to look for");
+            return Err(error.hint("give phrases, such as `crack. hole. broken part.`"));
         }
         ids.push(END);
         phrase_of.push(None);
@@ -193,7 +208,7 @@ impl Caption {
         &self.tokens
     }
 
-    /// Its phrases, as the user wrote them but for spaces.
+    /// Its phrases, as the user spells them but for spaces.
     pub fn phrases(&self) -> &[String] {
         &self.phrases
     }
@@ -255,9 +270,33 @@ impl Caption {
 }
 
 impl Piece {
-    fn new(text: &str, separator: u32) -> Piece {
-        Piece { text: stripped(text).to_owned(), ids: BertTokenizer::get().pieces(text), separator }
+    /// Of a phrase, and of what is read of it with the separator at its end.
+    fn new(phrase: &str, text: String) -> Piece {
+        let separator = if text.ends_with('?') { QUESTION_MARK } else { FULL_STOP };
+        let ids = BertTokenizer::get().pieces(&text[..text.len() - 1]);
+        Piece { phrase: single_spaced(phrase), text, ids, separator }
     }
+
+    /// Its tokens without separators.
+    fn words(&self) -> impl Iterator<Item = &u32> {
+        self.ids.iter().filter(|id| is_word(id))
+    }
+
+    /// What tells it from others: its tokens, and where some are unknown its text too.
+    fn reading(&self) -> (Vec<u32>, String) {
+        let text = if self.ids.contains(&UNKNOWN) { self.text.clone() } else { String::new() };
+        (self.ids.clone(), text)
+    }
+}
+
+/// False for tokens that separate phrases.
+fn is_word(id: &u32) -> bool {
+    ![FULL_STOP, QUESTION_MARK].contains(id)
+}
+
+/// One space between words, none around them.
+fn single_spaced(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Without what Python counts as space at both ends: it counts the separators of files, groups, records and units too.
@@ -333,6 +372,51 @@ mod tests {
         let one = Caption::of_phrases(&[vec!["hole"; 400].join(" "), "crack".to_owned()]).unwrap();
         assert_eq!((one.tokens.ids.len(), one.phrases().len(), one.warnings().len()), (MAX_CAPTION_TOKENS, 1, 2));
         assert_eq!(one.tokens.ids[MAX_CAPTION_TOKENS - 2..], [FULL_STOP, END]);
+    }
+
+    #[test]
+    fn a_caption_of_separators_is_no_longer_than_the_longest() {
+        for text in ["a".to_owned() + &".".repeat(400), "a ?".repeat(300), ". ".repeat(260) + "a. b"] {
+            let Ok(caption) = Caption::verbatim(&text) else { continue };
+            assert!(caption.tokens.ids.len() <= MAX_CAPTION_TOKENS, "{} tokens", caption.tokens.ids.len());
+            assert_eq!(caption.tokens.ids.len(), caption.phrase_of.len());
+            assert!(!caption.phrases().is_empty(), "{text:?}");
+        }
+        assert_eq!(Caption::verbatim(&(".".repeat(300) + "a")).unwrap_err().code(), Code::Prompt);
+    }
+
+    #[test]
+    fn question_marks_alone_are_nothing_to_read() {
+        assert_eq!(Caption::of_phrases(&["?", " ?? "]).unwrap_err().code(), Code::Prompt);
+        let caption = Caption::of_phrases(&["hole", "?"]).unwrap();
+        assert_eq!((caption.text(), caption.warnings()), ("hole.", &[CaptionWarning::Blank("?".to_owned())][..]));
+        let unknown = Caption::of_phrases(&["\u{1f4a5}?"]).unwrap();
+        assert_eq!(unknown.warnings(), [CaptionWarning::Unknown("\u{1f4a5}?".to_owned())]);
+    }
+
+    #[test]
+    fn a_phrase_that_reads_the_same_is_a_repeat() {
+        let caption = Caption::of_phrases(&["hole", "h\u{f6}le", "HOLE\u{1}", "\u{1f4a5}", "\u{1f525}", "\u{1f4a5}"]).unwrap();
+        assert_eq!(caption.phrases(), ["hole", "\u{1f4a5}", "\u{1f525}"]);
+        let repeated = caption.warnings().iter().filter(|warning| matches!(warning, CaptionWarning::Repeated(_)));
+        assert_eq!(repeated.count(), 3);
+    }
+
+    #[test]
+    fn phrases_are_lower_cased_as_a_whole() {
+        // A sigma that ends a word has a form of its own.
+        let caption = Caption::of_phrases(&["ΟΔΟΣ", "ΣΗΜΑ"]).unwrap();
+        assert_eq!(caption.text(), "οδος. σημα.");
+        assert_eq!(caption.tokens, verbatim(caption.text()).tokens);
+    }
+
+    #[test]
+    fn a_verbatim_caption_keeps_its_text_and_the_spelling_of_its_phrases() {
+        let caption = verbatim(" A Cat? remote \t Control ..\u{1}. x ");
+        assert_eq!(caption.text(), "a cat? remote \t control ..\u{1}. x.");
+        assert_eq!(caption.phrases(), ["A Cat", "remote Control", "x"]);
+        assert_eq!(caption.warnings(), [CaptionWarning::Blank("\u{1}".to_owned())]);
+        assert_eq!(caption.tokens, SubSentences::of(&BertTokenizer::get().encode(caption.text())));
     }
 
     #[test]
