@@ -1,10 +1,12 @@
-"""Writes tests/golden/text/bert.jsonl: token ids of BERT and positions of GroundingDINO for many kinds of caption, for tests that need no Python.
+"""Writes tests/golden/text/bert.jsonl: what GroundingDINO reads of many kinds of caption, and its words for them, for tests without Python.
 
     python tools/golden_bert.py
 
-Runs in the environment of `tools/requirements_dino.txt`: ids are those of transformers' tokenizer in plain Python, positions those of the
+Runs in the environment of `tools/requirements_dino.txt`: ids are those of transformers' tokenizer in plain Python, the rest is of the
 original code. Seeded; the first line records the versions, then one line per caption: its kind, the text, its ids between [CLS] and [SEP],
-and the positions of its tokens, which count anew in each phrase. Texts hold only characters that Python's own Unicode tables know.
+the positions of its tokens, which count anew in each phrase, and the blocks of its mask, each as the first token and the one after the last
+(a token without block attends to itself). Of prompts and some random captions also `likely`, some of their tokens, and `phrase`, the words
+for these. Texts hold only characters that Python's own Unicode tables know.
 """
 
 import json
@@ -15,11 +17,15 @@ from pathlib import Path
 
 import torch
 from groundingdino.models.GroundingDINO.bertwarper import generate_masks_with_special_tokens
-from transformers import BertTokenizer
+from groundingdino.util.utils import get_phrases_from_posmap
+from transformers import BertTokenizer, BertTokenizerFast
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = ROOT / "tests" / "golden" / "text" / "bert.jsonl"
+VOCABULARY = str(ROOT / "src" / "text" / "bert_vocabulary.txt")
 SEED, RANDOM = 20261127, 1000
+# Random captions whose words are recorded too.
+WORDED = 300
 # [CLS], [SEP], full stop, question mark.
 SPECIAL = [101, 102, 1012, 1029]
 
@@ -28,6 +34,8 @@ KNOWN = {
     "a cat.": ([101, 1037, 4937, 1012, 102], [0, 0, 1, 2, 0]),
     "metal nut.": ([101, 3384, 17490, 1012, 102], [0, 0, 1, 2, 0]),
     "crack. hole. broken part.": ([101, 8579, 1012, 4920, 1012, 3714, 2112, 1012, 102], [0, 0, 1, 0, 1, 0, 1, 2, 0]),
+    "color defect. flip defect. scratch.": (
+        [101, 3609, 21262, 1012, 11238, 21262, 1012, 11969, 1012, 102], [0, 0, 1, 2, 0, 1, 2, 0, 1, 0]),
     "cat . remote control .": ([101, 4937, 1012, 6556, 2491, 1012, 102], [0, 0, 1, 0, 1, 2, 0]),
     "a cat? a dog.": ([101, 1037, 4937, 1029, 1037, 3899, 1012, 102], [0, 0, 1, 2, 0, 1, 2, 0]),
     "defect on the candle": ([101, 21262, 2006, 1996, 13541, 102], [0, 0, 0, 0, 0, 0]),
@@ -62,7 +70,7 @@ def captions():
     """Pairs of a kind and a text."""
     yield from (("known", text) for text in KNOWN)
     prompts = [f"{what} on {name}" for name in CLASSES for what in ("defect", "damage", "flaw")]
-    prompts += [f"{name}," for name in CLASSES + OBJECTS] + DEFECTS
+    prompts += [f"{name}," for name in CLASSES + OBJECTS] + ["chewinggum"] + DEFECTS
     for text in prompts:
         text = text.lower().strip()
         yield "saa", text if text.endswith(".") else text + "."
@@ -81,16 +89,43 @@ def is_known(character):
     return unicodedata.category(character) not in ("Cn", "Cs", "Co")
 
 
+def blocks(mask):
+    """The blocks of more than one token that lie on the diagonal of a mask, which has nothing beside them."""
+    found, at = [], 0
+    while at < len(mask):
+        end = at + int(mask[at].sum())
+        found += [[at, end]] if end > at + 1 else []
+        at = end
+    rebuilt = torch.eye(len(mask), dtype=torch.bool)
+    for start, end in found:
+        rebuilt[start:end, start:end] = True
+    assert torch.equal(rebuilt, mask), "a mask with something beside its diagonal of blocks"
+    return found
+
+
 def main():
-    tokenizer = BertTokenizer(str(ROOT / "src" / "text" / "bert_vocabulary.txt"), do_lower_case=True)
+    tokenizer = BertTokenizer(VOCABULARY, do_lower_case=True)
+    # The one in Rust, which the released code gets, decodes; both split alike.
+    decoder = BertTokenizerFast(VOCABULARY, do_lower_case=True)
+    randomly = random.Random(SEED)
     lines = [{"transformers": version("transformers"), "groundingdino-py": version("groundingdino-py"), "seed": SEED}]
+    count = 0
     for kind, text in captions():
-        ids = tokenizer(text)["input_ids"]
-        tokenized = {"input_ids": torch.tensor([ids])}
-        _, positions = generate_masks_with_special_tokens(tokenized, SPECIAL, None)
+        tokenized = tokenizer(text)
+        ids = tokenized["input_ids"]
+        assert decoder(text)["input_ids"] == ids, repr(text)
+        mask, positions = generate_masks_with_special_tokens({"input_ids": torch.tensor([ids])}, SPECIAL, None)
         positions = positions[0].tolist()
         assert text not in KNOWN or KNOWN[text] == (ids, positions), f"{text!r}: {ids}, {positions}"
-        lines.append({"kind": kind, "text": text, "ids": ids, "positions": positions})
+        line = {"kind": kind, "text": text, "ids": ids, "positions": positions, "blocks": blocks(mask[0])}
+        count += kind == "random"
+        if count <= WORDED:
+            share = randomly.choice([0.2, 0.5, 0.9])
+            line["likely"] = [at for at in range(len(ids)) if randomly.random() < share]
+            likely = torch.zeros(len(ids), dtype=torch.bool)
+            likely[line["likely"]] = True
+            line["phrase"] = get_phrases_from_posmap(likely, tokenized, decoder)
+        lines.append(line)
     PATH.write_text("".join(json.dumps(line, ensure_ascii=True, separators=(",", ":")) + "\n" for line in lines))
     print(f"{len(lines) - 1} captions, {PATH.stat().st_size} bytes")
 
