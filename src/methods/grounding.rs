@@ -1,12 +1,11 @@
 //! Boxes of what a caption names (GroundingDINO, Liu et al. 2023).
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::image::{Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb};
 use crate::kernels::Grid;
 use crate::methods::finite;
+use crate::methods::programs::{BatchSize, Programs};
 use crate::models::GroundingDino;
 use crate::models::grounding_dino::Semantics;
 use crate::run::{Device, Input, Program, Value};
@@ -20,7 +19,7 @@ const LONGER_SIDE: usize = 1333;
 /// Captions are padded to a multiple of this many tokens, so that captions of similar lengths share programs and kernels find whole blocks.
 const TOKENS_TOGETHER: usize = 16;
 
-/// Cells of all captions of a batch together: their hidden features, four numbers for each channel of a feature, still fit what adapters bind.
+/// Cells of all captions of a batch together, in this order of size a GPU has enough to do. What does not fit a device is found when it is tried.
 const BATCH_CELLS: usize = 65_536;
 
 /// Sizes of images whose programs are kept: upright and lying ones.
@@ -35,6 +34,8 @@ pub struct Grounder {
     embedders: Programs<usize>,
     encoders: Programs<[usize; 2]>,
     finders: Programs<FinderKey>,
+    /// In cells.
+    batch: BatchSize,
 }
 
 /// What a program that looks for captions is made for: the levels of the image's pyramid, captions, and tokens of each.
@@ -43,12 +44,6 @@ struct FinderKey {
     levels: Vec<Grid>,
     captions: usize,
     tokens: usize,
-}
-
-/// Programs of a kind that are kept, the last used ones last.
-struct Programs<K> {
-    kept: Mutex<Vec<(K, Arc<Program>)>>,
-    most: usize,
 }
 
 /// An image resized and normalised for the encoder.
@@ -104,6 +99,7 @@ impl Grounder {
             embedders: Programs::new(1),
             encoders: Programs::new(SIZES_KEPT),
             finders: Programs::new(2 * SIZES_KEPT),
+            batch: BatchSize::new(BATCH_CELLS),
         }
     }
 
@@ -124,17 +120,20 @@ impl Grounder {
             return Err(Error::new(Code::Prompt, message));
         }
         let tokens = longest.next_multiple_of(TOKENS_TOGETHER);
-        let embedder = self.embedders.get(tokens, || {
+        let compile = || {
             let graph = Graph::new(self.precision);
             let text = self.network.project_text(self.network.embed_text(&graph, 1, tokens));
             Program::compile(&self.device, &graph, &[text.cast(DType::F32)])
-        })?;
-        let embed = |caption: &Caption| {
+        };
+        let embed = |embedder: &Program, caption: &Caption| {
             let arrays = self.network.embedding_inputs(std::slice::from_ref(caption.tokens()), tokens);
             let inputs: Vec<Input<'_>> = arrays.iter().map(Input::from).collect();
             Ok((embedder.run_resident(&inputs)?.remove(0), caption.tokens().clone()))
         };
-        Ok(EmbeddedCaptions { captions: captions.iter().map(embed).collect::<Result<_>>()?, tokens })
+        let embedded = self
+            .embedders
+            .with(&tokens, compile, |embedder| captions.iter().map(|caption| embed(embedder, caption)).collect())?;
+        Ok(EmbeddedCaptions { captions: embedded, tokens })
     }
 
     /// Resizes and normalises an image for [`Grounder::encode`].
@@ -158,12 +157,13 @@ impl Grounder {
     /// Errors: a device fault, too little memory. Numbers that are not finite are found by [`Grounder::find`].
     pub fn encode(&self, prepared: &PreparedImage) -> Result<EncodedImage> {
         let [_, _, height, width] = prepared.pixels.shape().axes();
-        let encoder = self.encoders.get([height, width], || {
+        let compile = || {
             let graph = Graph::new(self.precision);
             let features = self.network.encode_image(graph.input("pixels", prepared.pixels.shape()));
             Program::compile(&self.device, &graph, &[features.cells.cast(DType::F32)])
-        })?;
-        let cells = encoder.run_resident(&[Input::from(&prepared.pixels)])?.remove(0);
+        };
+        let encode = |encoder: &Program| Ok(encoder.run_resident(&[Input::from(&prepared.pixels)])?.remove(0));
+        let cells = self.encoders.with(&[height, width], compile, encode)?;
         Ok(EncodedImage { cells, geometry: prepared.geometry, levels: prepared.levels.clone() })
     }
 
@@ -171,32 +171,15 @@ impl Grounder {
     ///
     /// Errors: a device fault, too little memory for a single caption, numbers that are not finite.
     pub fn find(&self, image: &EncodedImage, captions: &EmbeddedCaptions) -> Result<Vec<Vec<Candidate>>> {
-        let cells: usize = image.levels.iter().map(|level| level.cells()).sum();
-        let mut found = Vec::with_capacity(captions.captions.len());
-        for batch in captions.captions.chunks((BATCH_CELLS / cells).max(1)) {
-            found.extend(self.find_some(image, batch, captions.tokens)?);
-        }
-        Ok(found)
-    }
-
-    /// The candidates for a batch, in halves where memory is short.
-    fn find_some(&self, image: &EncodedImage, batch: &[(Value, SubSentences)], tokens: usize) -> Result<Vec<Vec<Candidate>>> {
-        match self.find_batch(image, batch, tokens) {
-            Err(error) if error.code() == Code::GpuMemory && batch.len() > 1 => {
-                let (first, second) = batch.split_at(batch.len().div_ceil(2));
-                log::warn!("{error}; captions are looked for {} at a time", first.len());
-                let mut found = self.find_some(image, first, tokens)?;
-                found.extend(self.find_some(image, second, tokens)?);
-                Ok(found)
-            }
-            found => found,
-        }
+        let cells = image.levels.iter().map(|level| level.cells()).sum();
+        self.batch
+            .run(&captions.captions, cells, "captions", |batch| self.find_batch(image, batch, captions.tokens))
     }
 
     fn find_batch(&self, image: &EncodedImage, batch: &[(Value, SubSentences)], tokens: usize) -> Result<Vec<Vec<Candidate>>> {
         let (network, queries) = (&self.network, self.network.queries(&image.levels));
         let key = FinderKey { levels: image.levels.clone(), captions: batch.len(), tokens };
-        let finder = self.finders.get(key, || {
+        let compile = || {
             let graph = Graph::new(self.precision);
             let (storage, dim) = (self.precision.storage(), network.dim());
             let cells = graph.input("cells", image.cells.shape()).cast(storage);
@@ -207,7 +190,7 @@ impl Grounder {
             let captions = network.captions(&graph, batch.len(), tokens, queries);
             let found = network.detect([cells, text], &image.levels, &captions, self.semantics, None);
             Program::compile(&self.device, &graph, &[found.logits, found.boxes])
-        })?;
+        };
         let sentences: Vec<SubSentences> = batch.iter().map(|(_, sentences)| sentences.clone()).collect();
         let arrays = network.detection_inputs(&sentences, tokens, queries);
         let texts = batch.iter().map(|(text, _)| Input::from(text));
@@ -215,7 +198,7 @@ impl Grounder {
             .chain(texts)
             .chain(arrays.iter().map(Input::from))
             .collect();
-        let mut outputs = finder.submit(&inputs)?.wait()?.into_iter();
+        let mut outputs = self.finders.with(&key, compile, |finder| finder.submit(&inputs)?.wait())?.into_iter();
         let mut next = |what| finite(outputs.next().expect("a finder has two outputs"), what);
         let (logits, boxes) = (next("the logits of GroundingDINO")?, next("the boxes of GroundingDINO")?);
         let of_caption = |(at, sentences): (usize, &SubSentences)| {
@@ -241,32 +224,5 @@ impl EncodedImage {
             area: shares[2] * shares[3],
             probabilities: logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect(),
         }
-    }
-}
-
-impl<K: PartialEq> Programs<K> {
-    fn new(most: usize) -> Programs<K> {
-        Programs { kept: Mutex::default(), most }
-    }
-
-    /// The program for a key, compiled if it is not kept. Where memory is short the others are let go first.
-    fn get(&self, key: K, compile: impl Fn() -> Result<Program>) -> Result<Arc<Program>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let program = match kept.iter().position(|(known, _)| *known == key) {
-            Some(at) => kept.remove(at).1,
-            None => {
-                let spare = (kept.len() + 1).saturating_sub(self.most);
-                kept.drain(..spare);
-                match compile() {
-                    Err(error) if error.code() == Code::GpuMemory && !kept.is_empty() => {
-                        kept.clear();
-                        Arc::new(compile()?)
-                    }
-                    compiled => Arc::new(compiled?),
-                }
-            }
-        };
-        kept.push((key, Arc::clone(&program)));
-        Ok(program)
     }
 }

@@ -12,6 +12,7 @@ mod info;
 mod maskclip;
 mod patch_token;
 mod profile;
+mod programs;
 pub mod prompts;
 mod saliency;
 mod segment;

@@ -1,12 +1,10 @@
 //! Segmentation of boxes on an image (Segment Anything, Kirillov et al. 2023).
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use crate::error::{Code, Result};
+use crate::error::Result;
 use crate::graph::Graph;
 use crate::image::{BoundingBox, Channels, Filter, Fit, Geometry, Mask, Normalization, Preprocess, Resampler, Rgb, resize_bilinear_map};
 use crate::methods::finite;
+use crate::methods::programs::{BatchSize, Programs};
 use crate::models::{Sam, sam};
 use crate::run::{Device, Input, Program, Value};
 use crate::tensor::{Array, DType, Precision};
@@ -17,13 +15,9 @@ pub struct Segmenter {
     network: Sam,
     precision: Precision,
     encoder: Program,
-    decoders: Mutex<Decoders>,
-}
-
-/// Decoder programs by the number of boxes in a batch, and the largest batch that fits in memory.
-struct Decoders {
-    programs: BTreeMap<usize, Arc<Program>>,
-    most: usize,
+    /// By the number of boxes in a batch: full ones, and the remainder.
+    decoders: Programs<usize>,
+    batch: BatchSize,
 }
 
 /// An image resized and normalised for the encoder.
@@ -59,8 +53,8 @@ impl Segmenter {
         let side = network.image_encoder.image_size();
         let embedding = network.image_encoder.forward(graph.input("pixels", [1, 3, side, side]));
         let encoder = Program::compile(device, &graph, &[embedding.cast(DType::F32)])?;
-        let decoders = Mutex::new(Decoders { programs: BTreeMap::new(), most: sam::BATCH });
-        Ok(Segmenter { device: device.clone(), network, precision, encoder, decoders })
+        let (decoders, batch) = (Programs::new(2), BatchSize::new(sam::BATCH));
+        Ok(Segmenter { device: device.clone(), network, precision, encoder, decoders, batch })
     }
 
     /// Resizes and normalises an image, its colours in this order, for [`Segmenter::encode`].
@@ -87,19 +81,14 @@ impl Segmenter {
     ///
     /// Errors: a device fault, too little memory for a single box, or numbers that are not finite.
     pub fn segment(&self, encoded: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
-        let mut segments = Vec::with_capacity(boxes.len());
-        while segments.len() < boxes.len() {
-            let left = &boxes[segments.len()..];
-            let (decoder, count) = self.decoder(left.len())?;
-            segments.extend(self.decode(&decoder, encoded, &left[..count])?);
-        }
-        Ok(segments)
+        self.batch.run(boxes, 1, "boxes", |boxes| self.decode(encoded, boxes))
     }
 
-    fn decode(&self, decoder: &Program, encoded: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
+    fn decode(&self, encoded: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
         let corners = boxes.iter().flat_map(|&bounds| encoded.geometry.to_frame(bounds)).collect();
         let tokens = self.network.embed_boxes(&Array::new([boxes.len(), 4], corners))?;
-        let mut found = decoder.submit(&[Input::from(&encoded.embedding), Input::from(&tokens)])?.wait()?.into_iter();
+        let decode = |decoder: &Program| decoder.submit(&[Input::from(&encoded.embedding), Input::from(&tokens)])?.wait();
+        let mut found = self.decoders.with(&boxes.len(), || self.compile_decoder(boxes.len()), decode)?.into_iter();
         let mut next = |what| finite(found.next().expect("a decoder has two outputs"), what);
         let (logits, scores) = (next("the masks of Segment Anything")?, next("the scores of Segment Anything")?);
         let [_, height, width] = logits.shape().axes();
@@ -107,34 +96,6 @@ impl Segmenter {
         Ok(masks
             .map(|(mask, &iou)| Segment { coarse: Array::new([height, width], mask.to_vec()), geometry: encoded.geometry, iou })
             .collect())
-    }
-
-    /// The decoder for the next batch of boxes, and the size of that batch: at most [`sam::BATCH`], fewer where memory is short.
-    fn decoder(&self, wanted: usize) -> Result<(Arc<Program>, usize)> {
-        let mut decoders = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let count = wanted.min(decoders.most);
-            // Besides full batches there is one remainder; the program of the previous image's remainder is dropped.
-            let most = decoders.most;
-            decoders.programs.retain(|&held, _| held == count || held == most);
-            if let Some(program) = decoders.programs.get(&count) {
-                return Ok((Arc::clone(program), count));
-            }
-            match self.compile_decoder(count) {
-                Ok(program) => {
-                    let program = Arc::new(program);
-                    decoders.programs.insert(count, Arc::clone(&program));
-                    return Ok((program, count));
-                }
-                // The program of full batches holds memory of its own.
-                Err(error) if error.code() == Code::GpuMemory && !decoders.programs.is_empty() => decoders.programs.clear(),
-                Err(error) if error.code() == Code::GpuMemory && count > 1 => {
-                    decoders.most = count.div_ceil(2);
-                    log::warn!("{error}; boxes are decoded {} at a time", decoders.most);
-                }
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     fn compile_decoder(&self, boxes: usize) -> Result<Program> {
