@@ -189,6 +189,23 @@ fn captions_of_a_batch_do_not_see_each_other_nor_their_padding() {
     }
 }
 
+/// Ten cells, so ten queries of twenty that are learnt: captions of a batch then have as many together.
+#[test]
+fn captions_of_an_image_of_few_cells_get_the_first_queries_each() {
+    let pixels = Array::new([1, 3, 8, 12], (0..3 * 8 * 12).map(|at| ((at * 37) % 101) as f32 / 50.0 - 1.0).collect());
+    let cells: usize = network(SNAPSHOT).levels(8, 12).iter().map(|level| level.cells()).sum();
+    assert_eq!(cells, 10);
+    let captions = [case("b").sentences, case("a").sentences];
+    let tokens = captions[1].ids.len();
+    let device = Device::reference();
+    let look = |captions: &[SubSentences]| run(&device, Precision::F32, &pixels, captions, None, Semantics::Original);
+    let (together, first, second) = (look(&captions), look(&captions[..1]), look(&captions[1..]));
+    let boxes = Array::new([20, 4], [first[9].data(), second[9].data()].concat());
+    assert!(together[9].clone().reshape([20, 4]).relative_l2(&boxes) <= 2.0 * ROUNDING[9].1);
+    let logits = Array::new([10, tokens], together[8].data()[10 * tokens..].to_vec());
+    assert!(logits.relative_l2(&second[8].clone().reshape([10, tokens])) <= 2.0 * ROUNDING[8].1);
+}
+
 /// What the bounds must tell apart: each of these is a plausible mistake.
 #[test]
 fn other_masks_positions_or_semantics_are_far_off() {
@@ -365,17 +382,52 @@ fn weights_that_do_not_fit_are_refused_by_name() {
     assert!(refused(&config("\"window_size\": 3", "\"window_size\": 4")).contains("relative_position_bias_table` has shape"));
     assert!(refused(&config("\"two_stage\": true", "\"two_stage\": false")).contains("`two_stage`"));
     let without = |missing: &'static str| {
-        move |folder: &Path| {
-            let checkpoint = Checkpoint::open(folder).unwrap();
-            let tensors: Vec<(String, Array)> = checkpoint
-                .names()
-                .filter(|name| !name.starts_with(missing))
-                .map(|name| (name.to_owned(), checkpoint.root().weight(name, checkpoint.shape(name).unwrap()).unwrap().to_array().unwrap()))
-                .collect();
-            let bytes = zsas::weights::to_safetensors(tensors.iter().map(|(name, array)| (name.as_str(), array)), &[]).unwrap();
-            std::fs::write(folder.join("model.safetensors"), bytes).unwrap();
-        }
+        move |folder: &Path| change_tensors(folder, |tensors| tensors.retain(|(name, _)| !name.starts_with(missing)))
     };
     assert!(refused(&without("bbox_embed")).contains("`bbox_embed.0.layers.0.weight` is missing"));
     assert!(refused(&without("model.text_backbone.encoder.layer.0.output.dense")).contains("is missing"));
+    // Heads of layers that do not share one, of which the second is missing.
+    let own_heads = config("\"decoder_bbox_embed_share\": true", "\"decoder_bbox_embed_share\": false");
+    assert!(refused(&own_heads).contains("`bbox_embed.1.layers.0.weight` is missing"));
+    // A copy of a shared head that is none, and one of which a layer is missing.
+    let copy = |factor: f32, layers: usize| {
+        move |folder: &Path| {
+            change_tensors(folder, |tensors| {
+                let of_first = tensors
+                    .iter()
+                    .filter_map(|(name, array)| Some((name.strip_prefix("bbox_embed.0.layers.")?.to_owned(), array.clone())));
+                let copies: Vec<(String, Array)> = of_first
+                    .filter(|(name, _)| name[..1].parse::<usize>().unwrap() < layers)
+                    .map(|(name, array)| {
+                        (
+                            format!("model.decoder.bbox_embed.1.layers.{name}"),
+                            Array::new(array.shape(), array.data().iter().map(|x| factor * x).collect()),
+                        )
+                    })
+                    .collect();
+                tensors.retain(|(name, _)| copies.iter().all(|(copy, _)| copy != name));
+                tensors.extend(copies);
+            });
+        }
+    };
+    assert!(
+        refused(&copy(1.5, 3)).contains("the tensors below `model.decoder.bbox_embed.1` are no copies of `bbox_embed.0.layers.0.weight`")
+    );
+    assert!(refused(&copy(1.0, 2)).contains("`model.decoder.bbox_embed.1"));
+    let folder = snapshot_of_all_words();
+    copy(1.0, 3)(folder.path());
+    network(folder.path());
+    // With other numbers it is a head of its own.
+    own_heads(folder.path());
+    copy(1.5, 3)(folder.path());
+    network(folder.path());
+}
+
+fn change_tensors(folder: &Path, change: impl FnOnce(&mut Vec<(String, Array)>)) {
+    let checkpoint = Checkpoint::open(folder).unwrap();
+    let read = |name: &str| checkpoint.root().weight(name, checkpoint.shape(name).unwrap()).unwrap().to_array().unwrap();
+    let mut tensors: Vec<(String, Array)> = checkpoint.names().map(|name| (name.to_owned(), read(name))).collect();
+    change(&mut tensors);
+    let bytes = zsas::weights::to_safetensors(tensors.iter().map(|(name, array)| (name.as_str(), array)), &[]).unwrap();
+    std::fs::write(folder.join("model.safetensors"), bytes).unwrap();
 }

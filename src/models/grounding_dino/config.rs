@@ -1,5 +1,7 @@
 //! Configuration of GroundingDINO: what the tensors do not say, read from a transformers snapshot.
 
+use serde_json::json;
+
 use crate::error::{Code, Error, Result};
 use crate::kernels::MAX_LEVELS;
 use crate::models::settings::Settings;
@@ -26,6 +28,8 @@ pub(super) struct Config {
     /// Sampling points of a head on a level.
     pub encoder_points: usize,
     pub decoder_points: usize,
+    /// Whether the layers of the decoder share the head that predicts boxes.
+    pub shares_box_head: bool,
     /// Levels of the image pyramid.
     pub levels: usize,
     /// Tokens of the longest caption.
@@ -77,12 +81,11 @@ impl Config {
         settings.on("embedding_init_target")?;
         settings.off(&["two_stage_bbox_embed_share", "use_timm_backbone", "use_pretrained_backbone", "backbone_kwargs", "backbone"])?;
         settings.agrees("query_dim", 4)?;
-        // Sizes of tensors, whether they are shared, and what training uses.
+        // Sizes of tensors, and what training uses.
         settings.ignore(&[
             "d_model",
             "encoder_ffn_dim",
             "decoder_ffn_dim",
-            "decoder_bbox_embed_share",
             "is_encoder_decoder",
             "activation_dropout",
             "text_enhancer_dropout",
@@ -114,6 +117,7 @@ impl Config {
             decoder_layers: settings.take("decoder_layers")?.unwrap_or(6),
             encoder_points: settings.take("encoder_n_points")?.unwrap_or(4),
             decoder_points: settings.take("decoder_n_points")?.unwrap_or(4),
+            shares_box_head: settings.take("decoder_bbox_embed_share")?.unwrap_or(true),
             levels: settings.take("num_feature_levels")?.unwrap_or(4),
             max_text_len: settings.take("max_text_len")?.unwrap_or(256),
             temperature: settings.positive("positional_embedding_temperature", 20.0)?,
@@ -156,7 +160,7 @@ impl SwinConfig {
         settings.off(&["use_absolute_embeddings"])?;
         settings.on("qkv_bias")?;
         settings.agrees("num_channels", 3)?;
-        // Sizes of tensors, names of what `out_indices` counts, and what training uses.
+        // Sizes of tensors, and what training uses.
         settings.ignore(&[
             "image_size",
             "patch_size",
@@ -165,7 +169,6 @@ impl SwinConfig {
             "hidden_size",
             "num_layers",
             "stage_names",
-            "out_features",
             "encoder_stride",
             "hidden_dropout_prob",
             "attention_probs_dropout_prob",
@@ -178,8 +181,22 @@ impl SwinConfig {
             depths: settings.take("depths")?.unwrap_or_else(|| vec![2, 2, 6, 2]),
             window_size: settings.take("window_size")?.unwrap_or(7),
             layer_norm_eps: settings.positive("layer_norm_eps", 1e-5)?,
-            outputs: settings.take("out_indices")?.unwrap_or_else(|| vec![2, 3, 4]),
+            outputs: SwinConfig::outputs(settings)?,
         })
+    }
+
+    /// The stages that are read, by number (`out_indices`), by name (`out_features`), or both; the stem is stage 0.
+    fn outputs(settings: &mut Settings) -> Result<Vec<usize>> {
+        let numbers: Option<Vec<usize>> = settings.take("out_indices")?;
+        let Some(names) = settings.take::<Vec<String>>("out_features")? else {
+            return Ok(numbers.unwrap_or_else(|| vec![2, 3, 4]));
+        };
+        let number = |name: &String| if name == "stem" { Some(0) } else { name.strip_prefix("stage")?.parse().ok() };
+        let named: Option<Vec<usize>> = names.iter().map(number).collect();
+        match named.filter(|named| numbers.as_ref().is_none_or(|numbers| numbers == named)) {
+            Some(outputs) => Ok(outputs),
+            None => Err(settings.refusal("out_features", &json!(names), "names of the stages of `out_indices`")),
+        }
     }
 }
 
@@ -244,6 +261,12 @@ mod tests {
         assert!(refused(r#"{"num_querys": 3}"#).contains("`num_querys`"));
         assert_eq!(refused(r#"{"num_feature_levels": 6}"#), "`config.json` sets `num_feature_levels` to 6, which is not supported");
         assert!(refused(r#"{"backbone_config": {"window_size": 0}}"#).contains("`backbone_config.window_size`"));
+        let outputs = |text: &str| Config::read(Settings::parse(CONFIG, text)).map(|config| config.swin.outputs);
+        assert_eq!(outputs(r#"{"backbone_config": {"out_features": ["stage3", "stage4"]}}"#).unwrap(), [3, 4]);
+        assert_eq!(outputs(r#"{"backbone_config": {"out_features": ["stage4"], "out_indices": [4]}}"#).unwrap(), [4]);
+        for wrong in [r#"["stage3"], "out_indices": [4]"#, r#"["stage4", "top"]"#] {
+            assert!(refused(&format!(r#"{{"backbone_config": {{"out_features": {wrong}}}}}"#)).contains("`backbone_config.out_features`"));
+        }
         assert!(heads_in_fours(3, 24, "x").is_ok() && heads_in_fours(4, 24, "x").is_err() && heads_in_fours(0, 24, "x").is_err());
     }
 }

@@ -1,9 +1,9 @@
 //! Cross-modality decoder: queries attend to each other, to the caption and to the image, and refine their boxes (Liu et al. 2023, §3.3).
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::graph::{Constant, GivenKeyRanges, KeyRanges, Tensor};
 use crate::kernels::Activation;
-use crate::models::grounding_dino::config::{Config, check_layers};
+use crate::models::grounding_dino::config::{CONFIG, Config, check_layers};
 use crate::models::grounding_dino::deformable::DeformableAttention;
 use crate::models::grounding_dino::pyramid::Pyramid;
 use crate::models::grounding_dino::queries::{box_head, refined};
@@ -71,10 +71,8 @@ impl Decoder {
             reference_points_head: [columns_first(&Linear::load(&head.at(0), 2 * dim, dim)?), Linear::load(&head.at(1), dim, dim)?],
             layers: (0..layers.blocks()).map(load).collect::<Result<_>>()?,
             layer_norm: LayerNorm::load(&weights.at("layer_norm"), dim, config.layer_norm_eps)?,
-            bbox_embed: box_heads(heads, layers.blocks(), dim)?,
+            bbox_embed: box_heads(heads, layers.blocks(), dim, config.shares_box_head)?,
         };
-        // Copies of heads that layers share.
-        heads.iter().for_each(|path| (0..layers.blocks()).for_each(|at| path.ignore(&at.to_string())));
         Ok(decoder)
     }
 
@@ -93,9 +91,13 @@ impl Decoder {
         let context = Context { image, text, among_queries, to_text: captions.of_queries, pyramid };
         let periods = graph.constant_f32(&periods(dim / 4));
         let learnt = graph.weight(&self.query_embed);
-        let copies: Vec<usize> = (0..captions.count * queries).map(|row| row % queries).collect();
-        let mut x =
-            if copies.len() == learnt.shape().rows() { learnt } else { learnt.gather(&copies) }.reshape([captions.count, queries, dim]);
+        // An image of few cells has fewer queries than are learnt.
+        let of_captions = if captions.count == 1 && queries == learnt.shape().rows() {
+            learnt
+        } else {
+            learnt.gather(&(0..captions.count).flat_map(|_| 0..queries).collect::<Vec<usize>>())
+        };
+        let mut x = of_captions.reshape([captions.count, queries, dim]);
         let mut normalised = Vec::new();
         for (at, (layer, head)) in self.layers.iter().zip(&self.bbox_embed).enumerate() {
             let [first, second] = &self.reference_points_head;
@@ -124,7 +126,7 @@ impl Layer {
             encoder_attn: DeformableAttention::load(
                 &weights.at("encoder_attn"),
                 dim,
-                config.decoder_heads,
+                (config.decoder_heads, "decoder_attention_heads"),
                 config.levels,
                 config.decoder_points,
             )?,
@@ -154,17 +156,31 @@ impl Layer {
     }
 }
 
-/// The head of each layer; one that several layers share is read once.
-fn box_heads(paths: [&Scope; 2], layers: usize, dim: usize) -> Result<Vec<PredictionHead>> {
-    let own = |at: usize| paths.iter().map(|path| path.at(at)).find(|head| !head.is_empty());
-    let first = own(0).unwrap_or_else(|| paths[0].at(0));
-    let shared = box_head(&first, dim)?;
-    (0..layers)
-        .map(|at| match own(at).filter(|head| at > 0 && !head.is_empty()) {
-            Some(head) => box_head(&head, dim),
-            None => Ok(shared.clone()),
-        })
-        .collect()
+/// The head of each layer, below the first of `paths` that has it. Where layers share one, files may hold copies, which must be alike.
+fn box_heads(paths: [&Scope; 2], layers: usize, dim: usize, is_shared: bool) -> Result<Vec<PredictionHead>> {
+    let stored = |at: usize| paths.map(|path| path.at(at)).into_iter().filter(|head| !head.is_empty());
+    let own = |at: usize| box_head(&stored(at).next().unwrap_or_else(|| paths[0].at(at)), dim);
+    let heads = if is_shared { vec![own(0)?; layers] } else { (0..layers).map(own).collect::<Result<_>>()? };
+    for (at, head) in heads.iter().enumerate() {
+        for copy in stored(at) {
+            if !is_alike(&box_head(&copy, dim)?, head)? {
+                let message =
+                    format!("the tensors below `{}` are no copies of `{}` and the others", copy.path(), head.layers()[0].weight().name());
+                let hint = format!("`decoder_bbox_embed_share` in `{CONFIG}` says whether the layers of the decoder share a head");
+                return Err(Error::new(Code::WeightsMismatch, message).hint(hint));
+            }
+        }
+    }
+    Ok(heads)
+}
+
+/// Whether two heads are the same numbers.
+fn is_alike(a: &PredictionHead, b: &PredictionHead) -> Result<bool> {
+    let weights = |head: &PredictionHead| -> Result<Vec<Array>> {
+        let of_layer = |layer: &Linear| std::iter::once(layer.weight()).chain(layer.bias()).map(Weight::to_array).collect::<Vec<_>>();
+        head.layers().iter().flat_map(of_layer).collect()
+    };
+    Ok(weights(a)? == weights(b)?)
 }
 
 /// A map of sine positions in the order of the checkpoint, row, column, width, height, as one of column, row, width, height.

@@ -19,8 +19,9 @@ pub(super) struct DeformableAttention {
 }
 
 impl DeformableAttention {
-    pub fn load(weights: &Scope, dim: usize, heads: usize, levels: usize, points: usize) -> Result<DeformableAttention> {
-        let heads = heads_in_fours(heads, dim, "…_attention_heads").context(|| format!("for `{}`", weights.path()))?;
+    /// Reads the layer below `weights`; the configuration sets its `heads` under `key`.
+    pub fn load(weights: &Scope, dim: usize, (heads, key): (usize, &str), levels: usize, points: usize) -> Result<DeformableAttention> {
+        let heads = heads_in_fours(heads, dim, key).context(|| format!("for `{}`", weights.path()))?;
         let samples = heads * levels * points;
         Ok(DeformableAttention {
             sampling_offsets: Linear::load(&weights.at("sampling_offsets"), dim, 2 * samples)?,

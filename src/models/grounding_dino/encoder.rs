@@ -261,7 +261,7 @@ impl DeformableLayer {
             self_attn: DeformableAttention::load(
                 &weights.at("self_attn"),
                 dim,
-                config.encoder_heads,
+                (config.encoder_heads, "encoder_attention_heads"),
                 config.levels,
                 config.encoder_points,
             )?,

@@ -157,7 +157,7 @@ impl WindowAttention {
     fn attend<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
         let graph = x.graph();
         let [images, height, width, _] = x.shape().axes();
-        // As in the original code, windows are shifted even where one covers the grid; transformers then shrinks them.
+        // As in the original code, windows are shifted even where one covers the grid.
         let geometry = WindowGeometry { images, height, width, window: self.window, shift: self.shift };
         // Padding is zeros after the norm: its queries, keys and values are the biases.
         let padding = graph.weight_f32(self.in_proj.bias().expect("a joint projection has a bias"));
