@@ -146,6 +146,8 @@ pub enum Remedy {
     UseMethodWithReferences,
     /// The method takes no text.
     UseMethodWithText,
+    /// The method has no parts to leave out.
+    UseSaaPlus,
     /// The method takes no views.
     UseMethodWithViews,
     /// A PyTorch checkpoint: `tools/convert.py` makes safetensors of it.
@@ -192,7 +194,8 @@ impl fmt::Display for Remedy {
             Remedy::TestDevice => "test the device with the kernels' own tests",
             Remedy::GiveReferences => "give reference images, or use the method `winclip`, which needs none",
             Remedy::UseMethodWithReferences => "the method `winclip+` takes reference images",
-            Remedy::UseMethodWithText => "a class and a profile are for `winclip` and the other methods on CLIP",
+            Remedy::UseMethodWithText => "a class and a profile are for `saa+`, `winclip` and the other methods on CLIP",
+            Remedy::UseSaaPlus => "parts of `saa+` can be left out; `saa` is `saa+` without them",
             Remedy::UseMethodWithViews => "views are for `winclip` and `winclip+`; `utad` takes tiles alone",
             Remedy::ConvertWeights => "only safetensors are read: convert it with `python tools/convert.py CHECKPOINT FOLDER`",
             Remedy::UseEmbeddedWeights => "the weights inside the library need no file",

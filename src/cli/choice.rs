@@ -1,6 +1,7 @@
 //! Options whose values are those of a table or an enumeration of the library.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use zsas::methods::saa::Part;
 use zsas::methods::{METHODS, MultiCrop, Reading};
 use zsas::models::grounding_dino::Semantics;
 use zsas::results::{MaskFile, Picture};
@@ -31,6 +32,11 @@ pub fn method() -> PossibleValuesParser {
 /// A parser of a reading.
 pub fn reading() -> impl TypedValueParser<Value = Reading> {
     one_of(&Reading::ALL, |reading| (reading.as_str(), reading.about()))
+}
+
+/// A parser of a part of SAA+.
+pub fn part() -> impl TypedValueParser<Value = Part> {
+    one_of(&Part::ALL, |part| (part.as_str(), part.about()))
 }
 
 /// A parser of the views of an image.
@@ -69,7 +75,8 @@ pub fn tier() -> impl TypedValueParser<Value = Tier> {
 
 /// A parser of a picture of `infer`, or `none`.
 pub fn picture() -> impl TypedValueParser<Value = Option<Picture>> {
-    const ALL: [Option<Picture>; 5] = [Some(Picture::Map), Some(Picture::Mask), Some(Picture::Overlay), Some(Picture::Heatmap), None];
+    const ALL: [Option<Picture>; 6] =
+        [Some(Picture::Map), Some(Picture::Mask), Some(Picture::Overlay), Some(Picture::Heatmap), Some(Picture::Candidates), None];
     one_of(&ALL, |picture| picture.map_or(("none", "Nothing but records"), |picture| (picture.as_str(), picture.about())))
 }
 

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use zsas::files::write_whole;
 use zsas::inputs::{self, Input, LeftOut, Shard};
 use zsas::inspect::{Detector, DetectorBuilder, Job, JobOptions, Outcome, Plan, ScoreOptions, Scoring};
+use zsas::methods::saa::Part;
 use zsas::methods::winclip::Memory;
 use zsas::methods::{BuildStep, MultiCrop, Reading, Reference};
 use zsas::results::{Existing, Picture, REPORT, RESULTS};
@@ -64,6 +65,10 @@ pub struct InferArgs {
     #[arg(long, value_parser = choice::reading())]
     reading: Option<Reading>,
 
+    /// Parts of saa+ to leave out, as in the ablations of its paper
+    #[arg(long, value_parser = choice::part(), value_delimiter = ',', value_name = "PART")]
+    without: Vec<Part>,
+
     /// Scores from here on are anomalous; also cuts mask and regions, which without it are cut at the level stored with the weights
     #[arg(long, value_name = "X", value_parser = parse_number, allow_negative_numbers = true)]
     threshold: Option<f32>,
@@ -77,7 +82,7 @@ pub struct InferArgs {
     #[arg(long, value_name = "LO,HI", value_parser = parse_range, allow_hyphen_values = true, help_heading = "Output")]
     range: Option<[f32; 2]>,
 
-    /// Files for each photo; all of them by default, the mask where there is a value to cut at
+    /// Files for each photo; by default map, overlay and heatmap, and the mask where there is a value to cut at
     #[arg(long, value_parser = choice::picture(), value_delimiter = ',', help_heading = "Output")]
     save: Option<Vec<Option<Picture>>>,
 
@@ -108,12 +113,12 @@ pub struct InferArgs {
     #[command(flatten)]
     photos: PhotoArgs,
 
-    /// What is inspected, in English, as `bottle` or `metal nut`; a class of MVTec AD, VisA or MPDD by its folder, or any other [default:
-    /// object]
+    /// What is inspected, in English, as `bottle` or `metal nut`; a class of MVTec AD, VisA, MPDD, KSDD2 (`ksdd2`) or MTD (`mtd`) by its
+    /// folder, or any other [default: object]
     #[arg(long, value_name = "NAME", conflicts_with = "profile", help_heading = "Class and references")]
     class: Option<String>,
 
-    /// Class, phrases of its own for good and bad ones, and threshold, from a TOML file
+    /// Class, threshold, phrases of its own for good and bad ones (methods on CLIP) and captions (`[saa]`), from a TOML file
     #[arg(long, value_name = "FILE", help_heading = "Class and references")]
     profile: Option<PathBuf>,
 
@@ -204,8 +209,11 @@ fn no_threshold() -> Error {
 fn say_choice(plan: &Plan) {
     let (method, weights) = (plan.method(), &plan.weights()[0]);
     let better = match (method.inputs.text, plan.has_references()) {
+        _ if method.name == "saa+" => "the strongest here",
         (true, true) => "the strongest here with good photos",
-        (true, false) => "the strongest here without good photos; `--normal PHOTOS` makes it winclip+",
+        (true, false) => {
+            "the strongest here without good photos; `--normal PHOTOS` makes it winclip+, `--method saa+` says how to get weights of saa+"
+        }
         (false, _) => "the strongest here; `--method winclip` says how to get weights of CLIP, which know objects",
     };
     talk::say(format_args!("method: {} on the weights `{}` ({}): {better}", method.name, weights.checkpoint.name(), weights.origin));
@@ -295,6 +303,7 @@ impl InferArgs {
             .method(&self.method)
             .reading(self.reading)
             .views(self.multi_crop)
+            .without(self.without.iter().copied())
             .precision(self.device.precision.0)
             .device(self.device.options()?)
             .cache(cache::folder())

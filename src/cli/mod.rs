@@ -22,6 +22,7 @@ mod network;
 mod numbers;
 mod photos;
 mod profile;
+mod prompts;
 mod segment;
 mod shader;
 pub mod signals;
@@ -69,6 +70,8 @@ pub enum Command {
     Detect(Box<detect::DetectArgs>),
     /// Segment boxes on a photo: one mask for each box.
     Segment(Box<segment::SegmentArgs>),
+    /// Try the prompts of a profile on a few photos (saa+).
+    Prompts(Box<prompts::PromptsArgs>),
     /// Say what this machine can run, and check that it computes correctly.
     Doctor(doctor::DoctorArgs),
     /// Run a network on named arrays, for comparison with PyTorch.
@@ -94,7 +97,8 @@ impl Command {
             Command::Infer(args) => args.quiet,
             Command::Detect(args) => args.quiet,
             Command::Segment(args) => args.quiet,
-            Command::Doctor(_)
+            Command::Prompts(_)
+            | Command::Doctor(_)
             | Command::Forward(_)
             | Command::Diff(_)
             | Command::Profile(_)
@@ -111,6 +115,7 @@ impl Command {
             Command::Infer(args) => infer::run(args),
             Command::Detect(args) => detect::run(args),
             Command::Segment(args) => segment::run(args),
+            Command::Prompts(args) => prompts::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Forward(args) => forward::run(args),
             Command::Diff(args) => diff::run(args),

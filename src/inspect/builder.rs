@@ -10,8 +10,11 @@ use crate::image::{Decoded, ReadOptions, Rgb};
 use crate::inspect::{Detector, DeviceRequest};
 use crate::methods::cache::Cache;
 use crate::methods::prompts::Class;
+use crate::methods::saa::{OwnPrompts, Part};
 use crate::methods::winclip::Memory;
-use crate::methods::{self, BuildObserver, MethodInfo, MultiCrop, Precomputed, Profile, Reading, Recipe, Reference, References};
+use crate::methods::{
+    self, BuildObserver, MethodInfo, MultiCrop, Precomputed, Profile, Reading, Recipe, Reference, References, SaaOptions, SaaSettings,
+};
 use crate::models::store::{self, FoundWeights};
 use crate::models::{NetworkInfo, clip};
 use crate::results::{NamedHash, PromptParameters};
@@ -32,6 +35,7 @@ pub struct DetectorBuilder {
     references: Vec<Reference>,
     memory: Option<PathBuf>,
     views: MultiCrop,
+    without: Vec<Part>,
     weights: Option<PathBuf>,
     precision: Option<Precision>,
     device: DeviceRequest,
@@ -107,6 +111,14 @@ impl DetectorBuilder {
         self
     }
 
+    /// Parts of SAA+ to leave out, as in the ablations of its paper.
+    pub fn without(mut self, parts: impl IntoIterator<Item = Part>) -> Self {
+        self.without.extend(parts);
+        self.without.sort_unstable();
+        self.without.dedup();
+        self
+    }
+
     /// Where the weights are: a snapshot, a folder of snapshots named by network, a file, or [`store::EMBEDDED`]; by default those of
     /// `$ZSAS_WEIGHTS`, else those inside the library.
     pub fn weights(mut self, place: impl Into<PathBuf>) -> Self {
@@ -163,19 +175,24 @@ impl DetectorBuilder {
     /// Errors: options that the method does not support, a wrong profile or memory, weights that are missing or of another network.
     pub fn plan(self) -> Result<Plan> {
         // The user's files first: what is wrong with them is said even where weights are missing.
-        let (class, threshold) = match &self.subject {
-            Some(Subject::Profile(file)) => {
-                let profile = Profile::read(file)?;
-                (profile.class, profile.threshold)
-            }
-            Some(Subject::Class(class)) => (class.clone(), None),
-            Some(Subject::Named(name)) => (Class::named(name)?, None),
-            None => (Class::named(Class::ANYTHING)?, None),
+        let Profile { class, threshold, saa } = match &self.subject {
+            Some(Subject::Profile(file)) => Profile::read(file)?,
+            Some(Subject::Class(class)) => Profile::of(class.clone()),
+            Some(Subject::Named(name)) => Profile::of(Class::named(name)?),
+            None => Profile::of(Class::named(Class::ANYTHING)?),
         };
         let (memory_file, memory) = self.memory.as_deref().map(open_memory).transpose()?.unzip();
         let method = self.choose_method()?;
         self.check(method)?;
         let reading = method.reading(self.reading)?;
+        let is_read_by_saa = saa != OwnPrompts::default();
+        let saa = SaaSettings::of(method, reading, &class, &SaaOptions { own: saa, without: self.without.clone() })?;
+        if is_read_by_saa && saa.is_none() {
+            log::warn!("`[saa]` of the profile is for the methods saa+ and saa; `{}` does not read it", method.name);
+        }
+        if saa.is_some() && !(class.normal.is_empty() && class.anomalous.is_empty()) {
+            log::warn!("`normal` and `anomalous` of the profile are for methods on CLIP; `{}` reads `[saa]`", method.name);
+        }
         let weights = method
             .networks
             .iter()
@@ -192,6 +209,7 @@ impl DetectorBuilder {
             fingerprint: store::identity(&weights)?.fingerprint(),
             class,
             views: self.views,
+            saa,
             references: self.references,
             memory_file,
             cache: self.cache,
@@ -217,9 +235,8 @@ impl DetectorBuilder {
         if let Some(name) = &self.method {
             return methods::named(name);
         }
-        let is_there = |network: &'static NetworkInfo| network.published.is_none() || store::is_there(network, self.weights.as_deref());
-        let strongest = methods::strongest(self.has_references(), is_there);
-        let info = strongest.ok_or_else(|| Error::new(Code::WeightsMissing, "there are no weights of any method"))?;
+        let is_there = |network: &'static NetworkInfo| store::is_there(network, self.weights.as_deref());
+        let info = methods::strongest(self.has_references(), self.views, is_there);
         let has_text = self.subject.is_some() || self.has_references();
         if has_text && !info.inputs.text || !info.inputs.views.contains(&self.views) {
             return Err(self.no_text_weights());

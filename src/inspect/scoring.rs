@@ -8,7 +8,7 @@ use crate::inputs::LeftOut;
 use crate::inspect::job::{Saved, Task};
 use crate::inspect::many::{Inspect, Inspected};
 use crate::inspect::{Detector, Finding};
-use crate::methods::Reference;
+use crate::methods::{Reference, SaaSettings};
 use crate::results::{
     DecisionRule, InferRun, Invocation, Milliseconds, Named, Output, Parameters, Picture, Pictures, RunFile, Threshold,
     report::{self, ReportText},
@@ -52,7 +52,7 @@ impl<'d> Scoring<'d> {
             level: threshold.map(|threshold| threshold.value).or(detector.scale().level),
         };
         let range = options.range.unwrap_or(detector.scale().range);
-        let pictures = Pictures::new(options.save.as_deref(), rule.level, range, options.report)?;
+        let pictures = Pictures::new(options.save.as_deref(), rule.level, range, detector.recipe().saa.is_some(), options.report)?;
         Ok(Scoring { detector, rule, pictures, options })
     }
 
@@ -105,6 +105,7 @@ impl Task for Scoring<'_> {
         };
         let mut run_file = RunFile::new(&self.detector.device(), self.detector.weights_identity()?, parameters, invocation);
         run_file.warnings = recipe.references.iter().flat_map(Reference::warnings_with_name).collect();
+        run_file.warnings.extend(recipe.saa.iter().flat_map(SaaSettings::warnings));
         run_file.uninspected.references = self.options.references_left_out.clone();
         let further_pages = recipe.references.iter().map(|reference| reference.further_pages).sum();
         run_file.uninspected.references.count(Reason::Page, further_pages);
@@ -118,7 +119,7 @@ impl Task for Scoring<'_> {
         let start = Instant::now();
         let (mask, regions) = self.rule.mark(&finding.map).unzip();
         let marked = Instant::now();
-        let files = self.pictures.write(output, &input.name, &image, &finding.map, mask.as_ref())?;
+        let files = self.pictures.write(output, &input.name, &image, &finding, mask.as_ref())?;
         let ms = Milliseconds::new(decode, &finding.stages, marked - start, marked.elapsed());
         let record = self.rule.record(input, &finding, regions, files, source, ms);
         Ok(Saved::new(&record, (record.score, record.decision), record.uninspected.clone(), ms, warnings))

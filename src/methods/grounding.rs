@@ -31,7 +31,6 @@ pub struct Grounder {
     network: GroundingDino,
     precision: Precision,
     semantics: Semantics,
-    embedders: Programs<usize>,
     encoders: Programs<[usize; 2]>,
     finders: Programs<FinderKey>,
     /// In cells.
@@ -96,14 +95,19 @@ impl Grounder {
             network,
             precision,
             semantics,
-            embedders: Programs::new(1),
             encoders: Programs::new(SIZES_KEPT),
             finders: Programs::new(2 * SIZES_KEPT),
             batch: BatchSize::new(BATCH_CELLS),
         }
     }
 
-    /// Embeds captions, for any number of images.
+    /// Gives the memory of its programs back; they are compiled again when they are needed.
+    pub(super) fn release(&self) {
+        self.encoders.clear();
+        self.finders.clear();
+    }
+
+    /// Embeds captions, for any number of images. The text network leaves the device again.
     ///
     /// Errors: weights for fewer tokens or shorter captions, a device fault, or a device that cannot hold the weights.
     pub fn embed(&self, captions: &[Caption]) -> Result<EmbeddedCaptions> {
@@ -120,19 +124,17 @@ impl Grounder {
             return Err(Error::new(Code::Prompt, message));
         }
         let tokens = longest.next_multiple_of(TOKENS_TOGETHER);
-        let compile = || {
+        let embedder = {
             let graph = Graph::new(self.precision);
             let text = self.network.project_text(self.network.embed_text(&graph, 1, tokens));
-            Program::compile(&self.device, &graph, &[text.cast(DType::F32)])
+            Program::compile(&self.device, &graph, &[text.cast(DType::F32)])?
         };
-        let embed = |embedder: &Program, caption: &Caption| {
+        let embed = |caption: &Caption| {
             let arrays = self.network.embedding_inputs(std::slice::from_ref(caption.tokens()), tokens);
             let inputs: Vec<Input<'_>> = arrays.iter().map(Input::from).collect();
             Ok((embedder.run_resident(&inputs)?.remove(0), caption.tokens().clone()))
         };
-        let embedded = self
-            .embedders
-            .with(&tokens, compile, |embedder| captions.iter().map(|caption| embed(embedder, caption)).collect())?;
+        let embedded = captions.iter().map(embed).collect::<Result<_>>()?;
         Ok(EmbeddedCaptions { captions: embedded, tokens })
     }
 

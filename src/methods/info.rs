@@ -3,7 +3,7 @@
 use crate::error::{Code, Error, Result, nearest};
 use crate::kernels::Tier;
 use crate::methods::{
-    Method, MultiCrop, Reading, build::BuildContext, clip_ac, clipseg, image_tiling, maskclip, patch_token, saliency, trans_mm, utad,
+    Method, MultiCrop, Reading, build::BuildContext, clip_ac, clipseg, image_tiling, maskclip, patch_token, saa, saliency, trans_mm, utad,
     winclip,
 };
 use crate::models::NetworkInfo;
@@ -12,6 +12,8 @@ use crate::tensor::Precision;
 
 /// All methods, the strongest first within each family.
 pub static METHODS: &[&MethodInfo] = &[
+    &saa::SAA_PLUS,
+    &saa::SAA,
     &winclip::WINCLIP_PLUS,
     &winclip::WINCLIP,
     &utad::INFO,
@@ -25,8 +27,11 @@ pub static METHODS: &[&MethodInfo] = &[
     &image_tiling::INFO,
 ];
 
-/// Candidates of the method `auto`, the strongest first. The last needs neither references nor a download.
-static AUTOMATIC: [&MethodInfo; 3] = [&winclip::WINCLIP_PLUS, &winclip::WINCLIP, &utad::INFO];
+/// Candidates of the method `auto`, the strongest first. The last needs no download.
+static AUTOMATIC: [&MethodInfo; 3] = [&saa::SAA_PLUS, &winclip::WINCLIP, &utad::INFO];
+
+/// The same where there are reference images, which a method without them would ignore.
+static AUTOMATIC_WITH_REFERENCES: [&MethodInfo; 3] = [&winclip::WINCLIP_PLUS, &winclip::WINCLIP, &utad::INFO];
 
 /// Description of a method: an entry of the table of methods.
 #[derive(Debug)]
@@ -123,11 +128,12 @@ pub fn named(name: &str) -> Result<&'static MethodInfo> {
     })
 }
 
-/// The strongest method that can run with or without references, on networks for which `is_there` finds weights.
-pub fn strongest(has_references: bool, is_there: impl Fn(&'static NetworkInfo) -> bool) -> Option<&'static MethodInfo> {
-    AUTOMATIC.into_iter().find(|info| {
-        (has_references || info.inputs.references == References::None) && info.networks.iter().all(|network| is_there(network))
-    })
+/// The strongest method that can run with or without references, with these views, on networks for which `is_there` finds weights. Where
+/// there is none, the one whose weights are inside the library.
+pub fn strongest(has_references: bool, views: MultiCrop, is_there: impl Fn(&'static NetworkInfo) -> bool) -> &'static MethodInfo {
+    let [others @ .., last] = if has_references { AUTOMATIC_WITH_REFERENCES } else { AUTOMATIC };
+    let can_run = |info: &&MethodInfo| info.inputs.views.contains(&views) && info.networks.iter().all(|network| is_there(network));
+    others.into_iter().find(can_run).unwrap_or(last)
 }
 
 #[cfg(test)]
@@ -147,11 +153,13 @@ mod tests {
     #[test]
     fn the_strongest_method_is_the_one_whose_weights_and_references_are_there() {
         let chosen =
-            |has_references, there: &[&str]| strongest(has_references, |network| there.contains(&network.name)).map(|info| info.name);
-        assert_eq!(chosen(true, &["clip", "wide-resnet"]), Some("winclip+"));
-        assert_eq!(chosen(false, &["clip", "wide-resnet"]), Some("winclip"));
-        assert_eq!(chosen(true, &["wide-resnet"]), Some("utad"));
-        assert_eq!(chosen(false, &[]), None);
+            |has_references, there: &[&str]| strongest(has_references, MultiCrop::None, |network| there.contains(&network.name)).name;
+        let all = ["clip", "grounding-dino", "sam", "wide-resnet"];
+        assert_eq!((chosen(false, &all), chosen(true, &all)), ("saa+", "winclip+"));
+        assert_eq!(chosen(false, &["clip", "grounding-dino", "sam"]), "winclip", "its saliency has no weights");
+        assert_eq!((chosen(false, &["wide-resnet"]), chosen(true, &["wide-resnet"]), chosen(false, &[])), ("utad", "utad", "utad"));
+        let tiled = strongest(false, MultiCrop::Tile, |_| true);
+        assert!(tiled.inputs.views.contains(&MultiCrop::Tile), "{}", tiled.name);
     }
 
     #[test]

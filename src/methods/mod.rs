@@ -14,6 +14,7 @@ mod patch_token;
 mod profile;
 mod programs;
 pub mod prompts;
+pub mod saa;
 mod saliency;
 mod segment;
 pub mod text_prototypes;
@@ -37,6 +38,7 @@ pub use info::{METHODS, MethodInfo, MethodInputs, References, named, strongest};
 pub use maskclip::MaskClip;
 pub use patch_token::PatchToken;
 pub use profile::Profile;
+pub use saa::{Candidates, Saa, SaaOptions, SaaSettings};
 pub use saliency::Saliency;
 pub use segment::{Encoded, Prepared, Segment, Segmenter};
 pub use trans_mm::TransMm;
@@ -115,6 +117,8 @@ pub struct Finding {
     pub uninspected: Vec<Uninspected>,
     /// Warnings for the user about this result.
     pub warnings: Vec<String>,
+    /// The boxes that the map was made of, and those that were dropped; `None` for methods that do not look for boxes.
+    pub candidates: Option<Candidates>,
     /// Time of each stage; zero where it was not measured.
     pub stages: Stages,
 }
@@ -122,7 +126,14 @@ pub struct Finding {
 impl Finding {
     /// The finding of an image that was inspected as a whole, without warnings.
     pub fn whole(map: Array, score: f32) -> Finding {
-        Finding { map, score, uninspected: Vec::new(), warnings: Vec::new(), stages: Stages::default() }
+        Finding {
+            map,
+            score,
+            uninspected: Vec::new(),
+            warnings: Vec::new(),
+            candidates: None,
+            stages: Stages::default(),
+        }
     }
 
     /// The pixels whose anomaly is at least `level`.

@@ -1,4 +1,4 @@
-//! Profiles: class, state phrases and threshold of a product, read from a TOML file.
+//! Profiles: class, state phrases, threshold and prompts of SAA+ for a product, read from a TOML file.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,16 +8,28 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::prompts::{Class, OBJECT, refuse_unusable};
+use super::saa::OwnPrompts;
 use crate::error::{Code, Context, Error, Result, nearest};
 use crate::files::read_limited;
+use crate::text::Caption;
 
-/// Class, state phrases and threshold of a product, as a TOML file gives them:
+/// Class, state phrases, threshold and prompts of SAA+ for a product, as a TOML file gives them:
 ///
 /// ```toml
 /// class = "bottle"
 /// normal = ["{o} without scratch"]                    # further phrases for a good one, if any
 /// anomalous = ["scratched {o}", "{o} with a dent"]    # and for a bad one
 /// threshold = 0.57                                    # scores from here on are anomalous, if given
+///
+/// [saa]                                               # for saa+; each key replaces what is usual for the class
+/// defects = ["broken part. contamination.", "crack"]  # captions that are looked for, beside `defect on bottle` and the like
+/// object = "bottle"                                   # caption of the object itself
+/// count = 1                                           # objects in a photo
+/// regions = 5                                         # K: as many of the best regions make the map
+/// area = 0.3                                          # θ_area: a defect is smaller than this share of the object
+/// overlap = 0.0                                       # θ_IoU: and overlaps the object by more than this (reading `paper`)
+/// box_threshold = 0.1                                 # a box counts from a token above this probability
+/// text_threshold = 0.1                                # tokens above it are the words of a box
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
@@ -25,6 +37,8 @@ pub struct Profile {
     pub class: Class,
     /// Scores from here on are anomalous.
     pub threshold: Option<f32>,
+    /// Prompts of SAA+.
+    pub saa: OwnPrompts,
 }
 
 /// Most bytes of a profile.
@@ -34,6 +48,11 @@ const MAX_BYTES: u64 = 1 << 20;
 const MAX_PHRASES: usize = 1000;
 
 impl Profile {
+    /// The profile of a class alone.
+    pub fn of(class: Class) -> Profile {
+        Profile { class, threshold: None, saa: OwnPrompts::default() }
+    }
+
     /// Reads the profile in a file.
     ///
     /// Errors: those of [`Profile::parse`]; [`Code::NotFound`]; [`Code::Config`] for a file that is not regular, not UTF-8, or over 1 MiB.
@@ -58,14 +77,15 @@ impl Profile {
         let mut class = None;
         let mut normal = Vec::new();
         let mut anomalous = Vec::new();
-        let mut threshold = None;
+        let (mut threshold, mut saa) = (None, OwnPrompts::default());
         for (name, value) in source.entries()? {
             match KEYS.iter().find(|key| key.name == name.get_ref()) {
                 Some(&CLASS) => class = Some(source.class(&value)?),
                 Some(&NORMAL) => normal = source.phrases(&NORMAL, &value)?,
                 Some(&ANOMALOUS) => anomalous = source.phrases(&ANOMALOUS, &value)?,
-                Some(&THRESHOLD) => threshold = Some(source.threshold(&value)?),
-                _ => return Err(source.unknown_key(&name)),
+                Some(&THRESHOLD) => threshold = Some(source.number(&THRESHOLD, &value, f32::is_finite)?),
+                Some(&SAA) => saa = source.saa(&value)?,
+                _ => return Err(source.unknown_key(&name, "a profile", &KEYS)),
             }
         }
         let mut class = class.ok_or_else(|| source.no_class())?;
@@ -74,7 +94,7 @@ impl Profile {
         }
         class.normal.append(&mut normal);
         class.anomalous.append(&mut anomalous);
-        Ok(Profile { class, threshold })
+        Ok(Profile { class, threshold, saa })
     }
 }
 
@@ -96,7 +116,22 @@ const ANOMALOUS: Key = Key {
     example: r#"anomalous = ["scratched {o}", "{o} with a dent"]"#,
 };
 const THRESHOLD: Key = Key { name: "threshold", wants: "a finite number", example: "threshold = 0.57" };
-const KEYS: [Key; 4] = [CLASS, NORMAL, ANOMALOUS, THRESHOLD];
+const SAA: Key = Key { name: "saa", wants: "a table", example: "[saa]" };
+const KEYS: [Key; 5] = [CLASS, NORMAL, ANOMALOUS, THRESHOLD, SAA];
+
+const DEFECTS: Key = Key {
+    name: "defects",
+    wants: "a list of strings",
+    example: r#"defects = ["broken part. contamination.", "crack"]"#,
+};
+const SAA_OBJECT: Key = Key { name: "object", wants: "a string", example: r#"object = "bottle""# };
+const COUNT: Key = Key { name: "count", wants: "a whole number from 1 on", example: "count = 1" };
+const REGIONS: Key = Key { name: "regions", wants: "a whole number from 1 on", example: "regions = 5" };
+const AREA: Key = Key { name: "area", wants: "a finite number above 0", example: "area = 0.3" };
+const OVERLAP: Key = Key { name: "overlap", wants: "a number from 0 to 1", example: "overlap = 0.1" };
+const BOX_THRESHOLD: Key = Key { name: "box_threshold", wants: "a number from 0 to 1", example: "box_threshold = 0.1" };
+const TEXT_THRESHOLD: Key = Key { name: "text_threshold", wants: "a number from 0 to 1", example: "text_threshold = 0.1" };
+const SAA_KEYS: [Key; 8] = [DEFECTS, SAA_OBJECT, COUNT, REGIONS, AREA, OVERLAP, BOX_THRESHOLD, TEXT_THRESHOLD];
 
 /// The name of an entry, and its value, with where they stand.
 type Name<'a> = Spanned<Cow<'a, str>>;
@@ -120,6 +155,49 @@ impl<'a> Source<'a> {
         Ok(entries)
     }
 
+    /// The table of prompts of SAA+.
+    fn saa(&self, value: &Value<'a>) -> Result<OwnPrompts> {
+        let DeValue::Table(table) = value.get_ref() else {
+            return Err(self.wrong(&SAA, kind(value), value.span()));
+        };
+        let mut entries: Vec<(&Name<'a>, &Value<'a>)> = table.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        let is_share = |number: f32| (0.0..=1.0).contains(&number);
+        let mut own = OwnPrompts::default();
+        for (name, value) in entries {
+            match SAA_KEYS.iter().find(|key| key.name == name.get_ref()) {
+                Some(&DEFECTS) => own.defects = Some(self.strings(&DEFECTS, value, |value| self.caption(&DEFECTS, value))?),
+                Some(&SAA_OBJECT) => own.object = Some(self.caption(&SAA_OBJECT, value)?),
+                Some(&COUNT) => own.count = Some(self.count(&COUNT, value)?),
+                Some(&REGIONS) => own.regions = Some(self.count(&REGIONS, value)?),
+                Some(&AREA) => own.area = Some(self.number(&AREA, value, |number| number.is_finite() && number > 0.0)?),
+                Some(&OVERLAP) => own.overlap = Some(self.number(&OVERLAP, value, is_share)?),
+                Some(&BOX_THRESHOLD) => own.box_threshold = Some(self.number(&BOX_THRESHOLD, value, is_share)?),
+                Some(&TEXT_THRESHOLD) => own.text_threshold = Some(self.number(&TEXT_THRESHOLD, value, is_share)?),
+                _ => return Err(self.unknown_key(name, "`[saa]`", &SAA_KEYS)),
+            }
+        }
+        Ok(own)
+    }
+
+    /// A caption of GroundingDINO that holds something to look for.
+    fn caption(&self, key: &Key, value: &Value) -> Result<String> {
+        let DeValue::String(text) = value.get_ref() else {
+            return Err(self.wrong(key, kind(value), value.span()));
+        };
+        refuse_unusable("a caption", text).context(|| self.place(value.span()))?;
+        Caption::verbatim(text).context(|| self.place(value.span()))?;
+        Ok(text.to_string())
+    }
+
+    fn count(&self, key: &Key, value: &Value) -> Result<usize> {
+        let DeValue::Integer(integer) = value.get_ref() else {
+            return Err(self.wrong(key, kind(value), value.span()));
+        };
+        let count = usize::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|&count| count > 0);
+        count.ok_or_else(|| self.wrong(key, &format!("`{}`", &self.text[value.span()]), value.span()))
+    }
+
     fn class(&self, value: &Value) -> Result<Class> {
         let DeValue::String(name) = value.get_ref() else {
             return Err(self.wrong(&CLASS, kind(value), value.span()));
@@ -128,6 +206,11 @@ impl<'a> Source<'a> {
     }
 
     fn phrases(&self, key: &Key, value: &Value) -> Result<Vec<String>> {
+        self.strings(key, value, |element| self.phrase(key, element))
+    }
+
+    /// A list of texts, each read by `read`.
+    fn strings(&self, key: &Key, value: &Value, read: impl Fn(&Value) -> Result<String>) -> Result<Vec<String>> {
         let DeValue::Array(elements) = value.get_ref() else {
             return Err(self.wrong(key, kind(value), value.span()));
         };
@@ -137,7 +220,7 @@ impl<'a> Source<'a> {
                 .fault(message, value.span())
                 .hint("each phrase is embedded in every template; a few say more than many"));
         }
-        elements.iter().map(|element| self.phrase(key, element)).collect()
+        elements.iter().map(read).collect()
     }
 
     /// A phrase with one placeholder for the class.
@@ -155,21 +238,22 @@ impl<'a> Source<'a> {
         Err(self.fault(format!("state phrase `{phrase}` has {found}"), value.span()).hint(hint))
     }
 
-    fn threshold(&self, value: &Value) -> Result<f32> {
+    /// A number that is as it must be.
+    fn number(&self, key: &Key, value: &Value, is_right: impl Fn(f32) -> bool) -> Result<f32> {
         let number: Option<f32> = match value.get_ref() {
             DeValue::Float(float) => float.as_str().parse().ok(),
             DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|whole| whole as f32),
-            _ => return Err(self.wrong(&THRESHOLD, kind(value), value.span())),
+            _ => return Err(self.wrong(key, kind(value), value.span())),
         };
-        let wrong = || self.wrong(&THRESHOLD, &format!("`{}`", &self.text[value.span()]), value.span());
-        number.filter(|number| number.is_finite()).ok_or_else(wrong)
+        let wrong = || self.wrong(key, &format!("`{}`", &self.text[value.span()]), value.span());
+        number.filter(|&number| is_right(number)).ok_or_else(wrong)
     }
 
-    fn unknown_key(&self, name: &Name) -> Error {
-        let names = KEYS.map(|key| key.name);
-        let hint = match nearest(name.get_ref(), names) {
+    fn unknown_key(&self, name: &Name, of: &str, keys: &[Key]) -> Error {
+        let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        let hint = match nearest(name.get_ref(), names.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
-            None => format!("the keys of a profile are `{}`", names.join("`, `")),
+            None => format!("the keys of {of} are `{}`", names.join("`, `")),
         };
         self.fault(format!("unknown key `{}`", name.get_ref()), name.span()).hint(hint)
     }
@@ -233,13 +317,13 @@ mod tests {
             normal: vec!["{o} without scratch".into()],
             anomalous: vec!["scratched {o}".into(), "{o} with a dent".into()],
         };
-        assert_eq!(parse(text), Profile { class, threshold: Some(0.57) });
+        assert_eq!(parse(text), Profile { threshold: Some(0.57), ..Profile::of(class) });
         assert_eq!(parse(&format!("\u{feff}{text}")), parse(text), "a byte-order mark is no text");
     }
 
     #[test]
     fn all_but_the_class_may_be_left_out() {
-        assert_eq!(parse("class = '齿轮 🔩'"), Profile { class: Class::named("齿轮 🔩").unwrap(), threshold: None });
+        assert_eq!(parse("class = '齿轮 🔩'"), Profile::of(Class::named("齿轮 🔩").unwrap()));
     }
 
     #[test]
@@ -265,7 +349,36 @@ mod tests {
         );
         assert_eq!(
             refusal(Code::Config, "[camera]\nexposure = 3"),
-            "unknown key `camera`\n  in `p.toml`, line 1\n\nhint: the keys of a profile are `class`, `normal`, `anomalous`, `threshold`"
+            "unknown key `camera`\n  in `p.toml`, line 1\n\nhint: the keys of a profile are `class`, `normal`, `anomalous`, `threshold`, `saa`"
+        );
+    }
+
+    #[test]
+    fn prompts_of_saa_are_a_table_of_their_own() {
+        let text = "class = 'gear'\n[saa]\ndefects = ['chipped tooth. crack.', 'rust']\nobject = 'gear'\ncount = 0x3\nregions = 7\n\
+                    area = 1\noverlap = 0.25\nbox_threshold = 0.2\ntext_threshold = 0.15\n";
+        let saa = OwnPrompts {
+            defects: Some(vec!["chipped tooth. crack.".into(), "rust".into()]),
+            object: Some("gear".into()),
+            count: Some(3),
+            regions: Some(7),
+            area: Some(1.0),
+            overlap: Some(0.25),
+            box_threshold: Some(0.2),
+            text_threshold: Some(0.15),
+        };
+        assert_eq!(parse(text), Profile { saa, ..Profile::of(Class::named("gear").unwrap()) });
+        let within = |entry: &str| refusal(Code::Config, &format!("class = 'x'\n[saa]\n{entry}"));
+        assert!(within("regoins = 3").ends_with("line 3\n\nhint: did you mean `regions`?"));
+        assert!(within("count = 0").starts_with("`count` must be a whole number from 1 on, not `0`\n"));
+        assert!(within("count = 1.5").starts_with("`count` must be a whole number from 1 on, not a float\n"));
+        assert!(within("area = 0").starts_with("`area` must be a finite number above 0, not `0`\n"));
+        assert!(within("overlap = 1.5").starts_with("`overlap` must be a number from 0 to 1, not `1.5`\n"));
+        assert!(within("defects = 'crack'").starts_with("`defects` must be a list of strings, not a string\n"));
+        assert!(refusal(Code::Config, "saa = 3").starts_with("`saa` must be a table, not an integer\n"));
+        assert!(
+            refusal(Code::Prompt, "class = 'x'\n[saa]\nobject = ' . '")
+                .starts_with("the caption holds nothing to look for\n  in `p.toml`, line 3")
         );
     }
 

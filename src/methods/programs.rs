@@ -41,6 +41,11 @@ impl<K: Clone + PartialEq> Programs<K> {
         }
     }
 
+    /// Lets all programs go, once none is in use.
+    pub fn clear(&self) {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Compiles the program for a key. This waits until none of the kind is in use: what makes room for it gives its memory back first. Where
     /// memory is short, all make room.
     fn add(&self, key: &K, compile: impl Fn() -> Result<Program>) -> Result<()> {

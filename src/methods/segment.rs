@@ -14,7 +14,7 @@ pub struct Segmenter {
     device: Device,
     network: Sam,
     precision: Precision,
-    encoder: Program,
+    encoder: Programs<()>,
     /// By the number of boxes in a batch: full ones, and the remainder.
     decoders: Programs<usize>,
     batch: BatchSize,
@@ -45,16 +45,35 @@ pub struct Segment {
 }
 
 impl Segmenter {
-    /// Compiles the image encoder; decoders are compiled when the first boxes come.
+    /// A network on a device. Its image encoder is compiled now, decoders when the first boxes come.
     ///
     /// Errors: a device that cannot hold the weights.
     pub fn new(device: &Device, network: Sam, precision: Precision) -> Result<Segmenter> {
-        let graph = Graph::new(precision);
-        let side = network.image_encoder.image_size();
-        let embedding = network.image_encoder.forward(graph.input("pixels", [1, 3, side, side]));
-        let encoder = Program::compile(device, &graph, &[embedding.cast(DType::F32)])?;
-        let (decoders, batch) = (Programs::new(2), BatchSize::new(sam::BATCH));
-        Ok(Segmenter { device: device.clone(), network, precision, encoder, decoders, batch })
+        let segmenter = Segmenter::lazy(device, network, precision);
+        segmenter.with_encoder(|_| Ok(()))?;
+        Ok(segmenter)
+    }
+
+    /// A network on a device, all of whose programs are compiled when they are first needed.
+    pub(super) fn lazy(device: &Device, network: Sam, precision: Precision) -> Segmenter {
+        let (encoder, decoders, batch) = (Programs::new(1), Programs::new(2), BatchSize::new(sam::BATCH));
+        Segmenter { device: device.clone(), network, precision, encoder, decoders, batch }
+    }
+
+    /// Gives the memory of its programs back; they are compiled again when they are needed.
+    pub(super) fn release(&self) {
+        self.encoder.clear();
+        self.decoders.clear();
+    }
+
+    fn with_encoder<R>(&self, act: impl Fn(&Program) -> Result<R>) -> Result<R> {
+        let compile = || {
+            let graph = Graph::new(self.precision);
+            let side = self.network.image_encoder.image_size();
+            let embedding = self.network.image_encoder.forward(graph.input("pixels", [1, 3, side, side]));
+            Program::compile(&self.device, &graph, &[embedding.cast(DType::F32)])
+        };
+        self.encoder.with(&(), compile, act)
     }
 
     /// Resizes and normalises an image, its colours in this order, for [`Segmenter::encode`].
@@ -73,7 +92,7 @@ impl Segmenter {
     ///
     /// Errors: a device fault, or too little memory for the embedding. Numbers that are not finite are found by [`Segmenter::segment`].
     pub fn encode(&self, prepared: &Prepared) -> Result<Encoded> {
-        let embedding = self.encoder.run_resident(&[Input::from(&prepared.pixels)])?.remove(0);
+        let embedding = self.with_encoder(|encoder| Ok(encoder.run_resident(&[Input::from(&prepared.pixels)])?.remove(0)))?;
         Ok(Encoded { embedding, geometry: prepared.geometry })
     }
 
@@ -88,7 +107,7 @@ impl Segmenter {
         let corners = boxes.iter().flat_map(|&bounds| encoded.geometry.to_frame(bounds)).collect();
         let tokens = self.network.embed_boxes(&Array::new([boxes.len(), 4], corners))?;
         let decode = |decoder: &Program| decoder.submit(&[Input::from(&encoded.embedding), Input::from(&tokens)])?.wait();
-        let mut found = self.decoders.with(&boxes.len(), || self.compile_decoder(boxes.len()), decode)?.into_iter();
+        let mut found = self.decoders.with(&boxes.len(), || self.compile_decoder(encoded, boxes.len()), decode)?.into_iter();
         let mut next = |what| finite(found.next().expect("a decoder has two outputs"), what);
         let (logits, scores) = (next("the masks of Segment Anything")?, next("the scores of Segment Anything")?);
         let [_, height, width] = logits.shape().axes();
@@ -98,9 +117,9 @@ impl Segmenter {
             .collect())
     }
 
-    fn compile_decoder(&self, boxes: usize) -> Result<Program> {
+    fn compile_decoder(&self, encoded: &Encoded, boxes: usize) -> Result<Program> {
         let graph = Graph::new(self.precision);
-        let embedding = graph.input("embedding", self.encoder.plan().outputs[0].1);
+        let embedding = graph.input("embedding", encoded.embedding.shape());
         let tokens = graph.input("tokens", [boxes, self.network.tokens_of_box(), embedding.shape().cols()]);
         let masks = self.network.decode(embedding.cast(self.precision.storage()), tokens);
         Program::compile(&self.device, &graph, &[masks.logits.cast(DType::F32), masks.iou_scores.cast(DType::F32)])

@@ -10,7 +10,8 @@ use crate::results::journal::Journal;
 use crate::results::{COCO, Earlier, Picture, REPORT, RESULTS, RUN, thumbs};
 
 /// Endings of the pictures of an image, after a number and a point where there are several of a kind.
-const ENDINGS: [&str; 4] = [Picture::Map.ending(), Picture::Mask.ending(), Picture::Heatmap.ending(), Picture::Overlay.ending()];
+const ENDINGS: [&str; 5] =
+    [Picture::Map.ending(), Picture::Mask.ending(), Picture::Heatmap.ending(), Picture::Overlay.ending(), Picture::Candidates.ending()];
 
 /// Whether a file that a record or `run.json` names can be ours: below the folder, a picture, and of an image of this name where one is given.
 pub(super) fn may_be_own(file: &str, name: Option<&str>) -> bool {

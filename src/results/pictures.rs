@@ -1,13 +1,14 @@
-//! Pictures of an image: float map, mask, heatmap, overlay, and thumbnails for the report.
+//! Pictures of an image: float map, mask, heatmap, overlay, candidates, and thumbnails for the report.
 
 use std::ops::RangeInclusive;
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::image::{Filter, Mask, Rgb, colorize, encode_mask_png, encode_rgb_png, encode_tiff, overlay, resize_pillow};
-use crate::tensor::Array;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
+use crate::methods::Finding;
+use crate::results::candidates::paint_candidates;
 use crate::results::{Output, owned, thumbs};
 
 /// Opacity of the hottest colour on the overlay.
@@ -30,11 +31,16 @@ pub enum Picture {
     Overlay,
     /// `NAME.heatmap.png`
     Heatmap,
+    /// `NAME.candidates.png`
+    Candidates,
 }
 
 impl Picture {
     /// All of them.
-    pub const ALL: [Picture; 4] = [Picture::Map, Picture::Mask, Picture::Overlay, Picture::Heatmap];
+    pub const ALL: [Picture; 5] = [Picture::Map, Picture::Mask, Picture::Overlay, Picture::Heatmap, Picture::Candidates];
+
+    /// Those that are written unasked.
+    pub const USUAL: [Picture; 4] = [Picture::Map, Picture::Mask, Picture::Overlay, Picture::Heatmap];
 
     /// The name in records and options.
     pub fn as_str(self) -> &'static str {
@@ -43,6 +49,7 @@ impl Picture {
             Picture::Mask => "mask",
             Picture::Overlay => "overlay",
             Picture::Heatmap => "heatmap",
+            Picture::Candidates => "candidates",
         }
     }
 
@@ -53,6 +60,7 @@ impl Picture {
             Picture::Mask => "mask.png",
             Picture::Overlay => "overlay.png",
             Picture::Heatmap => "heatmap.png",
+            Picture::Candidates => "candidates.png",
         }
     }
 
@@ -68,6 +76,7 @@ impl Picture {
             Picture::Mask => "Pixels at or above the level, 0 and 255 (PNG)",
             Picture::Overlay => "Image with the map laid over it (PNG)",
             Picture::Heatmap => "The map in colours (PNG)",
+            Picture::Candidates => "All boxes of saa+ or saa, with what became of each (PNG); only on request",
         }
     }
 }
@@ -80,18 +89,27 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// A writer of the requested pictures, by default of all that are possible: a mask needs a level.
+    /// A writer of the requested pictures, by default of all usual ones that are possible: a mask needs a level.
     ///
-    /// Errors: an empty range, or a mask that is requested without a level.
-    pub fn new(requested: Option<&[Picture]>, level: Option<f32>, range: [f32; 2], has_thumbs: bool) -> Result<Pictures> {
+    /// Errors: an empty range, a mask that is requested without a level, or candidates of a method that has none.
+    pub fn new(
+        requested: Option<&[Picture]>,
+        level: Option<f32>,
+        range: [f32; 2],
+        has_candidates: bool,
+        has_thumbs: bool,
+    ) -> Result<Pictures> {
         if range[0].partial_cmp(&range[1]) != Some(std::cmp::Ordering::Less) {
             let message = format!("the colour range {}..{} of these weights is empty", range[0], range[1]);
             return Err(Error::new(Code::WeightsMismatch, message).hint(Remedy::GiveRange));
         }
-        let mut chosen = requested.unwrap_or(&Picture::ALL).to_vec();
+        let mut chosen = requested.unwrap_or(&Picture::USUAL).to_vec();
         if requested.is_some_and(|requested| requested.contains(&Picture::Mask)) && level.is_none() {
             return Err(Error::new(Code::Usage, "a mask needs a value to cut the map at, and this method comes without one")
                 .hint(Remedy::GiveThreshold));
+        }
+        if chosen.contains(&Picture::Candidates) && !has_candidates {
+            return Err(Error::new(Code::Usage, "only `saa+` and `saa` have candidates to draw"));
         }
         chosen.retain(|&one| one != Picture::Mask || level.is_some());
         Ok(Pictures { chosen, range: range[0]..=range[1], has_thumbs })
@@ -114,9 +132,9 @@ impl Pictures {
     }
 
     /// Writes the files of an image; returns their names. Where one cannot be written, those before it are removed again.
-    pub fn write(&self, output: &Output, name: &str, image: &Rgb, map: &Array, mask: Option<&Mask>) -> Result<Vec<String>> {
+    pub fn write(&self, output: &Output, name: &str, image: &Rgb, finding: &Finding, mask: Option<&Mask>) -> Result<Vec<String>> {
         let mut files = Vec::new();
-        let written = self.write_each(output, name, image, map, mask, &mut files);
+        let written = self.write_each(output, name, image, finding, mask, &mut files);
         if written.is_err() {
             // Best effort: they have no record, and the error is what matters.
             files.iter().for_each(|file| drop(owned::remove(output.root(), file)));
@@ -129,21 +147,23 @@ impl Pictures {
         output: &Output,
         name: &str,
         image: &Rgb,
-        map: &Array,
+        Finding { map, candidates, .. }: &Finding,
         mask: Option<&Mask>,
         files: &mut Vec<String>,
     ) -> Result<()> {
         let covered =
             (self.chosen.contains(&Picture::Overlay) || self.has_thumbs).then(|| overlay(image, map, self.range.clone(), OPACITY));
         for picture in &self.chosen {
-            let bytes = match (picture, mask, &covered) {
-                (Picture::Map, ..) => encode_tiff(map)?,
-                (Picture::Mask, Some(mask), _) => encode_mask_png(mask)?,
-                (Picture::Heatmap, ..) => encode_rgb_png(&colorize(map, self.range.clone()))?,
-                (Picture::Overlay, _, Some(covered)) => encode_rgb_png(covered)?,
-                (Picture::Mask, None, _) | (Picture::Overlay, _, None) => continue,
+            let bytes = match picture {
+                Picture::Map => Some(encode_tiff(map)?),
+                Picture::Mask => mask.map(encode_mask_png).transpose()?,
+                Picture::Heatmap => Some(encode_rgb_png(&colorize(map, self.range.clone()))?),
+                Picture::Overlay => covered.as_ref().map(encode_rgb_png).transpose()?,
+                Picture::Candidates => candidates.as_ref().map(|found| encode_rgb_png(&paint_candidates(image, found))).transpose()?,
             };
-            files.push(output.write(&picture.file(name), &bytes)?);
+            if let Some(bytes) = bytes {
+                files.push(output.write(&picture.file(name), &bytes)?);
+            }
         }
         if let Some(covered) = covered.as_ref().filter(|_| self.has_thumbs) {
             for (file, picture) in thumbs(name).iter().zip([image, covered]) {
@@ -170,16 +190,21 @@ pub(super) fn thumb(picture: &Rgb) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::Array;
 
     #[test]
     fn a_mask_needs_a_level_only_when_it_is_asked_for() {
-        let names =
-            |requested: Option<&[Picture]>, level| Pictures::new(requested, level, [0.0, 1.0], false).map(|pictures| pictures.names());
+        let names = |requested: Option<&[Picture]>, level| {
+            Pictures::new(requested, level, [0.0, 1.0], false, false).map(|pictures| pictures.names())
+        };
         assert_eq!(names(None, Some(0.5)).unwrap(), ["map", "mask", "overlay", "heatmap"]);
         assert_eq!(names(None, None).unwrap(), ["map", "overlay", "heatmap"]);
         assert_eq!(names(Some(&[]), None).unwrap(), [""; 0]);
         assert_eq!(names(Some(&[Picture::Mask]), None).unwrap_err().code(), Code::Usage);
-        assert!(Pictures::new(None, None, [1.0, 1.0], false).is_err());
+        assert!(Pictures::new(None, None, [1.0, 1.0], false, false).is_err());
+        assert_eq!(names(Some(&[Picture::Candidates]), None).unwrap_err().code(), Code::Usage);
+        let of_saa = Pictures::new(Some(&[Picture::Candidates]), None, [0.0, 1.0], true, false).unwrap();
+        assert_eq!(of_saa.names(), ["candidates"]);
     }
 
     #[test]
@@ -193,10 +218,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let output = Output::open(folder.path(), crate::results::Existing::Refuse).unwrap();
         std::fs::create_dir(folder.path().join("a.heatmap.png")).unwrap();
-        let (image, map) = (Rgb::new(8, 8, vec![9; 192]), Array::new([8, 8], vec![0.5; 64]));
-        let pictures = Pictures::new(None, None, [0.0, 1.0], false).unwrap();
-        assert_eq!(pictures.write(&output, "a", &image, &map, None).unwrap_err().code(), Code::Output);
+        let (image, found) = (Rgb::new(8, 8, vec![9; 192]), Finding::whole(Array::new([8, 8], vec![0.5; 64]), 0.5));
+        let pictures = Pictures::new(None, None, [0.0, 1.0], false, false).unwrap();
+        assert_eq!(pictures.write(&output, "a", &image, &found, None).unwrap_err().code(), Code::Output);
         assert!(!folder.path().join("a.tiff").exists());
-        assert_eq!(pictures.write(&output, "b", &image, &map, None).unwrap(), ["b.tiff", "b.overlay.png", "b.heatmap.png"]);
+        assert_eq!(pictures.write(&output, "b", &image, &found, None).unwrap(), ["b.tiff", "b.overlay.png", "b.heatmap.png"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::methods::{Recipe, Reference};
+use crate::methods::{Recipe, Reference, SaaSettings};
 
 /// Class, phrases, views and references of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -13,6 +13,9 @@ pub struct PromptParameters {
     pub normal: Vec<String>,
     /// Further phrases for the anomalous state.
     pub anomalous: Vec<String>,
+    /// Prompts, choices and parts left out of SAA+ or SAA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saa: Option<SaaSettings>,
     /// Reference images.
     pub references: Vec<NamedHash>,
     /// Memory file that was read instead of reference images.
@@ -36,6 +39,7 @@ impl PromptParameters {
             class: recipe.class.name.clone(),
             normal: recipe.class.normal.clone(),
             anomalous: recipe.class.anomalous.clone(),
+            saa: recipe.saa.clone(),
             references: recipe.references.iter().map(hash).collect(),
             memory,
         })
@@ -49,7 +53,9 @@ impl PromptParameters {
             (None, count) => format!(", compared with {count} reference image{}", if count == 1 { "" } else { "s" }),
         };
         let count = self.normal.len() + self.anomalous.len();
+        let without = self.saa.iter().flat_map(|saa| &saa.without).map(|part| part.as_str()).collect::<Vec<&str>>();
+        let without = if without.is_empty() { String::new() } else { format!(", without {}", without.join(", ")) };
         let phrases = if count > 0 { format!(", {count} phrases of its own") } else { String::new() };
-        format!("class {}{phrases}{references}", self.class)
+        format!("class {}{phrases}{without}{references}", self.class)
     }
 }

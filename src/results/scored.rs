@@ -6,7 +6,7 @@ use crate::tensor::Array;
 use crate::uninspected::Uninspected;
 use serde::Serialize;
 
-use crate::results::{Decision, Head, Milliseconds, Named, Picture, SourceFile};
+use crate::results::{CandidatesRecord, Decision, Head, Milliseconds, Named, Picture, SourceFile};
 
 /// The record of an image that was scored.
 #[derive(Debug, Serialize)]
@@ -23,6 +23,9 @@ pub struct ScoredRecord {
     level: Option<f32>,
     map: MapSummary,
     regions: Option<Vec<Region>>,
+    /// What the map was made of, for methods that look for boxes.
+    #[serde(flatten)]
+    candidates: Option<CandidatesRecord>,
     /// Files written for the image, relative to the output folder.
     files: Vec<String>,
     /// Identity of the file that was read.
@@ -111,6 +114,7 @@ impl DecisionRule {
             level: self.level,
             map: summarize(&scored.map, files.iter().find(|file| file.ends_with(Picture::Map.ending())).cloned()),
             regions,
+            candidates: scored.candidates.as_ref().map(|found| CandidatesRecord::new(found, [width, height])),
             files,
             input,
             uninspected: scored.uninspected.clone(),
@@ -145,13 +149,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read_back_and_a_torn_one_is_not() {
-        let scored = Finding {
-            map: Array::new([1, 2], vec![0.0, 1.0]),
-            score: 1.0,
-            uninspected: vec![],
-            warnings: vec![],
-            stages: crate::methods::Stages::default(),
-        };
+        let scored = Finding::whole(Array::new([1, 2], vec![0.0, 1.0]), 1.0);
         let rule = DecisionRule {
             method: "utad",
             class: None,

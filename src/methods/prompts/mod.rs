@@ -122,7 +122,7 @@ static WINCLIP: LazyLock<Composition<WinClipTemplates>> = LazyLock::new(|| embed
 static CLIP_AC: LazyLock<Composition<ClipAcTemplates>> = LazyLock::new(|| embedded(include_str!("clip_ac.toml")));
 
 /// Parses a data file of this folder; the tests parse each, so the panic cannot reach a user.
-fn embedded<T: DeserializeOwned>(text: &str) -> T {
+pub(in crate::methods) fn embedded<T: DeserializeOwned>(text: &str) -> T {
     toml::from_str(text).unwrap_or_else(|error| panic!("our own data: {error}"))
 }
 
