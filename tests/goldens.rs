@@ -129,6 +129,11 @@ const BUILDS: &[(&str, Build)] = &[
             activation: p.variant("activation", &Activation::ALL),
         })
     }),
+    ("region_mask", |p| {
+        let pair = |name: &str| (p.size(&format!("{name}_rows")), p.size(&format!("{name}_cols")));
+        let geometry = MaskGeometry { mask: pair("mask"), frame: pair("frame"), covered: pair("covered"), image: pair("image") };
+        Box::new(RegionMask { masks: p.size("masks"), geometry })
+    }),
     ("group_norm", |p| {
         let [images, cells, channels, groups] = ["images", "cells", "channels", "groups"].map(|name| p.size(name));
         Box::new(GroupNorm { images, cells, channels, groups, eps: 1e-5 })

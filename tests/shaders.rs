@@ -128,6 +128,7 @@ fn launches_are_as_long_as_the_work() {
             let (work, of_group) = match file {
                 "unary" | "binary" | "logit" | "cast_to_f32" | "cast_from_f32" => (kernel.output_len(), 4 * ELEMENT_LANES),
                 "pool" | "resize" | "concat" | "gather" | "permute" => (kernel.output_len(), constant("VEC").unwrap() * ELEMENT_LANES),
+                "region_mask" => (kernel.output_len(), ELEMENT_LANES),
                 "sine_positions" => (kernel.output_len() / 2, ELEMENT_LANES),
                 "group_norm" => (field("images") * field("groups"), 1),
                 "window_attention" | "window_attention_software" => {

@@ -272,6 +272,17 @@ def kernels():
         deformable.add(parameters, y, value=value, offsets=offsets, weights=weights, references=references)
     deformable.save()
 
+    region_mask = Cases("region_mask")
+    for masks, mask, frame, covered, image in [(1, (4, 4), (16, 16), (16, 11), (23, 15)), (3, (5, 6), (20, 24), (13, 24), (9, 37))]:
+        logits = normal(masks, *mask)
+        sizes = {"mask": mask, "frame": frame, "covered": covered, "image": image}
+        parameters = {"masks": masks} | {f"{name}_{axis}": size for name, pair in sizes.items() for axis, size in zip(("rows", "cols"), pair)}
+        enlarged = F.interpolate(logits[None], frame, mode="bilinear", align_corners=False)[..., :covered[0], :covered[1]]
+        inside = F.interpolate(enlarged, image, mode="bilinear", align_corners=False)[0] > 0
+        words = F.pad(inside, (0, -image[1] % 16)).unflatten(-1, (-1, 16))
+        region_mask.add(parameters, (words * 2 ** torch.arange(16)).sum(-1).double(), x=logits)
+    region_mask.save()
+
 
 def swin_attention(qkv, padding, bias, heads, window, shift):
     """Attention inside windows of an image `[h, w, 3·dim]` as the released Swin transformer computes it: padded, rolled, cut, masked by −100."""

@@ -6,8 +6,8 @@ use std::ops::{Add, Mul, Sub};
 use crate::graph::{Constant, Graph, GridKeyRanges, Ranges, ValueId};
 use crate::kernels::{
     Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, DeformableAttention, Gather, Grid,
-    GroupNorm, HeadLayout, Interpolation, Kernel, LayerNorm, Logit, MAX_LEVELS, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind,
-    Resize, Selection, SinePositions, Softmax, TopMean, TopRows, Unary, WindowAttention, WindowGeometry,
+    GroupNorm, HeadLayout, Interpolation, Kernel, LayerNorm, Logit, MAX_LEVELS, MaskGeometry, Matmul, NormalizeRows, Pairing, Permute,
+    Pool, PoolKind, RegionMask, Resize, Selection, SinePositions, Softmax, TopMean, TopRows, Unary, WindowAttention, WindowGeometry,
 };
 use crate::tensor::{DType, MAX_RANK, Shape};
 
@@ -274,6 +274,16 @@ impl<'g> Tensor<'g> {
         let (height_out, width_out) = size;
         let kernel = Resize { interpolation, batch, height, width, channels, height_out, width_out };
         self.launch(kernel, &[Some(self)], Shape::from([batch, height_out, width_out, channels]))
+    }
+
+    /// Pixels of an image where logits `[masks, rows, cols]`, f32, are above 0 → bits, 16 in a whole number
+    /// `[masks, height, ⌈width / 16⌉]`; see [`RegionMask`].
+    #[track_caller]
+    pub fn region_mask(self, geometry: MaskGeometry) -> Tensor<'g> {
+        let [masks, rows, cols] = self.shape.axes();
+        assert!((rows, cols) == geometry.mask, "region_mask: masks of {rows}×{cols}, not {}×{}", geometry.mask.0, geometry.mask.1);
+        let (height, width) = geometry.image;
+        self.launch(RegionMask { masks, geometry }, &[Some(self)], Shape::from([masks, height, RegionMask::numbers(width)]))
     }
 
     /// Mean of the `count` largest or smallest of each row: f32 `[rows, cols]` → `[rows]`.

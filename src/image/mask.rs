@@ -13,6 +13,13 @@ pub struct Mask {
 }
 
 impl Mask {
+    /// The mask of these marks, `[height, width]` row-major. Panics where their number is another.
+    #[track_caller]
+    pub fn new(width: usize, height: usize, data: Vec<bool>) -> Mask {
+        assert!(data.len() == width * height, "{} marks for a mask of {width}×{height}", data.len());
+        Mask { width, height, data }
+    }
+
     /// Marks the pixels of a map `[h, w]` whose value is at least `threshold`; NaN is not marked.
     #[track_caller]
     pub fn from_threshold(map: &Array, threshold: f32) -> Mask {

@@ -2,8 +2,8 @@
 
 use crate::kernels::{
     Activation, Attention, Binary, BinaryOp, Cast, CastDirection, ChannelsLast, Concat, Conv2d, DeformableAttention, Gather, Grid,
-    GroupNorm, HeadLayout, Interpolation, Kernel, LayerNorm, Logit, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind, Resize,
-    Selection, SinePositions, Softmax, TopMean, TopRows, Unary, WindowAttention, WindowGeometry,
+    GroupNorm, HeadLayout, Interpolation, Kernel, LayerNorm, Logit, MaskGeometry, Matmul, NormalizeRows, Pairing, Permute, Pool, PoolKind,
+    RegionMask, Resize, Selection, SinePositions, Softmax, TopMean, TopRows, Unary, WindowAttention, WindowGeometry,
 };
 
 /// Every kernel at the sizes that the networks of this crate use, each with a name of its own.
@@ -148,10 +148,17 @@ fn images() -> Vec<(String, Box<dyn Kernel>)> {
         case("pool average 3×3/1 40² 128", pool(PoolKind::Average, 40, 128, 1)),
         case("resize nearest 32²→64² 512", resize(Interpolation::Nearest)),
         case("resize bilinear 32²→64² 512", resize(Interpolation::Bilinear)),
+        case("region_mask 16 of 256² for 1024×1280", region_mask()),
         case("channels_last 256² 3→4", ChannelsLast { batch: 1, channels: 3, height: 256, width: 256, padded: 4, border: 0 }),
         case("permute 32²×512 channels first", Permute { sizes: [1, 1, 32, 32, 512], order: [0, 1, 4, 2, 3] }),
         case("concat 4096×256+512", Concat { rows: 4096, left: 256, right: 512 }),
     ]
+}
+
+/// Masks of Segment Anything for a photo.
+fn region_mask() -> RegionMask {
+    let geometry = MaskGeometry { mask: (256, 256), frame: (1024, 1024), covered: (819, 1024), image: (1024, 1280) };
+    RegionMask { masks: 16, geometry }
 }
 
 /// Kernels that work element by element.

@@ -105,15 +105,17 @@ impl Kernel for Resize {
 }
 
 /// Neighbouring input positions of an output position along one axis.
-struct Place {
-    before: usize,
-    after: usize,
-    part: f64,
-    error: f64,
+pub(super) struct Place {
+    pub before: usize,
+    pub after: usize,
+    /// What the second one gets of the weight.
+    pub part: f64,
+    /// How far rounding may move it.
+    pub error: f64,
 }
 
 impl Place {
-    fn of(at: usize, scale: f32, size: usize) -> Place {
+    pub fn of(at: usize, scale: f32, size: usize) -> Place {
         let scaled = (at as f64 + 0.5) * f64::from(scale);
         let position = (scaled - 0.5).max(0.0);
         let before = (position as usize).min(size - 1);

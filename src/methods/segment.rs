@@ -3,11 +3,15 @@
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::image::{BoundingBox, Channels, Filter, Fit, Geometry, Mask, Normalization, Preprocess, Resampler, Rgb, resize_bilinear_map};
+use crate::kernels::{MaskGeometry, PIXELS_PER_NUMBER, RegionMask};
 use crate::methods::finite;
 use crate::methods::programs::{BatchSize, Programs};
 use crate::models::{Sam, sam};
 use crate::run::{Device, Input, Program, Value};
 use crate::tensor::{Array, DType, Precision};
+
+/// Pixels of masks that are enlarged together: as bits they take 16 MiB.
+const ENLARGED_PIXELS: usize = 1 << 26;
 
 /// Segment Anything on a device: an image is encoded once; then the masks of any number of boxes are decoded from its embedding.
 pub struct Segmenter {
@@ -18,6 +22,9 @@ pub struct Segmenter {
     /// By the number of boxes in a batch: full ones, and the remainder.
     decoders: Programs<usize>,
     batch: BatchSize,
+    /// Programs that enlarge masks, by their number and geometry.
+    enlargers: Programs<(usize, MaskGeometry)>,
+    enlarged: BatchSize,
 }
 
 /// An image resized and normalised for the encoder.
@@ -57,13 +64,15 @@ impl Segmenter {
     /// A network on a device, all of whose programs are compiled when they are first needed.
     pub(super) fn lazy(device: &Device, network: Sam, precision: Precision) -> Segmenter {
         let (encoder, decoders, batch) = (Programs::new(1), Programs::new(2), BatchSize::new(sam::BATCH));
-        Segmenter { device: device.clone(), network, precision, encoder, decoders, batch }
+        let (enlargers, enlarged) = (Programs::new(4), BatchSize::new(ENLARGED_PIXELS));
+        Segmenter { device: device.clone(), network, precision, encoder, decoders, batch, enlargers, enlarged }
     }
 
     /// Gives the memory of its programs back; they are compiled again when they are needed.
     pub(super) fn release(&self) {
         self.encoder.clear();
         self.decoders.clear();
+        self.enlargers.clear();
     }
 
     fn with_encoder<R>(&self, act: impl Fn(&Program) -> Result<R>) -> Result<R> {
@@ -117,6 +126,42 @@ impl Segmenter {
             .collect())
     }
 
+    /// Masks at the image's own size, as [`Segment::mask`] computes them, but on the device and in order to `each`, as there may be hundreds. The
+    /// two may differ at pixels whose logit is nearly 0.
+    ///
+    /// Errors: a device fault, too little memory for a single mask. Panics where segments are of different images.
+    pub fn masks(&self, segments: &[&Segment], mut each: impl FnMut(usize, &Mask)) -> Result<()> {
+        let Some(first) = segments.first() else { return Ok(()) };
+        let geometry = first.mask_geometry();
+        let (height, width) = geometry.image;
+        let enlarge = |some: &[&Segment]| -> Result<Vec<Array>> {
+            assert!(some.iter().all(|segment| segment.mask_geometry() == geometry), "segments of one image are enlarged together");
+            let [rows, cols] = some[0].coarse.shape().axes();
+            let logits = Array::new([some.len(), rows, cols], some.iter().flat_map(|segment| segment.coarse.data()).copied().collect());
+            let compile = || {
+                let graph = Graph::new(self.precision);
+                Program::compile(&self.device, &graph, &[graph.input("logits", logits.shape()).region_mask(geometry)])
+            };
+            let bits = self
+                .enlargers
+                .with(&(some.len(), geometry), compile, |program| Ok(program.run(&[&logits])?.remove(0)))?;
+            let of_mask = height * RegionMask::numbers(width);
+            Ok(bits
+                .data()
+                .chunks_exact(of_mask)
+                .map(|bits| Array::new([height, RegionMask::numbers(width)], bits.to_vec()))
+                .collect())
+        };
+        // In batches that are consumed before the next is computed.
+        let together = (ENLARGED_PIXELS / (height * width)).max(1);
+        for (batch, some) in segments.chunks(together).enumerate() {
+            for (at, bits) in self.enlarged.run(some, height * width, "masks", enlarge)?.iter().enumerate() {
+                each(batch * together + at, &unpacked(bits, width));
+            }
+        }
+        Ok(())
+    }
+
     fn compile_decoder(&self, encoded: &Encoded, boxes: usize) -> Result<Program> {
         let graph = Graph::new(self.precision);
         let embedding = graph.input("embedding", encoded.embedding.shape());
@@ -126,7 +171,23 @@ impl Segmenter {
     }
 }
 
+/// The mask of bits `[height, numbers]`, [`PIXELS_PER_NUMBER`] in each number.
+fn unpacked(bits: &Array, width: usize) -> Mask {
+    let of_row = |row: &[f32]| -> Vec<bool> {
+        let of_number = |&number: &f32| (0..PIXELS_PER_NUMBER).map(move |bit| number as u32 >> bit & 1 == 1);
+        row.iter().flat_map(of_number).take(width).collect()
+    };
+    let marks = bits.data().chunks_exact(bits.shape().cols()).flat_map(of_row).collect();
+    Mask::new(width, bits.shape().rows(), marks)
+}
+
 impl Segment {
+    fn mask_geometry(&self) -> MaskGeometry {
+        let [rows, cols] = self.coarse.shape().axes();
+        let Geometry { original, resized, frame, .. } = self.geometry;
+        MaskGeometry { mask: (rows, cols), frame, covered: resized, image: original }
+    }
+
     /// Logits at the image's own size `[height, width]`; above 0 a pixel is more likely in than out.
     ///
     /// As the released code: enlarged to the frame, cut to the image, then resized to it. The two resizes are not the same as one.

@@ -47,13 +47,13 @@ pub struct RegionCandidate {
 pub enum Fate {
     /// It is part of the map.
     Kept,
-    /// Its box is empty in f32.
+    /// Its box is empty in f32, or its region where that is measured.
     Empty,
     /// Its area is not below θ_area of the object's.
     TooLarge,
     /// Its words contain the name of the object.
     NamesObject,
-    /// Its region overlaps the object too little: θ_IoU.
+    /// Its region overlaps each object too little: θ_IoU.
     OffObject,
     /// K others have higher scores.
     NotAmongBest,
@@ -91,7 +91,7 @@ impl Fate {
     pub fn about(self) -> &'static str {
         match self {
             Fate::Kept => "kept",
-            Fate::Empty => "empty box",
+            Fate::Empty => "empty",
             Fate::TooLarge => "too large for a defect",
             Fate::NamesObject => "names the object itself",
             Fate::OffObject => "not on the object",
@@ -152,9 +152,11 @@ pub(super) fn defects(
 
 /// What becomes of a candidate by its region; `most` is the largest area of a defect as a share of the image.
 pub(super) fn judged(region: &Measured, (prompts, choices, most): (&SaaPrompts, &Choices, f32)) -> Fate {
-    if choices.area == Area::Regions && region.area >= most {
+    if choices.area == Area::Regions && region.area == 0.0 {
+        Fate::Empty
+    } else if choices.area == Area::Regions && region.area >= most {
         Fate::TooLarge
-    } else if choices.location == Location::OnObject && region.overlap <= prompts.overlap {
+    } else if choices.location == Location::OnObject && region.overlap.is_some_and(|overlap| overlap <= prompts.overlap) {
         Fate::OffObject
     } else {
         Fate::Kept
@@ -217,12 +219,15 @@ mod tests {
     fn in_the_paper_regions_are_measured_and_lie_on_the_object() {
         let judge = |area: f32, overlap: f32, least: f32, choices: &Choices| {
             let prompts = SaaPrompts { overlap: least, ..prompts() };
-            judged(&Measured { area, overlap, saliency: None }, (&prompts, choices, 0.5))
+            judged(&Measured { area, overlap: Some(overlap), saliency: None }, (&prompts, choices, 0.5))
         };
         assert_eq!(judge(0.5, 0.9, 0.0, &Choices::PAPER), Fate::TooLarge);
         assert_eq!(judge(0.4, 0.0, 0.0, &Choices::PAPER), Fate::OffObject);
         assert_eq!(judge(0.4, 0.5, 0.5, &Choices::PAPER), Fate::OffObject, "a half is not above a half");
         assert_eq!(judge(0.4, 0.6, 0.5, &Choices::PAPER), Fate::Kept);
+        assert_eq!((judge(0.0, 0.0, 0.0, &Choices::PAPER), judge(0.0, 0.0, 0.0, &Choices::RELEASED)), (Fate::Empty, Fate::Kept));
         assert_eq!(judge(0.9, 0.0, 0.5, &Choices::RELEASED), Fate::Kept);
+        let nowhere = Measured { area: 0.4, overlap: None, saliency: None };
+        assert_eq!(judged(&nowhere, (&prompts(), &Choices::PAPER, 0.5)), Fate::Kept, "there is no object to lie on");
     }
 }

@@ -68,7 +68,7 @@ pub enum ObjectBound {
 pub enum Location {
     /// They may lie anywhere: the threshold of the paper is not implemented in the released code.
     Anywhere,
-    /// Intersection over union of the region with all objects together has to be above a threshold.
+    /// The largest intersection over union of the region with an object has to be above a threshold.
     OnObject,
 }
 

@@ -7,6 +7,7 @@ mod confidence;
 mod prompts;
 mod regions;
 
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
@@ -29,7 +30,7 @@ use crate::models::{GroundingDino, Sam, sam, wide_resnet};
 use crate::tensor::Array;
 use crate::text::Caption;
 use confidence::Fusion;
-use regions::{Surroundings, together};
+use regions::Surroundings;
 
 /// Entry of SAA+ in the table of methods.
 pub(super) static SAA_PLUS: MethodInfo = MethodInfo {
@@ -195,24 +196,57 @@ impl Saa {
     }
 
     /// Decides about the candidates `left`, numbered, by their regions; `objects` are those of the objects, as far as they are needed.
-    fn judge(&self, candidates: &mut Candidates, left: &[usize], regions: &[Segment], saliency: Option<Array>, objects: &[Mask]) {
+    fn judge(
+        &self,
+        candidates: &mut Candidates,
+        left: &[usize],
+        regions: &[Segment],
+        saliency: Option<Array>,
+        objects: Vec<Mask>,
+    ) -> Result<()> {
         if self.choices.area == Area::Regions {
-            let areas = objects.iter().map(|object| object.area() as f32 / object.data().len() as f32);
+            let areas = objects
+                .iter()
+                .map(|object| object.area() as f32 / object.data().len() as f32)
+                .filter(|&area| area > 0.0);
             candidates.object_area = areas.reduce(f32::max).unwrap_or(1.0);
         }
-        let around = Surroundings { saliency, object: together(objects) };
+        let is_located = self.choices.location == Location::OnObject;
+        let objects = objects.into_iter().filter(|object| is_located && object.area() > 0).collect();
+        let around = Surroundings { saliency, objects };
+        let mut measured = Vec::with_capacity(regions.len());
+        self.masks(&regions.iter().collect::<Vec<_>>(), |_, region| measured.push(around.measure(region)))?;
         let settings = (&self.prompts, &self.choices, self.largest_defect(candidates.object_area));
-        for (&at, region) in left.iter().zip(regions) {
-            let measured = around.measure(&region.mask());
+        for (&at, region) in left.iter().zip(&measured) {
             let candidate = &mut candidates.regions[at];
-            candidate.fate = candidates::judged(&measured, settings);
+            candidate.fate = candidates::judged(region, settings);
             if candidate.fate == Fate::Kept && around.saliency.is_some() {
-                candidate.rescored = Some(confidence::rescored(candidate.score, measured.saliency, self.choices.exponent));
+                candidate.rescored = Some(confidence::rescored(candidate.score, region.saliency, self.choices.exponent));
             }
         }
         if let Some(most) = self.prompts.regions {
             candidates.keep_best(most);
         }
+        Ok(())
+    }
+
+    fn all_masks(&self, segments: &[Segment]) -> Result<Vec<Mask>> {
+        let mut masks = Vec::with_capacity(segments.len());
+        self.masks(&segments.iter().collect::<Vec<_>>(), |_, mask| masks.push(mask.clone()))?;
+        Ok(masks)
+    }
+
+    /// Masks of segments at the image's own size, in order. What `each` was given is not given again where networks take turns.
+    fn masks(&self, segments: &[&Segment], mut each: impl FnMut(usize, &Mask)) -> Result<()> {
+        let done = Cell::new(0);
+        let each = RefCell::new(&mut each);
+        self.in_turn(Network::Segmenter, || {
+            let from = done.get();
+            self.segmenter.masks(&segments[from..], |at, mask| {
+                done.set(from + at + 1);
+                each.borrow_mut()(from + at, mask);
+            })
+        })
     }
 }
 
@@ -233,7 +267,7 @@ impl Method for Saa {
             clock.preprocessed();
             let encoded = self.in_turn(Network::Segmenter, || self.segmenter.encode(&prepared))?;
             let objects = if self.needs_object_regions() { self.cut_out(&encoded, &objects)? } else { Vec::new() };
-            let objects: Vec<Mask> = objects.iter().map(Segment::mask).collect();
+            let objects = self.all_masks(&objects)?;
             let boxes = left
                 .iter()
                 .map(|&at| BoundingBox::new(candidates.regions[at].corners))
@@ -241,10 +275,14 @@ impl Method for Saa {
             let regions = self.cut_out(&encoded, &boxes)?;
             let saliency = self.saliency(image, &objects)?;
             clock.computed();
-            self.judge(&mut candidates, &left, &regions, saliency, &objects);
-            for (&at, region) in left.iter().zip(&regions).filter(|(at, _)| candidates.regions[**at].fate == Fate::Kept) {
-                fusion.add(&region.mask(), candidates.regions[at].final_score());
-            }
+            self.judge(&mut candidates, &left, &regions, saliency, objects)?;
+            let kept: Vec<(usize, &Segment)> = left
+                .into_iter()
+                .zip(&regions)
+                .filter(|(at, _)| candidates.regions[*at].fate == Fate::Kept)
+                .collect();
+            let segments: Vec<&Segment> = kept.iter().map(|(_, region)| *region).collect();
+            self.masks(&segments, |at, mask| fusion.add(mask, candidates.regions[kept[at].0].final_score()))?;
         }
         let map = fusion.map(self.choices.denominator);
         let score = maximum(map.data());

@@ -8,8 +8,8 @@ use crate::tensor::Array;
 pub(super) struct Measured {
     /// Share of the image's pixels.
     pub area: f32,
-    /// Intersection over union with all objects together.
-    pub overlap: f32,
+    /// The largest intersection over union with an object; `None` where there is no object.
+    pub overlap: Option<f32>,
     /// Mean saliency of its pixels; `None` without any, or where scores are not rescored.
     pub saliency: Option<f32>,
 }
@@ -18,36 +18,28 @@ pub(super) struct Measured {
 pub(super) struct Surroundings {
     /// Saliency of each pixel, where scores are rescored.
     pub saliency: Option<Array>,
-    /// All objects together; `None` where the object is the whole image.
-    pub object: Option<Mask>,
+    /// Regions of the objects, as far as the location of defects counts.
+    pub objects: Vec<Mask>,
 }
 
 impl Surroundings {
     /// Measures a region.
     pub fn measure(&self, region: &Mask) -> Measured {
-        let inside = || region.data().iter().enumerate().filter(|(_, inside)| **inside).map(|(at, _)| at);
-        let (area, pixels) = (inside().count(), region.data().len());
-        let (shared, of_object) = match &self.object {
-            Some(object) => (inside().filter(|&at| object.data()[at]).count(), object.area()),
-            None => (area, pixels),
+        let inside: Vec<usize> = (0..region.data().len()).filter(|&at| region.data()[at]).collect();
+        let overlap = |object: &Mask| {
+            let shared = inside.iter().filter(|&&at| object.data()[at]).count();
+            shared as f32 / (inside.len() + object.area() - shared).max(1) as f32
         };
-        let saliency = self.saliency.as_ref().filter(|_| area > 0).map(|saliency| {
-            let sum: f64 = inside().map(|at| f64::from(saliency.data()[at])).sum();
-            (sum / area as f64) as f32
+        let saliency = self.saliency.as_ref().filter(|_| !inside.is_empty()).map(|saliency| {
+            let sum: f64 = inside.iter().map(|&at| f64::from(saliency.data()[at])).sum();
+            (sum / inside.len() as f64) as f32
         });
         Measured {
-            area: area as f32 / pixels as f32,
-            overlap: shared as f32 / (area + of_object - shared).max(1) as f32,
+            area: inside.len() as f32 / region.data().len() as f32,
+            overlap: self.objects.iter().map(overlap).reduce(f32::max),
             saliency,
         }
     }
-}
-
-/// All masks together; `None` without any.
-pub(super) fn together(masks: &[Mask]) -> Option<Mask> {
-    let first = masks.first()?;
-    let inside = |at: usize| f32::from(u8::from(masks.iter().any(|mask| mask.data()[at])));
-    Some(Mask::of_positive(&Array::new([first.height(), first.width()], (0..first.data().len()).map(inside).collect())))
 }
 
 #[cfg(test)]
@@ -60,13 +52,13 @@ mod tests {
 
     #[test]
     fn a_region_is_measured_against_saliency_and_objects() {
-        let object = together(&[mask([1.0, 0.0, 0.0, 0.0]), mask([0.0, 0.0, 1.0, 0.0])]);
-        let around = Surroundings { saliency: Some(Array::new([2, 2], vec![0.1, 0.3, 0.5, 0.0])), object };
+        let objects = vec![mask([1.0, 0.0, 0.0, 0.0]), mask([0.0, 0.0, 1.0, 0.0])];
+        let around = Surroundings { saliency: Some(Array::new([2, 2], vec![0.1, 0.3, 0.5, 0.0])), objects };
         let found = around.measure(&mask([1.0, 1.0, 0.0, 0.0]));
-        assert_eq!((found.area, found.overlap), (0.5, 1.0 / 3.0));
+        assert_eq!((found.area, found.overlap), (0.5, Some(0.5)));
         assert!((found.saliency.unwrap() - 0.2).abs() < 1e-7);
-        assert_eq!(around.measure(&mask([0.0; 4])), Measured { area: 0.0, overlap: 0.0, saliency: None });
-        let anywhere = Surroundings { saliency: None, object: None };
-        assert_eq!(anywhere.measure(&mask([0.0, 1.0, 1.0, 1.0])), Measured { area: 0.75, overlap: 0.75, saliency: None });
+        assert_eq!(around.measure(&mask([0.0; 4])), Measured { area: 0.0, overlap: Some(0.0), saliency: None });
+        let anywhere = Surroundings { saliency: None, objects: Vec::new() };
+        assert_eq!(anywhere.measure(&mask([0.0, 1.0, 1.0, 1.0])), Measured { area: 0.75, overlap: None, saliency: None });
     }
 }
