@@ -23,6 +23,7 @@ use crate::text::Caption;
 ///
 /// [saa]                                               # for saa+; each key replaces what is usual for the class
 /// defects = ["broken part. contamination.", "crack"]  # captions that are looked for, beside `defect on bottle` and the like
+/// general = true                                      # whether `defect on bottle` and the like are looked for
 /// object = "bottle"                                   # caption of the object itself
 /// count = 1                                           # objects in a photo
 /// regions = 5                                         # K: as many of the best regions make the map
@@ -124,6 +125,7 @@ const DEFECTS: Key = Key {
     wants: "a list of strings",
     example: r#"defects = ["broken part. contamination.", "crack"]"#,
 };
+const GENERAL: Key = Key { name: "general", wants: "`true` or `false`", example: "general = false" };
 const SAA_OBJECT: Key = Key { name: "object", wants: "a string", example: r#"object = "bottle""# };
 const COUNT: Key = Key { name: "count", wants: "a whole number from 1 on", example: "count = 1" };
 const REGIONS: Key = Key { name: "regions", wants: "a whole number from 1 on", example: "regions = 5" };
@@ -131,7 +133,7 @@ const AREA: Key = Key { name: "area", wants: "a finite number above 0", example:
 const OVERLAP: Key = Key { name: "overlap", wants: "a number from 0 to 1", example: "overlap = 0.1" };
 const BOX_THRESHOLD: Key = Key { name: "box_threshold", wants: "a number from 0 to 1", example: "box_threshold = 0.1" };
 const TEXT_THRESHOLD: Key = Key { name: "text_threshold", wants: "a number from 0 to 1", example: "text_threshold = 0.1" };
-const SAA_KEYS: [Key; 8] = [DEFECTS, SAA_OBJECT, COUNT, REGIONS, AREA, OVERLAP, BOX_THRESHOLD, TEXT_THRESHOLD];
+const SAA_KEYS: [Key; 9] = [DEFECTS, GENERAL, SAA_OBJECT, COUNT, REGIONS, AREA, OVERLAP, BOX_THRESHOLD, TEXT_THRESHOLD];
 
 /// The name of an entry, and its value, with where they stand.
 type Name<'a> = Spanned<Cow<'a, str>>;
@@ -167,6 +169,7 @@ impl<'a> Source<'a> {
         for (name, value) in entries {
             match SAA_KEYS.iter().find(|key| key.name == name.get_ref()) {
                 Some(&DEFECTS) => own.defects = Some(self.strings(&DEFECTS, value, |value| self.caption(&DEFECTS, value))?),
+                Some(&GENERAL) => own.general = Some(self.switch(&GENERAL, value)?),
                 Some(&SAA_OBJECT) => own.object = Some(self.caption(&SAA_OBJECT, value)?),
                 Some(&COUNT) => own.count = Some(self.count(&COUNT, value)?),
                 Some(&REGIONS) => own.regions = Some(self.count(&REGIONS, value)?),
@@ -188,6 +191,13 @@ impl<'a> Source<'a> {
         refuse_unusable("a caption", text).context(|| self.place(value.span()))?;
         Caption::verbatim(text).context(|| self.place(value.span()))?;
         Ok(text.to_string())
+    }
+
+    fn switch(&self, key: &Key, value: &Value) -> Result<bool> {
+        match value.get_ref() {
+            DeValue::Boolean(is_on) => Ok(*is_on),
+            _ => Err(self.wrong(key, kind(value), value.span())),
+        }
     }
 
     fn count(&self, key: &Key, value: &Value) -> Result<usize> {
@@ -355,10 +365,11 @@ mod tests {
 
     #[test]
     fn prompts_of_saa_are_a_table_of_their_own() {
-        let text = "class = 'gear'\n[saa]\ndefects = ['chipped tooth. crack.', 'rust']\nobject = 'gear'\ncount = 0x3\nregions = 7\n\
+        let text = "class = 'gear'\n[saa]\ndefects = ['chipped tooth. crack.', 'rust']\ngeneral = false\nobject = 'gear'\ncount = 0x3\nregions = 7\n\
                     area = 1\noverlap = 0.25\nbox_threshold = 0.2\ntext_threshold = 0.15\n";
         let saa = OwnPrompts {
             defects: Some(vec!["chipped tooth. crack.".into(), "rust".into()]),
+            general: Some(false),
             object: Some("gear".into()),
             count: Some(3),
             regions: Some(7),
@@ -370,6 +381,7 @@ mod tests {
         assert_eq!(parse(text), Profile { saa, ..Profile::of(Class::named("gear").unwrap()) });
         let within = |entry: &str| refusal(Code::Config, &format!("class = 'x'\n[saa]\n{entry}"));
         assert!(within("regoins = 3").ends_with("line 3\n\nhint: did you mean `regions`?"));
+        assert!(within("general = 0").starts_with("`general` must be `true` or `false`, not an integer\n"));
         assert!(within("count = 0").starts_with("`count` must be a whole number from 1 on, not `0`\n"));
         assert!(within("count = 1.5").starts_with("`count` must be a whole number from 1 on, not a float\n"));
         assert!(within("area = 0").starts_with("`area` must be a finite number above 0, not `0`\n"));

@@ -99,9 +99,16 @@ pub fn photo(name: &str) -> Rgb {
 
 /// Every fifth pixel of every fifth row, as goldens keep maps.
 pub fn thinned(map: &Array) -> Array {
+    every(map, 5)
+}
+
+/// Every `step`-th pixel of every `step`-th row.
+pub fn every(map: &Array, step: usize) -> Array {
     let [height, width] = map.shape().axes();
-    let data = (0..height).step_by(5).flat_map(|y| (0..width).step_by(5).map(move |x| map.data()[y * width + x]));
-    Array::new([height.div_ceil(5), width.div_ceil(5)], data.collect())
+    let data = (0..height)
+        .step_by(step)
+        .flat_map(|y| (0..width).step_by(step).map(move |x| map.data()[y * width + x]));
+    Array::new([height.div_ceil(step), width.div_ceil(step)], data.collect())
 }
 
 /// The tiny CLIP that the methods on it are held to: 5 × 5 patches, 2 blocks, 3 heads.

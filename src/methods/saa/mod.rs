@@ -330,7 +330,10 @@ impl SaaSettings {
             prompts.regions = Some(options.own.regions.unwrap_or(5));
         }
         let mut settings = SaaSettings { prompts, choices, without: without.clone() };
-        without.into_iter().for_each(|part| settings.leave_out(part));
+        // The prompts of SAA have no language of a class.
+        for part in without.into_iter().filter(|part| is_plus || *part != Part::Language) {
+            settings.leave_out(part, class);
+        }
         Ok(Some(settings))
     }
 
@@ -354,9 +357,9 @@ impl SaaSettings {
         self.captions().unwrap_or_default().into_iter().flat_map(of_caption).collect()
     }
 
-    fn leave_out(&mut self, part: Part) {
+    fn leave_out(&mut self, part: Part, class: &Class) {
         match part {
-            Part::Language => self.prompts.defects.truncate(SaaPrompts::GENERAL),
+            Part::Language => self.prompts.leave_out_language(class),
             Part::Property => {
                 self.prompts.area = None;
                 self.choices.object_bound = ObjectBound::Unbounded;

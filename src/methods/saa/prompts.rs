@@ -61,6 +61,8 @@ pub struct DefectCaption {
 pub struct OwnPrompts {
     /// Captions of defects, instead of those of the class.
     pub defects: Option<Vec<String>>,
+    /// Whether the captions for any class come before them; they do by default.
+    pub general: Option<bool>,
     /// Caption of the object.
     pub object: Option<String>,
     /// Objects in an image.
@@ -100,9 +102,6 @@ struct AllShipped {
 static SHIPPED: LazyLock<AllShipped> = LazyLock::new(|| embedded(include_str!("prompts.toml")));
 
 impl SaaPrompts {
-    /// Number of captions for any class; they come first.
-    pub const GENERAL: usize = GENERAL.len();
-
     /// Those of a class: published ones where it is of a data set, else general ones, and what the user says instead.
     ///
     /// Errors: a caption that holds nothing to look for.
@@ -129,7 +128,7 @@ impl SaaPrompts {
             box_threshold: own.box_threshold.unwrap_or(USUAL_THRESHOLD),
             text_threshold: own.text_threshold.unwrap_or(USUAL_THRESHOLD),
         };
-        prompts.with_general(name).check()
+        if own.general == Some(false) { prompts } else { prompts.with_general(name) }.check()
     }
 
     /// Those of SAA: one caption for any class, and no property.
@@ -148,9 +147,13 @@ impl SaaPrompts {
 
     /// With the captions for any class before the others.
     fn with_general(mut self, name: &str) -> SaaPrompts {
-        let general = GENERAL.map(|caption| DefectCaption { caption: caption.replace("{}", name), filter: name.to_owned() });
-        self.defects.splice(..0, general);
+        self.defects.splice(..0, general(name));
         self
+    }
+
+    /// With the captions for any class alone.
+    pub(super) fn leave_out_language(&mut self, class: &Class) {
+        self.defects = general(&class.name).to_vec();
     }
 
     fn check(self) -> Result<SaaPrompts> {
@@ -169,6 +172,11 @@ impl SaaPrompts {
             .filter(|object| !object.is_empty())
             .chain(self.defects.iter().map(|defect| defect.caption.as_str()))
     }
+}
+
+/// The captions for any class, with its name.
+fn general(name: &str) -> [DefectCaption; GENERAL.len()] {
+    GENERAL.map(|caption| DefectCaption { caption: caption.replace("{}", name), filter: name.to_owned() })
 }
 
 /// Names of the classes with published prompts.
@@ -231,6 +239,8 @@ mod tests {
         };
         let gear = SaaPrompts::of(&Class::named("gear wheel").unwrap(), &own).unwrap();
         assert_eq!((gear.defects.len(), gear.defects[3].caption.as_str(), gear.area, gear.count), (4, "chipped tooth.", Some(0.2), 3));
+        let alone = SaaPrompts::of(&Class::named("gear wheel").unwrap(), &OwnPrompts { general: Some(false), ..own }).unwrap();
+        assert_eq!(alone.captions().collect::<Vec<_>>(), ["gear wheel,", "chipped tooth."]);
         let nothing = OwnPrompts { defects: Some(vec![" . ".to_owned()]), ..OwnPrompts::default() };
         assert_eq!(SaaPrompts::of(&Class::named("x").unwrap(), &nothing).unwrap_err().code(), Code::Prompt);
     }

@@ -11,7 +11,7 @@ use crate::run::Device;
 use crate::tensor::Precision;
 use crate::weights::Checkpoint;
 
-pub(super) use self_similarity::{SelfSimilarity, SelfSimilarityOptions};
+pub use self_similarity::{SelfSimilarity, SelfSimilarityOptions};
 
 /// The entry of the table of methods.
 pub(super) static INFO: MethodInfo = MethodInfo {

@@ -1,0 +1,265 @@
+//! SAA+ and SAA on tiny networks, from a photo to its map, against a PyTorch program of the public packages (`tools/golden_saa.py`).
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::binary::needs_adapter;
+use common::dino::snapshot_of_all_words;
+use common::{every, golden_file, thinned};
+use serde_json::Value;
+use zsas::image::{Channels, Mask, Rgb, resize_opencv_map};
+use zsas::inspect::Detector;
+use zsas::methods::saa::{Distance, Fate, Neighbours, RegionCandidate};
+use zsas::methods::{Finding, SelfSimilarity, SelfSimilarityOptions};
+use zsas::{Array, Checkpoint, Device, Precision};
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+
+/// Probabilities of the tiny detector in f32 are some 1e-6 from those in f64, corners of a photo of some hundred pixels a hundred times that.
+const SCORE: f32 = 2e-5;
+const CORNER: f32 = 2e-3;
+
+/// What is asked of saliency, and of mean saliencies.
+const SALIENCY: f32 = 1e-4;
+
+/// A case of the golden: what was found for each caption, that of the object first.
+struct Case {
+    text: Value,
+    name: &'static str,
+}
+
+impl Case {
+    fn open(name: &'static str) -> Case {
+        let text = fs::read_to_string(format!("{GOLDEN}/saa/{name}.json")).expect("regenerate with: python tools/golden_saa.py");
+        Case { text: serde_json::from_str(&text).unwrap(), name }
+    }
+
+    /// A tensor; `None` where it is empty or zero throughout.
+    fn tensor(&self, name: &str) -> Option<Array> {
+        let golden = golden_file(&format!("saa/{}.safetensors", self.name));
+        let shape = golden.shape(name)?;
+        Some(golden.root().weight(name, shape).unwrap().to_array().unwrap())
+    }
+
+    fn photo(&self) -> Rgb {
+        Rgb::open(format!("{GOLDEN}/{}", self.text["photo"].as_str().unwrap())).unwrap()
+    }
+
+    fn captions(&self) -> &[Value] {
+        self.text["captions"].as_array().unwrap()
+    }
+
+    /// The profile that says the same as the case.
+    fn profile(&self) -> String {
+        let text = &self.text;
+        let is_general = |caption: &&Value| caption["filter"] == text["class"] && caption["prompt"].as_str().unwrap().contains(" on ");
+        let defects = &self.captions()[1..];
+        let general = defects.iter().filter(is_general).count();
+        let own: Vec<String> = defects[general..].iter().map(|caption| caption["prompt"].to_string()).collect();
+        format!(
+            "class = {}\n[saa]\ngeneral = {}\ndefects = [{}]\nobject = {}\ncount = {}\nregions = {}\narea = {:?}\noverlap = {:?}\n\
+             box_threshold = {:?}\ntext_threshold = {:?}\n",
+            text["class"],
+            general > 0,
+            own.join(", "),
+            self.captions()[0]["prompt"],
+            text["object_number"],
+            text["kept"],
+            text["area_share"].as_f64().unwrap(),
+            text["overlap"].as_f64().unwrap_or(0.0),
+            text["box_threshold"].as_f64().unwrap(),
+            text["text_threshold"].as_f64().unwrap(),
+        )
+    }
+
+    fn inspect(&self, weights: &Path) -> Finding {
+        let folder = tempfile::tempdir().unwrap();
+        let profile = folder.path().join("profile.toml");
+        fs::write(&profile, self.profile()).unwrap();
+        let is_naive = !self.text["without"].as_array().unwrap().is_empty();
+        let reading = if self.text["reading"] == "paper" { zsas::methods::Reading::Paper } else { zsas::methods::Reading::Released };
+        let detector = Detector::builder()
+            .method(if is_naive { "saa" } else { "saa+" })
+            .reading(Some(reading))
+            .profile(profile)
+            .weights(weights)
+            .precision(Precision::F32)
+            .open()
+            .unwrap();
+        detector.inspect(&self.photo()).unwrap()
+    }
+
+    /// Queries of a caption that were probable enough, in their order, with what the golden says of them.
+    fn queries(&self, caption: usize) -> Vec<(usize, &'static str)> {
+        let of = |fate: &'static str| {
+            let queries = self.captions()[caption][fate].as_array().unwrap();
+            queries.iter().map(move |query| (query.as_u64().unwrap() as usize, fate))
+        };
+        let mut all: Vec<_> = of("kept").chain(of("area")).chain(of("phrase")).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Corners of a query's box in pixels.
+    fn corners(&self, caption: usize, query: usize) -> [f32; 4] {
+        let boxes = self.tensor("boxes").unwrap();
+        let queries = boxes.shape().sizes()[1];
+        let share = |at: usize| boxes.data()[(caption * queries + query) * 4 + at];
+        let photo = self.photo();
+        let (width, height) = (photo.width() as f32, photo.height() as f32);
+        let [x, y, w, h] = [share(0) * width, share(1) * height, share(2) * width, share(3) * height];
+        [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0]
+    }
+}
+
+/// Snapshots of the three networks.
+fn snapshots() -> tempfile::TempDir {
+    let folder = snapshot_of_all_words();
+    let root = tempfile::tempdir().unwrap();
+    let copy = |from: &Path, to: &str| {
+        fs::create_dir(root.path().join(to)).unwrap();
+        for file in fs::read_dir(from).unwrap().map(|file| file.unwrap().path()) {
+            fs::copy(&file, root.path().join(to).join(file.file_name().unwrap())).unwrap();
+        }
+    };
+    copy(folder.path(), "grounding-dino");
+    copy(&Path::new(GOLDEN).join("sam/official"), "sam");
+    fs::create_dir(root.path().join("wide-resnet")).unwrap();
+    fs::copy(format!("{GOLDEN}/wide_resnet/tiny.safetensors"), root.path().join("wide-resnet/model.safetensors")).unwrap();
+    root
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Every `step`-th pixel of every `step`-th row of a map is within 1e-3 of the truth, but for one in a thousand.
+fn is_near(map: &Array, truth: Option<Array>, step: usize, what: &str) {
+    let found = every(map, step);
+    let truth = truth.unwrap_or_else(|| Array::zeros(found.shape()));
+    assert_eq!(found.shape(), truth.shape(), "{what}");
+    let far = found.data().iter().zip(truth.data()).filter(|(a, b)| (**a - **b).abs() > 1e-3).count();
+    println!("{what}: {far} of {} pixels are off, at most by {}", found.data().len(), largest_difference(found.data(), truth.data()));
+    assert!(far * 1000 <= found.data().len(), "{what}: {far} of {} pixels are off", found.data().len());
+}
+
+fn check(name: &'static str, weights: &Path) {
+    let case = Case::open(name);
+    let found = case.inspect(weights);
+    let candidates = found.candidates.as_ref().unwrap();
+    let object_area = case.text["object_area"].as_f64().unwrap() as f32;
+    assert!((candidates.object_area - object_area).abs() < SCORE, "{name}: {} {object_area}", candidates.object_area);
+    let scores = case.tensor("scores").unwrap();
+    let queries = scores.shape().cols();
+    let mut regions: &[RegionCandidate] = &candidates.regions;
+    let mut cut_out = Vec::new();
+    for caption in 1..case.captions().len() {
+        let expected = case.queries(caption);
+        let (own, others) = regions.split_at(expected.len().min(regions.len()));
+        regions = others;
+        for (candidate, &(query, fate)) in own.iter().zip(&expected) {
+            let what = format!("{name}, caption {caption}, query {query}: {candidate:?}");
+            assert!((candidate.score - scores.data()[caption * queries + query]).abs() < SCORE, "{what}");
+            assert!(largest_difference(&candidate.corners, &case.corners(caption, query)) < CORNER, "{what}");
+            match fate {
+                "area" => assert_eq!(candidate.fate, Fate::TooLarge, "{what}"),
+                "phrase" => assert_eq!(candidate.fate, Fate::NamesObject, "{what}"),
+                _ => cut_out.push(candidate),
+            }
+        }
+        assert_eq!(own.len(), expected.len(), "{name}, caption {caption}");
+    }
+    assert!(regions.is_empty(), "{name}: {} candidates more", regions.len());
+
+    // What the regions decide: numbers of those that count, of the best among these.
+    let whole = |value: &Value| value.as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as usize).collect::<Vec<_>>();
+    let counted: Vec<&RegionCandidate> = whole(&case.text["regions"]).into_iter().map(|number| cut_out[number]).collect();
+    assert_eq!(cut_out.iter().filter(|one| one.fate == Fate::Kept || one.fate == Fate::NotAmongBest).count(), counted.len(), "{name}");
+    let exponent = if case.text["reading"] == "paper" { 1.0 } else { 3.0 };
+    let means = case.tensor("mean_saliency").map_or_else(|| vec![0.0; counted.len()], |means| means.data().to_vec());
+    for ((candidate, mean), rescored) in counted.iter().zip(means).zip(case.tensor("rescored").iter().flat_map(|all| all.data().to_vec())) {
+        let own = candidate.rescored.map_or(0.0, |rescored| rescored.factor.ln() / exponent);
+        assert!((own - mean).abs() < SALIENCY, "{name}: mean saliency {own}, not {mean}");
+        assert!((candidate.final_score() - rescored).abs() < 1e-3, "{name}: {candidate:?}, not {rescored}");
+    }
+    let best = case.text["regions"]
+        .as_array()
+        .map_or(0, Vec::len)
+        .min(case.tensor("best").map_or(1, |best| best.data().len()));
+    assert_eq!(candidates.regions.iter().filter(|one| one.fate == Fate::Kept).count(), best, "{name}");
+    for number in case.tensor("best").iter().flat_map(|best| best.data().to_vec()) {
+        assert_eq!(counted[number as usize].fate, Fate::Kept, "{name}: region {number}");
+    }
+    is_near(&found.map, case.tensor("fused"), 5, &format!("{name}, map"));
+    is_near(&resize_opencv_map(&found.map, 400, 400), case.tensor("map"), 10, &format!("{name}, map at 400²"));
+}
+
+#[test]
+fn a_photo_of_one_object_gets_the_map_of_the_public_packages() {
+    needs_adapter!("a_photo_of_one_object_gets_the_map_of_the_public_packages");
+    check("single", snapshots().path());
+}
+
+#[test]
+fn several_objects_are_compared_with_each_other() {
+    needs_adapter!("several_objects_are_compared_with_each_other");
+    let weights = snapshots();
+    check("multi", weights.path());
+    check("overlapping", weights.path());
+}
+
+#[test]
+fn without_other_objects_or_candidates_there_is_still_a_map() {
+    needs_adapter!("without_other_objects_or_candidates_there_is_still_a_map");
+    let weights = snapshots();
+    for name in ["alone", "none", "nothing"] {
+        check(name, weights.path());
+    }
+}
+
+#[test]
+fn the_paper_filters_regions_and_saa_nothing() {
+    needs_adapter!("the_paper_filters_regions_and_saa_nothing");
+    let weights = snapshots();
+    check("paper", weights.path());
+    check("naive", weights.path());
+}
+
+/// The regions of a golden: a picture of masks above one another. Pixels about which a logit of nearly 0 decides count as outside.
+fn masks(name: &str, size: (usize, usize)) -> Vec<Mask> {
+    let picture = image::open(format!("{GOLDEN}/saa/{name}.png")).unwrap().to_luma8();
+    picture
+        .as_raw()
+        .chunks_exact(size.0 * size.1)
+        .map(|levels| Mask::new(size.1, size.0, levels.iter().map(|&level| level == 255).collect()))
+        .collect()
+}
+
+#[test]
+fn both_saliencies_are_those_of_the_public_packages() {
+    let Some(device) = common::adapter("both_saliencies_are_those_of_the_public_packages") else { return };
+    let weights = Checkpoint::open(format!("{GOLDEN}/wide_resnet/tiny.safetensors")).unwrap();
+    let options = |channels, neighbours, distance| SelfSimilarityOptions { channels, neighbours, distance };
+    let released = options(Channels::Bgr, Neighbours::Farthest, Distance::HalfCosine);
+    let of = |device: &Device, options| SelfSimilarity::new(device, &weights, Precision::F32, options).unwrap();
+    for (name, options) in [("single", released), ("paper", options(Channels::Rgb, Neighbours::Nearest, Distance::Cosine))] {
+        let (case, similarity) = (Case::open(name), of(device, options));
+        let found = similarity.of_image(&similarity.prepare(&case.photo())).unwrap();
+        let far = largest_difference(found.data(), case.tensor("coarse_saliency").unwrap().data());
+        println!("{name}: {far}");
+        assert!(far < SALIENCY, "{name}: {far}");
+    }
+    for name in ["multi", "overlapping"] {
+        let (case, similarity) = (Case::open(name), of(device, released));
+        let photo = case.photo();
+        let found = similarity
+            .of_objects(&photo, &masks(&format!("{name}_objects"), (photo.height(), photo.width())))
+            .unwrap();
+        let far = largest_difference(thinned(&found).data(), case.tensor("coarse_saliency").unwrap().data());
+        println!("{name}: {far}");
+        assert!(far < SALIENCY, "{name}: {far}");
+    }
+}
