@@ -7,8 +7,9 @@ as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, ze
 `sam-large` and `sam-huge` are Segment Anything with ViT-B, ViT-L and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the
 masks of three photos at their own sizes with those of the official code, whose checkpoint it converts; `bert`, `grounding-dino` and
 `grounding-dino-base` are GroundingDINO's text backbone, and all of it with Swin-T and Swin-B on an image of 320×416; with
-`-original` or `-original-base` after it, against the original code, whose checkpoint is converted. Weights are exact in
-f16.
+`-original` or `-original-base` after it, against the original code, whose checkpoint is converted; `saa`, `saa-huge` and `saa-many` are SAA+
+with Swin-T, ViT-B or ViT-H and Wide-ResNet-50-2 on a photo, `-many` for a class of several objects (tools/parity_saa.py). Weights are exact
+in f16.
 
 A part with `:f16`, such as `winclip:f16`, runs the program in f16 and still compares with PyTorch in f32, within HALF_LIMIT.
 """
@@ -33,6 +34,7 @@ import clip_reference as reference
 import convert
 import dino_reference
 import golden
+import parity_saa
 import sam_reference
 
 SEED, SIDE = 1, 256
@@ -271,6 +273,18 @@ def bert(comparison):
     comparison.outputs(ours, {"last_hidden_state": truth["last_hidden_state"]})
 
 
+def saa(comparison, sam_name, objects="one"):
+    """The map of SAA+ for a photo, from the prompts of a class to 400²."""
+    folder, output = comparison.folder, comparison.folder / "results"
+    parity_saa.make(folder, sam_name, objects)
+    comparison.call("infer", folder / "photo.png", "--method", "saa+", "--profile", folder / "profile.toml", "--weights", folder / "weights",
+                    "--save", "map", "--output", output, "--overwrite")
+    record, = records(output / "results.jsonl")
+    largest, share = parity_saa.compare(folder, output / record["map"]["file"])
+    print(f"map: largest difference {largest:.2e}")
+    comparison.report("map", 1 - share, f"share of pixels beyond {parity_saa.PIXEL_LIMIT}", 1 - parity_saa.LEAST_SHARE)
+
+
 def records(path):
     """The records of a JSON-lines file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -290,6 +304,9 @@ PARTS = {
     "grounding-dino-base": lambda comparison: dino(comparison, "base"),
     "grounding-dino-original": lambda comparison: dino_original(comparison, "swin_T_224_1k"),
     "grounding-dino-original-base": lambda comparison: dino_original(comparison, "swin_B_384_22k"),
+    "saa": lambda comparison: saa(comparison, "vit_b"),
+    "saa-huge": lambda comparison: saa(comparison, "vit_h"),
+    "saa-many": lambda comparison: saa(comparison, "vit_b", "many"),
 }
 
 
