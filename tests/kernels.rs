@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use zsas::kernels::{Attention, HeadLayout, Kernel as _, every_kernel, sample};
+use zsas::kernels::{Attention, HeadLayout, every_kernel, sample};
 use zsas::run::{expected, worst};
 
 /// Instances are many; a thread for each core keeps it busy while pipelines compile.
@@ -21,8 +21,7 @@ fn every_kernel_equals_its_reference() {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(kernel) = all.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                    for implementation in kernel.implementations() {
-                        let implementation = common::runnable(device, implementation);
+                    for implementation in common::runnable(device, &**kernel) {
                         for elem in common::elems(device).into_iter().filter(|&elem| implementation.serves(elem)) {
                             let moving = common::check(device, &**kernel, &implementation, elem, 7);
                             let operands = kernel.operands();
@@ -85,8 +84,7 @@ fn padding_is_zero_beside_an_infinite_pixel() {
     let mut x = vec![1.0; 2 * 4 * 4 * 4];
     x[0] = f32::INFINITY;
     let weight = vec![0.5; 3 * 3 * 4 * 4];
-    for implementation in zsas::kernels::Kernel::implementations(&conv) {
-        let implementation = common::runnable(device, implementation);
+    for implementation in common::runnable(device, &conv) {
         let elem = implementation.elem.unwrap_or(zsas::DType::F32);
         if !common::elems(device).contains(&elem) {
             continue;
@@ -125,8 +123,7 @@ fn attention_follows_scores_that_rise() {
             .collect();
         let inputs: [Vec<f32>; 6] = [q, k, v, ranges, vec![], vec![]];
         let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        for implementation in attention.implementations() {
-            let implementation = common::runnable(device, implementation);
+        for implementation in common::runnable(device, &attention) {
             for elem in common::elems(device).into_iter().filter(|&elem| implementation.serves(elem)) {
                 let output = device.launch(&attention, &implementation, elem, &borrowed).unwrap().output;
                 let (values, bounds) = expected(&attention, elem, implementation.factors(), &borrowed);

@@ -49,8 +49,9 @@ fn told(device: &Device) -> Vec<(f64, String)> {
 /// A dispatch for each workgroup or two, one or few of them in a submission: to the bit what a few long ones give.
 #[test]
 fn parts_give_what_the_whole_gives() {
-    let Some(_) = common::adapter("parts_give_what_the_whole_gives") else { return };
-    for tier in [Tier::Plain, Tier::Software] {
+    let Some(device) = common::adapter("parts_give_what_the_whole_gives") else { return };
+    let own = device.adapter().map(|adapter| adapter.tier).filter(|&tier| tier == Tier::Subgroup);
+    for tier in [Tier::Plain, Tier::Software].into_iter().chain(own) {
         let whole = open(None, tier);
         let parts = open(Some(SubmitLimits { dispatch: 2_000, submission: 20_000 }), tier);
         assert_eq!(encode(&whole), encode(&parts), "{tier:?}");
@@ -72,7 +73,7 @@ fn every_kernel_can_go_out_in_parts() {
     for kernel in every_kernel() {
         let inputs = sample(&*kernel, DType::F32, &mut seeded);
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        for implementation in kernel.implementations().iter().filter(|one| one.serves(DType::F32)) {
+        for implementation in common::runnable(whole, &*kernel).iter().filter(|one| one.serves(DType::F32)) {
             let [whole, parts] = [whole, &parts].map(|device| device.launch(&*kernel, implementation, DType::F32, &inputs).unwrap());
             let bits = |output: &[f32]| output.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert!(

@@ -147,9 +147,11 @@ fn launches_are_as_long_as_the_work() {
                 }
                 "attention" => (field("heads") * field("queries").div_ceil(constant("WORKGROUP").unwrap()), 1),
                 "attention_fours" | "attention_matrix" => (field("heads") * field("queries").div_ceil(constant("TILE").unwrap()), 1),
-                "attention_software" => (field("heads") * field("queries").div_ceil(constant("ROWS").unwrap() * SOFTWARE_LANES), 1),
+                "attention_software" | "attention_subgroup" => {
+                    (field("heads") * field("queries").div_ceil(constant("ROWS").unwrap() * SOFTWARE_LANES), 1)
+                }
                 "matmul" | "matmul_fours" | "matmul_matrix" | "matmul_software" | "conv2d" | "conv2d_fours" | "conv2d_matrix"
-                | "conv2d_software" => {
+                | "conv2d_software" | "matmul_subgroup" | "conv2d_subgroup" => {
                     let (rows, cols) = match file.starts_with("matmul") {
                         true => (field("rows"), field("cols")),
                         false => (field("batch") * field("height_out") * field("width_out"), field("channels_out")),
@@ -171,7 +173,7 @@ fn launches_are_as_long_as_the_work() {
             let lanes = match file {
                 "matmul" | "matmul_fours" | "conv2d" | "conv2d_fours" => constant("SPLIT").unwrap() * constant("TALL").unwrap(),
                 "matmul_matrix" | "conv2d_matrix" => 4 * 32,
-                _ if file.ends_with("_software") => SOFTWARE_LANES,
+                _ if file.ends_with("_software") || file.ends_with("_subgroup") => SOFTWARE_LANES,
                 _ => constant("WORKGROUP").unwrap_or(ELEMENT_LANES),
             };
             if seen.insert((file, constants.clone())) {
@@ -247,7 +249,7 @@ fn kernel_files_hold_no_barrier_of_their_own() {
 fn kernels_for_gpus_keep_what_they_sum_in_variables_with_names() {
     const WHOLE_ARRAYS: [&str; 5] = ["attention", "attention_fours", "pool", "top_mean", "window_attention"];
     each_listing(|_, implementation, _, shader| {
-        let is_for_gpus = implementation.tier != Tier::Software && implementation.units == MatrixUnits::Hardware;
+        let is_for_gpus = !matches!(implementation.tier, Tier::Software | Tier::Subgroup) && implementation.units == MatrixUnits::Hardware;
         if is_for_gpus && !WHOLE_ARRAYS.contains(&implementation.file) {
             for (line, number) in shader.text.lines().zip(1..) {
                 let is_array = line.trim_start().starts_with("var ") && line.contains("array<");

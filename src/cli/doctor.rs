@@ -135,15 +135,19 @@ impl Findings {
     }
 }
 
-/// An adapter in four lines.
+/// An adapter in five lines.
 fn describe(adapter: &AdapterReport) -> String {
     let yes = |is_there| if is_there { "yes" } else { "no" };
     let units = adapter.no_matrix_units.as_ref().map_or("yes".to_owned(), |reason| format!("no, {reason}"));
+    let subgroups = match adapter.subgroup_lanes {
+        0 => "of no one size".to_owned(),
+        lanes => format!("of {lanes} lanes"),
+    };
     let mib = |bytes: u64| bytes >> 20;
     let pci = if adapter.pci.is_empty() { String::new() } else { format!(", pci:{}", adapter.pci) };
     format!(
         "{} ({}, {}{pci})\n     driver {}\n     tier {}, f16 {}, timestamps {}, \
-         binding {} MiB, buffer {} MiB, workgroup {} KiB × {} lanes\n     matrix units {units}\n",
+         binding {} MiB, buffer {} MiB, workgroup {} KiB × {} lanes\n     subgroups {subgroups}\n     matrix units {units}\n",
         adapter.name,
         adapter.kind,
         adapter.backend,

@@ -1,6 +1,6 @@
 //! Two-dimensional convolution, channels last, with bias, residual and activation in the epilogue.
 
-use crate::kernels::geometry::{matrix_tiles, strip_rows, strips, tiles};
+use crate::kernels::geometry::{matrix_tiles, strip_rows, strips, subgroup_strips, tiles};
 use crate::kernels::{
     Activation, Implementation, Io, Kernel, Operand, Pairing, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
@@ -112,6 +112,8 @@ impl Kernel for Conv2d {
         let mut all = Vec::new();
         let in_fours = self.channels_in.is_multiple_of(4) && self.channels_out.is_multiple_of(4);
         if in_fours {
+            let (own, launch) = subgroup_strips([1, self.pixels(), self.channels_out], self.padding > 0);
+            all.push(Implementation::subgroup("conv2d_subgroup", with(&own), launch));
             for (of_strip, elem) in strip_rows(self.pixels()) {
                 let (own, launch) = strips(of_strip, [1, self.pixels(), self.channels_out], self.padding > 0);
                 all.push(Implementation { elem, ..Implementation::software("conv2d_software", with(&own), launch) });

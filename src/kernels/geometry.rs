@@ -55,6 +55,13 @@ pub(super) fn strip_rows(rows: usize) -> Vec<(usize, Option<DType>)> {
     if rows >= 128 { vec![(64, Some(DType::F32)), (16, Some(DType::F16))] } else { vec![(16, None)] }
 }
 
+/// Constants and launch of `shaders/lib/strip_subgroup.wgsl`: strips of 32 rows, since those of 64 take LLVM two or three times as long to
+/// compile and save a twentieth.
+pub(super) fn subgroup_strips(sizes: [usize; 3], masked: bool) -> ([(&'static str, u32); 4], Launch) {
+    let ([_, lanes, masked, rows, vectors], launch) = strips(if sizes[1] > 16 { 32 } else { 16 }, sizes, masked);
+    ([lanes, masked, rows, vectors], launch)
+}
+
 /// Constants and launch of `shaders/lib/strip.wgsl` with strips of so many rows: a lane computes 8 columns, or 12 where that saves a tenth.
 pub(super) fn strips(rows_of_strip: usize, [batch, rows, cols]: [usize; 3], masked: bool) -> ([(&'static str, u32); 5], Launch) {
     let across = |vectors: usize| cols.div_ceil(4 * vectors * SOFTWARE_LANES);

@@ -1,6 +1,6 @@
 //! Matrix products with bias, residual and activation in the epilogue; or pairwise distances, which differ in one line.
 
-use crate::kernels::geometry::{matrix_tiles, strip_rows, strips, tiles};
+use crate::kernels::geometry::{matrix_tiles, strip_rows, strips, subgroup_strips, tiles};
 use crate::kernels::{
     Activation, Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
@@ -77,6 +77,8 @@ impl Kernel for Matmul {
         let mut all = Vec::new();
         let in_fours = self.cols.is_multiple_of(4) && self.inner.is_multiple_of(4);
         if in_fours {
+            let (own, launch) = subgroup_strips([self.batch, self.rows, self.cols], false);
+            all.push(Implementation::subgroup("matmul_subgroup", with(&own), launch));
             for (of_strip, elem) in strip_rows(self.rows) {
                 let (own, launch) = strips(of_strip, [self.batch, self.rows, self.cols], false);
                 all.push(Implementation { elem, ..Implementation::software("matmul_software", with(&own), launch) });

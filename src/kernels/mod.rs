@@ -216,6 +216,11 @@ impl Implementation {
         Implementation { tier: Tier::Software, ..Implementation::plain(file, constants, launch) }
     }
 
+    /// A file for software adapters with subgroups of [`SOFTWARE_LANES`].
+    pub fn subgroup(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
+        Implementation { tier: Tier::Subgroup, ..Implementation::plain(file, constants, launch) }
+    }
+
     /// A file for adapters with matrix units, which multiply f16.
     pub fn matrix(file: &'static str, constants: Constants, launch: Launch) -> Implementation {
         Implementation { tier: Tier::Matrix, elem: Some(DType::F16), ..Implementation::plain(file, constants, launch) }
@@ -244,19 +249,22 @@ pub enum Tier {
     Plain,
     /// A GPU whose subgroups of 32 lanes multiply 16 × 16 blocks of f16 on matrix units.
     Matrix,
-    /// A software adapter (lavapipe, SwiftShader, WARP): wide register tiles, uniform loads, no workgroup memory.
+    /// A software adapter (lavapipe, SwiftShader, WARP): wide register tiles, no workgroup memory.
     Software,
+    /// A software adapter whose subgroups have [`SOFTWARE_LANES`], which give each other what they loaded; where no kernel is written for
+    /// that, one for any software adapter.
+    Subgroup,
 }
 
 impl Tier {
     /// Every tier.
-    pub const ALL: [Tier; 3] = [Tier::Plain, Tier::Matrix, Tier::Software];
+    pub const ALL: [Tier; 4] = [Tier::Plain, Tier::Matrix, Tier::Software, Tier::Subgroup];
 
-    /// The first implementation written for this tier and storage, else the plain one.
+    /// The first implementation written for this tier and storage, else for the one that it refines, else the plain one.
     pub fn choose(self, implementations: &[Implementation], elem: DType) -> &Implementation {
-        implementations
-            .iter()
-            .find(|one| one.tier == self && one.serves(elem))
+        let of = |tier: Tier| implementations.iter().find(move |one| one.tier == tier && one.serves(elem));
+        of(self)
+            .or_else(|| if self == Tier::Subgroup { of(Tier::Software) } else { None })
             .or_else(|| implementations.iter().find(|one| one.tier == Tier::Plain))
             .expect("a kernel has a plain implementation; `every_kernel` tests hold that")
     }
@@ -267,6 +275,7 @@ impl Tier {
             Tier::Plain => "Kernels for GPUs",
             Tier::Matrix => "Kernels for the matrix units of GPUs",
             Tier::Software => "Kernels for software adapters",
+            Tier::Subgroup => "Kernels for software adapters whose subgroups have 8 lanes",
         }
     }
 
@@ -276,6 +285,7 @@ impl Tier {
             Tier::Plain => "plain",
             Tier::Matrix => "matrix",
             Tier::Software => "software",
+            Tier::Subgroup => "subgroup",
         }
     }
 }
@@ -503,6 +513,19 @@ mod tests {
         assert_eq!(Launch::groups(70_000), Launch { x: 35_000, y: 2 });
         assert_eq!(Launch::groups(65_535), Launch { x: 65_535, y: 1 });
         assert_eq!(Launch::groups(0), Launch { x: 1, y: 1 });
+    }
+
+    #[test]
+    fn a_tier_without_a_file_of_its_own_takes_that_of_the_tier_it_refines() {
+        let of = |files: [Implementation; 2], tier: Tier| tier.choose(&files, DType::F32).file;
+        let launch = Launch { x: 1, y: 1 };
+        let plain = || Implementation::plain("plain", vec![], launch);
+        let software = || Implementation::software("software", vec![], launch);
+        let subgroup = || Implementation::subgroup("subgroup", vec![], launch);
+        assert_eq!(of([software(), plain()], Tier::Subgroup), "software");
+        assert_eq!(of([subgroup(), plain()], Tier::Subgroup), "subgroup");
+        assert_eq!(of([subgroup(), plain()], Tier::Software), "plain");
+        assert_eq!(of([subgroup(), plain()], Tier::Matrix), "plain");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::kernels::{MAX_GROUPS, MAX_INVOCATIONS, MAX_MATRIX_WORKGROUP_BYTES, MAX_WORKGROUP_BYTES, Tier};
+use crate::kernels::{MAX_GROUPS, MAX_INVOCATIONS, MAX_MATRIX_WORKGROUP_BYTES, MAX_WORKGROUP_BYTES, SOFTWARE_LANES, Tier};
 
 /// Choice of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct AdapterReport {
     pub f16: bool,
     /// Why kernels for matrix units are not used; `None` where they can be.
     pub no_matrix_units: Option<String>,
+    /// Lanes of a subgroup, which share values; 0 where kernels cannot use subgroups or their size varies.
+    pub subgroup_lanes: u32,
     /// Whether timestamps can be written between launches.
     pub timestamps: bool,
     /// Largest storage binding in bytes.
@@ -73,6 +75,11 @@ impl AdapterReport {
     /// True for lavapipe, SwiftShader, WARP.
     pub fn is_software(&self) -> bool {
         self.kind == "Cpu"
+    }
+
+    /// Whether its subgroups have the lanes that kernels of [`Tier::Subgroup`] count on.
+    pub fn has_subgroups(&self) -> bool {
+        self.subgroup_lanes as usize == SOFTWARE_LANES
     }
 }
 
@@ -98,15 +105,18 @@ pub(super) fn report(adapter: &wgpu::Adapter, tier: Option<Tier>) -> AdapterRepo
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     let is_software = info.device_type == wgpu::DeviceType::Cpu;
     let no_matrix_units = no_matrix_units(adapter);
+    let is_fixed = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+    let subgroup_lanes = if is_fixed { info.subgroup_max_size } else { 0 };
     AdapterReport {
         name: info.name,
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         kind: format!("{:?}", info.device_type),
         pci: info.device_pci_bus_id,
-        tier: tier.unwrap_or(own_tier(is_software, no_matrix_units.is_none())),
+        tier: tier.unwrap_or(own_tier(is_software, no_matrix_units.is_none(), subgroup_lanes as usize == SOFTWARE_LANES)),
         no_matrix_units,
         f16: features.contains(wgpu::Features::SHADER_F16),
+        subgroup_lanes,
         timestamps: features.contains(timestamps()),
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         max_buffer_bytes: limits.max_buffer_size,
@@ -116,11 +126,12 @@ pub(super) fn report(adapter: &wgpu::Adapter, tier: Option<Tier>) -> AdapterRepo
 }
 
 /// Tier that suits an adapter.
-fn own_tier(is_software: bool, has_matrix_units: bool) -> Tier {
-    match (is_software, has_matrix_units) {
-        (true, _) => Tier::Software,
-        (false, true) => Tier::Matrix,
-        (false, false) => Tier::Plain,
+fn own_tier(is_software: bool, has_matrix_units: bool, has_subgroups: bool) -> Tier {
+    match (is_software, has_matrix_units, has_subgroups) {
+        (true, _, true) => Tier::Subgroup,
+        (true, _, false) => Tier::Software,
+        (false, true, _) => Tier::Matrix,
+        (false, false, _) => Tier::Plain,
     }
 }
 
@@ -160,7 +171,11 @@ const MATRIX_LANES: u32 = 32;
 /// Optional features, which are used where an adapter has them.
 pub(super) fn wanted_features(tier: Tier) -> wgpu::Features {
     let always = wgpu::Features::SHADER_F16 | timestamps() | wgpu::Features::PIPELINE_CACHE;
-    if tier == Tier::Matrix { always | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX } else { always }
+    match tier {
+        Tier::Plain | Tier::Software => always,
+        Tier::Matrix => always | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+        Tier::Subgroup => always | wgpu::Features::SUBGROUP,
+    }
 }
 
 fn timestamps() -> wgpu::Features {
@@ -263,6 +278,7 @@ mod tests {
             tier: Tier::Plain,
             no_matrix_units: None,
             f16: true,
+            subgroup_lanes: 0,
             timestamps: true,
             max_binding_bytes: 1,
             max_buffer_bytes: 1,
@@ -282,6 +298,15 @@ mod tests {
             assert!(of(name, "/none.json").unwrap().ends_with(&format!("`${name}`, which is `/none.json`")));
         }
         assert_eq!((of("WGPU_BACKEND", ""), of("HOME", "/")), (None, None));
+    }
+
+    #[test]
+    fn subgroups_count_on_software_adapters_and_matrix_units_on_others() {
+        let tiers = [false, true].map(|is_software| {
+            [(false, false), (false, true), (true, false), (true, true)].map(|(units, subgroups)| own_tier(is_software, units, subgroups))
+        });
+        assert_eq!(tiers[0], [Tier::Plain, Tier::Plain, Tier::Matrix, Tier::Matrix]);
+        assert_eq!(tiers[1], [Tier::Software, Tier::Subgroup, Tier::Software, Tier::Subgroup]);
     }
 
     #[test]

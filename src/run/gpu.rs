@@ -1,7 +1,7 @@
 //! An open adapter: the wgpu device with the memory, the pipelines and the faults that its programs share.
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::kernels::Tier;
+use crate::kernels::{SOFTWARE_LANES, Tier};
 use crate::run::adapter::{self, AdapterReport};
 use crate::run::faults::Faults;
 use crate::run::memory::DeviceMemory;
@@ -39,12 +39,16 @@ impl Gpu {
             let message = format!("{report} has no matrix units for kernels of the tier `{tier}`: {reason}");
             return Err(Error::new(Code::NoAdapter, message).hint(Remedy::UseAnotherDevice));
         }
+        if tier == Tier::Subgroup && !report.has_subgroups() {
+            let message = format!("{report} has no subgroups of {SOFTWARE_LANES} lanes for kernels of the tier `{tier}`");
+            return Err(Error::new(Code::NoAdapter, message).hint(Remedy::UseAnotherDevice));
+        }
         let experimental_features = match tier {
             // SAFETY: cooperative matrices are the one experimental feature that is asked for, in kernels that stay within their buffers. naga
             // 30 declares Vulkan's memory model for them without making workgroup memory visible at barriers, which drivers do all the same;
             // one that does not shows in the trial of `Device::open`, or in `doctor --selftest` where the tier is forced.
             Tier::Matrix => unsafe { wgpu::ExperimentalFeatures::enabled() },
-            Tier::Plain | Tier::Software => wgpu::ExperimentalFeatures::disabled(),
+            Tier::Plain | Tier::Software | Tier::Subgroup => wgpu::ExperimentalFeatures::disabled(),
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("zsas"),

@@ -54,10 +54,13 @@ pub fn elems(device: &Device) -> Vec<DType> {
     if f16 { vec![DType::F32, DType::F16] } else { vec![DType::F32] }
 }
 
-/// An implementation as this adapter can run it: one for matrix units on emulated ones where it has none.
-pub fn runnable(device: &Device, implementation: Implementation) -> Implementation {
-    let has_units = device.adapter().is_some_and(|adapter| adapter.tier == Tier::Matrix);
-    if implementation.tier == Tier::Matrix && !has_units { implementation.emulated() } else { implementation }
+/// The implementations of a kernel that this adapter can run: those for matrix units on emulated ones where it has none, those for
+/// subgroups where it has them.
+pub fn runnable(device: &Device, kernel: &dyn Kernel) -> Vec<Implementation> {
+    let is_of = |tier| device.adapter().is_some_and(|adapter| adapter.tier == tier);
+    let (has_units, has_subgroups) = (is_of(Tier::Matrix), is_of(Tier::Subgroup));
+    let all = kernel.implementations().into_iter().filter(|one| one.tier != Tier::Subgroup || has_subgroups);
+    all.map(|one| if one.tier == Tier::Matrix && !has_units { one.emulated() } else { one }).collect()
 }
 
 /// Compares with a text in `tests/golden/`; `UPDATE_GOLDEN=1` rewrites it, for review in the diff.

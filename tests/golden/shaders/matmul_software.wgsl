@@ -101,9 +101,9 @@ fn accumulate(a: f32, b: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
 //! `a_start(place, tap_y, tap_x)`, `load_a(at)` and `load_b(at)`; `epilogue` stores.
 //!
 //! A workgroup is a row of lanes. Each lane computes VECTORS vec4 of columns, 4·LANES columns apart, so that the lanes load neighbouring
-//! vec4 of b. On a CPU each lane loads for itself, which is slow; all rows reuse what it loaded. The loads of a are the same for every
-//! lane: one scalar load and a broadcast. Rows are counted in blocks of BLOCK: with more than 256 sums in one loop llvmpipe spills them, at
-//! a quarter of the speed. No workgroup memory, no barrier.
+//! vec4 of b; all rows reuse what it loaded. The loads of a are the same for every lane, yet llvmpipe loads for one lane after the other
+//! within a loop: `strip_subgroup` does without, where there are subgroups. Rows are counted in blocks of BLOCK: with more than 256 sums in
+//! one loop llvmpipe spills them, at a quarter of the speed. No workgroup memory, no barrier.
 //! use: epilogue, loop_end, pairing
 //! set: BLOCK, LANES, MASKED, ROWS, VECTORS
 
