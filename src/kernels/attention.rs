@@ -81,6 +81,9 @@ const MATRIX_LANES: usize = 128;
 /// Largest head on matrix units: five fragments of 16.
 const MAX_MATRIX_HEAD: usize = 80;
 
+/// Most queries per lane where a subgroup shares what it loads of the keys: half as many for twice the keys at a time.
+const SUBGROUP_ROWS: usize = 4;
+
 /// Queries per lane on a software adapter, by the average number of keys of a query: with more of them a load of a key is used more often,
 /// but in short sequences neighbouring queries share few keys, and the driver takes seconds to compile eight.
 fn rows_of_a_lane(keys: usize) -> usize {
@@ -170,9 +173,13 @@ impl Kernel for Attention {
         let lanes = |count: usize| [("WORKGROUP", count as u32)];
         let mut all = Vec::new();
         if self.is_in(4) {
+            let of_lanes =
+                |rows: usize| (with(&[("ROWS", rows as u32)]), Launch::groups(self.queries.div_ceil(SOFTWARE_LANES * rows) * self.heads));
             let rows = rows_of_a_lane(self.pairs / self.queries);
-            let launch = Launch::groups(self.queries.div_ceil(SOFTWARE_LANES * rows) * self.heads);
-            all.push(Implementation::software("attention_software", with(&[("ROWS", rows as u32)]), launch));
+            let (constants, launch) = of_lanes(rows.min(SUBGROUP_ROWS));
+            all.push(Implementation::subgroup("attention_subgroup", constants, launch));
+            let (constants, launch) = of_lanes(rows);
+            all.push(Implementation::software("attention_software", constants, launch));
         }
         if self.suits_matrix_units() {
             let constants = with(&[&sizes[..], &lanes(MATRIX_LANES)].concat());
