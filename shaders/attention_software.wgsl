@@ -1,10 +1,10 @@
 //! attention for software adapters: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h]) v[j, h] over the keys j in the range of i
 //!
 //! One lane per ROWS queries of a head, LANES apart. The queries of a workgroup walk the union of their ranges together, so that every load
-//! of a key or a value is the same for all lanes, on a CPU one scalar load and a broadcast, and serves ROWS products. KEYS scores at a time
-//! are folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. No workgroup
-//! memory, no barrier. Loops run over the whole of each array, so that compilers unroll them and keep its elements apart. Needs head sizes,
-//! strides and offsets divisible by 4.
+//! of a key or a value serves ROWS products; llvmpipe makes it for one lane after the other, though it is the same for all. KEYS scores at
+//! a time are folded into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018); they are never stored. No
+//! workgroup memory, no barrier. Loops run over the whole of each array, so that compilers unroll them and keep its elements apart. Needs
+//! head sizes, strides and offsets divisible by 4.
 //! With GRID_ROWS above 0 keys are the cells of grids, one after the other, and rel_pos for Δrow and Δcol is added to scores (Li et al.
 //! 2022, equation 4); where KEYS divides the columns, the KEYS keys of a pass through the loop share a row.
 //! use: index

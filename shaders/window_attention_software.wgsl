@@ -1,10 +1,10 @@
 //! window_attention for software adapters: y[i, h] = Σⱼ softmaxⱼ(scale · q[i, h]·k[j, h] + bias[h, Δ]) v[j, h] over the cells j in the window
 //! of cell i
 //!
-//! One lane per ROWS queries of a head, LANES apart. All lanes walk the keys of their window together, so that every load of a key or a value
-//! is the same for all, on a CPU one scalar load and a broadcast, and serves ROWS products. A row of the window is folded at a time into a
-//! running maximum, sum and output (online softmax, Milakov & Gimelshein 2018). No workgroup memory, no barrier. Loops run over the whole of
-//! each array, so that compilers unroll them and keep its elements apart.
+//! One lane per ROWS queries of a head, LANES apart. All lanes walk the keys of their window together, so that every load of a key or a
+//! value serves ROWS products; llvmpipe makes it for one lane after the other, though it is the same for all. A row of the window is folded
+//! at a time into a running maximum, sum and output (online softmax, Milakov & Gimelshein 2018). No workgroup memory, no barrier. Loops run
+//! over the whole of each array, so that compilers unroll them and keep its elements apart.
 //! use: index, shifted_windows
 //! set: ROWS
 
