@@ -290,6 +290,25 @@ fn nothing_found_is_a_record_without_boxes() {
 }
 
 #[test]
+fn boxes_in_coco_format_stay_ours_through_runs_that_do_not_write_them() {
+    needs_adapter!("boxes_in_coco_format_stay_ours_through_runs_that_do_not_write_them");
+    let weights = snapshot_of_all_words();
+    let place = Place::with_photos(&["a.png"]);
+    let run = |more: &[&str]| detect(&place, weights.path(), &[&["a.png", "--text", "crack"], more].concat());
+    run(&["--format", "coco"]).exits(0);
+    let written = std::fs::read(place.path("out/coco.json")).unwrap();
+    run(&["--resume"]).exits(0);
+    assert_eq!(std::fs::read(place.path("out/coco.json")).unwrap(), written);
+    run(&["--resume", "--format", "coco"]).exits(0);
+    run(&["--resume"]).exits(0);
+    run(&["--overwrite"]).exits(0);
+    assert!(!place.path("out/coco.json").exists());
+    // Now it is a file that no run wrote.
+    place.write("out/coco.json", b"mine");
+    run(&["--resume", "--format", "coco"]).exits(2).says("no earlier run wrote it");
+}
+
+#[test]
 fn wrong_wishes_are_refused_before_weights_are_read() {
     let place = Place::with_photos(&["a.png"]);
     let nowhere = Path::new("nowhere");

@@ -170,7 +170,7 @@ impl Job {
         let mut run_file = task.run_file(self.options.read, invocation)?;
         run_file.uninspected.inputs = self.left_out.clone();
         if self.options.existing == Existing::Resume {
-            run_file.check_same_as_earlier(&self.output)?;
+            run_file.resume(&self.output)?;
         }
         let files: Vec<String> = self.inputs.iter().flat_map(|input| task.files(&input.name)).chain(run_file.files.clone()).collect();
         self.output.refuse_foreign(files.iter().map(String::as_str))?;

@@ -85,9 +85,8 @@ pub fn own_files(root: &Path) -> HashSet<String> {
             unfinished.push(earlier.name().to_owned());
         }
     }
-    let run: serde_json::Value = serde_json::from_str(&run.unwrap_or_default()).unwrap_or_default();
-    let names = run["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
-    own.extend(names.filter(|file| may_be_own(file, None) || *file == COCO).map(str::to_owned));
+    let run = serde_json::from_str(&run.unwrap_or_default()).unwrap_or_default();
+    own.extend(named_by(&run).map(str::to_owned));
     // What may have been written of an image that failed, before a run was killed, or before a record was whole.
     let torn = results.lines().filter(|line| Earlier::parse(line).is_none()).filter_map(name_of_torn);
     let journal = Journal::read(root);
@@ -95,6 +94,12 @@ pub fn own_files(root: &Path) -> HashSet<String> {
         own.extend(ENDINGS.iter().map(|ending| format!("{name}.{ending}")).chain(thumbs(&name)));
     }
     own
+}
+
+/// The files that a `run.json` names beside those that follow from the records, as far as they can be ours.
+pub(super) fn named_by(run: &serde_json::Value) -> impl Iterator<Item = &str> {
+    let names = run["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
+    names.filter(|file| may_be_own(file, None) || *file == COCO)
 }
 
 /// The name of an image's files at the start of a record that is cut off.

@@ -14,7 +14,7 @@ use crate::image::ReadOptions;
 use crate::inputs::LeftOut;
 use crate::results::record::{VERSION, milliseconds};
 use crate::results::tally::InPart;
-use crate::results::{Output, PromptParameters, RESULTS, RUN, to_json};
+use crate::results::{Output, PromptParameters, RESULTS, RUN, owned, to_json};
 use crate::uninspected::Reason;
 use crate::weights::Identity;
 use crate::{COMMIT, VERSION as PROGRAM};
@@ -229,8 +229,10 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
         output.write(RUN, format!("{text}\n").as_bytes()).map(drop)
     }
 
-    /// Refuses to resume a folder whose results were made with other parameters or weights.
-    pub fn check_same_as_earlier(&self, output: &Output) -> Result<()> {
+    /// Goes on from the earlier run of the folder: the files that it named and that are there are this run's, too.
+    ///
+    /// Fails with [`Code::Output`] where its results were made with other parameters or weights, or nobody knows with which.
+    pub fn resume(&mut self, output: &Output) -> Result<()> {
         let text = std::fs::read_to_string(output.root().join(RUN)).unwrap_or_default();
         let earlier = match serde_json::from_str::<Value>(&text) {
             Ok(earlier) => earlier,
@@ -250,13 +252,16 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
         } else {
             Some("weights".to_owned())
         };
-        match differing {
-            None => Ok(()),
-            Some(what) => {
-                Err(Error::new(Code::Output, format!("the results in `{}` were made with other {what}", output.root().display()))
-                    .hint(Remedy::RepeatOptionsOrOverwrite))
+        if let Some(what) = differing {
+            let message = format!("the results in `{}` were made with other {what}", output.root().display());
+            return Err(Error::new(Code::Output, message).hint(Remedy::RepeatOptionsOrOverwrite));
+        }
+        for file in owned::named_by(&earlier).filter(|file| owned::regular_file(output.root(), file).is_some()) {
+            if !self.files.iter().any(|known| known == file) {
+                self.files.push(file.to_owned());
             }
         }
+        Ok(())
     }
 }
 
