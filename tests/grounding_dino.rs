@@ -8,9 +8,12 @@ use common::binary::{Place, needs_adapter, records};
 use common::dino::{SNAPSHOT, snapshot_of_all_words};
 use common::golden_file;
 use serde_json::Value;
+use zsas::inspect::{BoxFinder, BoxOptions, DeviceRequest, Job, JobObserver, JobOptions};
 use zsas::methods::Grounder;
 use zsas::models::GroundingDino;
-use zsas::models::grounding_dino::Semantics;
+use zsas::models::grounding_dino::{self, Semantics};
+use zsas::models::store;
+use zsas::results::COCO;
 use zsas::run::diff;
 use zsas::text::{Caption, SubSentences};
 use zsas::{Array, Checkpoint, DType, Device, DeviceOptions, Graph, Precision, Program, Tensor};
@@ -306,6 +309,42 @@ fn boxes_in_coco_format_stay_ours_through_runs_that_do_not_write_them() {
     // Now it is a file that no run wrote.
     place.write("out/coco.json", b"mine");
     run(&["--resume", "--format", "coco"]).exits(2).says("no earlier run wrote it");
+}
+
+#[test]
+fn a_folder_in_the_place_of_the_coco_file_is_refused_before_the_first_photo() {
+    needs_adapter!("a_folder_in_the_place_of_the_coco_file_is_refused_before_the_first_photo");
+    let weights = snapshot_of_all_words();
+    let place = Place::with_photos(&["a.png"]);
+    std::fs::create_dir_all(place.path("out/coco.json")).unwrap();
+    let options = ["a.png", "--text", "crack", "--format", "coco"];
+    detect(&place, weights.path(), &options).exits(2).says("coco.json` is a folder");
+    assert!(!place.path("out/results.jsonl").exists());
+    detect(&place, weights.path(), &options[..3]).exits(0);
+}
+
+/// Puts a folder where the boxes in COCO's format are to be written, once the job has begun.
+struct Blocking<'a>(&'a Path);
+
+impl JobObserver for Blocking<'_> {
+    fn begun(&self, _count: usize) -> zsas::Result<()> {
+        std::fs::create_dir(self.0.join(COCO)).map_err(|error| zsas::Error::io("blocking", &error))
+    }
+}
+
+#[test]
+fn the_report_is_written_even_where_the_coco_file_cannot_be() {
+    needs_adapter!("the_report_is_written_even_where_the_coco_file_cannot_be");
+    let weights = snapshot_of_all_words();
+    let place = Place::with_photos(&["a.png"]);
+    let found = store::find(&grounding_dino::NETWORK, Some(weights.path())).unwrap();
+    let options = BoxOptions { coco: true, report: true, ..BoxOptions::default() };
+    let caption = Caption::of_phrases(&["crack"]).unwrap();
+    let finder = BoxFinder::open(DeviceRequest::default(), found, Precision::F32, caption, options).unwrap();
+    let job = Job::new(&[place.path("a.png")], &place.path("out"), JobOptions::default()).unwrap();
+    let error = job.run(&finder, &Blocking(&place.path("out"))).err().expect("a folder is in the way");
+    assert!(error.message().contains("coco.json` is a folder"), "{error}");
+    assert!(place.path("out/report.html").exists());
 }
 
 #[test]

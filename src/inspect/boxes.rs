@@ -233,10 +233,10 @@ impl Task for BoxFinder {
     }
 
     fn conclude(&self, output: &Output, run_file: &BoxRun) -> Result<()> {
-        if self.options.coco {
-            write_coco(output, self.caption.phrases())?;
-        }
-        if self.options.report { report::write(output, &ReportText::of_boxes(run_file)) } else { Ok(()) }
+        // Neither is lost with the other.
+        let coco = if self.options.coco { write_coco(output, self.caption.phrases()) } else { Ok(()) };
+        let report = if self.options.report { report::write(output, &ReportText::of_boxes(run_file)) } else { Ok(()) };
+        coco.and(report)
     }
 }
 

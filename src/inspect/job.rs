@@ -172,6 +172,7 @@ impl Job {
         if self.options.existing == Existing::Resume {
             run_file.resume(&self.output)?;
         }
+        self.output.refuse_irregular(run_file.files.iter().map(String::as_str))?;
         let files: Vec<String> = self.inputs.iter().flat_map(|input| task.files(&input.name)).chain(run_file.files.clone()).collect();
         self.output.refuse_foreign(files.iter().map(String::as_str))?;
         self.output.begin(&self.inputs)?;

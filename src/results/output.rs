@@ -79,14 +79,9 @@ impl Output {
         if root.exists() && !root.is_dir() {
             return refused(format!("`{}` is not a folder", root.display()), Remedy::ChooseOtherOutput);
         }
-        for file in [RESULTS, RUN, REPORT, LOCK, journal::FILE] {
-            let path = root.join(file);
-            // A link would be followed, a pipe waited for.
-            if let Some(kind) = fs::symlink_metadata(&path).ok().map(|metadata| metadata.file_type()).filter(|kind| !kind.is_file()) {
-                let what = if kind.is_dir() { "a folder" } else { "no regular file" };
-                return refused(format!("`{}` is {what}", path.display()), Remedy::ChooseOtherOutput);
-            }
-        }
+        [RESULTS, RUN, REPORT, LOCK, journal::FILE]
+            .iter()
+            .try_for_each(|file| refuse_irregular(&root.join(file)))?;
         let is_new = !root.exists();
         fs::create_dir_all(root).map_err(|error| unwritable(root, &error))?;
         let lock = lock(root)?;
@@ -201,6 +196,13 @@ impl Output {
             }
         }
         Ok(())
+    }
+
+    /// Refuses files of the run where something else has their names, before it costs a run to find out.
+    ///
+    /// Fails with [`Code::Output`] naming the first.
+    pub fn refuse_irregular<'a>(&self, files: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        files.into_iter().try_for_each(|file| refuse_irregular(&self.root.join(file)))
     }
 
     /// Removes the journal of images in work: the run came to its end, and none of them killed it.
@@ -336,6 +338,15 @@ fn is_at(file: &File, path: &Path) -> bool {
 fn is_at(file: &File, path: &Path) -> bool {
     let len = |metadata: fs::Metadata| metadata.len();
     matches!((file.metadata().map(len), fs::metadata(path).map(len)), (Ok(open), Ok(there)) if open == there)
+}
+
+/// Refuses a folder, a link, which would be followed, and a pipe, which would be waited for.
+fn refuse_irregular(path: &Path) -> Result<()> {
+    let Some(kind) = fs::symlink_metadata(path).ok().map(|metadata| metadata.file_type()).filter(|kind| !kind.is_file()) else {
+        return Ok(());
+    };
+    let what = if kind.is_dir() { "a folder" } else { "no regular file" };
+    Err(Error::new(Code::Output, format!("`{}` is {what}", path.display())).hint(Remedy::ChooseOtherOutput))
 }
 
 fn unwritable(root: &Path, error: &io::Error) -> Error {
