@@ -1,8 +1,11 @@
 //! Results of a detection (GroundingDINO): the record of an image's boxes, a picture of them, and all boxes in COCO's format.
 
+use std::fs;
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::image::{BoundingBox, ReadOptions, Rgb, distinct_color, encode_rgb_png, paint_box, paint_label};
 use crate::results::pictures::thumb;
 use crate::results::{Head, Invocation, Milliseconds, Output, Picture, RESULTS, RunFile, SourceFile, owned, thumbs, to_json};
@@ -180,15 +183,24 @@ struct CocoCategory<'a> {
     supercategory: &'static str,
 }
 
+/// The records of a run that is over, of which each line is whole.
+fn read_detected(path: &Path) -> Result<Vec<Detected>> {
+    let text = fs::read_to_string(path).map_err(|error| Error::io(format!("reading `{}`", path.display()), &error))?;
+    let parse = |(at, line): (usize, &str)| {
+        let damaged = |error| Error::new(Code::Io, format!("line {} of `{}` is no record: {error}", at + 1, path.display()));
+        serde_json::from_str(line).map_err(damaged)
+    };
+    text.lines().enumerate().map(parse).collect()
+}
+
 /// Writes the boxes of all records in the folder as [`COCO`].
 ///
 /// Categories are the phrases, from 1 on in their order; boxes of no phrase have the category `?`, the last one.
+///
+/// Errors: records that cannot be read or are none, [`Code::Io`]; see [`Output::write`].
 pub fn write_coco(output: &Output, phrases: &[String]) -> Result<()> {
-    let text = std::fs::read_to_string(output.root().join(RESULTS)).unwrap_or_default();
-    let detected = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Detected>(line).ok())
-        .filter(|image| image.status == "ok");
+    let images = read_detected(&output.root().join(RESULTS))?;
+    let detected = images.into_iter().filter(|image| image.status == "ok");
     let category = |phrase: Option<String>| {
         let known = phrase.and_then(|phrase| phrases.iter().position(|known| *known == phrase));
         known.unwrap_or(phrases.len()) + 1
@@ -207,4 +219,34 @@ pub fn write_coco(output: &Output, phrases: &[String]) -> Result<()> {
     output
         .write(COCO, format!("{}\n", to_json(&Coco { images, annotations, categories })).as_bytes())
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Existing;
+
+    #[test]
+    fn boxes_have_the_categories_of_their_phrases_and_damaged_records_are_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output::open(folder.path(), Existing::Refuse).unwrap();
+        let write = |records: &str| fs::write(folder.path().join(RESULTS), records).unwrap();
+        let phrases = ["crack".to_owned(), "hole".to_owned()];
+        let failed = r#"{"v":1,"path":"a.png","status":"error","error":{"code":"decode","message":"no image"}}"#;
+        let found = r#"{"v":1,"path":"b.png","status":"ok","size":[8,9],"boxes":[
+            {"bbox":[1,2,3,4],"phrase":"hole","score":0.5},{"bbox":[0,0,1,1],"phrase":null,"score":0.25}]}"#
+            .replace('\n', "");
+        write(&format!("{failed}\n{found}\n"));
+        write_coco(&output, &phrases).unwrap();
+        let coco: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join(COCO)).unwrap()).unwrap();
+        assert_eq!(coco["images"], serde_json::json!([{"id": 1, "file_name": "b.png", "width": 8, "height": 9}]));
+        let categories: Vec<_> = [0, 1].map(|at| coco["annotations"][at]["category_id"].as_u64()).to_vec();
+        assert_eq!((categories, &coco["annotations"][0]["area"]), (vec![Some(2), Some(3)], &12.0.into()));
+
+        write(&format!("{failed}\n{}\n", &found[..30]));
+        let error = write_coco(&output, &phrases).unwrap_err();
+        assert!(error.message().starts_with("line 2 of `"), "{error}");
+        fs::remove_file(folder.path().join(RESULTS)).unwrap();
+        assert!(write_coco(&output, &phrases).unwrap_err().message().starts_with("reading `"));
+    }
 }
