@@ -290,6 +290,9 @@ fn nothing_found_is_a_record_without_boxes() {
     let found = records(&place.path("out"));
     assert_eq!((found[0]["status"].as_str(), found[0]["boxes"].as_array().unwrap().len()), (Some("ok"), 0));
     assert!(found[0]["score"].is_null());
+    // It is not looked for again.
+    let again = ["a.png", "--text", "crack", "--box-threshold", "1", "--resume"];
+    detect(&place, weights.path(), &again).exits(0).says("1 done before").says("nothing found");
 }
 
 #[test]

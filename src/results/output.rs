@@ -434,7 +434,7 @@ fn scored(text: &str) -> HashMap<String, Earlier> {
     for line in text.lines() {
         match Earlier::parse(line) {
             None => log::warn!("a torn line of `{RESULTS}` is dropped"),
-            Some(earlier) if earlier.is_ok() && earlier.score.is_some() => {
+            Some(earlier) if earlier.is_ok() => {
                 kept.insert(earlier.name().to_owned(), earlier);
             }
             Some(_) => {}
