@@ -296,6 +296,16 @@ fn nothing_found_is_a_record_without_boxes() {
 }
 
 #[test]
+fn of_photos_that_all_failed_nothing_is_said_to_be_found() {
+    needs_adapter!("of_photos_that_all_failed_nothing_is_said_to_be_found");
+    let weights = snapshot_of_all_words();
+    let place = Place::new();
+    place.write("a.png", b"no photo");
+    let run = detect(&place, weights.path(), &["a.png", "--text", "crack"]).exits(3).says("1 failed");
+    assert!(!run.stderr.contains("nothing found"), "{}", run.stderr);
+}
+
+#[test]
 fn boxes_in_coco_format_stay_ours_through_runs_that_do_not_write_them() {
     needs_adapter!("boxes_in_coco_format_stay_ours_through_runs_that_do_not_write_them");
     let weights = snapshot_of_all_words();

@@ -188,8 +188,13 @@ impl DetectArgs {
         for line in outcome.uninspected.lines() {
             talk::say(format_args!("warning: {line}"));
         }
-        let found: Vec<_> = outcome.tally.worst().iter().filter(|(score, _)| *score > 0.0).collect();
-        talk::say(if found.is_empty() { "nothing found; a lower `--box-threshold` keeps less certain boxes" } else { "best boxes:" });
+        let seen = outcome.tally.worst();
+        let found: Vec<_> = seen.iter().filter(|(score, _)| *score > 0.0).collect();
+        if !found.is_empty() {
+            talk::say("best boxes:");
+        } else if !seen.is_empty() {
+            talk::say("nothing found; a lower `--box-threshold` keeps less certain boxes");
+        }
         for (score, path) in found {
             talk::say(format_args!("  {score:>6.3}  {path}"));
         }
