@@ -23,9 +23,13 @@ use crate::cli::{Exit, choice, env, talk};
 const AFTER: &str = "\
 What lands in the output folder: `results.jsonl`, a line per photo with its boxes, the best first:
 `box` (two corners in pixels), `bbox` (left, top, width, height), `phrase`, `tokens` (the words that
-were found), `score` (the largest probability of a word); PHOTO.overlay.png, the photo with its boxes,
-a colour for each phrase; `run.json` (what ran); `coco.json` with `--format coco`.
+were found), `score`; PHOTO.overlay.png, the photo with its boxes, a colour for each phrase;
+`run.json` (what ran); `coco.json` with `--format coco`.
 A photo in which nothing is found has a record without boxes.
+
+The score is the largest probability of any token of the caption, as in the original code: a piece
+of a word, a full stop, or one of the marks [CLS] and [SEP] around it all. The phrase is the one
+whose tokens are most probable together, though each may be less probable than the score.
 
 Weights are those of IDEA-Research/grounding-dino-tiny or -base, or the official .pth files as
 tools/convert.py rewrites them. Phrases are English: the vocabulary is.
@@ -55,7 +59,7 @@ pub struct DetectArgs {
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
 
-    /// Boxes whose best word is more probable than this are kept
+    /// Boxes with a token that is more probable than this are kept; any of the caption counts, [CLS], [SEP] and full stops too
     #[arg(long, value_name = "P", default_value_t = BoxOptions::default().box_threshold, value_parser = parse_share)]
     box_threshold: f32,
 

@@ -72,11 +72,11 @@ pub struct BoxRecord {
     pub bounds: BoundingBox,
     /// Left, top, width, height.
     pub bbox: [f32; 4],
-    /// The phrase of the caption that it belongs to.
+    /// The phrase whose tokens are most probable together, though each may be less so than the score.
     pub phrase: Option<String>,
     /// The words that were found.
     pub tokens: String,
-    /// The largest probability of a token.
+    /// The largest probability of a token, special ones included.
     pub score: f32,
     /// Position of the phrase in the caption, which decides the colour.
     #[serde(skip)]
