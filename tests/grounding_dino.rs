@@ -250,7 +250,9 @@ fn boxes_are_named_drawn_and_written_for_labelling_tools() {
     let weights = snapshot_of_all_words();
     let place = Place::with_photos(&["a.png", "b.png"]);
     let options = ["a.png", "b.png", "--text", "crack, hole", "--text", "crack", "--box-threshold", "0.5", "--format", "coco", "--report"];
-    detect(&place, weights.path(), &options).exits(0).says("the phrase `crack` stands more than once");
+    detect(&place, weights.path(), &options)
+        .exits(0)
+        .says("phrases given more than once are read once: `crack`");
     let found = records(&place.path("out"));
     assert_eq!(found.len(), 2);
     let [width, height] = [0, 1].map(|axis| found[0]["size"][axis].as_f64().unwrap());

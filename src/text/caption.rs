@@ -57,35 +57,64 @@ pub struct Caption {
     warnings: Vec<CaptionWarning>,
 }
 
-/// What was not done as asked.
+/// What was not done as asked, and with which phrases. `Display` names the first few.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CaptionWarning {
-    /// A phrase that is in the list already.
-    Repeated(String),
-    /// A phrase that does not fit into the longest caption.
-    LeftOut(String),
-    /// A phrase of which the end does not fit into the longest caption.
-    Cut(String),
-    /// A phrase of which no word is known.
-    Unknown(String),
-    /// A phrase of which no token is left, such as control characters.
-    Blank(String),
+pub struct CaptionWarning {
+    /// What was not done.
+    pub kind: CaptionWarningKind,
+    /// The phrases, in their order.
+    pub phrases: Vec<String>,
 }
+
+/// Kind of a [`CaptionWarning`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptionWarningKind {
+    /// Phrases that are in the list already.
+    Repeated,
+    /// Phrases that do not fit into the longest caption.
+    LeftOut,
+    /// A phrase of which the end does not fit into the longest caption.
+    Cut,
+    /// Phrases of which no word is known.
+    Unknown,
+    /// Phrases of which no token is left, such as control characters.
+    Blank,
+}
+
+/// Most phrases that a warning names.
+const MAX_NAMED: usize = 5;
 
 impl fmt::Display for CaptionWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CaptionWarning::Repeated(phrase) => write!(f, "the phrase `{phrase}` stands more than once; it is read once"),
-            CaptionWarning::LeftOut(phrase) => {
-                write!(f, "the phrase `{phrase}` is left out: a caption has at most {MAX_CAPTION_TOKENS} tokens")
+        match self.kind {
+            CaptionWarningKind::Repeated => write!(f, "phrases given more than once are read once: ")?,
+            CaptionWarningKind::LeftOut => write!(f, "phrases left out, as a caption has at most {MAX_CAPTION_TOKENS} tokens: ")?,
+            CaptionWarningKind::Cut => {
+                write!(f, "the end of a phrase is left out, as a caption has at most {MAX_CAPTION_TOKENS} tokens: ")?
             }
-            CaptionWarning::Cut(phrase) => {
-                write!(f, "the end of `{phrase}` is left out: a caption has at most {MAX_CAPTION_TOKENS} tokens")
-            }
-            CaptionWarning::Unknown(phrase) => {
-                write!(f, "no word of `{phrase}` is in the vocabulary, which is English: it is read as unknown")
-            }
-            CaptionWarning::Blank(phrase) => write!(f, "the phrase `{}` holds nothing to read and is left out", phrase.escape_debug()),
+            CaptionWarningKind::Unknown => write!(f, "phrases without a word of the vocabulary, which is English, are read as unknown: ")?,
+            CaptionWarningKind::Blank => write!(f, "phrases that hold nothing to read are left out: ")?,
+        }
+        let shown = |phrase: &String| match self.kind {
+            CaptionWarningKind::Blank => format!("`{}`", phrase.escape_debug()),
+            _ => format!("`{phrase}`"),
+        };
+        let named: Vec<String> = self.phrases.iter().take(MAX_NAMED).map(shown).collect();
+        write!(f, "{}", named.join(", "))?;
+        let further = self.phrases.len() - named.len();
+        if further > 0 { write!(f, " and {further} more") } else { Ok(()) }
+    }
+}
+
+/// Warnings about a caption, one of each kind.
+#[derive(Default)]
+struct Warnings(Vec<CaptionWarning>);
+
+impl Warnings {
+    fn add(&mut self, kind: CaptionWarningKind, phrase: &str) {
+        match self.0.iter_mut().find(|known| known.kind == kind) {
+            Some(known) => known.phrases.push(phrase.to_owned()),
+            None => self.0.push(CaptionWarning { kind, phrases: vec![phrase.to_owned()] }),
         }
     }
 }
@@ -126,7 +155,7 @@ impl Caption {
         let lower = text.to_lowercase();
         let pieces = text.split_inclusive(ENDS).zip(lower.split_inclusive(ENDS));
         let pieces = pieces.map(|(spelt, text)| Piece::new(&spelt[..spelt.len() - 1], text.to_owned()));
-        Caption::new(pieces, "", Vec::new())
+        Caption::new(pieces, "", Warnings::default())
     }
 
     /// A caption of phrases, each of which may itself be a list with full stops, commas, semicolons or line ends between phrases.
@@ -135,7 +164,8 @@ impl Caption {
     ///
     /// Errors: nothing to read.
     pub fn of_phrases<S: AsRef<str>>(lists: &[S]) -> Result<Caption> {
-        let (mut pieces, mut warnings, mut known) = (Vec::new(), Vec::new(), HashSet::new());
+        let (mut pieces, mut warnings) = (Vec::new(), Warnings::default());
+        let (mut known, mut repeated) = (HashSet::new(), HashSet::new());
         for phrase in lists.iter().flat_map(|list| list.as_ref().split(SEPARATORS)) {
             let phrase = single_spaced(phrase);
             let piece = Piece::new(&phrase, phrase.to_lowercase() + ".");
@@ -143,36 +173,38 @@ impl Caption {
                 continue;
             }
             if piece.words().next().is_none() {
-                warnings.push(CaptionWarning::Blank(piece.phrase));
-            } else if !known.insert(piece.reading()) {
-                warnings.push(CaptionWarning::Repeated(piece.phrase));
-            } else {
+                warnings.add(CaptionWarningKind::Blank, &piece.phrase);
+            } else if known.insert(piece.reading()) {
                 pieces.push(piece);
+            } else if repeated.insert(piece.phrase.clone()) {
+                warnings.add(CaptionWarningKind::Repeated, &piece.phrase);
             }
         }
         Caption::new(pieces, " ", warnings)
     }
 
-    fn new(pieces: impl IntoIterator<Item = Piece>, gap: &str, mut warnings: Vec<CaptionWarning>) -> Result<Caption> {
+    fn new(pieces: impl IntoIterator<Item = Piece>, gap: &str, mut warnings: Warnings) -> Result<Caption> {
         let mut ids = vec![START];
         let (mut phrases, mut phrase_of, mut text) = (Vec::new(), vec![None], String::new());
         let mut is_full = false;
         for mut piece in pieces {
             let is_blank = piece.words().next().is_none();
             if is_blank && !piece.phrase.is_empty() {
-                warnings.push(CaptionWarning::Blank(piece.phrase.clone()));
+                warnings.add(CaptionWarningKind::Blank, &piece.phrase);
             }
             // Beside the separator and the end.
             let room = (MAX_CAPTION_TOKENS - 2).saturating_sub(ids.len());
             let is_long = ids.len() + piece.ids.len() + 2 > MAX_CAPTION_TOKENS;
             is_full |= is_long && (room == 0 || !phrases.is_empty());
             if is_full {
-                warnings.extend((!is_blank).then_some(CaptionWarning::LeftOut(piece.phrase)));
+                if !is_blank {
+                    warnings.add(CaptionWarningKind::LeftOut, &piece.phrase);
+                }
                 continue;
             }
             if is_long {
                 piece.ids.truncate(room);
-                warnings.push(CaptionWarning::Cut(piece.phrase.clone()));
+                warnings.add(CaptionWarningKind::Cut, &piece.phrase);
             }
             if !text.is_empty() {
                 text.push_str(gap);
@@ -184,7 +216,7 @@ impl Caption {
             ids.push(piece.separator);
             if !is_blank {
                 if piece.words().all(|&id| id == UNKNOWN) {
-                    warnings.push(CaptionWarning::Unknown(piece.phrase.clone()));
+                    warnings.add(CaptionWarningKind::Unknown, &piece.phrase);
                 }
                 phrases.push(piece.phrase);
             }
@@ -195,7 +227,7 @@ impl Caption {
         }
         ids.push(END);
         phrase_of.push(None);
-        Ok(Caption { text, tokens: SubSentences::of(&ids), phrases, phrase_of, warnings })
+        Ok(Caption { text, tokens: SubSentences::of(&ids), phrases, phrase_of, warnings: warnings.0 })
     }
 
     /// The text that is read.
@@ -218,7 +250,7 @@ impl Caption {
         self.phrase_of.get(at).copied().flatten()
     }
 
-    /// What was not done as asked.
+    /// What was not done as asked, one warning of each kind.
     pub fn warnings(&self) -> &[CaptionWarning] {
         &self.warnings
     }
@@ -312,6 +344,10 @@ mod tests {
         Caption::verbatim(text).unwrap()
     }
 
+    fn warning(kind: CaptionWarningKind, phrases: &[&str]) -> CaptionWarning {
+        CaptionWarning { kind, phrases: phrases.iter().map(|phrase| (*phrase).to_owned()).collect() }
+    }
+
     fn phrases(caption: &Caption) -> Vec<i32> {
         (0..caption.tokens.ids.len())
             .map(|at| caption.phrase_of_token(at).map_or(-1, |phrase| phrase as i32))
@@ -344,8 +380,9 @@ mod tests {
         let caption = Caption::of_phrases(&["Crack,hole ;  broken\tpart", "crack", ".", "hole.\u{1}\n"]).unwrap();
         assert_eq!(caption.phrases(), ["Crack", "hole", "broken part"]);
         assert_eq!(caption.text(), "crack. hole. broken part.");
-        let repeated = |phrase: &str| CaptionWarning::Repeated(phrase.to_owned());
-        assert_eq!(caption.warnings(), [repeated("crack"), repeated("hole"), CaptionWarning::Blank("\u{1}".to_owned())]);
+        let [repeated, blank] = caption.warnings() else { panic!("{:?}", caption.warnings()) };
+        assert_eq!(repeated, &warning(CaptionWarningKind::Repeated, &["crack", "hole"]));
+        assert_eq!(blank, &warning(CaptionWarningKind::Blank, &["\u{1}"]));
         assert_eq!(caption.tokens, verbatim(caption.text()).tokens);
         let question = Caption::of_phrases(&["a cat? a dog", "a bird"]).unwrap();
         assert_eq!(phrases(&question), [-1, 0, 0, -1, 0, 0, -1, 1, 1, -1, -1]);
@@ -358,7 +395,7 @@ mod tests {
             assert!(nothing.contains(',') || Caption::verbatim(nothing).is_err(), "{nothing:?}");
         }
         let caption = Caption::of_phrases(&["\u{1f4a5}", "трещина"]).unwrap();
-        assert_eq!(caption.warnings(), [CaptionWarning::Unknown("\u{1f4a5}".to_owned())]);
+        assert_eq!(caption.warnings(), [warning(CaptionWarningKind::Unknown, &["\u{1f4a5}"])]);
     }
 
     #[test]
@@ -366,8 +403,11 @@ mod tests {
         let many: Vec<String> = (0..200).map(|at| format!("hole {at}")).collect();
         let caption = Caption::of_phrases(&many).unwrap();
         assert!(caption.tokens.ids.len() <= MAX_CAPTION_TOKENS && caption.tokens.ids.len() > MAX_CAPTION_TOKENS - 5);
-        assert_eq!(caption.phrases().len() + caption.warnings().len(), 200);
-        assert_eq!(caption.warnings().last().unwrap(), &CaptionWarning::LeftOut("hole 199".to_owned()));
+        let [CaptionWarning { kind: CaptionWarningKind::LeftOut, phrases: left_out }] = caption.warnings() else {
+            panic!("{:?}", caption.warnings());
+        };
+        assert_eq!(caption.phrases().len() + left_out.len(), 200);
+        assert_eq!(left_out.last().unwrap(), "hole 199");
         assert_eq!(caption.tokens.ids.len(), caption.phrase_of.len());
         let one = Caption::of_phrases(&[vec!["hole"; 400].join(" "), "crack".to_owned()]).unwrap();
         assert_eq!((one.tokens.ids.len(), one.phrases().len(), one.warnings().len()), (MAX_CAPTION_TOKENS, 1, 2));
@@ -389,17 +429,24 @@ mod tests {
     fn question_marks_alone_are_nothing_to_read() {
         assert_eq!(Caption::of_phrases(&["?", " ?? "]).unwrap_err().code(), Code::Prompt);
         let caption = Caption::of_phrases(&["hole", "?"]).unwrap();
-        assert_eq!((caption.text(), caption.warnings()), ("hole.", &[CaptionWarning::Blank("?".to_owned())][..]));
+        assert_eq!((caption.text(), caption.warnings()), ("hole.", &[warning(CaptionWarningKind::Blank, &["?"])][..]));
         let unknown = Caption::of_phrases(&["\u{1f4a5}?"]).unwrap();
-        assert_eq!(unknown.warnings(), [CaptionWarning::Unknown("\u{1f4a5}?".to_owned())]);
+        assert_eq!(unknown.warnings(), [warning(CaptionWarningKind::Unknown, &["\u{1f4a5}?"])]);
     }
 
     #[test]
     fn a_phrase_that_reads_the_same_is_a_repeat() {
         let caption = Caption::of_phrases(&["hole", "h\u{f6}le", "HOLE\u{1}", "\u{1f4a5}", "\u{1f525}", "\u{1f4a5}"]).unwrap();
         assert_eq!(caption.phrases(), ["hole", "\u{1f4a5}", "\u{1f525}"]);
-        let repeated = caption.warnings().iter().filter(|warning| matches!(warning, CaptionWarning::Repeated(_)));
-        assert_eq!(repeated.count(), 3);
+        assert_eq!(caption.warnings()[0], warning(CaptionWarningKind::Repeated, &["h\u{f6}le", "HOLE\u{1}", "\u{1f4a5}"]));
+    }
+
+    #[test]
+    fn many_repeats_are_one_line_that_names_each_once() {
+        let line = |list: &str| Caption::of_phrases(&[list]).unwrap().warnings()[0].to_string();
+        assert_eq!(line("a, b, b, b"), "phrases given more than once are read once: `b`");
+        let all = "a, b, c, d, e, f, g, ".repeat(2);
+        assert_eq!(line(&all), "phrases given more than once are read once: `a`, `b`, `c`, `d`, `e` and 2 more");
     }
 
     #[test]
@@ -415,7 +462,7 @@ mod tests {
         let caption = verbatim(" A Cat? remote \t Control ..\u{1}. x ");
         assert_eq!(caption.text(), "a cat? remote \t control ..\u{1}. x.");
         assert_eq!(caption.phrases(), ["A Cat", "remote Control", "x"]);
-        assert_eq!(caption.warnings(), [CaptionWarning::Blank("\u{1}".to_owned())]);
+        assert_eq!(caption.warnings(), [warning(CaptionWarningKind::Blank, &["\u{1}"])]);
         assert_eq!(caption.tokens, SubSentences::of(&BertTokenizer::get().encode(caption.text())));
     }
 

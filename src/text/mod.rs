@@ -9,5 +9,5 @@ mod html;
 mod mojibake;
 
 pub use bert::BertTokenizer;
-pub use caption::{Caption, CaptionWarning, Label, MAX_CAPTION_TOKENS, SubSentences};
+pub use caption::{Caption, CaptionWarning, CaptionWarningKind, Label, MAX_CAPTION_TOKENS, SubSentences};
 pub use clip::{ClipTokenizer, Tokens};
