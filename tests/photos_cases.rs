@@ -293,3 +293,28 @@ fn transparency_is_said() {
     }
     assert_eq!(read("associated_alpha_128.tif").warnings, [Warning::AlphaDropped]);
 }
+
+/// A PNG names transparent colours of its palette, or one colour, without an alpha channel. Files and hashes of their pixels are Pillow's.
+#[test]
+fn transparent_colours_of_a_png_are_said_where_a_pixel_has_one() {
+    let palette = "d92ea5ab0a72952624388bd0d569120dbe8c0563cf62a2ae23fe4f7d9b0e7f02";
+    let grey = "fcf9fbe730541d783bd86b90d1c2145815ca65137ed883cfe8a8f6d2d5fbdd8f";
+    let color = "d889546d5cf6639e07fe84d985f4c4381c5dfe4668c6c6fed6e86fb972966a1f";
+    let files = [
+        ("png_palette_transparent.png", palette, true),
+        ("png_palette_unused_transparent.png", palette, false),
+        ("png_grey_key.png", grey, true),
+        ("png_grey_other_key.png", grey, false),
+        ("png_rgb_key.png", color, true),
+    ];
+    for (name, hash, is_transparent) in files {
+        let Decoded { image, warnings, .. } = read(name);
+        assert_eq!(sha256(image.data()), hash, "{name}");
+        assert_eq!(warnings, if is_transparent { vec![Warning::AlphaDropped] } else { vec![] }, "{name}");
+    }
+    // 16 bits: read as grey without transparency is.
+    let clip = ReadOptions { sixteen_bit: SixteenBit::Clip, ..ReadOptions::default() };
+    let clipped = clip.open(&case("png_grey16_key.png")).unwrap();
+    assert_eq!(sha256(clipped.image.data()), "c16fde5d9a13a5c8d15d8dd4fc669773b00ca804d3e8768a511109ff2e1fdd3a");
+    assert_eq!(clipped.warnings, [Warning::AlphaDropped]);
+}

@@ -5,14 +5,19 @@
 use std::io::Read;
 
 use flate2::read::ZlibDecoder;
-use image::ImageFormat;
+use image::{DynamicImage, ImageBuffer, ImageFormat, Luma};
 
 use super::orientation::Orientation;
-use super::samples::reduce;
+use super::samples::{reduce, warn_of_transparency};
 use super::{Limits, Raw, ReadOptions, ends_early, undecodable};
 use crate::error::Result;
 
 const SIGNATURE: usize = 8;
+
+/// Place of the colour type in the header.
+const COLOR_TYPE: usize = 9;
+/// Colour type of grey without alpha.
+const GREY: u8 = 0;
 
 /// Most bytes of EXIF or XMP data that are inflated.
 const MAX_METADATA: u64 = 1 << 20;
@@ -20,7 +25,15 @@ const MAX_METADATA: u64 = 1 << 20;
 pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
     let file = walk(bytes, &options.limits)?;
     let mut warnings = Vec::new();
-    let image = reduce(options.decode_dynamic(&file.stripped, ImageFormat::Png)?, options.sixteen_bit, &mut warnings)?;
+    let mut decoded = options.decode_dynamic(&file.stripped, ImageFormat::Png)?;
+    if file.is_grey
+        && let DynamicImage::ImageLumaA16(grey) = &decoded
+    {
+        // A shade is transparent, which is no alpha channel to Pillow: it is reduced as grey is.
+        warn_of_transparency(&decoded, &mut warnings);
+        decoded = ImageBuffer::from_fn(grey.width(), grey.height(), |x, y| Luma([grey.get_pixel(x, y)[0]])).into();
+    }
+    let image = reduce(decoded, options.sixteen_bit, &mut warnings)?;
     Ok(Raw {
         image,
         orientation: Orientation::choose(file.exif, file.xmp),
@@ -34,13 +47,15 @@ struct Walked {
     exif: Option<Orientation>,
     xmp: Option<Orientation>,
     further_frames: usize,
-    /// The file without the chunks that hold no pixels. Transparency is dropped as well, as Pillow's `convert("RGB")` does.
+    /// Whether its samples are shades of grey and nothing else.
+    is_grey: bool,
+    /// The file without the chunks that hold no pixels.
     stripped: Vec<u8>,
 }
 
 fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     let early = || ends_early("end marker `IEND`");
-    let mut file = Walked { exif: None, xmp: None, further_frames: 0, stripped: bytes[..SIGNATURE].to_vec() };
+    let mut file = Walked { exif: None, xmp: None, further_frames: 0, is_grey: false, stripped: bytes[..SIGNATURE].to_vec() };
     let (mut has_pixels, mut has_frame_before_pixels, mut frames) = (false, false, 0);
     let mut at = SIGNATURE;
     loop {
@@ -53,9 +68,10 @@ fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
             b"IHDR" => {
                 let &[w3, w2, w1, w0, h3, h2, h1, h0, ..] = data else { return Err(undecodable("its header is damaged")) };
                 limits.check(u32::from_be_bytes([w3, w2, w1, w0]).into(), u32::from_be_bytes([h3, h2, h1, h0]).into())?;
+                file.is_grey = data.get(COLOR_TYPE) == Some(&GREY);
                 file.stripped.extend_from_slice(chunk);
             }
-            b"PLTE" => file.stripped.extend_from_slice(chunk),
+            b"PLTE" | b"tRNS" => file.stripped.extend_from_slice(chunk),
             b"IDAT" => {
                 has_pixels = true;
                 file.stripped.extend_from_slice(chunk);

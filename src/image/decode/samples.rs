@@ -16,9 +16,7 @@ pub(super) fn reduce(image: DynamicImage, sixteen_bit: SixteenBit, warnings: &mu
     if is_deep && sixteen_bit == SixteenBit::Scale {
         warnings.push(Warning::DepthReduced { bits: 16 });
     }
-    if is_transparent(&image) {
-        warnings.push(Warning::AlphaDropped);
-    }
+    warn_of_transparency(&image, warnings);
     let pixels: Vec<u8> = match image {
         DynamicImage::ImageLuma16(grey) => grey.iter().flat_map(|&v| [grey16(v, 16, sixteen_bit); CHANNELS]).collect(),
         DynamicImage::ImageLumaA16(grey) => grey.pixels().flat_map(|p| [high(p[0]); CHANNELS]).collect(),
@@ -34,14 +32,17 @@ pub(super) fn reduce(image: DynamicImage, sixteen_bit: SixteenBit, warnings: &mu
     Ok(Rgb::new(width, height, pixels))
 }
 
-/// Whether a pixel is less than opaque.
-fn is_transparent(image: &DynamicImage) -> bool {
-    match image {
+/// Warns where a pixel is less than opaque.
+pub(super) fn warn_of_transparency(image: &DynamicImage, warnings: &mut Vec<Warning>) {
+    let is_transparent = match image {
         DynamicImage::ImageLumaA8(grey) => grey.pixels().any(|p| p[1] < u8::MAX),
         DynamicImage::ImageRgba8(rgba) => rgba.pixels().any(|p| p[3] < u8::MAX),
         DynamicImage::ImageLumaA16(grey) => grey.pixels().any(|p| p[1] < u16::MAX),
         DynamicImage::ImageRgba16(rgba) => rgba.pixels().any(|p| p[3] < u16::MAX),
         _ => false,
+    };
+    if is_transparent {
+        warnings.push(Warning::AlphaDropped);
     }
 }
 
