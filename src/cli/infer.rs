@@ -379,7 +379,7 @@ impl InferArgs {
             talk::say(format_args!("warning: {line}"));
         }
         if outcome.uninspected.in_part.contains_key(&Reason::OutsideCrop) {
-            talk::say("hint: `--multi-crop tile` inspects the whole of each photo");
+            talk::say("hint: `--multi-crop tile` inspects the whole of each photo; its scores need a threshold of their own");
         }
         if !outcome.tally.worst().is_empty() {
             talk::say("most anomalous:");
