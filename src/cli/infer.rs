@@ -31,13 +31,13 @@ Colours mean the same in every picture of a run.
 
 Examples:
   zsas-gpu infer photos/ --output found --report
-  zsas-gpu infer a.png b.jpg --output out --save overlay --threshold 2.5
-  zsas-gpu infer lot/ -o out --weights weights --class 'metal nut'
-  zsas-gpu infer lot/ -o out --weights weights --class bottle --normal good/ --save-memory bottle.mem
-  zsas-gpu infer lot/ -o out --weights weights --profile bottle.toml --memory bottle.mem
+  zsas-gpu infer a.png b.jpg --output out --save overlay --method utad --threshold 2
+  zsas-gpu infer lot/ -o out --weights snapshots --class 'metal nut'
+  zsas-gpu infer lot/ -o out --weights snapshots --class bottle --normal good/ --save-memory bottle.mem
+  zsas-gpu infer lot/ -o out --weights snapshots --profile bottle.toml --memory bottle.mem
   zsas-gpu infer 'lot*/**/*.png' --output out --resume
   find /data -name '*.tif' | zsas-gpu infer - --output out --shard 2/8 --quiet
-  zsas-gpu infer part.png -o out --overwrite --threshold 2.5 --fail-on anomaly || echo stop";
+  zsas-gpu infer part.png -o out --method utad --threshold 2 --fail-on anomaly || echo stop";
 
 /// Options of `infer`.
 #[derive(Args, Debug)]

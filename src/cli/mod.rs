@@ -38,7 +38,7 @@ use zsas::{COMMIT, Code, Error, Result, VERSION};
 const EXAMPLES: &str = "\
 Examples:
   zsas-gpu infer photos/ --output found --report   # where are the defects? pictures, records, a page
-  zsas-gpu infer part.png --output out --threshold 2.5 --fail-on anomaly
+  zsas-gpu infer part.png --output out --method utad --threshold 2 --fail-on anomaly
   zsas-gpu detect photos/ --text 'crack. hole.' --output boxes --weights snapshots
   zsas-gpu segment part.png --box 120,80,410,300 --output masks --weights snapshots
   zsas-gpu doctor --selftest                       # can this machine run it, and is it right?
