@@ -44,7 +44,8 @@ Examples:
   zsas-gpu doctor --selftest                       # can this machine run it, and is it right?
 
 Exit codes:
-  0 done, 1 failed, 2 usage or bad input, 3 done but some inputs failed,
+  0 done, 1 failed, 2 usage or bad input, 3 done but some inputs failed, or, with
+  `--fail-on uninspected`, something was left out or inspected in part,
   4 anomaly found with `--fail-on anomaly`, even where inputs failed, 5 no usable adapter,
   130 interrupted, 143 terminated";
 
@@ -137,7 +138,7 @@ pub enum Exit {
     Failed,
     /// The command line or its inputs are wrong.
     Usage,
-    /// Success, but some inputs could not be scored.
+    /// Success, but some inputs could not be scored, or were not inspected and that was to fail.
     SomeFailed,
     /// An anomaly was found with `--fail-on anomaly`.
     Anomaly,
