@@ -273,7 +273,11 @@ fn r8_missing_weights_name_the_places_tried() {
     let place = Place::with_photos(&["a.png"]);
     assert_golden("cli/r8_weights_missing.txt", &place.infer(&["a.png", "--weights", "nowhere", "--quiet"]).exits(1).stderr);
     let run = finish(place.command().args(["infer", "a.png", "-o", "out", "--overwrite"]).env("ZSAS_WEIGHTS", "gone"));
-    run.exits(1).says("no weights at `gone`");
+    let run = run.exits(1).says("no weights at `gone`").says("named by $ZSAS_WEIGHTS");
+    assert!(!run.stderr.contains("given by"), "{}", run.stderr);
+    for verb in [&["forward", "sam", "--inputs", "a", "--outputs", "b"][..], &["segment", "a.png", "--box", "1,1,9,9", "-o", "cut"]] {
+        place.run(&[verb, &["--weights", "a.png"]].concat()).exits(1).says("given by `--weights a.png`");
+    }
 }
 
 #[test]

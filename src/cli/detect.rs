@@ -18,7 +18,7 @@ use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::numbers::{parse_count, parse_share};
 use crate::cli::photos::PhotoArgs;
 use crate::cli::signals::Signals;
-use crate::cli::{Exit, choice, env, talk};
+use crate::cli::{Exit, choice, env, of_weights, talk};
 
 const AFTER: &str = "\
 What lands in the output folder: `results.jsonl`, a line per photo with its boxes, the best first:
@@ -133,11 +133,12 @@ pub fn run(args: &DetectArgs) -> Result<Exit> {
         caption.warnings().iter().for_each(|warning| talk::say(format_args!("warning: {warning}")));
     }
     let job = Job::new(&args.inputs, &args.output, args.job_options())?;
-    let weights = store::find(&grounding_dino::NETWORK, args.weights.as_deref())?;
+    let of_weights = of_weights(args.weights.as_deref());
+    let weights = store::find(&grounding_dino::NETWORK, args.weights.as_deref()).map_err(&of_weights)?;
     let signals = Signals::watch()?;
     let (bar, observer) = talk::watch(args.quiet);
     let request = DeviceRequest { options: args.device.options()?, observer: Some(observer), lose_at: lose_at()? };
-    let opened = BoxFinder::open(request, weights, args.device.precision.or_f32(), caption, args.box_options());
+    let opened = BoxFinder::open(request, weights, args.device.precision.or_f32(), caption, args.box_options()).map_err(&of_weights);
     drop(bar);
     let finder = match (opened, signals.received()) {
         (Err(_), Some(number)) => return Ok(Exit::Signal(number)),

@@ -22,7 +22,7 @@ use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::numbers::{parse_count, parse_number, parse_range};
 use crate::cli::photos::PhotoArgs;
 use crate::cli::signals::Signals;
-use crate::cli::{Exit, cache, choice, env, talk, usage};
+use crate::cli::{Exit, cache, choice, env, of_weights, talk, usage};
 
 const AFTER: &str = "\
 What lands in the output folder: `results.jsonl` (a line per photo), `run.json` (what ran), and
@@ -163,14 +163,15 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     let job = Job::new(&args.inputs, &args.output, args.job_options())?;
     let signals = Signals::watch()?;
     let building = Building::new(args.quiet, &signals);
-    let plan = args.builder(references, &building)?.plan()?;
+    let of_weights = of_weights(args.weights.as_deref());
+    let plan = args.builder(references, &building)?.plan().map_err(&of_weights)?;
     if args.fail_on.contains(&FailOn::Anomaly) && args.threshold.or(plan.threshold()).is_none() {
         return Err(no_threshold());
     }
     if plan.is_automatic() && !args.quiet {
         say_choice(&plan);
     }
-    let opened = plan.open();
+    let opened = plan.open().map_err(&of_weights);
     building.finish();
     let detector = match (opened, signals.received()) {
         (Err(_), Some(number)) => return Ok(Exit::Signal(number)),

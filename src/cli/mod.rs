@@ -28,6 +28,7 @@ mod shader;
 pub mod signals;
 pub mod talk;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -182,6 +183,16 @@ fn version() -> &'static str {
 /// A usage error: options that contradict each other, or a name that is not known.
 fn usage(message: impl Into<String>) -> Error {
     Error::new(Code::Usage, message)
+}
+
+/// An error of weights, with the option that named them where one did.
+fn of_weights(place: Option<&Path>) -> impl Fn(Error) -> Error {
+    move |error| match (place, error.code()) {
+        (Some(place), Code::WeightsMissing | Code::WeightsFormat | Code::WeightsMismatch | Code::WeightsNonfinite) => {
+            error.context(format!("given by `--weights {}`", place.display()))
+        }
+        _ => error,
+    }
 }
 
 /// `, did you mean `x`?` where a known name is near the unknown one, else nothing.

@@ -10,7 +10,7 @@ use zsas::tensor::Seeded;
 use zsas::{Checkpoint, Code, Error, Graph, Result, Tensor};
 
 use crate::cli::device::DeviceArgs;
-use crate::cli::usage;
+use crate::cli::{of_weights, usage};
 
 /// Most pixels of a random input, so that a typing error does not use up all memory.
 const MAX_PIXELS: usize = 1 << 26;
@@ -75,8 +75,9 @@ pub struct Network {
 impl NetworkArgs {
     /// Loads the weights.
     pub fn load(&self) -> Result<Network> {
-        let checkpoint = store::find(self.network.network(), self.weights.as_deref())?.checkpoint;
-        let raw = (self.network.load)(&checkpoint)?;
+        let of_weights = of_weights(self.weights.as_deref());
+        let checkpoint = store::find(self.network.network(), self.weights.as_deref()).map_err(&of_weights)?.checkpoint;
+        let raw = (self.network.load)(&checkpoint).map_err(&of_weights)?;
         checkpoint.finish();
         Ok(Network { raw, precision: self.device.precision.or_f32(), checkpoint })
     }

@@ -12,7 +12,7 @@ use zsas::results::{Existing, MaskFile, MasksRecord, RESULTS};
 use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::photos::PhotoArgs;
 use crate::cli::signals::Signals;
-use crate::cli::{Exit, choice, talk, usage};
+use crate::cli::{Exit, choice, of_weights, talk, usage};
 
 const AFTER: &str = "\
 What lands in the output folder, under the photo's name: for each box, in their order, a mask
@@ -84,10 +84,11 @@ pub fn run(args: &SegmentArgs) -> Result<Exit> {
     if !args.quiet {
         job.warnings().iter().for_each(|warning| talk::say(format_args!("warning: {warning}")));
     }
-    let weights = store::find(&sam::NETWORK, args.weights.as_deref())?;
+    let of_weights = of_weights(args.weights.as_deref());
+    let weights = store::find(&sam::NETWORK, args.weights.as_deref()).map_err(&of_weights)?;
     let (_bar, observer) = talk::watch(args.quiet);
     let request = DeviceRequest { options: args.device.options()?, observer: Some(observer), lose_at };
-    let finder = MaskFinder::open(request, weights, args.device.precision.or_f32())?;
+    let finder = MaskFinder::open(request, weights, args.device.precision.or_f32()).map_err(&of_weights)?;
     args.device.describe(&finder.device(), args.quiet);
     let found = job.find(&finder)?;
     // Until here a signal ends the program at once and nothing is written; from here on `run.json` has to say it.
