@@ -118,6 +118,8 @@ pub enum Remedy {
     CheckNumerics,
     /// This adapter cannot run the kernels; another one, or the reference, may.
     UseAnotherDevice,
+    /// The adapter lacks what kernels of the chosen tier need.
+    UseOwnTier,
     /// The CPU reference cannot do this; an adapter can.
     UseAnAdapter,
     /// The image is too small for the chosen views.
@@ -181,6 +183,7 @@ impl fmt::Display for Remedy {
             Remedy::UseF32 => "use `Precision::F32`",
             Remedy::CheckNumerics => "`run::diff` finds the first launch that goes wrong; `Precision::F32` rules out overflow",
             Remedy::UseAnotherDevice => "use another adapter; the reference device needs none",
+            Remedy::UseOwnTier => "leave the tier to the adapter",
             Remedy::UseAnAdapter => "open a device with an adapter",
             Remedy::UseOtherViews => "use other views",
             Remedy::MakeMemoryAgain => "make the memory again from the reference images",

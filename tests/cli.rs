@@ -66,6 +66,7 @@ fn contradictions_end_with_2_before_anything_is_touched() {
     wrong(&["--resume", "--overwrite"], "cannot be used with");
     wrong(&["--method", "windclip"], "invalid value 'windclip'");
     wrong(&["--frobnicate"], "unexpected argument '--frobnicate'");
+    wrong(&["--device", "reference", "--tier", "matrix"], "`--device reference` runs none");
     assert!(!place.path("out").exists());
     place.run(&["infer"]).exits(2).says("Usage:");
     place.run(&["shader", "matmull"]).exits(2).says("did you mean `matmul`?");
@@ -555,6 +556,11 @@ fn doctor_describes_the_adapters() {
         .run(&["doctor", "--device", "no such adapter"])
         .exits(5)
         .says("has `no such adapter` in its name");
+    if !found["adapters"][0]["no_matrix_units"].is_null() {
+        let refused = place.run(&["doctor", "--tier", "matrix"]).exits(5).says("hint: leave `--tier` out");
+        let refused = refused.prints("problem: the device cannot be opened with these options");
+        assert!(!refused.stdout.contains("no adapter") && !refused.stdout.contains("hint:"), "{}", refused.stdout);
+    }
 }
 
 /// Writes `pixel_values` of ones.

@@ -22,14 +22,19 @@ pub struct DeviceArgs {
     #[arg(long, value_parser = choice::precision(), default_value = "auto", help_heading = "Device")]
     pub precision: PrecisionChoice,
 
-    /// Force a tier of kernels, to avoid a driver's bug or to compare
+    /// Force a tier of kernels, to avoid a driver's bug or to compare; by default the adapter's own, which `doctor` names
     #[arg(long = "tier", alias = "kernels", value_parser = choice::tier(), value_name = "TIER", help_heading = "Device")]
     pub kernels: Option<Tier>,
 }
 
 impl DeviceArgs {
     /// The options of the library for opening the device.
+    ///
+    /// Errors: options that contradict each other, a memory limit that is no number.
     pub fn options(&self) -> Result<DeviceOptions> {
+        if self.device == DeviceChoice::Reference && self.kernels.is_some() {
+            return Err(usage("`--tier` chooses kernels of an adapter, `--device reference` runs none").hint("leave one of the two out"));
+        }
         Ok(DeviceOptions {
             choice: self.device.clone(),
             tier: self.kernels,

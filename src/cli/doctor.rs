@@ -66,6 +66,8 @@ struct Selftest {
 /// Lists adapters, runs the self-test if asked to, and prints the findings.
 pub fn run(args: &DoctorArgs) -> Result<Exit> {
     let adapters = adapters();
+    // Options that contradict each other say nothing about this machine.
+    args.device.options()?;
     let (device, refusal) = match args.device.open(true) {
         Ok(device) => (Some(device), None),
         Err(error) => (None, Some(error)),
@@ -93,7 +95,7 @@ impl Findings {
         let own = device.and_then(Device::adapter);
         let same =
             |other: &AdapterReport| own.is_some_and(|own| (&own.name, &own.backend, &own.pci) == (&other.name, &other.backend, &other.pci));
-        let (mut problems, hints) = diagnose(own, refusal);
+        let (mut problems, hints) = diagnose(own, refusal.map(|_| adapters.len()));
         let chosen = adapters.iter().position(same);
         // What the device found out when it was opened counts.
         if let (Some(own), Some(at)) = (own, chosen) {
@@ -162,14 +164,18 @@ fn describe(adapter: &AdapterReport) -> String {
     )
 }
 
-/// Problems of this machine, and hints to solve them.
-fn diagnose(adapter: Option<&AdapterReport>, refusal: Option<&Error>) -> (Vec<String>, Vec<String>) {
+/// Problems of this machine, and hints to solve them. `refused` is the number of adapters where none could be opened as was asked for.
+fn diagnose(adapter: Option<&AdapterReport>, refused: Option<usize>) -> (Vec<String>, Vec<String>) {
     let (mut problems, mut hints) = (Vec::new(), Vec::new());
-    if refusal.is_some() {
-        problems.push("no adapter can be used, see the error".to_owned());
-        if cfg!(target_os = "linux") {
-            hints.extend(linux_hints());
+    match refused {
+        Some(0) => {
+            problems.push("there is no adapter, see the error".to_owned());
+            if cfg!(target_os = "linux") {
+                hints.extend(linux_hints());
+            }
         }
+        Some(_) => problems.push("the device cannot be opened with these options, see the error".to_owned()),
+        None => {}
     }
     if let Some(adapter) = adapter {
         if adapter.is_software() {

@@ -37,7 +37,7 @@ impl Gpu {
         let tier = report.tier;
         if let (Tier::Matrix, Some(reason)) = (tier, &report.no_matrix_units) {
             let message = format!("{report} has no matrix units for kernels of the tier `{tier}`: {reason}");
-            return Err(Error::new(Code::NoAdapter, message).hint(Remedy::UseAnotherDevice));
+            return Err(Error::new(Code::NoAdapter, message).hint(Remedy::UseOwnTier));
         }
         if tier == Tier::Subgroup && !report.has_subgroups() {
             let message = format!("{report} has no subgroups of {SOFTWARE_LANES} lanes for kernels of the tier `{tier}`");
