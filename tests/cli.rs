@@ -341,12 +341,14 @@ fn r11_a_lost_device_is_opened_again_and_patience_ends() {
 #[test]
 fn r19_a_closed_stdout_is_no_error() {
     let place = Place::new();
-    for arguments in [&["shader", "--list"][..], &["shader", "matmul"], &["completions", "zsh"], &["env"]] {
+    let constants = "constants of a small case, a network has its own: SPLIT=1 TALL=64 PAIRING=0 ACTIVATION=0 HAS_BIAS=0 HAS_RESIDUAL=0\n";
+    let runs = [(&["shader", "--list"][..], ""), (&["shader", "matmul"], constants), (&["completions", "zsh"], ""), (&["env"], "")];
+    for (arguments, said) in runs {
         let mut child = place.command().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let mut stderr = String::new();
         child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), said), "{arguments:?}");
     }
 }
 
@@ -527,7 +529,9 @@ fn every_shader_is_listed_and_printed() {
         let head = text.replacen("enable wgpu_cooperative_matrix;\n", "", 1);
         assert!(head.starts_with("enable f16;\nalias Elem = f16;\n"), "{text}");
     }
-    place.run(&["shader", "matmul", "--set", "TALL=32"]).exits(0).prints("const TALL: u32 = 32u;");
+    let run = place.run(&["shader", "matmul", "--set", "TALL=32"]).exits(0).prints("const TALL: u32 = 32u;");
+    run.says("constants of a small case, a network has its own: SPLIT=1 TALL=32 ");
+    place.run(&["shader", "matmul", "--set", "TALL=0"]).exits(2).says("with TALL=0");
 }
 
 #[test]

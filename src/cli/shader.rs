@@ -1,8 +1,10 @@
 //! `shader`: prints the exact WGSL that the driver gets.
 
+use std::fmt::Display;
+
 use clap::{Args, ValueEnum};
 use zsas::kernels::{Implementation, Tier, every_kernel};
-use zsas::shader::{MatrixUnits, assemble};
+use zsas::shader::{MatrixUnits, assemble, reflect};
 use zsas::{Code, DType, Error, Result};
 
 use crate::cli::device::library;
@@ -22,7 +24,7 @@ pub struct ShaderArgs {
     #[arg(required_unless_present = "list")]
     name: Option<String>,
 
-    /// Another value for a constant; may be given several times
+    /// Another value for a constant, with which the shader has to be valid; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_constant)]
     constants: Vec<(String, u32)>,
 
@@ -30,11 +32,11 @@ pub struct ShaderArgs {
     #[arg(long, value_enum)]
     elem: Option<Elem>,
 
-    /// The kernel's file for this tier of adapters
+    /// The kernel's file for this tier of adapters; by default the one that has the kernel's name, else its first
     #[arg(long, value_parser = choice::tier())]
     tier: Option<Tier>,
 
-    /// Print every file with its family, adapters and constants
+    /// Print every file with its family, tier, and the constants of a small case
     #[arg(long, conflicts_with_all = ["name", "constants", "tier"])]
     list: bool,
 }
@@ -79,8 +81,19 @@ pub fn run(args: &ShaderArgs) -> Result<Exit> {
         return Err(usage(format!("`{file}` is for f16 alone")));
     }
     let assembled = assemble(&library(), file, constants, elem, MatrixUnits::Hardware)?;
+    if !args.constants.is_empty() {
+        reflect(&assembled).map_err(|error| usage(error.message()).context(format!("with {}", listed(&args.constants))))?;
+    }
+    if !constants.is_empty() {
+        talk::say(format_args!("constants of a small case, a network has its own: {}", listed(constants)));
+    }
     talk::print(assembled.text)?;
     Ok(Exit::Done)
+}
+
+/// Constants as `--set` takes them, with spaces between.
+fn listed(constants: &[(impl Display, u32)]) -> String {
+    constants.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
 /// A WGSL file with the constants of the first kernel that uses it.
@@ -138,8 +151,8 @@ fn set(file: &mut ShaderFile, name: &str, value: u32) -> Result<()> {
 
 fn list(files: &[ShaderFile]) -> Result<Exit> {
     for ShaderFile { family, implementation } in files {
-        let constants: Vec<String> = implementation.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let row = format!("{:<20} {family:<16} {:<6} {}", implementation.file, implementation.tier.as_str(), constants.join(" "));
+        let Implementation { file, tier, constants, .. } = implementation;
+        let row = format!("{file:<20} {family:<16} {:<6} {}", tier.as_str(), listed(constants));
         talk::print_line(row.trim_end())?;
     }
     Ok(Exit::Done)
