@@ -665,6 +665,10 @@ fn diff_and_profile_speak_of_every_launch() {
     let profile = place.run(&["profile", "wide-resnet", "--size", "64x64", "--json"]).exits(0).stdout;
     let profile: Value = serde_json::from_str(&profile).unwrap();
     assert!(profile["rows"].as_array().unwrap().iter().all(|row| row["microseconds"].as_f64().unwrap() > 0.0), "{profile}");
+    let what = |value: &Value| ["network", "precision", "inputs"].map(|key| value[key].clone());
+    let expected = ["wide-resnet".into(), "f32".into(), serde_json::json!([[1, 3, 64, 64]])];
+    assert_eq!(what(&profile), expected);
+    assert!(profile["tier"].is_string(), "{profile}");
     place.run(&["profile", "wide-resnet", "--size", "64x64"]).exits(0).prints("GFLOP/s");
     place.run(&["profile", "wide-resnet", "--device", "reference"]).exits(2).says("no device time");
     let bench = ["bench", "models", "wide-resnet", "--size", "64x64", "--runs", "3"];
@@ -673,6 +677,7 @@ fn diff_and_profile_speak_of_every_launch() {
     let runs: Value = serde_json::from_str(&runs).unwrap();
     let quantiles = ["p50_ms", "p95_ms", "p99_ms"].map(|key| runs[key].as_f64().unwrap());
     assert!(quantiles[0] > 0.0 && quantiles.is_sorted(), "{runs}");
+    assert_eq!((what(&runs), &runs["tier"]), (expected, &profile["tier"]));
     place.run(&[&bench[..6], &["0"]].concat()).exits(2);
 }
 

@@ -11,7 +11,7 @@ use zsas::run::{KernelBench, KernelTimes, RunTimes};
 use zsas::{Code, Program, Result};
 
 use crate::cli::device::DeviceArgs;
-use crate::cli::network::{InputArgs, NetworkArgs};
+use crate::cli::network::{InputArgs, NetworkArgs, Recorded};
 use crate::cli::{Exit, did_you_mean, talk, usage};
 
 /// Most bytes of a baseline; one of all kernels has some thousands.
@@ -91,8 +91,8 @@ struct KernelsArgs {
 /// Runs of a network: the object of `bench models --json`.
 #[derive(Serialize)]
 struct NetworkRuns {
-    network: &'static str,
-    precision: &'static str,
+    #[serde(flatten)]
+    recorded: Recorded,
     launches: usize,
     #[serde(flatten)]
     runs: RunTimes,
@@ -114,17 +114,12 @@ fn models(args: &ModelsArgs) -> Result<Exit> {
     let (_, outputs): (Vec<_>, Vec<_>) = network.record(&graph, &inputs).into_iter().unzip();
     let program = Program::compile(&device, &graph, &outputs)?;
     let runs = program.time(&inputs.arrays(), args.runs as usize)?;
-    let runs = NetworkRuns {
-        network: args.network.network.name,
-        precision: args.network.device.precision.or_f32().as_str(),
-        launches: program.plan().nodes.len(),
-        runs,
-    };
+    let runs = NetworkRuns { recorded: args.network.recorded(&inputs), launches: program.plan().nodes.len(), runs };
     if args.json {
         talk::print_json(&runs)?;
     } else {
-        let NetworkRuns { network, precision, launches, runs } = &runs;
-        talk::print_line(format_args!("{network} in {precision}, {launches} launches\n{runs}"))?;
+        let NetworkRuns { recorded, launches, runs } = &runs;
+        talk::print_line(format_args!("{recorded}, {launches} launches\n{runs}"))?;
     }
     Ok(Exit::Done)
 }

@@ -1,9 +1,11 @@
 //! Options that `forward`, `diff` and `profile` share: a raw network, its weights and its input.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use serde::Serialize;
 use zsas::models::raw::{self, NetworkInputs, RawInfo, RawNetwork};
 use zsas::models::store;
 use zsas::tensor::Seeded;
@@ -72,7 +74,33 @@ pub struct Network {
     pub checkpoint: Checkpoint,
 }
 
+/// What runs: first keys of the objects of `bench models --json` and `profile --json`.
+#[derive(Serialize)]
+pub struct Recorded {
+    network: &'static str,
+    precision: &'static str,
+    /// Shapes of the inputs, in the order in which they are recorded.
+    inputs: Vec<Vec<usize>>,
+}
+
+impl fmt::Display for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Recorded { network, precision, inputs } = self;
+        let shapes: Vec<String> = inputs.iter().map(|shape| format!("{shape:?}")).collect();
+        write!(f, "{network} in {precision} on {}", shapes.join(", "))
+    }
+}
+
 impl NetworkArgs {
+    /// What runs on these inputs.
+    pub fn recorded(&self, inputs: &NetworkInputs) -> Recorded {
+        Recorded {
+            network: self.network.name,
+            precision: self.device.precision.or_f32().as_str(),
+            inputs: inputs.arrays.iter().map(|array| array.shape().sizes().to_vec()).collect(),
+        }
+    }
+
     /// Loads the weights.
     pub fn load(&self) -> Result<Network> {
         let of_weights = of_weights(self.weights.as_deref());

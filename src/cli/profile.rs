@@ -1,9 +1,11 @@
 //! `profile`: measures the time of each launch of a network.
 
 use clap::Args;
+use serde::Serialize;
+use zsas::run::LaunchProfile;
 use zsas::{Program, Result};
 
-use crate::cli::network::{InputArgs, NetworkArgs};
+use crate::cli::network::{InputArgs, NetworkArgs, Recorded};
 use crate::cli::{Exit, talk};
 
 const AFTER: &str = "\
@@ -26,6 +28,15 @@ pub struct ProfileArgs {
     json: bool,
 }
 
+/// A profile of a network: the object of `--json`.
+#[derive(Serialize)]
+struct NetworkProfile {
+    #[serde(flatten)]
+    recorded: Recorded,
+    #[serde(flatten)]
+    profile: LaunchProfile,
+}
+
 /// Runs to warm up, once to measure, and prints the rows.
 pub fn run(args: &ProfileArgs) -> Result<Exit> {
     let network = args.network.load()?;
@@ -38,10 +49,11 @@ pub fn run(args: &ProfileArgs) -> Result<Exit> {
     program.warm_up(&inputs.arrays())?;
     let profile = program.profile(&inputs.arrays())?;
     drop(watch);
+    let profile = NetworkProfile { recorded: args.network.recorded(&inputs), profile };
     if args.json {
         talk::print_json(&profile)?
     } else {
-        talk::print_line(profile)?
+        talk::print_line(format_args!("{}\n{}", profile.recorded, profile.profile))?
     }
     Ok(Exit::Done)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::graph::Node;
+use crate::kernels::Tier;
 
 /// One launch of a profiled run.
 #[derive(Clone, Debug, Serialize)]
@@ -50,6 +51,8 @@ impl Row {
 pub struct LaunchProfile {
     /// Device and driver.
     pub device: String,
+    /// Tier of kernels.
+    pub tier: Tier,
     /// Launches in order.
     pub rows: Vec<Row>,
     /// What the device holds for it.

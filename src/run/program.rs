@@ -104,7 +104,7 @@ impl Program {
         let rows = self.plan.nodes.iter().zip(context.prepared.launches.files()).zip(nanoseconds);
         let rows = rows.map(|((node, file), nanoseconds)| Row::new(node, file, nanoseconds)).collect();
         let memory = MemoryUse { held: self.device.allocated_bytes(), live: self.plan.needed_bytes() as u64 };
-        Ok(LaunchProfile { device: self.device.name(), rows, memory })
+        Ok(LaunchProfile { device: self.device.name(), tier: context.gpu.tier, rows, memory })
     }
 
     /// Context of a run on a GPU; `None` for the reference.
