@@ -68,6 +68,8 @@ fn contradictions_end_with_2_before_anything_is_touched() {
     wrong(&["--frobnicate"], "unexpected argument '--frobnicate'");
     wrong(&["--device", "reference", "--tier", "matrix"], "`--device reference` runs none");
     assert!(!place.path("out").exists());
+    place.run(&["infer", "a.png", "--output", "-"]).exits(2).says("results go into a folder");
+    assert!(!place.path("-").exists());
     place.run(&["infer"]).exits(2).says("Usage:");
     place.run(&["shader", "matmull"]).exits(2).says("did you mean `matmul`?");
     place.run(&["shader", "matmul", "--set", "TALLS=3"]).exits(2).says("did you mean `TALL`?");

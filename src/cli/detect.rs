@@ -16,7 +16,7 @@ use zsas::uninspected::Reason;
 use crate::cli::console::{Console, summary};
 use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::numbers::{parse_count, parse_share};
-use crate::cli::photos::PhotoArgs;
+use crate::cli::photos::{PhotoArgs, output_folder};
 use crate::cli::signals::Signals;
 use crate::cli::{Exit, choice, env, of_weights, talk};
 
@@ -52,7 +52,7 @@ pub struct DetectArgs {
     text: Vec<String>,
 
     /// Folder for everything that is written
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = output_folder())]
     output: PathBuf,
 
     /// A snapshot of GroundingDINO, or a folder of snapshots named by network; without it $ZSAS_WEIGHTS

@@ -20,7 +20,7 @@ use zsas::{Checkpoint, Code, Error, Result};
 use crate::cli::console::{Console, summary};
 use crate::cli::device::{DeviceArgs, lose_at};
 use crate::cli::numbers::{parse_count, parse_number, parse_range};
-use crate::cli::photos::PhotoArgs;
+use crate::cli::photos::{PhotoArgs, output_folder};
 use crate::cli::signals::Signals;
 use crate::cli::{Exit, cache, choice, env, of_weights, talk, usage};
 
@@ -48,7 +48,7 @@ pub struct InferArgs {
     inputs: Vec<PathBuf>,
 
     /// Folder for everything that is written
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = output_folder())]
     output: PathBuf,
 
     /// How anomalies are found; `auto` takes the strongest method whose weights are on this machine

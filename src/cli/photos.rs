@@ -1,7 +1,9 @@
 //! Options of the verbs that read photos.
 
+use std::path::PathBuf;
+
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
 use zsas::image::{Limits, ReadOptions, SixteenBit};
 
 /// Options for reading photos: limits, orientation, reduction to 8 bits.
@@ -30,6 +32,14 @@ pub struct PhotoArgs {
     /// How photos of 9 to 16 bits are reduced to 8: `scale` keeps the upper 8 bits; `clip` lets grey saturate at 255, as Pillow does
     #[arg(long, value_name = "HOW", default_value = "scale", value_parser = sixteen_bit(), help_heading = "Input")]
     sixteen_bit: SixteenBit,
+}
+
+/// A parser of an output folder. `-` is refused, by which many mean standard output.
+pub fn output_folder() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|folder| match folder.as_os_str() == "-" {
+        true => Err("results go into a folder (`./-` is one of this name); `--json` prints the records"),
+        false => Ok(folder),
+    })
 }
 
 fn sixteen_bit() -> impl TypedValueParser<Value = SixteenBit> {

@@ -10,7 +10,7 @@ use zsas::models::{sam, store};
 use zsas::results::{Existing, MaskFile, MasksRecord, RESULTS};
 
 use crate::cli::device::{DeviceArgs, lose_at};
-use crate::cli::photos::PhotoArgs;
+use crate::cli::photos::{PhotoArgs, output_folder};
 use crate::cli::signals::Signals;
 use crate::cli::{Exit, choice, of_weights, talk, usage};
 
@@ -41,7 +41,7 @@ pub struct SegmentArgs {
     boxes: Vec<BoundingBox>,
 
     /// Folder for everything that is written
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = output_folder())]
     output: PathBuf,
 
     /// A snapshot of Segment Anything, or a folder of snapshots named by network; without it $ZSAS_WEIGHTS

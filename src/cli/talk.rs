@@ -53,8 +53,8 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::ChooseOtherOutput => {
             "choose another `--output` that can be written to and is not searched for photos, a folder inside it for example"
         }
-        Remedy::ResumeOrOverwrite => "`--overwrite` starts anew, `infer --resume` goes on; or choose another `--output`",
-        Remedy::WaitOrChooseOtherOutput => "wait for it, or choose another `--output`; shards of `infer` need a folder each",
+        Remedy::ResumeOrOverwrite => "`--overwrite` starts anew, `--resume` of `infer` and `detect` goes on; or choose another `--output`",
+        Remedy::WaitOrChooseOtherOutput => "wait for it, or choose another `--output`; shards need a folder each",
         Remedy::RepeatOptionsOrOverwrite => {
             "repeat the earlier options to resume, `--overwrite` to start anew, or choose another `--output`"
         }
