@@ -22,10 +22,13 @@ pub(super) fn slices(len: usize, cols: usize) -> (u32, Launch) {
     (vec as u32, Launch::invocations(len / vec, ELEMENT_LANES))
 }
 
+/// Passes of the files for software adapters: a maximum or mean, a sum, the results.
+const ROW_PASSES: usize = 3;
+
 /// Implementations of kernels that compute a row from a row: a workgroup per row, and on software adapters a lane per row.
 pub(super) fn row_kernel(plain: &'static str, software: &'static str, rows: usize, cols: usize) -> Vec<Implementation> {
     let mut all = Vec::new();
-    if let Some(launch) = lane_rows(rows) {
+    if let Some(launch) = lane_rows(rows, cols, ROW_PASSES) {
         all.push(Implementation::software(software, vec![], launch));
     }
     all.push(Implementation::plain(plain, vec![("WORKGROUP", row_lanes(cols))], Launch::groups(rows)));
@@ -37,14 +40,20 @@ pub(super) fn row_lanes(cols: usize) -> u32 {
     if cols <= 256 { 64 } else { 256 }
 }
 
-/// Launch of kernels for software adapters in which each lane computes a row; `None` for too few rows to
-/// occupy the lanes of two cores.
-pub(super) fn lane_rows(rows: usize) -> Option<Launch> {
-    (rows >= 16).then(|| Launch::invocations(rows, SOFTWARE_LANES))
+/// Iterations of all loops of a lane together from which on llvmpipe leaves its loops, in silence (`LP_MAX_TGSI_LOOP_ITERATIONS` of Mesa).
+const LLVMPIPE_ITERATIONS: usize = 65_535;
+
+/// Launch of kernels for software adapters in which each lane goes so many times through a row; `None` for too few rows to occupy the lanes
+/// of two cores, and for rows that are too long for llvmpipe.
+pub(super) fn lane_rows(rows: usize, cols: usize, passes: usize) -> Option<Launch> {
+    let is_whole = passes * (cols + 1) < LLVMPIPE_ITERATIONS;
+    (rows >= 16 && is_whole).then(|| Launch::invocations(rows, SOFTWARE_LANES))
 }
 
-/// Rows and columns that row kernels are tested with: single elements, odd sizes, either size of workgroup, folded launches.
-pub(super) const INSTANCE_SIZES: [(usize, usize); 8] = [(1, 1), (1, 3), (3, 7), (17, 5), (65, 1280), (2, 257), (3, 10_000), (65_537, 3)];
+/// Rows and columns that row kernels are tested with: single elements, odd sizes, either size of workgroup, folded launches, rows that are
+/// too long for a lane of llvmpipe.
+pub(super) const INSTANCE_SIZES: [(usize, usize); 9] =
+    [(1, 1), (1, 3), (3, 7), (17, 5), (65, 1280), (2, 257), (3, 10_000), (65_537, 3), (17, 30_000)];
 
 /// Largest number of sums in one loop of a strip that llvmpipe does not spill.
 const STRIP_SUMS: usize = 256;

@@ -5,6 +5,9 @@ use crate::kernels::{
     Implementation, Io, Kernel, Launch, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read_f32, write_f32,
 };
 
+/// Most passes of the file for software adapters: the range, `ROUNDS` of `shaders/lib/select.wgsl`, the sum.
+const PASSES: usize = 10;
+
 /// Which values of a row are averaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
@@ -45,7 +48,7 @@ impl Kernel for TopMean {
     fn implementations(&self) -> Vec<Implementation> {
         let selection = ("SELECTION", self.selection as u32);
         let mut all = Vec::new();
-        if let Some(launch) = lane_rows(self.rows) {
+        if let Some(launch) = lane_rows(self.rows, self.cols, PASSES) {
             all.push(Implementation::software("top_mean_software", vec![selection], launch));
         }
         // 128 lanes with 16 counts each take 8 KiB of workgroup memory.
@@ -80,7 +83,8 @@ impl Kernel for TopMean {
 }
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
-    let sizes = [(1, 1, 1), (1, 3, 2), (3, 7, 7), (17, 9, 1), (65, 1280, 400), (2, 257, 33), (20, 1601, 1600), (3, 10_000, 400)];
+    let sizes =
+        [(1, 1, 1), (1, 3, 2), (3, 7, 7), (17, 9, 1), (65, 1280, 400), (2, 257, 33), (20, 1601, 1600), (3, 10_000, 400), (17, 8192, 1)];
     let with = |selection| sizes.map(|(rows, cols, count)| TopMean { selection, rows, cols, count });
     boxed([Selection::Largest, Selection::Smallest].into_iter().flat_map(with))
 }
