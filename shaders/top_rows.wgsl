@@ -2,7 +2,7 @@
 //!
 //! One lane per row: it counts the rows that come before its own, and that count is its place in y. All lanes read the same score at a time.
 //! Quadratic in the rows, but of integer comparisons alone, and each place is written once. Scores order by their bits, so that even with NaN
-//! every row has a place.
+//! every row has a place. The loop is written out, since llvmpipe leaves it in silence after 65,535 rounds.
 //! use: float_bits, index
 
 const LANES: u32 = 64u;
@@ -25,9 +25,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let first = sequence * params.rows;
     let own = key_of(scores[first + row]);
     var before = 0u;
-    for (var other = 0u; other < params.rows; other++) {
-        let key = key_of(scores[first + other]);
-        before += select(0u, 1u, key > own || (key == own && other < row));
+    for (var other = 0u; other < params.rows; other++) { // unroll 8
+        let key = key_of(scores[first + min(other, params.rows - 1u)]);
+        before += select(0u, 1u, other < params.rows && (key > own || (key == own && other < row)));
     }
     if before < params.count {
         y[sequence * params.count + before] = first + row;

@@ -64,7 +64,7 @@ impl Kernel for TopRows {
 }
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
-    boxed([(1, 1, 1), (1, 7, 3), (3, 65, 65), (2, 700, 90), (1, 4097, 900)].map(|(sequences, rows, count)| TopRows {
+    boxed([(1, 1, 1), (1, 7, 3), (3, 65, 65), (2, 700, 90), (1, 4097, 900), (1, 70_001, 5)].map(|(sequences, rows, count)| TopRows {
         sequences,
         rows,
         count,
