@@ -35,7 +35,7 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
 fn help_is_as_written_down() {
     let place = Place::new();
     assert_golden("cli/help.txt", &place.run(&["--help"]).exits(0).stdout);
-    for verb in ["infer", "detect", "segment", "doctor", "forward", "diff", "profile", "bench", "shader", "env", "completions"] {
+    for verb in ["infer", "detect", "segment", "prompts", "doctor", "forward", "diff", "profile", "bench", "shader", "env", "completions"] {
         let help = place.run(&[verb, "--help"]).exits(0).prints("Example");
         assert_golden(&format!("cli/help_{verb}.txt"), &help.stdout);
     }

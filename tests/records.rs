@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use common::binary::{Place, Run, finish, needs_adapter, records};
 use common::clip::write_snapshot;
-use common::dino::snapshot_of_all_words;
+use common::dino::{snapshot_of_all_words, snapshots_of_saa};
 
 const DOCUMENT: &str = include_str!("../docs/records.md");
 
 /// Objects whose keys depend on the run.
-const FREE: [&str; 3] = ["uninspected.inputs", "uninspected.references", "uninspected.in_part"];
+const FREE: [&str; 4] = ["dropped", "uninspected.inputs", "uninspected.references", "uninspected.in_part"];
 
 /// What the first column of the table below a heading names.
 #[track_caller]
@@ -90,7 +90,15 @@ fn keys_of_infer_are_the_documented_ones() {
     clip("references", &["--normal", "good", "--save-memory", "bottle.mem"]);
     clip("memory", &["--memory", "bottle.mem"]);
 
-    let folders = ["texture", "references", "memory"];
+    let weights = snapshots_of_saa();
+    // An object and a defect, each some hundredths of the photo in size, one of which is too large.
+    let prompts = "class = 'carpet'\n[saa]\ngeneral = false\ndefects = ['defect.']\nbox_threshold = 0.5\nregions = 2\n";
+    place.write("carpet.toml", prompts.as_bytes());
+    let saa =
+        ["infer", "lot/good.png", "-o", "candidates", "--profile", "carpet.toml", "--save", "candidates", "--method", "saa+", "--weights"];
+    run(&place, &[&saa[..], &[weights.path().to_str().unwrap()]].concat()).exits(0);
+
+    let folders = ["texture", "references", "memory", "candidates"];
     let lines: Vec<Value> = folders.iter().flat_map(|folder| records(&place.path(folder))).collect();
     let (scored, failed): (Vec<&Value>, Vec<&Value>) = lines.iter().partition(|line| line["status"] == "ok");
     assert_documented("A scored image", &keys_of(scored));

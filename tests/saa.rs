@@ -5,8 +5,8 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::binary::needs_adapter;
-use common::dino::snapshot_of_all_words;
+use common::binary::{Place, needs_adapter, records};
+use common::dino::snapshots_of_saa;
 use common::{every, golden_file, thinned};
 use serde_json::Value;
 use zsas::image::{Channels, Mask, Rgb, resize_opencv_map};
@@ -122,23 +122,6 @@ impl Case {
     }
 }
 
-/// Snapshots of the three networks.
-fn snapshots() -> tempfile::TempDir {
-    let folder = snapshot_of_all_words();
-    let root = tempfile::tempdir().unwrap();
-    let copy = |from: &Path, to: &str| {
-        fs::create_dir(root.path().join(to)).unwrap();
-        for file in fs::read_dir(from).unwrap().map(|file| file.unwrap().path()) {
-            fs::copy(&file, root.path().join(to).join(file.file_name().unwrap())).unwrap();
-        }
-    };
-    copy(folder.path(), "grounding-dino");
-    copy(&Path::new(GOLDEN).join("sam/official"), "sam");
-    fs::create_dir(root.path().join("wide-resnet")).unwrap();
-    fs::copy(format!("{GOLDEN}/wide_resnet/tiny.safetensors"), root.path().join("wide-resnet/model.safetensors")).unwrap();
-    root
-}
-
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
@@ -206,13 +189,13 @@ fn check(name: &'static str, weights: &Path) {
 #[test]
 fn a_photo_of_one_object_gets_the_map_of_the_public_packages() {
     needs_adapter!("a_photo_of_one_object_gets_the_map_of_the_public_packages");
-    check("single", snapshots().path());
+    check("single", snapshots_of_saa().path());
 }
 
 #[test]
 fn several_objects_are_compared_with_each_other() {
     needs_adapter!("several_objects_are_compared_with_each_other");
-    let weights = snapshots();
+    let weights = snapshots_of_saa();
     check("multi", weights.path());
     check("overlapping", weights.path());
 }
@@ -220,7 +203,7 @@ fn several_objects_are_compared_with_each_other() {
 #[test]
 fn without_other_objects_or_candidates_there_is_still_a_map() {
     needs_adapter!("without_other_objects_or_candidates_there_is_still_a_map");
-    let weights = snapshots();
+    let weights = snapshots_of_saa();
     for name in ["alone", "none", "nothing"] {
         check(name, weights.path());
     }
@@ -229,7 +212,7 @@ fn without_other_objects_or_candidates_there_is_still_a_map() {
 #[test]
 fn the_paper_filters_regions_and_saa_nothing() {
     needs_adapter!("the_paper_filters_regions_and_saa_nothing");
-    let weights = snapshots();
+    let weights = snapshots_of_saa();
     check("paper", weights.path());
     check("naive", weights.path());
 }
@@ -265,4 +248,87 @@ fn both_saliencies_are_those_of_the_public_packages() {
     let far = largest_difference(thinned(&found).data(), case.tensor("coarse_saliency").unwrap().data());
     println!("multi: {far}");
     assert!(far < SALIENCY, "multi: {far}");
+}
+
+/// Candidates are drawn and recorded; where nothing is found the map is 0 and the record says so.
+#[test]
+fn candidates_are_written_and_prompts_can_be_tried() {
+    needs_adapter!("candidates_are_written_and_prompts_can_be_tried");
+    let (weights, place) = (snapshots_of_saa(), Place::with_photos(&["a.png", "b.png"]));
+    let weights = weights.path().to_str().unwrap();
+    let profile = |threshold: f32| {
+        let text = format!("class = 'carpet'\n[saa]\ngeneral = false\ndefects = ['defect.']\nregions = 3\nbox_threshold = {threshold:?}\n");
+        place.write("carpet.toml", text.as_bytes());
+    };
+    profile(0.5);
+    let infer = |output: &str, more: &[&str]| {
+        let fixed = ["infer", "a.png", "--output", output, "--method", "saa+", "--profile", "carpet.toml", "--weights", weights];
+        place.run(&[&fixed[..], more].concat())
+    };
+    infer("out", &["--save", "map,candidates"]).exits(0);
+    let record = &records(&place.path("out"))[0];
+    let found = record["candidates"].as_array().unwrap();
+    assert_eq!((found.len(), record["no_candidates"].as_bool()), (3, Some(false)), "{record}");
+    let scores: Vec<f64> = found.iter().map(|one| one["final_score"].as_f64().unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    for one in found {
+        let product = one["score"].as_f64().unwrap() * one["saliency_factor"].as_f64().unwrap();
+        assert!((product - one["final_score"].as_f64().unwrap()).abs() < 1e-5, "{one}");
+    }
+    assert!(record["dropped"]["not_among_best"].as_u64().unwrap() > 0, "{record}");
+    assert!(place.path("out/a.png.candidates.png").exists() && place.path("out/a.png.tiff").exists());
+
+    // Another photo with the same prompts, and none of the same parts.
+    infer("out", &["--resume", "--save", "map,candidates", "--without", "saliency"])
+        .exits(2)
+        .says("were made with other parameters");
+    infer("other", &["--method", "winclip", "--without", "saliency"]).exits(2);
+    place
+        .run(&["infer", "a.png", "--output", "other", "--method", "utad", "--save", "candidates"])
+        .exits(2)
+        .says("have candidates to draw");
+
+    let checked = place
+        .run(&["prompts", "check", "carpet.toml", "a.png", "missing.png", "--weights", weights])
+        .exits(3);
+    assert!(checked.stdout.contains("`defect.`: ") && checked.stdout.contains("not among the best, 3 kept"), "{}", checked.stdout);
+    assert!(checked.stderr.contains("missing.png"), "{}", checked.stderr);
+
+    profile(1.0);
+    infer("none", &["--save", "map"]).exits(0);
+    let record = &records(&place.path("none"))[0];
+    assert_eq!(
+        (record["no_candidates"].as_bool(), record["score"].as_f64(), record["map"]["max"].as_f64()),
+        (Some(true), Some(0.0), Some(0.0))
+    );
+}
+
+/// The networks do not fit together: they take turns, say so, and find the same.
+#[test]
+fn where_memory_is_short_the_networks_take_turns() {
+    needs_adapter!("where_memory_is_short_the_networks_take_turns");
+    let (weights, place) = (snapshots_of_saa(), Place::with_photos(&["a.png"]));
+    place.write("carpet.toml", b"class = 'carpet'\n[saa]\ngeneral = false\ndefects = ['defect.']\nbox_threshold = 0.5\n");
+    let builder = Detector::builder().method("saa+").weights(weights.path()).profile(place.path("carpet.toml"));
+    let detector = builder.precision(Precision::F32).open().unwrap();
+    let truth = detector.inspect(&Rgb::open(place.path("a.png")).unwrap()).unwrap();
+    let megabytes = detector.device().allocated_bytes() / 1_000_000;
+
+    // Less than all of them, more than the largest.
+    let limit = (megabytes * 3 / 4).to_string();
+    let fixed = ["infer", "a.png", "--output", "out", "--method", "saa+", "--profile", "carpet.toml", "--save", "map", "--weights"];
+    let run = common::binary::finish(place.command().env("ZSAS_GPU_MEMORY", limit).args(fixed).arg(weights.path())).exits(0);
+    assert!(run.stderr.contains("the networks take turns on the device"), "{}", run.stderr);
+    let record = &records(&place.path("out"))[0];
+    assert!((record["score"].as_f64().unwrap() as f32 - truth.score).abs() < 1e-6, "{record}, not {}", truth.score);
+    let best = &record["candidates"][0]["final_score"];
+    let kept = truth
+        .candidates
+        .unwrap()
+        .regions
+        .iter()
+        .filter(|one| one.fate == Fate::Kept)
+        .map(RegionCandidate::final_score)
+        .fold(0.0, f32::max);
+    assert!((best.as_f64().unwrap() as f32 - kept).abs() < 1e-6, "{best}, not {kept}");
 }

@@ -12,6 +12,10 @@ use crate::cli::device::DeviceArgs;
 use crate::cli::photos::PhotoArgs;
 use crate::cli::{Exit, choice, talk};
 
+const EXAMPLE: &str = "\
+Example:
+  zsas-gpu prompts check bottle.toml good.png bad.png --weights snapshots";
+
 const AFTER: &str = "\
 For each photo: the object's area, then for each caption how many boxes were probable enough, how
 many each filter removed, and the boxes that make the map, with their scores. `infer --method saa+
@@ -22,6 +26,7 @@ Example:
 
 /// Options of `prompts`.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
 pub struct PromptsArgs {
     #[command(subcommand)]
     action: Action,

@@ -101,9 +101,13 @@ impl Grounder {
         }
     }
 
-    /// Gives the memory of its programs back; they are compiled again when they are needed.
-    pub(super) fn release(&self) {
+    /// Gives the memory of the programs that encode images back; they are compiled again when they are needed.
+    pub(super) fn release_encoders(&self) {
         self.encoders.clear();
+    }
+
+    /// The same of the programs that look for captions.
+    pub(super) fn release_finders(&self) {
         self.finders.clear();
     }
 

@@ -1,4 +1,7 @@
-//! The tiny GroundingDINO of `tools/golden_dino.py`.
+//! The tiny GroundingDINO of `tools/golden_dino.py`, alone and with the other networks of SAA+.
+
+use std::fs;
+use std::path::Path;
 
 use zsas::tensor::Seeded;
 use zsas::weights::to_safetensors;
@@ -23,7 +26,25 @@ pub fn snapshot_of_all_words() -> tempfile::TempDir {
     tensors.push((words.to_owned(), table));
     let folder = tempfile::tempdir().unwrap();
     let bytes = to_safetensors(tensors.iter().map(|(name, array)| (name.as_str(), array)), &[]).unwrap();
-    std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
-    std::fs::copy(format!("{SNAPSHOT}/config.json"), folder.path().join("config.json")).unwrap();
+    fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+    fs::copy(format!("{SNAPSHOT}/config.json"), folder.path().join("config.json")).unwrap();
     folder
+}
+
+/// Snapshots of the three tiny networks that `tools/golden_saa.py` takes, by the names of their networks.
+pub fn snapshots_of_saa() -> tempfile::TempDir {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let (detector, root) = (snapshot_of_all_words(), tempfile::tempdir().unwrap());
+    let copy = |files: &[std::path::PathBuf], network: &str| {
+        let folder = root.path().join(network);
+        fs::create_dir(&folder).unwrap();
+        for file in files {
+            fs::copy(file, folder.join(file.file_name().unwrap())).unwrap();
+        }
+    };
+    let files_of = |folder: &Path| fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>();
+    copy(&files_of(detector.path()), "grounding-dino");
+    copy(&files_of(&golden.join("sam/official")), "sam");
+    copy(&[golden.join("wide_resnet/tiny.safetensors")], "wide-resnet");
+    root
 }

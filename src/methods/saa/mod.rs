@@ -70,11 +70,12 @@ pub struct Saa {
     said_that_they_take_turns: AtomicBool,
 }
 
-/// A network, when the others have to make room.
+/// A step whose programs the other steps may have to make room for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Network {
-    Grounder,
-    Segmenter,
+enum Step {
+    Encode,
+    Find,
+    Segment,
     Saliency,
 }
 
@@ -115,25 +116,30 @@ impl Saa {
         })
     }
 
-    /// Runs a network. Where memory is short the others make room for it, and come back when their turn comes.
-    fn in_turn<R>(&self, network: Network, run: impl Fn() -> Result<R>) -> Result<R> {
+    /// Runs a step. Where memory is short the programs of the others make room for it, and come back when their turn comes.
+    fn in_turn<R>(&self, step: Step, run: impl Fn() -> Result<R>) -> Result<R> {
         match run() {
             Err(error) if error.code() == Code::GpuMemory => {
                 if !self.said_that_they_take_turns.swap(true, Ordering::Relaxed) {
                     log::warn!("{error}; the networks take turns on the device and are loaded anew for each image, which is slow");
                 }
-                if network != Network::Grounder {
-                    self.grounder.release();
-                }
-                if network != Network::Segmenter {
-                    self.segmenter.release();
-                }
-                if let Some(saliency) = self.saliency.as_ref().filter(|_| network != Network::Saliency) {
-                    saliency.release();
-                }
+                [Step::Encode, Step::Find, Step::Segment, Step::Saliency]
+                    .into_iter()
+                    .filter(|other| *other != step)
+                    .for_each(|other| self.release(other));
                 run()
             }
             done => done,
+        }
+    }
+
+    fn release(&self, step: Step) {
+        match (step, &self.saliency) {
+            (Step::Encode, _) => self.grounder.release_encoders(),
+            (Step::Find, _) => self.grounder.release_finders(),
+            (Step::Segment, _) => self.segmenter.release(),
+            (Step::Saliency, Some(saliency)) => saliency.release(),
+            (Step::Saliency, None) => {}
         }
     }
 
@@ -141,9 +147,10 @@ impl Saa {
     fn find(&self, image: &Rgb, clock: &mut Clock) -> Result<Vec<Vec<Candidate>>> {
         let prepared = self.grounder.prepare(image);
         clock.preprocessed();
-        let found = self.in_turn(Network::Grounder, || self.grounder.find(&self.grounder.encode(&prepared)?, &self.embedded));
+        let encoded = self.in_turn(Step::Encode, || self.grounder.encode(&prepared))?;
+        let found = self.in_turn(Step::Find, || self.grounder.find(&encoded, &self.embedded))?;
         clock.computed();
-        found
+        Ok(found)
     }
 
     /// Objects and candidates among what was found, filtered by their boxes. Without an object its area is that of the image.
@@ -171,7 +178,7 @@ impl Saa {
 
     /// The regions inside boxes.
     fn cut_out(&self, encoded: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
-        self.in_turn(Network::Segmenter, || self.segmenter.segment(encoded, boxes))
+        self.in_turn(Step::Segment, || self.segmenter.segment(encoded, boxes))
     }
 
     /// Whether the regions of objects are needed, and not their boxes alone.
@@ -187,10 +194,10 @@ impl Saa {
     fn saliency(&self, image: &Rgb, objects: &[Mask]) -> Result<Option<Array>> {
         let Some(saliency) = &self.saliency else { return Ok(None) };
         let map = if self.compares_objects() {
-            self.in_turn(Network::Saliency, || saliency.of_objects(image, objects))?
+            self.in_turn(Step::Saliency, || saliency.of_objects(image, objects))?
         } else {
             let pixels = saliency.prepare(image);
-            self.in_turn(Network::Saliency, || saliency.of_image(&pixels))?
+            self.in_turn(Step::Saliency, || saliency.of_image(&pixels))?
         };
         Ok(Some(resize_opencv_map(&map, image.height(), image.width())))
     }
@@ -240,7 +247,7 @@ impl Saa {
     fn masks(&self, segments: &[&Segment], mut each: impl FnMut(usize, &Mask)) -> Result<()> {
         let done = Cell::new(0);
         let each = RefCell::new(&mut each);
-        self.in_turn(Network::Segmenter, || {
+        self.in_turn(Step::Segment, || {
             let from = done.get();
             self.segmenter.masks(&segments[from..], |at, mask| {
                 done.set(from + at + 1);
@@ -265,7 +272,7 @@ impl Method for Saa {
             clock.postprocessed();
             let prepared = self.segmenter.prepare(image, self.choices.colors.into());
             clock.preprocessed();
-            let encoded = self.in_turn(Network::Segmenter, || self.segmenter.encode(&prepared))?;
+            let encoded = self.in_turn(Step::Segment, || self.segmenter.encode(&prepared))?;
             let objects = if self.needs_object_regions() { self.cut_out(&encoded, &objects)? } else { Vec::new() };
             let objects = self.all_masks(&objects)?;
             let boxes = left
