@@ -124,6 +124,7 @@ impl Case {
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
+    assert!(a.iter().chain(b).all(|x| x.is_finite()));
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
@@ -172,7 +173,9 @@ fn check(name: &'static str, weights: &Path) {
     assert_eq!(cut_out.iter().filter(|one| one.fate == Fate::Kept || one.fate == Fate::NotAmongBest).count(), counted.len(), "{name}");
     let exponent = if case.text["reading"] == "paper" { 1.0 } else { 3.0 };
     let means = case.tensor("mean_saliency").map_or_else(|| vec![0.0; counted.len()], |means| means.data().to_vec());
-    for ((candidate, mean), rescored) in counted.iter().zip(means).zip(case.tensor("rescored").iter().flat_map(|all| all.data().to_vec())) {
+    let rescored = case.tensor("rescored").map_or_else(Vec::new, |all| all.data().to_vec());
+    assert_eq!((means.len(), rescored.len()), (counted.len(), counted.len()), "{name}");
+    for ((candidate, mean), rescored) in counted.iter().zip(means).zip(rescored) {
         let own = candidate.rescored.map_or(0.0, |rescored| rescored.factor.ln() / exponent);
         assert!((own - mean).abs() < SALIENCY, "{name}: mean saliency {own}, not {mean}");
         assert!((candidate.final_score() - rescored).abs() < 1e-3, "{name}: {candidate:?}, not {rescored}");
@@ -244,7 +247,8 @@ fn both_saliencies_are_those_of_the_public_packages() {
     let (case, similarity) = (Case::open("multi"), of(device, released));
     let photo = case.photo();
     let objects = masks("multi_objects", (photo.height(), photo.width()));
-    let found = similarity.of_objects(&photo, &objects).unwrap();
+    let cells: Vec<Vec<bool>> = objects.iter().map(|object| similarity.cells(object)).collect();
+    let found = similarity.of_objects(&photo, &cells).unwrap();
     let far = largest_difference(thinned(&found).data(), case.tensor("coarse_saliency").unwrap().data());
     println!("multi: {far}");
     assert!(far < SALIENCY, "multi: {far}");
@@ -288,11 +292,16 @@ fn candidates_are_written_and_prompts_can_be_tried() {
         .exits(2)
         .says("have candidates to draw");
 
+    place
+        .run(&["prompts", "check", "carpet.toml", "a.png", "missing.png", "--weights", "nowhere"])
+        .exits(2)
+        .says("missing.png");
+    place.write("broken.png", b"no picture");
     let checked = place
-        .run(&["prompts", "check", "carpet.toml", "a.png", "missing.png", "--weights", weights])
+        .run(&["prompts", "check", "carpet.toml", "a.png", "broken.png", "--weights", weights])
         .exits(3);
     assert!(checked.stdout.contains("`defect.`: ") && checked.stdout.contains("not among the best, 3 kept"), "{}", checked.stdout);
-    assert!(checked.stderr.contains("missing.png"), "{}", checked.stderr);
+    assert!(checked.stderr.contains("broken.png"), "{}", checked.stderr);
 
     profile(1.0);
     infer("none", &["--save", "map"]).exits(0);

@@ -311,3 +311,28 @@ fn the_thinnest_photo_has_a_mask() {
     assert_eq!(found[0].logits().shape().axes(), [200, 1]);
     assert!(found[0].logits().is_finite());
 }
+
+/// Five masks in batches of two on an image whose width 16 does not divide.
+#[test]
+fn masks_enlarged_on_the_device_are_those_of_their_logits() {
+    let Some(device) = common::adapter("masks_enlarged_on_the_device_are_those_of_their_logits") else { return };
+    let photo = Rgb::open(golden_path("landscape.png")).unwrap();
+    assert_ne!(photo.width() % 16, 0);
+    let segmenter = Segmenter::new(device, sam(), Precision::F32).unwrap();
+    let encoded = segmenter.encode(&segmenter.prepare(&photo, Channels::Rgb)).unwrap();
+    let boxes: Vec<BoundingBox> = boxes("landscape").into_iter().cycle().take(5).collect();
+    let segments = segmenter.segment(&encoded, &boxes).unwrap();
+    assert_eq!(segments.len(), 5);
+    let coarse = 8 * segments[0].logits().data().len().max(64 * 64);
+    let segmenter = segmenter.enlarging_at_once(2 * coarse);
+    let mut seen = Vec::new();
+    let check = |at: usize, mask: &zsas::image::Mask| {
+        seen.push(at);
+        let logits = segments[at].logits();
+        let differing = logits.data().iter().zip(mask.data()).filter(|(logit, inside)| (**logit > 0.0) != **inside);
+        let far = differing.map(|(logit, _)| logit.abs()).fold(0.0, f32::max);
+        assert!(mask.area() > 0 && far < 1e-4, "mask {at} differs at a logit of {far}");
+    };
+    segmenter.masks(&segments.iter().collect::<Vec<_>>(), check).unwrap();
+    assert_eq!(seen, [0, 1, 2, 3, 4]);
+}

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use zsas::error::printable;
 use zsas::inspect::{Detector, Finding};
 use zsas::methods::Reading;
 use zsas::methods::saa::{Fate, Part, RegionCandidate, SaaSettings};
-use zsas::{Error, Result};
+use zsas::{Code, Error, Result};
 
 use crate::cli::device::DeviceArgs;
 use crate::cli::photos::PhotoArgs;
-use crate::cli::{Exit, choice, talk};
+use crate::cli::{Exit, choice, of_weights, talk};
 
 const EXAMPLE: &str = "\
 Example:
@@ -71,6 +72,9 @@ struct CheckArgs {
 /// Runs the verb.
 pub fn run(args: &PromptsArgs) -> Result<Exit> {
     let Action::Check(args) = &args.action;
+    if let Some(missing) = args.photos.iter().find(|photo| !photo.is_file()) {
+        return Err(Error::new(Code::NotFound, format!("there is no photo `{}`", missing.display())));
+    }
     let mut builder = Detector::builder()
         .method("saa+")
         .profile(&args.profile)
@@ -81,7 +85,7 @@ pub fn run(args: &PromptsArgs) -> Result<Exit> {
     if let Some(place) = &args.weights {
         builder = builder.weights(place);
     }
-    let detector = builder.open()?;
+    let detector = builder.open().map_err(of_weights(args.weights.as_deref()))?;
     args.device.describe(&detector.device(), false);
     let settings = detector.recipe().saa.clone().expect("saa+ has settings");
     talk::print_line(bounds(&settings))?;
@@ -91,10 +95,15 @@ pub fn run(args: &PromptsArgs) -> Result<Exit> {
             for warning in &decoded.warnings {
                 talk::say(format_args!("warning: {}: {warning}", photo.display()));
             }
+            for part in &decoded.uninspected {
+                talk::say(format_args!("warning: {}: not looked at: {} ({})", photo.display(), part.reason.as_str(), part.count));
+            }
             detector.inspect(&decoded.image)
         });
         match checked {
-            Ok(found) => lines(&photo.display().to_string(), &settings, &found).into_iter().try_for_each(talk::print_line)?,
+            Ok(found) => lines(&printable(&photo.display().to_string()), &settings, &found)
+                .into_iter()
+                .try_for_each(talk::print_line)?,
             Err(error) => {
                 failed += 1;
                 talk::say(format_args!("{}: {}", photo.display(), Error::message(&error)));
@@ -110,26 +119,22 @@ pub fn run(args: &PromptsArgs) -> Result<Exit> {
 /// The bounds that hold for all photos.
 fn bounds(settings: &SaaSettings) -> String {
     let prompts = &settings.prompts;
-    let or_all = |number: Option<String>| number.unwrap_or_else(|| "all".to_owned());
+    let area = prompts.area.map_or_else(|| "of any size".to_owned(), |area| format!("below {area} of its area"));
+    let best = prompts.regions.map_or_else(|| "all".to_owned(), |regions| format!("the best {regions}"));
     format!(
-        "object `{}`, {} a photo; defects below {} of its area; the best {} make the map; tokens above {}",
-        prompts.object,
-        prompts.count,
-        or_all(prompts.area.map(|area| area.to_string())),
-        or_all(prompts.regions.map(|regions| regions.to_string())),
-        prompts.box_threshold,
+        "object `{}`, {} a photo; defects {area}; {best} make the map; tokens above {}",
+        prompts.object, prompts.count, prompts.box_threshold,
     )
 }
 
 /// What became of the candidates on a photo.
 fn lines(photo: &str, settings: &SaaSettings, found: &Finding) -> Vec<String> {
     let Some(candidates) = &found.candidates else { return Vec::new() };
-    let mut lines = vec![format!(
-        "\n{photo}: score {:.4}, {} object boxes, the largest {:.1} % of the photo",
-        found.score,
-        candidates.objects.len(),
-        100.0 * candidates.object_area
-    )];
+    let objects = match candidates.objects.len() {
+        0 => "no object: the whole photo counts as one".to_owned(),
+        count => format!("{count} boxes of the object, the largest {:.1} % of the photo", 100.0 * candidates.object_area),
+    };
+    let mut lines = vec![format!("\n{photo}: score {:.4}, {objects}", found.score)];
     for defect in &settings.prompts.defects {
         let of_caption: Vec<&RegionCandidate> = candidates.regions.iter().filter(|candidate| candidate.caption == defect.caption).collect();
         let count = |fate: Fate| of_caption.iter().filter(|candidate| candidate.fate == fate).count();

@@ -15,7 +15,7 @@ use crate::methods::winclip::Memory;
 use crate::methods::{
     self, BuildObserver, MethodInfo, MultiCrop, Precomputed, Profile, Reading, Recipe, Reference, References, SaaOptions, SaaSettings,
 };
-use crate::models::store::{self, FoundWeights};
+use crate::models::store::{self, FoundWeights, Origin};
 use crate::models::{NetworkInfo, clip};
 use crate::results::{NamedHash, PromptParameters};
 use crate::run::{DeviceOptions, Observer};
@@ -182,12 +182,14 @@ impl DetectorBuilder {
             None => Profile::of(Class::named(Class::ANYTHING)?),
         };
         let (memory_file, memory) = self.memory.as_deref().map(open_memory).transpose()?.unzip();
-        let method = self.choose_method()?;
+        // Phrases and threshold of a profile without `[saa]` were made with a method on CLIP.
+        let is_for_clip = saa == OwnPrompts::default() && (threshold.is_some() || !(class.normal.is_empty() && class.anomalous.is_empty()));
+        let method = self.choose_method(is_for_clip)?;
         self.check(method)?;
         let reading = method.reading(self.reading)?;
-        let is_read_by_saa = saa != OwnPrompts::default();
+        let has_saa = saa != OwnPrompts::default();
         let saa = SaaSettings::of(method, reading, &class, &SaaOptions { own: saa, without: self.without.clone() })?;
-        if is_read_by_saa && saa.is_none() {
+        if has_saa && saa.is_none() {
             log::warn!("`[saa]` of the profile is for the methods saa+ and saa; `{}` does not read it", method.name);
         }
         if saa.is_some() && !(class.normal.is_empty() && class.anomalous.is_empty()) {
@@ -198,6 +200,11 @@ impl DetectorBuilder {
             .iter()
             .map(|network| store::find(network, self.weights.as_deref()))
             .collect::<Result<Vec<_>>>()?;
+        if let Some(found) = weights.iter().find(|found| weights.len() > 1 && found.origin == Origin::EmbeddedDefault) {
+            // Those inside the library are of textures: saliency by them would pass for that of the published network.
+            let message = format!("`{}` needs weights of `{}`, and none were named", method.name, found.network);
+            return Err(Error::new(Code::WeightsMissing, message).hint(found.network.fetch()));
+        }
         // A memory fits one precision only.
         let precision = self.precision.or_else(|| memory_file.as_ref().and_then(Memory::precision));
         let recipe = Recipe {
@@ -231,12 +238,16 @@ impl DetectorBuilder {
     /// The requested method, else the strongest whose weights are found.
     ///
     /// Text without weights of CLIP is an error, since a method without text would silently ignore it.
-    fn choose_method(&self) -> Result<&'static MethodInfo> {
+    fn choose_method(&self, is_for_clip: bool) -> Result<&'static MethodInfo> {
         if let Some(name) = &self.method {
             return methods::named(name);
         }
         let is_there = |network: &'static NetworkInfo| store::is_there(network, self.weights.as_deref());
-        let info = methods::strongest(self.has_references(), self.views, is_there);
+        let suits = |info: &MethodInfo| {
+            let has_reading = self.reading.is_none_or(|reading| info.readings.contains(&reading));
+            info.inputs.views.contains(&self.views) && has_reading && !(is_for_clip && info.name == "saa+")
+        };
+        let info = methods::strongest(self.has_references(), suits, is_there);
         let has_text = self.subject.is_some() || self.has_references();
         if has_text && !info.inputs.text || !info.inputs.views.contains(&self.views) {
             return Err(self.no_text_weights());

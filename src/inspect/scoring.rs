@@ -8,7 +8,7 @@ use crate::inputs::LeftOut;
 use crate::inspect::job::{Saved, Task};
 use crate::inspect::many::{Inspect, Inspected};
 use crate::inspect::{Detector, Finding};
-use crate::methods::{Reference, SaaSettings};
+use crate::methods::Reference;
 use crate::results::{
     DecisionRule, InferRun, Invocation, Milliseconds, Named, Output, Parameters, Picture, Pictures, RunFile, Threshold,
     report::{self, ReportText},
@@ -105,7 +105,7 @@ impl Task for Scoring<'_> {
         };
         let mut run_file = RunFile::new(&self.detector.device(), self.detector.weights_identity()?, parameters, invocation);
         run_file.warnings = recipe.references.iter().flat_map(Reference::warnings_with_name).collect();
-        run_file.warnings.extend(recipe.saa.iter().flat_map(SaaSettings::warnings));
+        run_file.warnings.extend(recipe.saa.iter().flat_map(|saa| saa.warnings.clone()));
         run_file.uninspected.references = self.options.references_left_out.clone();
         let further_pages = recipe.references.iter().map(|reference| reference.further_pages).sum();
         run_file.uninspected.references.count(Reason::Page, further_pages);

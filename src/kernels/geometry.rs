@@ -51,9 +51,9 @@ pub(super) fn lane_rows(rows: usize, cols: usize, passes: usize) -> Option<Launc
 }
 
 /// Rows and columns that row kernels are tested with: single elements, odd sizes, either size of workgroup, folded launches, rows that are
-/// too long for a lane of llvmpipe.
-pub(super) const INSTANCE_SIZES: [(usize, usize); 9] =
-    [(1, 1), (1, 3), (3, 7), (17, 5), (65, 1280), (2, 257), (3, 10_000), (65_537, 3), (17, 30_000)];
+/// too long for a lane of llvmpipe, and rows just short enough.
+pub(super) const INSTANCE_SIZES: [(usize, usize); 10] =
+    [(1, 1), (1, 3), (3, 7), (17, 5), (65, 1280), (2, 257), (3, 10_000), (65_537, 3), (17, 30_000), (17, 21_800)];
 
 /// Largest number of sums in one loop of a strip that llvmpipe does not spill.
 const STRIP_SUMS: usize = 256;

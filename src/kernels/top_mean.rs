@@ -83,8 +83,18 @@ impl Kernel for TopMean {
 }
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
-    let sizes =
-        [(1, 1, 1), (1, 3, 2), (3, 7, 7), (17, 9, 1), (65, 1280, 400), (2, 257, 33), (20, 1601, 1600), (3, 10_000, 400), (17, 8192, 1)];
+    let sizes = [
+        (1, 1, 1),
+        (1, 3, 2),
+        (3, 7, 7),
+        (17, 9, 1),
+        (65, 1280, 400),
+        (2, 257, 33),
+        (20, 1601, 1600),
+        (3, 10_000, 400),
+        (17, 8192, 1),
+        (17, 6500, 3),
+    ];
     let with = |selection| sizes.map(|(rows, cols, count)| TopMean { selection, rows, cols, count });
     boxed([Selection::Largest, Selection::Smallest].into_iter().flat_map(with))
 }

@@ -128,11 +128,15 @@ pub fn named(name: &str) -> Result<&'static MethodInfo> {
     })
 }
 
-/// The strongest method that can run with or without references, with these views, on networks for which `is_there` finds weights. Where
-/// there is none, the one whose weights are inside the library.
-pub fn strongest(has_references: bool, views: MultiCrop, is_there: impl Fn(&'static NetworkInfo) -> bool) -> &'static MethodInfo {
+/// The strongest method that suits, with or without references, on networks for which `is_there` finds weights. Where there is none, the one
+/// whose weights are inside the library.
+pub fn strongest(
+    has_references: bool,
+    suits: impl Fn(&MethodInfo) -> bool,
+    is_there: impl Fn(&'static NetworkInfo) -> bool,
+) -> &'static MethodInfo {
     let [others @ .., last] = if has_references { AUTOMATIC_WITH_REFERENCES } else { AUTOMATIC };
-    let can_run = |info: &&MethodInfo| info.inputs.views.contains(&views) && info.networks.iter().all(|network| is_there(network));
+    let can_run = |info: &&MethodInfo| suits(info) && info.networks.iter().all(|network| is_there(network));
     others.into_iter().find(can_run).unwrap_or(last)
 }
 
@@ -152,14 +156,13 @@ mod tests {
 
     #[test]
     fn the_strongest_method_is_the_one_whose_weights_and_references_are_there() {
-        let chosen =
-            |has_references, there: &[&str]| strongest(has_references, MultiCrop::None, |network| there.contains(&network.name)).name;
+        let chosen = |has_references, there: &[&str]| strongest(has_references, |_| true, |network| there.contains(&network.name)).name;
         let all = ["clip", "grounding-dino", "sam", "wide-resnet"];
         assert_eq!((chosen(false, &all), chosen(true, &all)), ("saa+", "winclip+"));
         assert_eq!(chosen(false, &["clip", "grounding-dino", "sam"]), "winclip", "its saliency has no weights");
         assert_eq!((chosen(false, &["wide-resnet"]), chosen(true, &["wide-resnet"]), chosen(false, &[])), ("utad", "utad", "utad"));
-        let tiled = strongest(false, MultiCrop::Tile, |_| true);
-        assert!(tiled.inputs.views.contains(&MultiCrop::Tile), "{}", tiled.name);
+        let without_saa = strongest(false, |info| info.name != "saa+", |_| true);
+        assert_eq!(without_saa.name, "winclip");
     }
 
     #[test]

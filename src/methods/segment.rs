@@ -19,12 +19,13 @@ pub struct Segmenter {
     network: Sam,
     precision: Precision,
     encoder: Programs<()>,
-    /// By the number of boxes in a batch: full ones, and the remainder.
+    /// By the number of boxes in a batch, a power of two.
     decoders: Programs<usize>,
     batch: BatchSize,
     /// Programs that enlarge masks, by their number and geometry.
     enlargers: Programs<(usize, MaskGeometry)>,
     enlarged: BatchSize,
+    enlarged_at_once: usize,
 }
 
 /// An image resized and normalised for the encoder.
@@ -63,9 +64,19 @@ impl Segmenter {
 
     /// A network on a device, all of whose programs are compiled when they are first needed.
     pub(super) fn lazy(device: &Device, network: Sam, precision: Precision) -> Segmenter {
-        let (encoder, decoders, batch) = (Programs::new(1), Programs::new(2), BatchSize::new(sam::BATCH));
-        let (enlargers, enlarged) = (Programs::new(4), BatchSize::new(ENLARGED_PIXELS));
-        Segmenter { device: device.clone(), network, precision, encoder, decoders, batch, enlargers, enlarged }
+        let (encoder, decoders, batch) = (Programs::new(1), Programs::new(4), BatchSize::new(sam::BATCH));
+        let (enlargers, enlarged, enlarged_at_once) = (Programs::new(4), BatchSize::new(ENLARGED_PIXELS), ENLARGED_PIXELS);
+        Segmenter {
+            device: device.clone(),
+            network,
+            precision,
+            encoder,
+            decoders,
+            batch,
+            enlargers,
+            enlarged,
+            enlarged_at_once,
+        }
     }
 
     /// Gives the memory of its programs back; they are compiled again when they are needed.
@@ -113,17 +124,25 @@ impl Segmenter {
     }
 
     fn decode(&self, encoded: &Encoded, boxes: &[BoundingBox]) -> Result<Vec<Segment>> {
-        let corners = boxes.iter().flat_map(|&bounds| encoded.geometry.to_frame(bounds)).collect();
-        let tokens = self.network.embed_boxes(&Array::new([boxes.len(), 4], corners))?;
+        let count = padded(boxes.len());
+        let corners = boxes.iter().cycle().take(count).flat_map(|&bounds| encoded.geometry.to_frame(bounds)).collect();
+        let tokens = self.network.embed_boxes(&Array::new([count, 4], corners))?;
         let decode = |decoder: &Program| decoder.submit(&[Input::from(&encoded.embedding), Input::from(&tokens)])?.wait();
-        let mut found = self.decoders.with(&boxes.len(), || self.compile_decoder(encoded, boxes.len()), decode)?.into_iter();
+        let mut found = self.decoders.with(&count, || self.compile_decoder(encoded, count), decode)?.into_iter();
         let mut next = |what| finite(found.next().expect("a decoder has two outputs"), what);
         let (logits, scores) = (next("the masks of Segment Anything")?, next("the scores of Segment Anything")?);
         let [_, height, width] = logits.shape().axes();
         let masks = logits.data().chunks_exact(height * width).zip(scores.data());
         Ok(masks
+            .take(boxes.len())
             .map(|(mask, &iou)| Segment { coarse: Array::new([height, width], mask.to_vec()), geometry: encoded.geometry, iou })
             .collect())
+    }
+
+    /// With another bound on the pixels of masks that are enlarged together, for tests.
+    #[doc(hidden)]
+    pub fn enlarging_at_once(self, pixels: usize) -> Segmenter {
+        Segmenter { enlarged_at_once: pixels, ..self }
     }
 
     /// Masks at the image's own size, as [`Segment::mask`] computes them, but on the device and in order to `each`, as there may be hundreds. The
@@ -134,28 +153,26 @@ impl Segmenter {
         let Some(first) = segments.first() else { return Ok(()) };
         let geometry = first.mask_geometry();
         let (height, width) = geometry.image;
+        let [rows, cols] = first.coarse.shape().axes();
+        let of_mask = height * RegionMask::numbers(width);
         let enlarge = |some: &[&Segment]| -> Result<Vec<Array>> {
             assert!(some.iter().all(|segment| segment.mask_geometry() == geometry), "segments of one image are enlarged together");
-            let [rows, cols] = some[0].coarse.shape().axes();
-            let logits = Array::new([some.len(), rows, cols], some.iter().flat_map(|segment| segment.coarse.data()).copied().collect());
+            let count = padded(some.len());
+            let coarse = some.iter().cycle().take(count).flat_map(|segment| segment.coarse.data());
+            let logits = Array::new([count, rows, cols], coarse.copied().collect());
             let compile = || {
                 let graph = Graph::new(self.precision);
                 Program::compile(&self.device, &graph, &[graph.input("logits", logits.shape()).region_mask(geometry)])
             };
-            let bits = self
-                .enlargers
-                .with(&(some.len(), geometry), compile, |program| Ok(program.run(&[&logits])?.remove(0)))?;
-            let of_mask = height * RegionMask::numbers(width);
-            Ok(bits
-                .data()
-                .chunks_exact(of_mask)
-                .map(|bits| Array::new([height, RegionMask::numbers(width)], bits.to_vec()))
-                .collect())
+            let bits = self.enlargers.with(&(count, geometry), compile, |program| Ok(program.run(&[&logits])?.remove(0)))?;
+            let masks = bits.data().chunks_exact(of_mask).take(some.len());
+            Ok(masks.map(|bits| Array::new([height, RegionMask::numbers(width)], bits.to_vec())).collect())
         };
-        // In batches that are consumed before the next is computed.
-        let together = (ENLARGED_PIXELS / (height * width)).max(1);
+        // Batches are consumed one after the other. A mask takes its pixels as bits, and its logits.
+        let size = (height * width).max(8 * rows * cols);
+        let together = 1 << (self.enlarged_at_once / size).max(1).ilog2();
         for (batch, some) in segments.chunks(together).enumerate() {
-            for (at, bits) in self.enlarged.run(some, height * width, "masks", enlarge)?.iter().enumerate() {
+            for (at, bits) in self.enlarged.run(some, size, "masks", enlarge)?.iter().enumerate() {
                 each(batch * together + at, &unpacked(bits, width));
             }
         }
@@ -169,6 +186,11 @@ impl Segmenter {
         let masks = self.network.decode(embedding.cast(self.precision.storage()), tokens);
         Program::compile(&self.device, &graph, &[masks.logits.cast(DType::F32), masks.iou_scores.cast(DType::F32)])
     }
+}
+
+/// Items in a batch that is filled up with copies, so that few programs serve any number of items.
+fn padded(count: usize) -> usize {
+    count.next_power_of_two()
 }
 
 /// The mask of bits `[height, numbers]`, [`PIXELS_PER_NUMBER`] in each number.

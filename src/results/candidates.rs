@@ -37,7 +37,7 @@ struct ObjectRecord {
 /// A candidate that is part of the map.
 #[derive(Debug, Serialize)]
 struct CandidateRecord {
-    /// The box, cut at the edges of the image.
+    /// The box, cut at the edges of the image; whole where it lies outside.
     #[serde(rename = "box")]
     bounds: [f32; 4],
     caption: String,

@@ -19,10 +19,10 @@ pub(super) fn rescored(score: f32, mean_saliency: Option<f32>, exponent: f32) ->
     Rescored { factor, score: score * factor }
 }
 
-/// Numbers of the `count` highest scores, highest first; of equal ones the later, as the last of an ascending sort.
+/// Numbers of the `count` highest scores, highest first; of equal ones the first comes first.
 pub(super) fn best(scores: &[f32], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(b.cmp(&a)));
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
     order.truncate(count);
     order
 }
@@ -74,8 +74,8 @@ mod tests {
     }
 
     #[test]
-    fn the_best_are_the_last_of_an_ascending_sort() {
-        assert_eq!(best(&[0.2, 0.9, 0.2, 0.5], 3), [1, 3, 2]);
+    fn of_equal_scores_the_first_is_better() {
+        assert_eq!(best(&[0.2, 0.9, 0.2, 0.5], 3), [1, 3, 0]);
         assert_eq!(best(&[0.2], 5), [0]);
         assert_eq!(best(&[], 5), [0; 0]);
     }

@@ -9,6 +9,7 @@ mod regions;
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use serde::Serialize;
 
@@ -66,8 +67,21 @@ pub struct Saa {
     segmenter: Segmenter,
     /// `None` where scores are not rescored.
     saliency: Option<SelfSimilarity>,
-    /// Whether it was said that the networks do not fit the memory together.
-    said_that_they_take_turns: AtomicBool,
+    /// Whether the steps take turns, since their programs do not fit the memory together.
+    takes_turns: AtomicBool,
+    /// Held shared by a step, alone by one whose turn it is.
+    turns: RwLock<()>,
+}
+
+/// Regions of the objects of an image, as far as they are needed.
+#[derive(Default)]
+struct Objects {
+    /// At the image's own size, with their areas, where defects have to lie on them; none is empty.
+    regions: Vec<(Mask, usize)>,
+    /// As cells of the grid of features, where they are compared with each other.
+    cells: Vec<Vec<bool>>,
+    /// Pixels of the largest.
+    largest: Option<usize>,
 }
 
 /// A step whose programs the other steps may have to make room for.
@@ -94,15 +108,13 @@ impl Saa {
         let segmenter = Segmenter::lazy(device, Sam::load(sam)?, recipe.precision);
         sam.finish();
         let captions = settings.captions()?;
-        let SaaSettings { prompts, choices, without } = settings;
+        let SaaSettings { prompts, choices, without, warnings } = settings;
         let saliency = saliency.first().filter(|_| !without.contains(&Part::Saliency)).map(|checkpoint| {
             let options =
                 SelfSimilarityOptions { channels: choices.colors.into(), neighbours: choices.neighbours, distance: choices.distance };
             SelfSimilarity::new(device, checkpoint, recipe.precision, options)
         });
-        for caption in &captions {
-            caption.warnings().iter().for_each(|warning| log::warn!("caption `{}`: {warning}", caption.text()));
-        }
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let embedded = grounder.embed(&captions)?;
         Ok(Saa {
             prompts,
@@ -112,25 +124,33 @@ impl Saa {
             grounder,
             segmenter,
             saliency: saliency.transpose()?,
-            said_that_they_take_turns: AtomicBool::new(false),
+            takes_turns: AtomicBool::new(false),
+            turns: RwLock::new(()),
         })
     }
 
-    /// Runs a step. Where memory is short the programs of the others make room for it, and come back when their turn comes.
+    /// Runs a step. Where memory is short the programs of the others make room for it, while no other step of any image runs, and come back
+    /// when their turn comes.
     fn in_turn<R>(&self, step: Step, run: impl Fn() -> Result<R>) -> Result<R> {
-        match run() {
-            Err(error) if error.code() == Code::GpuMemory => {
-                if !self.said_that_they_take_turns.swap(true, Ordering::Relaxed) {
-                    log::warn!("{error}; the networks take turns on the device and are loaded anew for each image, which is slow");
+        let short = {
+            let _shared = self.turns.read().unwrap_or_else(PoisonError::into_inner);
+            if self.takes_turns.load(Ordering::Relaxed) {
+                None
+            } else {
+                match run() {
+                    Err(error) if error.code() == Code::GpuMemory => Some(error),
+                    done => return done,
                 }
-                [Step::Encode, Step::Find, Step::Segment, Step::Saliency]
-                    .into_iter()
-                    .filter(|other| *other != step)
-                    .for_each(|other| self.release(other));
-                run()
             }
-            done => done,
+        };
+        let _alone = self.turns.write().unwrap_or_else(PoisonError::into_inner);
+        let steps = [Step::Encode, Step::Find, Step::Segment, Step::Saliency];
+        steps.into_iter().filter(|other| *other != step).for_each(|other| self.release(other));
+        let done = run();
+        if let Some(error) = short.filter(|_| done.is_ok() && !self.takes_turns.swap(true, Ordering::Relaxed)) {
+            log::warn!("{error}; the networks take turns on the device and are loaded anew for each image, which is slow");
         }
+        done
     }
 
     fn release(&self, step: Step) {
@@ -181,20 +201,35 @@ impl Saa {
         self.in_turn(Step::Segment, || self.segmenter.segment(encoded, boxes))
     }
 
-    /// Whether the regions of objects are needed, and not their boxes alone.
-    fn needs_object_regions(&self) -> bool {
-        self.compares_objects() || self.choices.area == Area::Regions || self.choices.location == Location::OnObject
-    }
-
     fn compares_objects(&self) -> bool {
         self.saliency.is_some() && self.prompts.count > 1 && self.choices.several_objects == SeveralObjects::Compared
     }
 
-    /// Saliency of an image at its own size where scores are rescored; `objects` are the regions of its objects.
-    fn saliency(&self, image: &Rgb, objects: &[Mask]) -> Result<Option<Array>> {
+    /// Regions of objects, as far as they are needed.
+    fn objects(&self, encoded: &Encoded, boxes: &[BoundingBox]) -> Result<Objects> {
+        let is_located = self.choices.location == Location::OnObject;
+        let is_measured = self.choices.area == Area::Regions && self.prompts.area.is_some();
+        let compared = self.saliency.as_ref().filter(|_| self.compares_objects());
+        let mut objects = Objects::default();
+        if is_located || is_measured || compared.is_some() {
+            let segments = self.cut_out(encoded, boxes)?;
+            self.masks(&segments.iter().collect::<Vec<_>>(), |_, mask| {
+                objects.cells.extend(compared.map(|saliency| saliency.cells(mask)));
+                let area = mask.area();
+                if area > 0 {
+                    objects.largest = objects.largest.max(Some(area));
+                    objects.regions.extend(is_located.then(|| (mask.clone(), area)));
+                }
+            })?;
+        }
+        Ok(objects)
+    }
+
+    /// Saliency of an image at its own size where scores are rescored.
+    fn saliency(&self, image: &Rgb, objects: &Objects) -> Result<Option<Array>> {
         let Some(saliency) = &self.saliency else { return Ok(None) };
         let map = if self.compares_objects() {
-            self.in_turn(Step::Saliency, || saliency.of_objects(image, objects))?
+            self.in_turn(Step::Saliency, || saliency.of_objects(image, &objects.cells))?
         } else {
             let pixels = saliency.prepare(image);
             self.in_turn(Step::Saliency, || saliency.of_image(&pixels))?
@@ -202,25 +237,8 @@ impl Saa {
         Ok(Some(resize_opencv_map(&map, image.height(), image.width())))
     }
 
-    /// Decides about the candidates `left`, numbered, by their regions; `objects` are those of the objects, as far as they are needed.
-    fn judge(
-        &self,
-        candidates: &mut Candidates,
-        left: &[usize],
-        regions: &[Segment],
-        saliency: Option<Array>,
-        objects: Vec<Mask>,
-    ) -> Result<()> {
-        if self.choices.area == Area::Regions {
-            let areas = objects
-                .iter()
-                .map(|object| object.area() as f32 / object.data().len() as f32)
-                .filter(|&area| area > 0.0);
-            candidates.object_area = areas.reduce(f32::max).unwrap_or(1.0);
-        }
-        let is_located = self.choices.location == Location::OnObject;
-        let objects = objects.into_iter().filter(|object| is_located && object.area() > 0).collect();
-        let around = Surroundings { saliency, objects };
+    /// Decides about the candidates `left`, numbered, by their regions.
+    fn judge(&self, candidates: &mut Candidates, left: &[usize], regions: &[Segment], around: &Surroundings) -> Result<()> {
         let mut measured = Vec::with_capacity(regions.len());
         self.masks(&regions.iter().collect::<Vec<_>>(), |_, region| measured.push(around.measure(region)))?;
         let settings = (&self.prompts, &self.choices, self.largest_defect(candidates.object_area));
@@ -235,12 +253,6 @@ impl Saa {
             candidates.keep_best(most);
         }
         Ok(())
-    }
-
-    fn all_masks(&self, segments: &[Segment]) -> Result<Vec<Mask>> {
-        let mut masks = Vec::with_capacity(segments.len());
-        self.masks(&segments.iter().collect::<Vec<_>>(), |_, mask| masks.push(mask.clone()))?;
-        Ok(masks)
     }
 
     /// Masks of segments at the image's own size, in order. What `each` was given is not given again where networks take turns.
@@ -273,16 +285,18 @@ impl Method for Saa {
             let prepared = self.segmenter.prepare(image, self.choices.colors.into());
             clock.preprocessed();
             let encoded = self.in_turn(Step::Segment, || self.segmenter.encode(&prepared))?;
-            let objects = if self.needs_object_regions() { self.cut_out(&encoded, &objects)? } else { Vec::new() };
-            let objects = self.all_masks(&objects)?;
+            let objects = self.objects(&encoded, &objects)?;
+            if self.choices.area == Area::Regions {
+                let share = |area: usize| area as f32 / (image.width() * image.height()) as f32;
+                candidates.object_area = objects.largest.map_or(1.0, share);
+            }
             let boxes = left
                 .iter()
                 .map(|&at| BoundingBox::new(candidates.regions[at].corners))
                 .collect::<Result<Vec<_>>>()?;
             let regions = self.cut_out(&encoded, &boxes)?;
             let saliency = self.saliency(image, &objects)?;
-            clock.computed();
-            self.judge(&mut candidates, &left, &regions, saliency, objects)?;
+            self.judge(&mut candidates, &left, &regions, &Surroundings { saliency, objects: objects.regions })?;
             let kept: Vec<(usize, &Segment)> = left
                 .into_iter()
                 .zip(&regions)
@@ -290,6 +304,7 @@ impl Method for Saa {
                 .collect();
             let segments: Vec<&Segment> = kept.iter().map(|(_, region)| *region).collect();
             self.masks(&segments, |at, mask| fusion.add(mask, candidates.regions[kept[at].0].final_score()))?;
+            clock.computed();
         }
         let map = fusion.map(self.choices.denominator);
         let score = maximum(map.data());
@@ -306,6 +321,9 @@ pub struct SaaSettings {
     pub choices: Choices,
     /// The parts that are left out.
     pub without: Vec<Part>,
+    /// What was not done as asked: prompts that are not read, captions that are read otherwise.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// What a user asks of SAA or SAA+ beside a class and a reading.
@@ -315,6 +333,17 @@ pub struct SaaOptions {
     pub own: OwnPrompts,
     /// Parts to leave out.
     pub without: Vec<Part>,
+}
+
+/// K of the report, where a profile names no other.
+const REGIONS_OF_THE_PAPER: usize = 5;
+
+/// The key of `[saa]` that a reading has no use for.
+fn ignored_by(reading: Reading) -> &'static str {
+    match reading {
+        Reading::Paper => "count",
+        Reading::Released | Reading::Reproduction => "overlap",
+    }
 }
 
 impl SaaSettings {
@@ -334,12 +363,26 @@ impl SaaSettings {
         let choices = Choices::of(reading);
         let mut prompts = if is_plus { SaaPrompts::of(class, &options.own)? } else { SaaPrompts::naive(&options.own) };
         if choices.kept == Kept::Five {
-            prompts.regions = Some(options.own.regions.unwrap_or(5));
+            prompts.regions = Some(options.own.regions.unwrap_or(REGIONS_OF_THE_PAPER));
         }
-        let mut settings = SaaSettings { prompts, choices, without: without.clone() };
+        let mut settings = SaaSettings { prompts, choices, without: without.clone(), warnings: Vec::new() };
         // The prompts of SAA have no language of a class.
         for part in without.into_iter().filter(|part| is_plus || *part != Part::Language) {
             settings.leave_out(part, class);
+        }
+        let is_unread = |key: &&str| !is_plus && !key.ends_with("threshold") || *key == ignored_by(reading);
+        let unread = options.own.keys().into_iter().filter(is_unread);
+        let unread =
+            unread.map(|key| format!("`{key}` in `[saa]` of the profile is not read by `{}`, reading `{}`", method.name, reading.as_str()));
+        settings.warnings.extend(unread);
+        if !is_plus && class.name != Class::ANYTHING {
+            settings
+                .warnings
+                .push(format!("`{}` looks for the same whatever the class; `{}` is not read", method.name, class.name));
+        }
+        for caption in settings.captions()? {
+            let of_caption = caption.warnings().iter().map(|warning| format!("caption `{}`: {warning}", caption.text()));
+            settings.warnings.extend(of_caption);
         }
         Ok(Some(settings))
     }
@@ -349,19 +392,6 @@ impl SaaSettings {
     /// Errors: one that holds nothing to look for.
     pub fn captions(&self) -> Result<Vec<Caption>> {
         self.prompts.captions().map(Caption::verbatim).collect()
-    }
-
-    /// What was not done as asked, in captions that were read otherwise.
-    pub fn warnings(&self) -> Vec<String> {
-        let of_caption = |caption: Caption| {
-            let text = caption.text().to_owned();
-            caption
-                .warnings()
-                .iter()
-                .map(|warning| format!("caption `{text}`: {warning}"))
-                .collect::<Vec<String>>()
-        };
-        self.captions().unwrap_or_default().into_iter().flat_map(of_caption).collect()
     }
 
     fn leave_out(&mut self, part: Part, class: &Class) {
@@ -377,5 +407,76 @@ impl SaaSettings {
             Part::Saliency => {}
             Part::Confidence => self.prompts.regions = None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(method: &MethodInfo, reading: Reading, own: OwnPrompts, without: &[Part]) -> SaaSettings {
+        let options = SaaOptions { own, without: without.to_vec() };
+        SaaSettings::of(method, reading, &Class::named("candle").unwrap(), &options).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_part_that_is_left_out_changes_its_own_settings_alone() {
+        let whole = settings(&SAA_PLUS, Reading::Released, OwnPrompts::default(), &[]);
+        let without = |part| settings(&SAA_PLUS, Reading::Released, OwnPrompts::default(), &[part]);
+        let changed = |part, change: fn(&mut SaaSettings)| {
+            let mut expected = SaaSettings { without: vec![part], ..whole.clone() };
+            change(&mut expected);
+            assert_ne!(expected.without, whole.without);
+            assert_eq!(without(part), expected);
+        };
+        changed(Part::Language, |settings| settings.prompts.defects.truncate(3));
+        changed(Part::Saliency, |_| {});
+        changed(Part::Confidence, |settings| settings.prompts.regions = None);
+        changed(Part::Property, |settings| {
+            settings.prompts.area = None;
+            settings.choices = Choices { object_bound: ObjectBound::Unbounded, own_name: OwnName::Stays, ..Choices::RELEASED };
+        });
+    }
+
+    #[test]
+    fn the_paper_keeps_five_unless_the_profile_says_otherwise() {
+        let regions = |reading, own: Option<usize>| {
+            settings(&SAA_PLUS, reading, OwnPrompts { regions: own, ..OwnPrompts::default() }, &[])
+                .prompts
+                .regions
+        };
+        assert_eq!((regions(Reading::Released, None), regions(Reading::Paper, None)), (Some(1), Some(5)));
+        assert_eq!((regions(Reading::Released, Some(7)), regions(Reading::Paper, Some(7))), (Some(7), Some(7)));
+    }
+
+    #[test]
+    fn what_is_not_read_is_said() {
+        let own = || OwnPrompts {
+            area: Some(0.5),
+            overlap: Some(0.1),
+            count: Some(2),
+            box_threshold: Some(0.2),
+            ..OwnPrompts::default()
+        };
+        let warnings = |method, reading| settings(method, reading, own(), &[]).warnings;
+        assert_eq!(
+            warnings(&SAA_PLUS, Reading::Released),
+            ["`overlap` in `[saa]` of the profile is not read by `saa+`, reading `released`"]
+        );
+        assert_eq!(warnings(&SAA_PLUS, Reading::Paper), ["`count` in `[saa]` of the profile is not read by `saa+`, reading `paper`"]);
+        let of_saa = settings(&SAA, Reading::Released, own(), &[]);
+        assert_eq!(of_saa.warnings.len(), 4, "{:?}", of_saa.warnings);
+        assert!(of_saa.warnings[3].contains("`candle` is not read"));
+        assert_eq!((of_saa.prompts.area, of_saa.prompts.box_threshold), (None, 0.2));
+        assert_eq!(of_saa.without, Part::ALL);
+    }
+
+    #[test]
+    fn only_saa_plus_has_parts_to_leave_out() {
+        let class = Class::named(Class::ANYTHING).unwrap();
+        let options = SaaOptions { own: OwnPrompts::default(), without: vec![Part::Saliency] };
+        assert_eq!(SaaSettings::of(&SAA, Reading::Released, &class, &options).unwrap_err().code(), Code::Usage);
+        let none = SaaSettings::of(&crate::methods::utad::INFO, Reading::Paper, &class, &SaaOptions::default()).unwrap();
+        assert_eq!(none, None);
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, Result};
 use crate::methods::prompts::{Class, embedded};
-use crate::text::Caption;
+use crate::text::{BertTokenizer, Caption};
 
 /// Captions for any class, `{}` being its name (`general_prompts.py` of the released code).
 const GENERAL: [&str; 3] = ["defect on {}", "damage on {}", "flaw on {}"];
@@ -101,21 +101,43 @@ struct AllShipped {
 
 static SHIPPED: LazyLock<AllShipped> = LazyLock::new(|| embedded(include_str!("prompts.toml")));
 
+impl OwnPrompts {
+    /// The keys that a profile sets.
+    pub fn keys(&self) -> Vec<&'static str> {
+        let set = [
+            ("defects", self.defects.is_some()),
+            ("general", self.general.is_some()),
+            ("object", self.object.is_some()),
+            ("count", self.count.is_some()),
+            ("regions", self.regions.is_some()),
+            ("area", self.area.is_some()),
+            ("overlap", self.overlap.is_some()),
+            ("box_threshold", self.box_threshold.is_some()),
+            ("text_threshold", self.text_threshold.is_some()),
+        ];
+        set.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
+    }
+}
+
 impl SaaPrompts {
     /// Those of a class: published ones where it is of a data set, else general ones, and what the user says instead.
     ///
     /// Errors: a caption that holds nothing to look for.
     pub fn of(class: &Class, own: &OwnPrompts) -> Result<SaaPrompts> {
         let name = class.name.as_str();
-        let shipped = SHIPPED.classes.iter().find(|shipped| shipped.name == name);
-        let filter = shipped.and_then(|shipped| shipped.filter.as_deref()).unwrap_or(name);
+        let shipped = SHIPPED.classes.iter().find(|shipped| shipped.name.eq_ignore_ascii_case(name));
+        let name = shipped.map_or(name, |shipped| shipped.name.as_str());
+        let filter = match shipped {
+            Some(shipped) => shipped.filter.clone().unwrap_or_else(|| name.to_owned()),
+            None => as_decoded(name),
+        };
         let captions = match (&own.defects, shipped) {
             (Some(own), _) => own.clone(),
             (None, Some(shipped)) => shipped.captions.clone(),
             (None, None) => vec![USUAL.to_owned()],
         };
         let prompts = SaaPrompts {
-            defects: captions.into_iter().map(|caption| DefectCaption { caption, filter: filter.to_owned() }).collect(),
+            defects: captions.into_iter().map(|caption| DefectCaption { caption, filter: filter.clone() }).collect(),
             object: own
                 .object
                 .clone()
@@ -128,7 +150,8 @@ impl SaaPrompts {
             box_threshold: own.box_threshold.unwrap_or(USUAL_THRESHOLD),
             text_threshold: own.text_threshold.unwrap_or(USUAL_THRESHOLD),
         };
-        if own.general == Some(false) { prompts } else { prompts.with_general(name) }.check()
+        let filter = if shipped.is_some() { name.to_owned() } else { as_decoded(name) };
+        if own.general == Some(false) { prompts } else { prompts.with_general(name, &filter) }.check()
     }
 
     /// Those of SAA: one caption for any class, and no property.
@@ -146,17 +169,26 @@ impl SaaPrompts {
     }
 
     /// With the captions for any class before the others.
-    fn with_general(mut self, name: &str) -> SaaPrompts {
-        self.defects.splice(..0, general(name));
+    fn with_general(mut self, name: &str, filter: &str) -> SaaPrompts {
+        self.defects.splice(..0, general(name, filter));
         self
     }
 
     /// With the captions for any class alone.
     pub(super) fn leave_out_language(&mut self, class: &Class) {
-        self.defects = general(&class.name).to_vec();
+        let shipped = shipped_classes().find(|name| name.eq_ignore_ascii_case(&class.name));
+        self.defects = match shipped {
+            Some(name) => general(name, name),
+            None => general(&class.name, &as_decoded(&class.name)),
+        }
+        .to_vec();
     }
 
     fn check(self) -> Result<SaaPrompts> {
+        if self.defects.is_empty() {
+            let error = Error::new(Code::Config, "the prompts of SAA+ have no caption of a defect");
+            return Err(error.hint("list `defects` in `[saa]` of the profile, or leave `general = false` out"));
+        }
         for caption in self.captions() {
             Caption::verbatim(caption)?;
         }
@@ -175,8 +207,16 @@ impl SaaPrompts {
 }
 
 /// The captions for any class, with its name.
-fn general(name: &str) -> [DefectCaption; GENERAL.len()] {
-    GENERAL.map(|caption| DefectCaption { caption: caption.replace("{}", name), filter: name.to_owned() })
+fn general(name: &str, filter: &str) -> [DefectCaption; GENERAL.len()] {
+    GENERAL.map(|caption| DefectCaption { caption: caption.replace("{}", name), filter: filter.to_owned() })
+}
+
+/// A name as the words of a box spell it: in small letters, without accents, with spaces around punctuation. Published filters are spelt as the
+/// released code has them, so that some never drop a box.
+fn as_decoded(name: &str) -> String {
+    let bert = BertTokenizer::get();
+    let ids = bert.encode(name);
+    bert.decode(ids[1..ids.len() - 1].iter().copied())
 }
 
 /// Names of the classes with published prompts.
@@ -241,6 +281,11 @@ mod tests {
         assert_eq!((gear.defects.len(), gear.defects[3].caption.as_str(), gear.area, gear.count), (4, "chipped tooth.", Some(0.2), 3));
         let alone = SaaPrompts::of(&Class::named("gear wheel").unwrap(), &OwnPrompts { general: Some(false), ..own }).unwrap();
         assert_eq!(alone.captions().collect::<Vec<_>>(), ["gear wheel,", "chipped tooth."]);
+        let wheel = SaaPrompts::of(&Class::named("O-Räder").unwrap(), &OwnPrompts::default()).unwrap();
+        assert_eq!((wheel.defects[0].caption.as_str(), wheel.defects[0].filter.as_str()), ("defect on O-Räder", "o - rader"));
+        assert_eq!(of("MTD"), of("mtd"));
+        let empty = OwnPrompts { defects: Some(vec![]), general: Some(false), ..OwnPrompts::default() };
+        assert_eq!(SaaPrompts::of(&Class::named("x").unwrap(), &empty).unwrap_err().code(), Code::Config);
         let nothing = OwnPrompts { defects: Some(vec![" . ".to_owned()]), ..OwnPrompts::default() };
         assert_eq!(SaaPrompts::of(&Class::named("x").unwrap(), &nothing).unwrap_err().code(), Code::Prompt);
     }

@@ -18,17 +18,17 @@ pub(super) struct Measured {
 pub(super) struct Surroundings {
     /// Saliency of each pixel, where scores are rescored.
     pub saliency: Option<Array>,
-    /// Regions of the objects, as far as the location of defects counts.
-    pub objects: Vec<Mask>,
+    /// Regions of the objects with their areas, as far as the location of defects counts.
+    pub objects: Vec<(Mask, usize)>,
 }
 
 impl Surroundings {
     /// Measures a region.
     pub fn measure(&self, region: &Mask) -> Measured {
         let inside: Vec<usize> = (0..region.data().len()).filter(|&at| region.data()[at]).collect();
-        let overlap = |object: &Mask| {
+        let overlap = |(object, area): &(Mask, usize)| {
             let shared = inside.iter().filter(|&&at| object.data()[at]).count();
-            shared as f32 / (inside.len() + object.area() - shared).max(1) as f32
+            shared as f32 / (inside.len() + area - shared) as f32
         };
         let saliency = self.saliency.as_ref().filter(|_| !inside.is_empty()).map(|saliency| {
             let sum: f64 = inside.iter().map(|&at| f64::from(saliency.data()[at])).sum();
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_region_is_measured_against_saliency_and_objects() {
-        let objects = vec![mask([1.0, 0.0, 0.0, 0.0]), mask([0.0, 0.0, 1.0, 0.0])];
+        let objects = vec![(mask([1.0, 0.0, 0.0, 0.0]), 1), (mask([0.0, 0.0, 1.0, 0.0]), 1)];
         let around = Surroundings { saliency: Some(Array::new([2, 2], vec![0.1, 0.3, 0.5, 0.0])), objects };
         let found = around.measure(&mask([1.0, 1.0, 0.0, 0.0]));
         assert_eq!((found.area, found.overlap), (0.5, Some(0.5)));

@@ -131,27 +131,42 @@ impl SelfSimilarity {
         }
     }
 
+    fn side_of_objects(&self) -> usize {
+        self.grid * FRAME_OF_OBJECTS / FRAME
+    }
+
+    /// The cells of an object for [`SelfSimilarity::of_objects`]: its mask resized as OpenCV's INTER_NEAREST does.
+    pub fn cells(&self, mask: &Mask) -> Vec<bool> {
+        let side = self.side_of_objects();
+        let from = |at: usize, size: usize| (at * size / side).min(size - 1);
+        let inside = |cell: usize| mask.data()[from(cell / side, mask.height()) * mask.width() + from(cell % side, mask.width())];
+        (0..side * side).map(inside).collect()
+    }
+
     /// Distance of each location of an object to the most similar one of the others, 0 outside of objects `[side, side]`. Where objects
     /// overlap, the larger of the two values; what an object shares with another is not compared with.
     ///
-    /// With fewer than two objects the map is 0: there is nothing to compare with, and the released code fails.
+    /// With fewer than two objects that have cells the map is 0: there is nothing to compare with, and the released code fails.
     ///
-    /// Errors: a device fault, too little memory, or numbers that are not finite.
-    pub fn of_objects(&self, image: &Rgb, objects: &[Mask]) -> Result<Array> {
-        let side = self.grid * FRAME_OF_OBJECTS / FRAME;
-        let objects: Vec<Vec<bool>> = objects.iter().map(|mask| nearest(mask, side)).filter(|mask| mask.contains(&true)).collect();
+    /// Errors: a device fault, too little memory, or numbers that are not finite. Panics unless objects are of [`SelfSimilarity::cells`].
+    pub fn of_objects(&self, image: &Rgb, objects: &[Vec<bool>]) -> Result<Array> {
+        let side = self.side_of_objects();
+        assert!(objects.iter().all(|object| object.len() == side * side), "objects are cells of {side}×{side}");
+        let objects: Vec<&Vec<bool>> = objects.iter().filter(|object| object.contains(&true)).collect();
         let mut map = Array::zeros([side, side]);
         if objects.len() < 2 {
             return Ok(map);
         }
         let layers = self.layers(&self.stretched(image, FRAME_OF_OBJECTS))?;
-        for (at, object) in objects.iter().enumerate() {
-            let is_other = |cell: &usize| !object[*cell] && objects.iter().enumerate().any(|(other, mask)| other != at && mask[*cell]);
+        let is_object: Vec<bool> = (0..side * side).map(|cell| objects.iter().any(|object| object[cell])).collect();
+        for object in objects {
+            let is_other = |cell: &usize| is_object[*cell] && !object[*cell];
             let queries: Vec<usize> = (0..side * side).filter(|&cell| object[cell]).collect();
             let references: Vec<usize> = (0..side * side).filter(is_other).collect();
             for (&cell, similarity) in queries.iter().zip(self.most_similar(&layers, side, &queries, &references)?) {
-                let value = &mut map.data_mut()[cell];
-                *value = value.max(self.largest_distance() * (1.0 - similarity));
+                let (value, distance) = (&mut map.data_mut()[cell], self.largest_distance() * (1.0 - similarity));
+                // NaN stays, to be found.
+                *value = if distance.is_nan() { distance } else { value.max(distance) };
             }
         }
         finite(map, "the saliency map")
@@ -236,12 +251,4 @@ fn unit_features(features: Tensor<'_>) -> Tensor<'_> {
         .reshape([features.shape().len() / channels, channels])
         .cast(DType::F32)
         .normalize_rows(LEAST_NORM)
-}
-
-/// A mask resized to `side` × `side` as OpenCV's INTER_NEAREST.
-fn nearest(mask: &Mask, side: usize) -> Vec<bool> {
-    let from = |at: usize, size: usize| (at * size / side).min(size - 1);
-    (0..side * side)
-        .map(|cell| mask.data()[from(cell / side, mask.height()) * mask.width() + from(cell % side, mask.width())])
-        .collect()
 }
