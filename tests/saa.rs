@@ -11,8 +11,8 @@ use common::{every, golden_file, thinned};
 use serde_json::Value;
 use zsas::image::{Channels, Mask, Rgb, resize_opencv_map};
 use zsas::inspect::Detector;
-use zsas::methods::saa::{Distance, Fate, Neighbours, RegionCandidate};
-use zsas::methods::{Finding, SelfSimilarity, SelfSimilarityOptions};
+use zsas::methods::saa::{Fate, RegionCandidate};
+use zsas::methods::{Distance, Finding, Neighbours, SelfSimilarity, SelfSimilarityOptions};
 use zsas::{Array, Checkpoint, Device, Precision};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");

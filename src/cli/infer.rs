@@ -208,7 +208,12 @@ fn no_threshold() -> Error {
 
 /// Says which method was chosen and why, and how to get the next better one.
 fn say_choice(plan: &Plan) {
-    let (method, weights) = (plan.method(), &plan.weights()[0]);
+    let method = plan.method();
+    let weights: Vec<String> = plan
+        .weights()
+        .iter()
+        .map(|found| format!("`{}` ({})", found.checkpoint.name(), found.origin))
+        .collect();
     let better = match (method.inputs.text, plan.has_references()) {
         _ if method.name == "saa+" => "the strongest here",
         (true, true) => "the strongest here with good photos",
@@ -217,7 +222,7 @@ fn say_choice(plan: &Plan) {
         }
         (false, _) => "the strongest here; `--method winclip` says how to get weights of CLIP, which know objects",
     };
-    talk::say(format_args!("method: {} on the weights `{}` ({}): {better}", method.name, weights.checkpoint.name(), weights.origin));
+    talk::say(format_args!("method: {} on the weights {}: {better}", method.name, weights.join(", ")));
 }
 
 /// Refuses to write a memory over anything but a memory, or into a folder that does not exist, before hours of work.

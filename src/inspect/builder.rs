@@ -198,6 +198,7 @@ impl DetectorBuilder {
         let weights = method
             .networks
             .iter()
+            .filter(|network| saa.as_ref().is_none_or(|saa| saa.needs(network)))
             .map(|network| store::find(network, self.weights.as_deref()))
             .collect::<Result<Vec<_>>>()?;
         if let Some(found) = weights.iter().find(|found| weights.len() > 1 && found.origin == Origin::EmbeddedDefault) {

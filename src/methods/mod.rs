@@ -39,7 +39,7 @@ pub use maskclip::MaskClip;
 pub use patch_token::PatchToken;
 pub use profile::Profile;
 pub use saa::{Candidates, Saa, SaaOptions, SaaSettings};
-pub use saliency::{Saliency, SelfSimilarity, SelfSimilarityOptions};
+pub use saliency::{Distance, Neighbours, Saliency, SelfSimilarity, SelfSimilarityOptions};
 pub use segment::{Encoded, Prepared, Segment, Segmenter};
 pub use trans_mm::TransMm;
 pub use utad::Utad;

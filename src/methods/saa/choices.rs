@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::image::Channels;
-use crate::methods::Reading;
+use crate::methods::{Distance, Neighbours, Reading};
 
 /// How SAA+ computes: a [`Reading`] sets every choice. Equations are those of the challenge report (Cao et al. 2023).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -90,26 +90,6 @@ pub enum SeveralObjects {
     Compared,
     /// As for one object.
     AsOne,
-}
-
-/// The locations whose distances are averaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Neighbours {
-    /// The most dissimilar ones.
-    Farthest,
-    /// The most similar ones.
-    Nearest,
-}
-
-/// Distance of two features with cosine c.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Distance {
-    /// ½ (1 − c).
-    HalfCosine,
-    /// 1 − c.
-    Cosine,
 }
 
 /// How many of the best regions are kept.

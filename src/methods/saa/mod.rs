@@ -14,7 +14,7 @@ use std::sync::{PoisonError, RwLock};
 use serde::Serialize;
 
 pub use candidates::{Candidates, Fate, RegionCandidate};
-pub use choices::{Area, Choices, Colors, Denominator, Distance, Kept, Location, Neighbours, ObjectBound, OwnName, Part, SeveralObjects};
+pub use choices::{Area, Choices, Colors, Denominator, Kept, Location, ObjectBound, OwnName, Part, SeveralObjects};
 pub use confidence::Rescored;
 pub use prompts::{DefectCaption, OwnPrompts, SaaPrompts, shipped_classes};
 
@@ -27,7 +27,7 @@ use crate::methods::{
     Segment, Segmenter, maximum,
 };
 use crate::models::grounding_dino::{self, Semantics};
-use crate::models::{GroundingDino, Sam, sam, wide_resnet};
+use crate::models::{GroundingDino, NetworkInfo, Sam, sam, wide_resnet};
 use crate::tensor::Array;
 use crate::text::Caption;
 use confidence::Fusion;
@@ -385,6 +385,11 @@ impl SaaSettings {
             settings.warnings.extend(of_caption);
         }
         Ok(Some(settings))
+    }
+
+    /// Whether it reads this network, of those of its method.
+    pub fn needs(&self, network: &NetworkInfo) -> bool {
+        network != &wide_resnet::NETWORK || !self.without.contains(&Part::Saliency)
     }
 
     /// Its captions as they are read, that of the object first.

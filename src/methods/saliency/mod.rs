@@ -4,14 +4,13 @@ mod self_similarity;
 
 use crate::error::Result;
 use crate::image::{Channels, Rgb, resize_opencv_map};
-use crate::methods::saa::{Distance, Neighbours};
 use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, maximum};
 use crate::models::wide_resnet;
 use crate::run::Device;
 use crate::tensor::Precision;
 use crate::weights::Checkpoint;
 
-pub use self_similarity::{SelfSimilarity, SelfSimilarityOptions};
+pub use self_similarity::{Distance, Neighbours, SelfSimilarity, SelfSimilarityOptions};
 
 /// The entry of the table of methods.
 pub(super) static INFO: MethodInfo = MethodInfo {

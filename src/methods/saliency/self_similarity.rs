@@ -1,12 +1,13 @@
 //! Self-similarity of an image (Cao et al. 2023, eq. 5): a location is salient when its features differ from those elsewhere. With unit
 //! features x the distance of two locations is ½ (1 − xᵢ·xⱼ), or twice that.
 
+use serde::Serialize;
+
 use crate::error::{Code, Error, Result};
 use crate::graph::{Epilogue, Graph, Tensor};
 use crate::image::{Channels, Fit, Mask, Normalization, Preprocess, Resampler, Rgb};
 use crate::kernels::{Activation, Interpolation, Selection};
 use crate::methods::programs::Programs;
-use crate::methods::saa::{Distance, Neighbours};
 use crate::methods::{LEAST_NORM, finite};
 use crate::models::WideResNet;
 use crate::run::{Device, Input, Program, Value};
@@ -28,6 +29,26 @@ const LAYERS: usize = 3;
 /// Locations of an object, and of the others, that are compared at once: a block of similarities takes 32 MiB, features at most twice that.
 const QUERIES: usize = 1024;
 const REFERENCES: usize = 8192;
+
+/// The locations whose distances are averaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Neighbours {
+    /// The most dissimilar ones.
+    Farthest,
+    /// The most similar ones.
+    Nearest,
+}
+
+/// Distance of two features with cosine c.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Distance {
+    /// ½ (1 − c).
+    HalfCosine,
+    /// 1 − c.
+    Cosine,
+}
 
 /// What self-similarity is computed of.
 #[derive(Clone, Copy, Debug)]
