@@ -316,7 +316,7 @@ fn candidates_are_written_and_prompts_can_be_tried() {
 #[test]
 fn where_memory_is_short_the_networks_take_turns() {
     needs_adapter!("where_memory_is_short_the_networks_take_turns");
-    let (weights, place) = (snapshots_of_saa(), Place::with_photos(&["a.png"]));
+    let (weights, place) = (snapshots_of_saa(), Place::with_photos(&["a.png", "b.png"]));
     place.write("carpet.toml", b"class = 'carpet'\n[saa]\ngeneral = false\ndefects = ['defect.']\nbox_threshold = 0.5\n");
     let builder = Detector::builder().method("saa+").weights(weights.path()).profile(place.path("carpet.toml"));
     let detector = builder.precision(Precision::F32).open().unwrap();
@@ -325,7 +325,8 @@ fn where_memory_is_short_the_networks_take_turns() {
 
     // Less than all of them, more than the largest.
     let limit = (megabytes * 3 / 4).to_string();
-    let fixed = ["infer", "a.png", "--output", "out", "--method", "saa+", "--profile", "carpet.toml", "--save", "map", "--weights"];
+    let fixed =
+        ["infer", "a.png", "b.png", "--parallel", "2", "--output", "out", "--method", "saa+", "--profile", "carpet.toml", "--weights"];
     let run = common::binary::finish(place.command().env("ZSAS_GPU_MEMORY", limit).args(fixed).arg(weights.path())).exits(0);
     assert!(run.stderr.contains("the networks take turns on the device"), "{}", run.stderr);
     let record = &records(&place.path("out"))[0];

@@ -484,4 +484,48 @@ mod tests {
         let none = SaaSettings::of(&crate::methods::utad::INFO, Reading::Paper, &class, &SaaOptions::default()).unwrap();
         assert_eq!(none, None);
     }
+
+    /// Random masks, one of them empty, and scores against NumPy (`tools/golden_saa.py`).
+    #[test]
+    fn regions_are_judged_rescored_and_fused_as_in_both_readings() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/saa/numbers.safetensors");
+        let golden = crate::weights::Checkpoint::open(path).unwrap();
+        let whole = |name: &str| golden.integers(name).unwrap().unwrap();
+        let real = |name: &str| golden.root().weight(name, golden.shape(name).unwrap()).unwrap().to_array().unwrap();
+        let setting = |name: &str| golden.metadata()[name].parse::<f32>().unwrap();
+        let (width, height) = (17, 12);
+        let masks = |name: &str| -> Vec<Mask> {
+            let marks = whole(name);
+            marks
+                .chunks(width * height)
+                .map(|marks| Mask::new(width, height, marks.iter().map(|&mark| mark != 0).collect()))
+                .collect()
+        };
+        let (regions, objects) = (masks("masks"), masks("object_masks"));
+        let largest = objects.iter().map(Mask::area).max().unwrap() as f32 / (width * height) as f32;
+        assert!((largest - real("object_area").data()[0]).abs() < 1e-6);
+        let objects = objects.into_iter().map(|object| (object.clone(), object.area())).collect();
+        let around = Surroundings { saliency: Some(real("map_saliency")), objects };
+        let measured: Vec<_> = regions.iter().map(|region| around.measure(region)).collect();
+        let prompts = SaaPrompts { overlap: setting("overlap"), ..SaaPrompts::naive(&OwnPrompts::default()) };
+        let is_kept =
+            |at: usize| candidates::judged(&measured[at], (&prompts, &Choices::PAPER, setting("area_share") * largest)) == Fate::Kept;
+        let expected: Vec<bool> = whole("is_small").iter().zip(whole("is_on_object")).map(|(&small, on)| small * on != 0).collect();
+        assert_eq!((0..regions.len()).map(is_kept).collect::<Vec<bool>>(), expected);
+        assert!(expected.contains(&true) && expected.contains(&false));
+
+        let scores = real("scores");
+        for (name, choices) in [("released", Choices::RELEASED), ("paper", Choices::PAPER)] {
+            let of_region =
+                |(region, &score): (&regions::Measured, &f32)| confidence::rescored(score, region.saliency, choices.exponent).score;
+            let rescored: Vec<f32> = measured.iter().zip(scores.data()).map(of_region).collect();
+            let near = |found: &[f32], truth: &Array| found.iter().zip(truth.data()).all(|(a, b)| (a - b).abs() < 2e-6 * b.abs().max(1.0));
+            assert!(near(&rescored, &real(&format!("rescored_{name}"))), "{name}: {rescored:?}");
+            let best = confidence::best(&rescored, setting("kept") as usize);
+            assert_eq!(best.iter().map(|&at| at as i64).collect::<Vec<_>>(), whole(&format!("best_{name}")), "{name}");
+            let mut fusion = Fusion::new((height, width));
+            best.iter().for_each(|&at| fusion.add(&regions[at], rescored[at]));
+            assert!(near(fusion.map(choices.denominator).data(), &real(&format!("fused_{name}"))), "{name}");
+        }
+    }
 }

@@ -50,6 +50,16 @@ pub enum Distance {
     Cosine,
 }
 
+impl Distance {
+    /// The largest distance: that of features which have nothing in common.
+    fn largest(self) -> f32 {
+        match self {
+            Distance::HalfCosine => 0.5,
+            Distance::Cosine => 1.0,
+        }
+    }
+}
+
 /// What self-similarity is computed of.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfSimilarityOptions {
@@ -129,27 +139,11 @@ impl SelfSimilarity {
         let compile = || {
             let graph = Graph::new(self.precision);
             let layers = self.network.forward(graph.input("pixels", [1, 3, FRAME, FRAME]));
-            let features = unit_features(join(&layers[..LAYERS]));
-            let similarity = features.matmul(features.transposed(), Epilogue::default());
-            // The largest distances are the smallest similarities; the mean of 1 − s is 1 − mean.
-            let chosen = match self.options.neighbours {
-                Neighbours::Farthest => Selection::Smallest,
-                Neighbours::Nearest => Selection::Largest,
-            };
-            let largest = self.largest_distance();
-            let saliency = similarity.top_mean(chosen, LOCATIONS).map(Activation::Identity, -largest, largest);
+            let saliency = mean_distances(unit_features(join(&layers[..LAYERS])), &self.options);
             Program::compile(&self.device, &graph, &[saliency])
         };
         let saliency = self.programs.with(&Step::Image, compile, |program| Ok(program.run(&[pixels])?.remove(0)))?;
         finite(saliency.reshape([self.grid, self.grid]), "the saliency map")
-    }
-
-    /// The largest distance: that of features which have nothing in common.
-    fn largest_distance(&self) -> f32 {
-        match self.options.distance {
-            Distance::HalfCosine => 0.5,
-            Distance::Cosine => 1.0,
-        }
     }
 
     fn side_of_objects(&self) -> usize {
@@ -174,18 +168,22 @@ impl SelfSimilarity {
         let side = self.side_of_objects();
         assert!(objects.iter().all(|object| object.len() == side * side), "objects are cells of {side}×{side}");
         let objects: Vec<&Vec<bool>> = objects.iter().filter(|object| object.contains(&true)).collect();
-        let mut map = Array::zeros([side, side]);
         if objects.len() < 2 {
-            return Ok(map);
+            return Ok(Array::zeros([side, side]));
         }
-        let layers = self.layers(&self.stretched(image, FRAME_OF_OBJECTS))?;
+        self.compared(&self.layers(&self.stretched(image, FRAME_OF_OBJECTS))?, side, &objects)
+    }
+
+    /// Objects with cells, at least two, compared by layers of features.
+    fn compared(&self, layers: &[Value], side: usize, objects: &[&Vec<bool>]) -> Result<Array> {
+        let mut map = Array::zeros([side, side]);
         let is_object: Vec<bool> = (0..side * side).map(|cell| objects.iter().any(|object| object[cell])).collect();
         for object in objects {
             let is_other = |cell: &usize| is_object[*cell] && !object[*cell];
             let queries: Vec<usize> = (0..side * side).filter(|&cell| object[cell]).collect();
             let references: Vec<usize> = (0..side * side).filter(is_other).collect();
-            for (&cell, similarity) in queries.iter().zip(self.most_similar(&layers, side, &queries, &references)?) {
-                let (value, distance) = (&mut map.data_mut()[cell], self.largest_distance() * (1.0 - similarity));
+            for (&cell, similarity) in queries.iter().zip(self.most_similar(layers, side, &queries, &references)?) {
+                let (value, distance) = (&mut map.data_mut()[cell], self.options.distance.largest() * (1.0 - similarity));
                 // NaN stays, to be found.
                 *value = if distance.is_nan() { distance } else { value.max(distance) };
             }
@@ -265,6 +263,18 @@ fn join<'g>(layers: &[Tensor<'g>]) -> Tensor<'g> {
         .fold(layers[0], |joined, layer| joined.concat(layer.resize(Interpolation::Nearest, (rows, cols))))
 }
 
+/// Mean distance of each of the unit features `[locations, channels]` to its neighbours `[locations]`.
+fn mean_distances<'g>(features: Tensor<'g>, options: &SelfSimilarityOptions) -> Tensor<'g> {
+    let similarity = features.matmul(features.transposed(), Epilogue::default());
+    // The largest distances are the smallest similarities; the mean of 1 − s is 1 − mean.
+    let chosen = match options.neighbours {
+        Neighbours::Farthest => Selection::Smallest,
+        Neighbours::Nearest => Selection::Largest,
+    };
+    let largest = options.distance.largest();
+    similarity.top_mean(chosen, LOCATIONS).map(Activation::Identity, -largest, largest)
+}
+
 /// Features of locations `[…, channels]` as f32 rows of unit length `[locations, channels]`.
 fn unit_features(features: Tensor<'_>) -> Tensor<'_> {
     let channels = features.shape().cols();
@@ -272,4 +282,65 @@ fn unit_features(features: Tensor<'_>) -> Tensor<'_> {
         .reshape([features.shape().len() / channels, channels])
         .cast(DType::F32)
         .normalize_rows(LEAST_NORM)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+
+    fn golden() -> Checkpoint {
+        Checkpoint::open(format!("{GOLDEN}/saa/numbers.safetensors")).unwrap()
+    }
+
+    fn numbers(name: &str) -> Array {
+        let golden = golden();
+        golden.root().weight(name, golden.shape(name).unwrap()).unwrap().to_array().unwrap()
+    }
+
+    fn is_near(found: &Array, name: &str) {
+        let truth = numbers(name);
+        assert_eq!(found.data().len(), truth.data().len());
+        let far = found.data().iter().zip(truth.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(found.is_finite() && far < 1e-6, "{name}: {far}");
+    }
+
+    /// Random features, one of them zero, against PyTorch (`tools/golden_saa.py`).
+    #[test]
+    fn mean_distances_are_those_of_both_readings() {
+        let features = numbers("features");
+        let of = |neighbours, distance| {
+            let graph = Graph::default();
+            let options = SelfSimilarityOptions { channels: Channels::Rgb, neighbours, distance };
+            let saliency = mean_distances(unit_features(graph.input("features", features.shape())), &options);
+            let program = Program::compile(&Device::reference(), &graph, &[saliency]).unwrap();
+            program.run(&[&features]).unwrap().remove(0)
+        };
+        is_near(&of(Neighbours::Farthest, Distance::HalfCosine), "within_released");
+        is_near(&of(Neighbours::Nearest, Distance::Cosine), "within_paper");
+    }
+
+    /// Five objects: one has no cell, one lies inside another.
+    #[test]
+    fn objects_are_compared_with_the_others_but_for_what_they_share() {
+        let weights = Checkpoint::open(format!("{GOLDEN}/wide_resnet/tiny.safetensors")).unwrap();
+        let options = SelfSimilarityOptions { channels: Channels::Bgr, neighbours: Neighbours::Farthest, distance: Distance::HalfCosine };
+        let device = Device::reference();
+        let similarity = SelfSimilarity::new(&device, &weights, Precision::F32, options).unwrap();
+        let features = numbers("features");
+        let graph = Graph::default();
+        let same = graph.input("features", features.shape()).scale(1.0);
+        let layer = same.reshape([1, 24, 24, features.shape().cols()]);
+        let layers = Program::compile(&device, &graph, &[layer])
+            .unwrap()
+            .run_resident(&[Input::from(&features)])
+            .unwrap();
+        let cells = golden().integers("objects").unwrap().unwrap();
+        let objects: Vec<Vec<bool>> = cells.chunks(576).map(|object| object.iter().map(|&cell| cell != 0).collect()).collect();
+        let with_cells: Vec<&Vec<bool>> = objects.iter().filter(|object| object.contains(&true)).collect();
+        assert_eq!((objects.len(), with_cells.len()), (5, 4));
+        is_near(&similarity.compared(&layers, 24, &with_cells).unwrap(), "between");
+        is_near(&similarity.compared(&layers, 24, &with_cells[..2]).unwrap(), "between_two");
+    }
 }
