@@ -283,7 +283,7 @@ fn candidates_are_written_and_prompts_can_be_tried() {
     assert!(place.path("out/a.png.candidates.png").exists() && place.path("out/a.png.tiff").exists());
 
     // Another photo with the same prompts, and none of the same parts.
-    infer("out", &["--resume", "--save", "map,candidates", "--without", "saliency"])
+    infer("out", &["--resume", "--save", "map,candidates", "--without", "confidence"])
         .exits(2)
         .says("were made with other parameters");
     infer("other", &["--method", "winclip", "--without", "saliency"]).exits(2);
