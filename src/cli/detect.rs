@@ -59,7 +59,7 @@ pub struct DetectArgs {
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
 
-    /// Boxes with a token that is more probable than this are kept; any of the caption counts, [CLS], [SEP] and full stops too
+    /// Boxes with a token that is more probable than this are kept; any of the caption counts, `[CLS]`, `[SEP]` and full stops too
     #[arg(long, value_name = "P", default_value_t = BoxOptions::default().box_threshold, value_parser = parse_share)]
     box_threshold: f32,
 

@@ -241,7 +241,8 @@ mod tests {
         let expected: Vec<&str> = expected.chain(["ksdd2", "mtd"]).collect();
         let mut found: Vec<&str> = shipped_classes().collect();
         let mut sorted = expected.clone();
-        (found.sort_unstable(), sorted.sort_unstable());
+        found.sort_unstable();
+        sorted.sort_unstable();
         assert_eq!(found, sorted);
         assert_eq!(found.len(), 29);
         for name in expected {
