@@ -2,7 +2,7 @@
 //!
 //! One lane per 16 pixels of a row. A pixel lies between two lines of the frame along each axis, and each of these between two lines of the
 //! mask, as PyTorch's `interpolate` places them: four weighted lines along each axis, 16 logits in all.
-//! use: index
+//! use: index, place
 
 const LANES: u32 = 64u;
 const PIXELS: u32 = 16u;
@@ -61,14 +61,4 @@ fn taps(at: u32, to_frame: f32, frame: u32, to_mask: f32, lines: u32) -> Taps {
         vec4(before.before, before.after, after.before, after.after),
         vec4(vec2(1.0 - before.part, before.part) * (1.0 - outer.part), vec2(1.0 - after.part, after.part) * outer.part),
     );
-}
-
-/// Two neighbouring lines and the part that the second one gets.
-struct Place { before: u32, after: u32, part: f32 }
-
-/// Pixel centres lie at halves; `align_corners` is off.
-fn place(at: u32, scale: f32, size: u32) -> Place {
-    let position = max((f32(at) + 0.5) * scale - 0.5, 0.0);
-    let before = min(u32(position), size - 1u);
-    return Place(before, min(before + 1u, size - 1u), position - f32(before));
 }

@@ -9,11 +9,22 @@ alias Elem = f32;
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
+//! place: where a line of a resized image lies between two lines of its source, as PyTorch's `interpolate` places it (`align_corners=False`).
+
+/// Two neighbouring input positions and the part that the second one gets.
+struct Place { before: u32, after: u32, part: f32 }
+
+/// The place of line `at`; `scale` is input over output size, divided on the host, where division rounds correctly. Pixel centres lie at halves.
+fn place(at: u32, scale: f32, size: u32) -> Place {
+    let position = max((f32(at) + 0.5) * scale - 0.5, 0.0);
+    let before = min(u32(position), size - 1u);
+    return Place(before, min(before + 1u, size - 1u), position - f32(before));
+}
 //! region_mask: y[n, r, k] = Σᵢ 2ⁱ · [logit of mask n at pixel (r, 16·k + i) > 0]
 //!
 //! One lane per 16 pixels of a row. A pixel lies between two lines of the frame along each axis, and each of these between two lines of the
 //! mask, as PyTorch's `interpolate` places them: four weighted lines along each axis, 16 logits in all.
-//! use: index
+//! use: index, place
 
 const LANES: u32 = 64u;
 const PIXELS: u32 = 16u;
@@ -72,14 +83,4 @@ fn taps(at: u32, to_frame: f32, frame: u32, to_mask: f32, lines: u32) -> Taps {
         vec4(before.before, before.after, after.before, after.after),
         vec4(vec2(1.0 - before.part, before.part) * (1.0 - outer.part), vec2(1.0 - after.part, after.part) * outer.part),
     );
-}
-
-/// Two neighbouring lines and the part that the second one gets.
-struct Place { before: u32, after: u32, part: f32 }
-
-/// Pixel centres lie at halves; `align_corners` is off.
-fn place(at: u32, scale: f32, size: u32) -> Place {
-    let position = max((f32(at) + 0.5) * scale - 0.5, 0.0);
-    let before = min(u32(position), size - 1u);
-    return Place(before, min(before + 1u, size - 1u), position - f32(before));
 }

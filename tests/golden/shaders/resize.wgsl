@@ -11,10 +11,21 @@ const VEC: u32 = 1u;
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return first_group + group.y * groups.x + group.x;
 }
+//! place: where a line of a resized image lies between two lines of its source, as PyTorch's `interpolate` places it (`align_corners=False`).
+
+/// Two neighbouring input positions and the part that the second one gets.
+struct Place { before: u32, after: u32, part: f32 }
+
+/// The place of line `at`; `scale` is input over output size, divided on the host, where division rounds correctly. Pixel centres lie at halves.
+fn place(at: u32, scale: f32, size: u32) -> Place {
+    let position = max((f32(at) + 0.5) * scale - 0.5, 0.0);
+    let before = min(u32(position), size - 1u);
+    return Place(before, min(before + 1u, size - 1u), position - f32(before));
+}
 //! resize: y[p, c] = x at the position of output pixel p in the input, nearest or bilinear
 //!
 //! One lane per VEC neighbouring channels of an output pixel; VEC divides the channels. Positions as in PyTorch's `interpolate`.
-//! use: index
+//! use: index, place
 //! set: INTERPOLATION, VEC
 
 const NEAREST: u32 = 0u;
@@ -70,16 +81,6 @@ fn pixel_at(row: u32, col: u32) -> u32 {
 
 fn nearest(at: u32, scale: f32, size: u32) -> u32 {
     return min(u32(f32(at) * scale), size - 1u);
-}
-
-/// Two neighbouring input positions and the part that the second one gets.
-struct Place { before: u32, after: u32, part: f32 }
-
-/// Pixel centres lie at halves; `align_corners` is off.
-fn place(at: u32, scale: f32, size: u32) -> Place {
-    let position = max((f32(at) + 0.5) * scale - 0.5, 0.0);
-    let before = min(u32(position), size - 1u);
-    return Place(before, min(before + 1u, size - 1u), position - f32(before));
 }
 
 fn blend(before: f32, after: f32, part: f32) -> f32 {
