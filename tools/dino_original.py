@@ -71,12 +71,17 @@ def redraw(model):
     return model.eval()
 
 
+def save(model, path):
+    """Writes a checkpoint as the authors publish them."""
+    torch.save({"model": {f"module.{name}": value for name, value in model.state_dict().items()}}, path)
+
+
 @torch.no_grad()
 def main():
     folder, backbone, height, width, caption = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
     torch.manual_seed(SEED)
     model = redraw(build(backbone))
-    torch.save({"model": {f"module.{name}": value for name, value in model.state_dict().items()}}, folder / "official.pth")
+    save(model, folder / "official.pth")
     pixels, stages, topk = torch.randn(1, 3, height, width), {}, torch.topk
 
     def select(scores, *values, **options):

@@ -7,9 +7,9 @@ as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, ze
 `sam-large` and `sam-huge` are Segment Anything with ViT-B, ViT-L and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the
 masks of three photos at their own sizes with those of the official code, whose checkpoint it converts; `bert`, `grounding-dino` and
 `grounding-dino-base` are GroundingDINO's text backbone, and all of it with Swin-T and Swin-B on an image of 320×416; with
-`-original` or `-original-base` after it, against the original code, whose checkpoint is converted; `saa`, `saa-huge` and `saa-many` are SAA+
-with Swin-T, ViT-B or ViT-H and Wide-ResNet-50-2 on a photo, `-many` for a class of several objects (tools/parity_saa.py). Weights are exact
-in f16.
+`-original` or `-original-base` after it, against the original code, whose checkpoint is converted; `saa`, `saa-huge`, `saa-many` and `saa-original` are SAA+
+with Swin-T, ViT-B or ViT-H and Wide-ResNet-50-2 on a photo, `-many` for a class of several objects, `-original` with the detector of
+groundingdino-py (tools/parity_saa.py). Weights are exact in f16.
 
 A part with `:f16`, such as `winclip:f16`, runs the program in f16 and still compares with PyTorch in f32, within HALF_LIMIT.
 """
@@ -249,11 +249,15 @@ def dino(comparison, name):
     comparison.report(f"{name}, queries", distances.median().item(), "median difference", DINO_MEDIAN_LIMIT)
 
 
+def dino_python():
+    """The interpreter that has groundingdino-py."""
+    return os.environ.get("ZSAS_DINO_PYTHON") or sys.exit("set ZSAS_DINO_PYTHON to the interpreter of tools/requirements_dino.txt")
+
+
 def dino_original(comparison, backbone):
     """GroundingDINO against the original code, whose checkpoint tools/convert.py rewrites; `$ZSAS_DINO_PYTHON` runs that code."""
-    python = os.environ.get("ZSAS_DINO_PYTHON") or sys.exit("set ZSAS_DINO_PYTHON to the interpreter of tools/requirements_dino.txt")
     script = Path(__file__).parent / "dino_original.py"
-    subprocess.run([python, script, comparison.folder, backbone, *map(str, DINO_SIZE), DINO_CAPTION], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([dino_python(), script, comparison.folder, backbone, *map(str, DINO_SIZE), DINO_CAPTION], check=True, stderr=subprocess.DEVNULL)
     truth = load_file(comparison.folder / "truth.safetensors")
     weights = comparison.folder / "snapshot"
     convert.convert(comparison.folder / "official.pth", weights)
@@ -273,10 +277,13 @@ def bert(comparison):
     comparison.outputs(ours, {"last_hidden_state": truth["last_hidden_state"]})
 
 
-def saa(comparison, sam_name, objects="one"):
-    """The map of SAA+ for a photo, from the prompts of a class to 400²."""
+def saa(comparison, sam_name, objects="one", detector="transformers"):
+    """The map of SAA+ for a photo, from the prompts of a class to 400²; `$ZSAS_DINO_PYTHON` runs the original detector."""
     folder, output = comparison.folder, comparison.folder / "results"
-    parity_saa.make(folder, sam_name, objects)
+    if detector == "original":
+        subprocess.run([dino_python(), parity_saa.__file__, "make", folder, sam_name, objects, detector], check=True, stderr=subprocess.DEVNULL)
+    else:
+        parity_saa.make(folder, sam_name, objects, detector)
     comparison.call("infer", folder / "photo.png", "--method", "saa+", "--profile", folder / "profile.toml", "--weights", folder / "weights",
                     "--save", "map", "--output", output, "--overwrite")
     record, = records(output / "results.jsonl")
@@ -307,6 +314,7 @@ PARTS = {
     "saa": lambda comparison: saa(comparison, "vit_b"),
     "saa-huge": lambda comparison: saa(comparison, "vit_h"),
     "saa-many": lambda comparison: saa(comparison, "vit_b", "many"),
+    "saa-original": lambda comparison: saa(comparison, "vit_b", detector="original"),
 }
 
 

@@ -1,14 +1,15 @@
 """SAA+ at full size on random weights: makes snapshots, a photo, a profile and the reference's results, and holds a map to them.
 
-    python tools/parity_saa.py make FOLDER [vit_b|vit_l|vit_h] [one|many]
+    python tools/parity_saa.py make FOLDER [vit_b|vit_l|vit_h] [one|many] [transformers|original]
     zsas-gpu infer FOLDER/photo.png --method saa+ --profile FOLDER/profile.toml --weights FOLDER/weights --save map --output RESULTS
     python tools/parity_saa.py compare FOLDER MAP.tif
 
-`tools/parity.py` does the three as its parts `saa`, `saa-huge` (ViT-H) and `saa-many` (several objects). FOLDER/weights has the snapshots
-`grounding-dino` (Swin-T), `sam` (ViT-B by default) and `wide-resnet` (timm's wide_resnet50_2), named and laid out as published, exact in f16.
-FOLDER/truth.safetensors has, with shapes as in `tools/golden_saa.py` but nothing thinned: `fused` at the photo's size, `map` at 400², `saliency`,
-`corners`, `scores`, `mean_saliency`, `rescored`, `best`. GroundingDINO is transformers' with the original's positions and logits, Segment Anything
-the official code. Thresholds lie in the widest gaps between probabilities that leave a sensible number of boxes.
+`tools/parity.py` does the three as its parts `saa`, `saa-huge` (ViT-H), `saa-many` (several objects) and `saa-original`. FOLDER/weights has the
+snapshots `grounding-dino` (Swin-T), `sam` (ViT-B by default) and `wide-resnet` (timm's wide_resnet50_2), named and laid out as published, exact in
+f16. FOLDER/truth.safetensors has, with shapes as in `tools/golden_saa.py` but nothing thinned: `fused` at the photo's size, `map` at 400²,
+`saliency`, `corners`, `scores`, `mean_saliency`, `rescored`, `best`. GroundingDINO is transformers' with the original's positions and logits, or,
+in the environment of `tools/requirements_dino.txt`, groundingdino-py (`original`); Segment Anything the official code. Thresholds lie in the widest
+gaps between probabilities that leave a sensible number of boxes.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import convert
-import dino_reference
+import dino_original
 import golden
 import saa_reference as reference
 import sam_reference
@@ -44,14 +45,42 @@ MANY = dataclasses.replace(TILE, object_number=4)
 PIXEL_LIMIT, LEAST_SHARE = 1e-3, 0.999
 
 
-def random_networks(folder, sam_name):
+def published_detector(snapshot):
+    """transformers' GroundingDINO, whose snapshot it writes."""
+    # Not at the top: it needs transformers 5, and groundingdino-py transformers 4.
+    import dino_reference
+
+    model = dino_reference.build(dino_reference.published_config("tiny"))
+    spread_logits(model.model.decoder.layer_norm)
+    model.half().save_pretrained(snapshot)
+    return reference.published_detector(model.float())
+
+
+def original_detector(snapshot):
+    """groundingdino-py's, whose checkpoint `convert` rewrites as a snapshot."""
+    model = dino_original.redraw(dino_original.build("swin_T_224_1k"))
+    spread_logits(model.transformer.decoder.norm)
+    checkpoint = snapshot.parent / "official.pth"
+    dino_original.save(model, checkpoint)
+    convert.convert(checkpoint, snapshot)
+    checkpoint.unlink()
+    return reference.original_detector(model)
+
+
+DETECTORS = {"transformers": published_detector, "original": original_detector}
+
+
+@torch.no_grad()
+def spread_logits(norm):
+    """Scales the norm of queries before the product with tokens."""
+    for value in norm.parameters():
+        value.copy_((LOGIT_FACTOR * value).half())
+
+
+def random_networks(folder, sam_name, detector_name):
     """The three networks with random weights, whose snapshots it writes."""
-    detector = dino_reference.build(dino_reference.published_config("tiny"))
-    with torch.no_grad():
-        for value in detector.model.decoder.layer_norm.parameters():
-            value.copy_((LOGIT_FACTOR * value).half())
-    detector.half().save_pretrained(folder / "grounding-dino")
-    detector.float()
+    folder.mkdir(parents=True)
+    detector = DETECTORS[detector_name](folder / "grounding-dino")
     sam = sam_reference.redraw(segment_anything.sam_model_registry[sam_name]())
     tensors, config = convert.convert_state(sam.state_dict())
     convert.write(folder / "sam", {name: value.half() for name, value in tensors.items()}, config)
@@ -61,7 +90,7 @@ def random_networks(folder, sam_name):
     save_file(state, folder / "wide-resnet" / "model.safetensors")
     features = timm.create_model("wide_resnet50_2", pretrained=False, features_only=True, out_indices=(1, 2, 3)).eval()
     features.load_state_dict({name: value for name, value in state.items() if not name.startswith(("fc.", "layer4."))}, strict=False)
-    return reference.Networks(remembering(reference.published_detector(detector)), sam, features)
+    return reference.Networks(remembering(detector), sam, features)
 
 
 def remembering(detector):
@@ -105,10 +134,10 @@ def profile(prompts, chosen):
     return "\n".join(lines) + "\n"
 
 
-def make(folder, sam_name="vit_b", objects="one"):
+def make(folder, sam_name="vit_b", objects="one", detector_name="transformers"):
     """Writes all that the program needs, and what it should find."""
     torch.manual_seed(SEED)
-    networks, prompts = random_networks(folder / "weights", sam_name), MANY if objects == "many" else TILE
+    networks, prompts = random_networks(folder / "weights", sam_name, detector_name), MANY if objects == "many" else TILE
     sam_reference.photo(SIZE).save(folder / "photo.png")
     bgr = cv2.imread(str(folder / "photo.png"))
     chosen = thresholds(networks, bgr, prompts)
