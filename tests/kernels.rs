@@ -1,4 +1,4 @@
-//! Every implementation of every kernel, on the adapter, against its f64 reference: within derived bounds, on odd sizes, and able to fail.
+//! Every implementation of every kernel, on the adapter and on the CPU, against its f64 reference: within derived bounds, on odd sizes, and able to fail.
 
 mod common;
 
@@ -7,11 +7,22 @@ use std::sync::Mutex;
 
 use zsas::kernels::{Attention, HeadLayout, every_kernel, sample};
 use zsas::run::{expected, worst};
+use zsas::{Device, DeviceChoice, DeviceOptions};
 
-/// Instances are many; a thread for each core keeps it busy while pipelines compile.
 #[test]
 fn every_kernel_equals_its_reference() {
-    let Some(device) = common::adapter("every_kernel_equals_its_reference") else { return };
+    if let Some(device) = common::adapter("every_kernel_equals_its_reference") {
+        hold_every_kernel(device);
+    }
+}
+
+#[test]
+fn every_native_form_equals_its_reference() {
+    hold_every_kernel(common::cpu());
+}
+
+/// Instances are many; a thread for each core keeps it busy while pipelines compile.
+fn hold_every_kernel(device: &Device) {
     let all = every_kernel();
     // By kernel and operand: whether a change of it was noticed in any instance.
     let noticed: Mutex<BTreeMap<(&str, &str), bool>> = Mutex::default();
@@ -50,6 +61,24 @@ fn the_same_launch_twice_is_bit_identical() {
         let run = || device.launch(&*kernel, &implementation, zsas::DType::F32, &borrowed).unwrap().output;
         let bits = |output: Vec<f32>| output.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
         assert_eq!(bits(run()), bits(run()), "{kernel:?}");
+    }
+}
+
+/// Tasks are cut by sizes alone, so that what a row or tile is computed from does not depend on who computes it.
+#[test]
+fn native_forms_give_the_same_bytes_on_any_number_of_threads() {
+    let on = |threads| Device::open(&DeviceOptions { choice: DeviceChoice::Cpu, threads: Some(threads), ..DeviceOptions::default() }).unwrap();
+    let devices = [1, 2, 5].map(on);
+    let mut seeded = common::Seeded::new(4);
+    for kernel in every_kernel() {
+        let inputs = sample(&*kernel, zsas::DType::F32, &mut seeded);
+        let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let bits = devices.each_ref().map(|device| {
+            let implementation = device.implementation(&*kernel, zsas::DType::F32);
+            let output = device.launch(&*kernel, &implementation, zsas::DType::F32, &borrowed).unwrap().output;
+            output.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+        });
+        assert!(bits[0] == bits[1] && bits[0] == bits[2], "{kernel:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 //! `shaders/lib/activation.wgsl`.
 
 use crate::kernels::UNIT_ROUNDOFF;
+use crate::kernels::native::{exp, vectorised};
 
 /// The slope inside QuickGELU's sigmoid (Hendrycks & Gimpel 2016).
 const QUICK: f64 = 1.702;
@@ -79,6 +80,25 @@ impl Activation {
         }
     }
 
+    /// Applies it to each of some numbers in f32, as `shaders/lib/activation.wgsl` does.
+    pub(super) fn activate(self, x: &mut [f32]) {
+        vectorised(
+            #[inline(always)]
+            || {
+                let each = x.iter_mut();
+                match self {
+                    Activation::Identity => {}
+                    Activation::Relu => each.for_each(|x| *x = positive(*x)),
+                    Activation::Gelu => each.for_each(|x| *x *= 0.5 * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2))),
+                    Activation::QuickGelu => each.for_each(|x| *x *= sigmoid(QUICK as f32 * *x)),
+                    Activation::Sigmoid => each.for_each(|x| *x = sigmoid(*x)),
+                    Activation::Exp => each.for_each(|x| *x = exp(*x)),
+                    Activation::Sqrt => each.for_each(|x| *x = positive(*x).sqrt()),
+                }
+            },
+        );
+    }
+
     /// The derivative in f64; at the kink of `Relu`, and from 0 down for `Sqrt`, it is 0.
     pub fn derivative(self, x: f64) -> f64 {
         let value = |x: f64| self.apply(x, 0.0).0;
@@ -106,6 +126,25 @@ impl Activation {
             }
         }
     }
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// The larger of x and 0; a NaN stays.
+#[inline(always)]
+fn positive(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// Error function in f32, absolute error below 1.5e-7 (Abramowitz & Stegun 7.1.26).
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
+    let tail = ((((1.061_405_4 * t - 1.453_152_1) * t + 1.421_413_8) * t - 0.284_496_72) * t + 0.254_829_6) * t;
+    (1.0 - tail * exp(-x * x)).copysign(x)
 }
 
 /// Φ, the distribution function of the standard normal distribution.

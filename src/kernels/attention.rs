@@ -1,6 +1,9 @@
 //! Attention: softmax-weighted sums of values, computed without storing the weights.
 
+use std::ops::Range;
+
 use crate::kernels::geometry::SOFTWARE_LANES;
+use crate::kernels::native::{Matrix, Tile, each_tile, exponentials, largest};
 use crate::kernels::{
     Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_key_ranges, read_rows, write,
 };
@@ -94,6 +97,24 @@ fn rows_of_a_lane(keys: usize) -> usize {
     }
 }
 
+/// Keys whose scores the native form holds at a time.
+const KEYS: usize = 512;
+
+/// Adds to the scores of keys from `first` on what the query's cell has for their rows and columns.
+fn add_positions(scores: &mut [f32], grid: Grid, positions: &[f32], query: usize, first: usize) {
+    let mut key = first % grid.cells();
+    let mut rest = scores;
+    while !rest.is_empty() {
+        let (of_line, after) = rest.split_at_mut((grid.cols - key % grid.cols).min(rest.len()));
+        let [row, col] = grid.difference(query, key);
+        // The column's difference falls as the key's rises.
+        let columns = positions[..=col].iter().rev();
+        of_line.iter_mut().zip(columns).for_each(|(score, column)| *score += positions[row] + column);
+        key = (key + of_line.len()) % grid.cells();
+        rest = after;
+    }
+}
+
 impl Attention {
     fn scale(&self) -> f32 {
         (1.0 / (self.head_dim as f64).sqrt()) as f32
@@ -121,9 +142,57 @@ impl Attention {
     }
 
     /// The key range of a query, cut to the keys there are.
-    fn key_range(&self, key_ranges: &[f32], query: usize) -> std::ops::Range<usize> {
+    fn key_range(&self, key_ranges: &[f32], query: usize) -> Range<usize> {
         let end = |at: usize| (key_ranges[at].max(0.0) as usize).min(self.keys);
         end(2 * query)..end(2 * query + 1)
+    }
+
+    /// The outputs of one head for queries whose keys begin at the same place, keys in blocks: the sums so far are rescaled where a block has
+    /// a larger score (Milakov & Gimelshein 2018).
+    fn attend(&self, inputs: &[&[f32]], queries: Range<usize>, head: usize, mut y: Tile<'_>) {
+        let [q, k, v, key_ranges, rel_pos, query_cells] = [0, 1, 2, 3, 4, 5].map(|at| inputs[at]);
+        let (count, dim) = (queries.len(), self.head_dim);
+        let ranges: Vec<Range<usize>> = queries.clone().map(|query| self.key_range(key_ranges, query)).collect();
+        let scaled: Vec<f32> = queries
+            .clone()
+            .flat_map(|query| &q[query * self.q.stride + self.q.offset + head * dim..][..dim])
+            .map(|q| q * self.scale())
+            .collect();
+        let of_head = |layout: HeadLayout, key: usize| key * layout.stride + layout.offset + head * dim;
+        let mut scores = vec![0.0; count * KEYS];
+        let (mut highest, mut sums) = (vec![f32::NEG_INFINITY; count], vec![0.0; count]);
+        (0..count).for_each(|row| y.row(row).fill(0.0));
+        let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+        for first in (ranges[0].start..end).step_by(KEYS) {
+            let keys = first..(first + KEYS).min(end);
+            let width = keys.len();
+            let own = Matrix::new(&k[of_head(self.k, first)..], [dim, width], [1, self.k.stride]);
+            Tile::new(&mut scores, width, KEYS).multiply(Matrix::dense(&scaled, count, dim), own, false);
+            for (row, scores) in scores.chunks_exact_mut(KEYS).enumerate() {
+                let (inside, outside) = scores[..width].split_at_mut(ranges[row].end.clamp(keys.start, keys.end) - keys.start);
+                outside.fill(0.0);
+                if inside.is_empty() {
+                    continue;
+                }
+                if let Some(grid) = self.grid {
+                    let query = queries.start + row;
+                    let positions = &rel_pos[(query * self.heads + head) * grid.differences()..][..grid.differences()];
+                    let cell = (query_cells[query] as usize).min(grid.cells() - 1);
+                    add_positions(inside, grid, positions, cell, keys.start);
+                }
+                let above = largest(inside).max(highest[row]);
+                let factor = (highest[row] - above).exp();
+                highest[row] = above;
+                sums[row] = sums[row] * factor + exponentials(inside, above);
+                y.row(row).iter_mut().for_each(|y| *y *= factor);
+            }
+            let values = Matrix::new(&v[of_head(self.v, first)..], [width, dim], [self.v.stride, 1]);
+            y.multiply(Matrix::new(&scores, [count, width], [KEYS, 1]), values, true);
+        }
+        for (row, range) in ranges.iter().enumerate().filter(|(_, range)| !range.is_empty()) {
+            y.row(row).iter_mut().for_each(|y| *y /= sums[row]);
+            debug_assert!(range.start == ranges[0].start);
+        }
     }
 }
 
@@ -196,6 +265,20 @@ impl Kernel for Attention {
     fn work(&self) -> Work {
         let of_pair = 4 * self.head_dim + if self.grid.is_some() { 7 } else { 5 };
         Work::new(of_pair * self.pairs * self.heads, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        each_tile(y, self.heads * self.head_dim, [self.queries_of_a_tile(), self.head_dim], |queries, cols, mut tile| {
+            let mut first = queries.start;
+            // Sequences one after the other: they differ in where their keys begin.
+            while first < queries.end {
+                let begin = |query: usize| self.key_range(inputs[3], query).start;
+                let end = (first + 1..queries.end).find(|&query| begin(query) != begin(first)).unwrap_or(queries.end);
+                let rows = tile.part(first - queries.start..end - queries.start);
+                self.attend(inputs, first..end, cols.start / self.head_dim, rows);
+                first = end;
+            }
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

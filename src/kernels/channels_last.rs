@@ -1,6 +1,7 @@
 //! Layout conversion from channels first to channels last, with a border of zeros where a convolution needs one.
 
 use crate::kernels::geometry::ELEMENT_LANES;
+use crate::kernels::native::each_row;
 use crate::kernels::{Implementation, Io, Kernel, Launch, Operand, ParamBlock, Work, boxed, params, read, write};
 
 /// `y[b, h + border, w + border, c] = x[b, c, h, w]`, and 0 in the border and for the channels from `channels` to `padded`.
@@ -57,6 +58,20 @@ impl Kernel for ChannelsLast {
 
     fn work(&self) -> Work {
         Work::new(0, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let across = self.width + 2 * self.border;
+        each_row(y, self.padded, |pixel, y| {
+            let (image, pixel) = (pixel / self.pixels(), pixel % self.pixels());
+            let (row, col) = ((pixel / across).wrapping_sub(self.border), (pixel % across).wrapping_sub(self.border));
+            y.fill(0.0);
+            if row < self.height && col < self.width {
+                for (channel, y) in y.iter_mut().take(self.channels).enumerate() {
+                    *y = inputs[0][((image * self.channels + channel) * self.height + row) * self.width + col];
+                }
+            }
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -1,6 +1,7 @@
 //! Concatenation of two matrices along the last axis.
 
 use crate::kernels::geometry::slices;
+use crate::kernels::native::each_row;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, write};
 
 /// `y[r, ·] = a[r, ·]` followed by `b[r, ·]`.
@@ -37,6 +38,14 @@ impl Kernel for Concat {
 
     fn work(&self) -> Work {
         Work::new(0, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        each_row(y, self.left + self.right, |row, y| {
+            let (left, right) = y.split_at_mut(self.left);
+            left.copy_from_slice(&inputs[0][row * self.left..][..self.left]);
+            right.copy_from_slice(&inputs[1][row * self.right..][..self.right]);
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -1,6 +1,7 @@
 //! Two-dimensional convolution, channels last, with bias, residual and activation in the epilogue.
 
 use crate::kernels::geometry::{matrix_tiles, strip_rows, strips, subgroup_strips, tiles};
+use crate::kernels::native::{Epilogue, Matrix, PRODUCT_TILE, each_tile};
 use crate::kernels::{
     Activation, Implementation, Io, Kernel, Operand, Pairing, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
@@ -40,6 +41,9 @@ pub fn windows(size: usize, window: usize, stride: usize, padding: usize) -> usi
     (size + 2 * padding - window) / stride + 1
 }
 
+/// Elements of the windows that a task of the native form copies.
+const WINDOW_ELEMENTS: usize = 1 << 16;
+
 impl Conv2d {
     /// Output rows.
     pub fn height_out(&self) -> usize {
@@ -74,6 +78,29 @@ impl Conv2d {
 
     fn inner(&self) -> usize {
         self.kernel.0 * self.kernel.1 * self.channels_in
+    }
+
+    /// Copies what the filter covers at an output pixel, tap by tap; what lies in the padding stays as it is, which is zero.
+    fn copy_window(&self, x: &[f32], pixel: usize, window: &mut [f32]) {
+        let (line, column) = (pixel / self.width_out(), pixel % self.width_out());
+        let (image, line) = (line / self.height_out(), line % self.height_out());
+        let of_line = self.kernel.1 * self.channels_in;
+        for (tap, window) in window.chunks_exact_mut(of_line).enumerate() {
+            let row = (line * self.stride + tap).wrapping_sub(self.padding);
+            if row >= self.height {
+                continue;
+            }
+            // Columns of the window that lie inside the image.
+            let left = column * self.stride;
+            let first = self.padding.saturating_sub(left).min(self.kernel.1);
+            let end = (self.width + self.padding).saturating_sub(left).clamp(first, self.kernel.1);
+            let from = ((image * self.height + row) * self.width + left + first - self.padding) * self.channels_in;
+            let count = (end - first) * self.channels_in;
+            if count == 0 {
+                continue;
+            }
+            window[first * self.channels_in..][..count].copy_from_slice(&x[from..][..count]);
+        }
     }
 }
 
@@ -133,6 +160,30 @@ impl Kernel for Conv2d {
 
     fn work(&self) -> Work {
         Work::new(2 * self.pixels() * self.inner() * self.channels_out, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let [x, weight, bias, residual] = [0, 1, 2, 3].map(|at| inputs[at]);
+        let (inner, channels) = (self.inner(), self.channels_out);
+        let epilogue = Epilogue { bias, residual, cols: channels, activation: self.activation };
+        // Pixels whose windows stay in the cache of a core.
+        let pixels = (WINDOW_ELEMENTS / inner).clamp(16, PRODUCT_TILE[0]);
+        let is_pointwise = self.kernel == (1, 1) && self.stride == 1 && self.padding == 0;
+        let tile = if is_pointwise { PRODUCT_TILE } else { [pixels, channels] };
+        each_tile(y, channels, tile, |rows, cols, mut tile| {
+            let mut windows = Vec::new();
+            let own = if is_pointwise {
+                &x[rows.start * inner..rows.end * inner]
+            } else {
+                windows.resize(rows.len() * inner, 0.0);
+                windows.chunks_exact_mut(inner).zip(rows.clone()).for_each(|(window, pixel)| self.copy_window(x, pixel, window));
+                &windows
+            };
+            let is_begun = epilogue.begin(&rows, &cols, &mut tile);
+            let weight = Matrix::new(&weight[cols.start..], [inner, cols.len()], [channels, 1]);
+            tile.multiply(Matrix::dense(own, rows.len(), inner), weight, is_begun);
+            epilogue.end(&mut tile);
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

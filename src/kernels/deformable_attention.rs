@@ -1,6 +1,7 @@
 //! Multi-scale deformable attention: weighted means of values sampled at a few points of an image pyramid.
 
 use crate::kernels::geometry::{ELEMENT_LANES, SOFTWARE_LANES};
+use crate::kernels::native::{each_row, exp, largest};
 use crate::kernels::{
     Grid, Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
@@ -101,6 +102,46 @@ impl Kernel for DeformableAttention {
         Work::new(samples * (9 * self.head_dim + 40), &self.operands())
     }
 
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let (value, offsets, weights, references) = (inputs[0], inputs[1], inputs[2], inputs[3]);
+        let (samples, dim) = (self.samples(), self.head_dim);
+        each_row(y, self.dim(), |row, y| {
+            let (sequence, query) = (row / self.queries, row % self.queries);
+            let reference = if self.has_boxes { &references[4 * row..][..4] } else { &references[2 * query..][..2] };
+            for (head, y) in y.chunks_exact_mut(dim).enumerate() {
+                let first = (row * self.heads + head) * samples;
+                let logits = &weights[first..][..samples];
+                let (largest, mut total) = (largest(logits), 0.0);
+                let mut start = sequence * self.cells();
+                y.fill(0.0);
+                for (level, grid) in self.levels.iter().enumerate() {
+                    for sample in level * self.points..(level + 1) * self.points {
+                        let [x, y_place] = [(0, grid.cols), (1, grid.rows)].map(|(axis, size)| {
+                            let offset = offsets[2 * (first + sample) + axis];
+                            let moved = match self.has_boxes {
+                                true => offset / self.points as f32 * reference[2 + axis] * 0.5 * size as f32,
+                                false => offset,
+                            };
+                            reference[axis] * size as f32 + moved - 0.5
+                        });
+                        // A place that is no number makes the weight none.
+                        let weight = if (x + y_place).is_nan() { f32::NAN } else { exp(logits[sample] - largest) };
+                        total += weight;
+                        for (row, col, share) in corners(*grid, y_place, x) {
+                            let value = &value[((start + row * grid.cols + col) * self.heads + head) * dim..][..dim];
+                            y.iter_mut().zip(value).for_each(|(y, value)| *y += weight * share * value);
+                        }
+                        if weight.is_nan() {
+                            y.fill(weight);
+                        }
+                    }
+                    start += grid.cells();
+                }
+                y.iter_mut().for_each(|y| *y /= total);
+            }
+        });
+    }
+
     fn reference(&self, io: &mut Io<'_>) {
         let [value, offsets, weights, references] = [0, 1, 2, 3].map(|at| io.input(at));
         let (u, samples, dim) = (UNIT_ROUNDOFF, self.samples(), self.head_dim);
@@ -165,6 +206,21 @@ impl Kernel for DeformableAttention {
             }
         }
     }
+}
+
+/// The cells around a place that lie inside a level, each with its row, its column and its share.
+fn corners(grid: Grid, y: f32, x: f32) -> impl Iterator<Item = (usize, usize, f32)> {
+    // Far away is as good as two cells outside.
+    let near = |place: f32, size: usize| place.clamp(-2.0, size as f32 + 1.0);
+    let (y, x) = (near(y, grid.rows), near(x, grid.cols));
+    let (top, left) = (y.floor(), x.floor());
+    let (lower, right) = (y - top, x - left);
+    let (top, left) = (top as i32, left as i32);
+    [(0, 0, (1.0 - lower) * (1.0 - right)), (0, 1, (1.0 - lower) * right), (1, 0, lower * (1.0 - right)), (1, 1, lower * right)]
+        .into_iter()
+        .map(move |(down, across, share)| (top + down, left + across, share))
+        .filter(move |&(row, col, _)| row >= 0 && col >= 0 && (row as usize) < grid.rows && (col as usize) < grid.cols)
+        .map(|(row, col, share)| (row as usize, col as usize, share))
 }
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {

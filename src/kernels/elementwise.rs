@@ -1,6 +1,7 @@
 //! Element-wise functions of one or two tensors.
 
 use crate::kernels::geometry::fours;
+use crate::kernels::native::{each_chunk, each_row};
 use crate::kernels::{Activation, Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// `y[i] = activation(scale · x[i] + offset)`.
@@ -35,6 +36,15 @@ impl Kernel for Unary {
 
     fn work(&self) -> Work {
         Work::new(2 * self.len, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        each_chunk(y, |at, y| {
+            for (y, x) in y.iter_mut().zip(&inputs[0][at..]) {
+                *y = self.scale * x + self.offset;
+            }
+            self.activation.activate(y);
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {
@@ -91,6 +101,23 @@ impl Kernel for Binary {
 
     fn work(&self) -> Work {
         Work::new(self.len, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let (left, right) = (inputs[0], inputs[1]);
+        let combine = |a: &[f32], b: &[f32], y: &mut [f32]| {
+            let pairs = y.iter_mut().zip(a.iter().zip(b));
+            match self.op {
+                BinaryOp::Add => pairs.for_each(|(y, (a, b))| *y = a + b),
+                BinaryOp::Sub => pairs.for_each(|(y, (a, b))| *y = a - b),
+                BinaryOp::Mul => pairs.for_each(|(y, (a, b))| *y = a * b),
+            }
+        };
+        if self.right_len == self.len {
+            each_chunk(y, |at, y| combine(&left[at..], &right[at..], y));
+        } else {
+            each_row(y, self.right_len, |row, y| combine(&left[row * self.right_len..], right, y));
+        }
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -1,6 +1,7 @@
 //! Gathers rows by number.
 
 use crate::kernels::geometry::slices;
+use crate::kernels::native::each_row;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, read_rows, write};
 
 /// `y[r, ·] = x[rows[r], ·]`, as `torch.index_select`; zeros where `rows[r]` is `rows_in`.
@@ -36,6 +37,17 @@ impl Kernel for Gather {
 
     fn work(&self) -> Work {
         Work::new(0, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        each_row(y, self.cols, |at, y| {
+            let row = inputs[1][at].max(0.0) as usize;
+            if row < self.rows_in {
+                y.copy_from_slice(&inputs[0][row * self.cols..][..self.cols]);
+            } else {
+                y.fill(0.0);
+            }
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

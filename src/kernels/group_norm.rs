@@ -1,6 +1,9 @@
 //! Group norm: groups of channels normalised over a whole image, then scaled and shifted by learnt factors.
 
+use rayon::prelude::*;
+
 use crate::kernels::geometry::row_lanes;
+use crate::kernels::native::each_row;
 use crate::kernels::{
     Implementation, Io, Kernel, Launch, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
@@ -47,6 +50,31 @@ impl Kernel for GroupNorm {
 
     fn work(&self) -> Work {
         Work::new(8 * self.output_len(), &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let (x, of_image) = (inputs[0], self.cells * self.channels);
+        let of_group = self.channels / self.groups;
+        // Of each group its mean and the reciprocal of its standard deviation.
+        let mut moments = vec![0.0; self.images * self.groups * 2];
+        moments.par_chunks_mut(2).enumerate().for_each(|(number, moments)| {
+            let own = &x[number / self.groups * of_image..][..of_image];
+            let cells = || own.chunks_exact(self.channels).map(|cell| &cell[number % self.groups * of_group..][..of_group]);
+            let mean_of = |of: &dyn Fn(f64) -> f64| {
+                let all = cells().flatten().map(|&x| of(f64::from(x)));
+                all.sum::<f64>() / (self.cells * of_group) as f64
+            };
+            let mean = mean_of(&|x| x);
+            let variance = mean_of(&|x| (x - mean) * (x - mean));
+            moments.copy_from_slice(&[mean as f32, (1.0 / (variance + f64::from(self.eps)).sqrt()) as f32]);
+        });
+        each_row(y, self.channels, |row, y| {
+            let moments = &moments[row / self.cells * self.groups * 2..];
+            for (channel, (y, x)) in y.iter_mut().zip(&x[row * self.channels..]).enumerate() {
+                let group = channel / of_group;
+                *y = (x - moments[2 * group]) * moments[2 * group + 1] * inputs[1][channel] + inputs[2][channel];
+            }
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

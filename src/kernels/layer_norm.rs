@@ -1,6 +1,7 @@
 //! Layer norm: rows normalised to mean 0 and variance 1, then scaled and shifted by learnt factors.
 
 use crate::kernels::geometry::{INSTANCE_SIZES, row_kernel};
+use crate::kernels::native::{each_row, sum, vectorised};
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write};
 
 /// `y = (x − mean) / √(variance + eps) · weight + bias` over the last axis (Ba et al. 2016; biased variance, as PyTorch).
@@ -40,6 +41,24 @@ impl Kernel for LayerNorm {
 
     fn work(&self) -> Work {
         Work::new(8 * self.rows * self.cols, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        each_row(y, self.cols, |row, y| {
+            let x = &inputs[0][row * self.cols..][..self.cols];
+            let count = self.cols as f32;
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mean = sum(x, |x| x) / count;
+                    let variance = sum(x, |x| (x - mean) * (x - mean)) / count;
+                    let scale = 1.0 / (variance + self.eps).sqrt();
+                    for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(inputs[1].iter().zip(inputs[2])) {
+                        *y = (x - mean) * scale * weight + bias;
+                    }
+                },
+            );
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -1,6 +1,7 @@
 //! Logit: the inverse of the sigmoid, cut off near 0 and 1.
 
 use crate::kernels::geometry::fours;
+use crate::kernels::native::each_chunk;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read_f32, write_f32};
 
 /// `y[i] = log(max(x, eps) / max(1 − x, eps))` of `x[i]` cut to 0…1, the `inverse_sigmoid` of Deformable DETR (Zhu et al. 2021).
@@ -33,6 +34,15 @@ impl Kernel for Logit {
 
     fn work(&self) -> Work {
         Work::new(4 * self.len, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        each_chunk(y, |at, y| {
+            for (y, x) in y.iter_mut().zip(&inputs[0][at..]) {
+                let x = x.clamp(0.0, 1.0);
+                *y = (x.max(self.eps) / (1.0 - x).max(self.eps)).ln();
+            }
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -1,6 +1,7 @@
 //! Matrix products with bias, residual and activation in the epilogue; or pairwise distances, which differ in one line.
 
 use crate::kernels::geometry::{matrix_tiles, strip_rows, strips, subgroup_strips, tiles};
+use crate::kernels::native::{Epilogue, Matrix, PRODUCT_TILE, each_tile, vectorised};
 use crate::kernels::{
     Activation, Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write,
 };
@@ -102,6 +103,40 @@ impl Kernel for Matmul {
         Work::new(per_pair * self.batch * self.rows * self.cols * self.inner, &self.operands())
     }
 
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let [a, b, bias, residual] = [0, 1, 2, 3].map(|at| inputs[at]);
+        let (of_a, of_b, of_y) = (self.rows * self.inner, self.inner * self.cols, self.rows * self.cols);
+        for (matrix, y) in y.chunks_mut(of_y.max(1)).enumerate() {
+            let a = &a[matrix * of_a..][..of_a];
+            let b = &b[matrix * of_b..][..of_b];
+            let epilogue = Epilogue {
+                bias: bias.get(matrix * self.cols..).unwrap_or_default(),
+                residual: residual.get(matrix * of_y..).unwrap_or_default(),
+                cols: self.cols,
+                activation: self.activation,
+            };
+            each_tile(y, self.cols, PRODUCT_TILE, |rows, cols, mut tile| match self.pairing {
+                Pairing::Product => {
+                    let own = Matrix::new(&a[rows.start * self.inner..], [rows.len(), self.inner], [self.inner, 1]);
+                    let other = Matrix::new(&b[cols.start..], [self.inner, cols.len()], [self.cols, 1]);
+                    let is_begun = epilogue.begin(&rows, &cols, &mut tile);
+                    tile.multiply(own, other, is_begun);
+                    epilogue.end(&mut tile);
+                }
+                Pairing::SquaredDifference => {
+                    if !epilogue.begin(&rows, &cols, &mut tile) {
+                        rows.clone().for_each(|row| tile.row(row - rows.start).fill(0.0));
+                    }
+                    for row in rows.clone() {
+                        let sums = tile.row(row - rows.start);
+                        add_squared_differences(&a[row * self.inner..][..self.inner], &b[cols.start..], self.cols, sums);
+                    }
+                    epilogue.end(&mut tile);
+                }
+            });
+        }
+    }
+
     fn reference(&self, io: &mut Io<'_>) {
         let [a, b, bias, residual] = [0, 1, 2, 3].map(|at| io.input(at));
         let mut sums = vec![0.0; self.cols];
@@ -130,6 +165,25 @@ impl Kernel for Matmul {
                 io.put(at, value, bound);
             }
         }
+    }
+}
+
+/// Adds Σₖ (a[k] − b[k, j])² to each sum j; rows of `b` are `step` apart.
+fn add_squared_differences(a: &[f32], b: &[f32], step: usize, sums: &mut [f32]) {
+    // As many as registers hold.
+    for (block, sums) in sums.chunks_mut(64).enumerate() {
+        vectorised(
+            #[inline(always)]
+            || {
+                let mut own = [0.0; 64];
+                for (a, b) in a.iter().zip(b[block * 64..].chunks(step)) {
+                    for (own, b) in own.iter_mut().zip(&b[..sums.len()]) {
+                        *own += (a - b) * (a - b);
+                    }
+                }
+                sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+            },
+        );
     }
 }
 

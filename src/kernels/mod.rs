@@ -17,6 +17,7 @@ mod group_norm;
 mod layer_norm;
 mod logit;
 mod matmul;
+mod native;
 mod normalize;
 mod permute;
 mod pool;
@@ -82,6 +83,10 @@ pub trait Kernel: fmt::Debug + Send + Sync {
 
     /// Arithmetic and traffic of one launch, for rates and for splitting long work.
     fn work(&self) -> Work;
+
+    /// The native form: fills the output in f32 on the CPU, on the threads of the pool that calls it. Inputs are in binding order, an absent
+    /// one is empty; the output may hold anything before.
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]);
 
     /// The reference: fills the output in f64, with the error that correct f32 arithmetic may make.
     fn reference(&self, io: &mut Io<'_>);
@@ -226,6 +231,11 @@ impl Implementation {
         Implementation { tier: Tier::Matrix, elem: Some(DType::F16), ..Implementation::plain(file, constants, launch) }
     }
 
+    /// The native form, which is no WGSL file.
+    pub fn native() -> Implementation {
+        Implementation::plain(NATIVE, vec![], Launch { x: 1, y: 1 })
+    }
+
     /// The same on emulated matrix units, which every adapter has that stores f16.
     pub fn emulated(self) -> Implementation {
         Implementation { units: MatrixUnits::Emulated, ..self }
@@ -241,6 +251,9 @@ impl Implementation {
         self.elem.is_none_or(|only| only == elem)
     }
 }
+
+/// What stands for a WGSL file where the native form of a kernel ran.
+pub const NATIVE: &str = "native";
 
 /// Tier: a class of adapters for which kernels are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

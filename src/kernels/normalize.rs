@@ -1,6 +1,7 @@
 //! L2 normalisation: rows divided by their Euclidean norm.
 
 use crate::kernels::geometry::{INSTANCE_SIZES, row_kernel};
+use crate::kernels::native::{each_row, sum, vectorised};
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// `y = x / max(‖x‖₂, eps)` over the last axis, as `torch.nn.functional.normalize`.
@@ -35,6 +36,19 @@ impl Kernel for NormalizeRows {
 
     fn work(&self) -> Work {
         Work::new(3 * self.rows * self.cols, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        each_row(y, self.cols, |row, y| {
+            let x = &inputs[0][row * self.cols..][..self.cols];
+            vectorised(
+                #[inline(always)]
+                || {
+                    let scale = 1.0 / sum(x, |x| x * x).sqrt().max(self.eps);
+                    y.iter_mut().zip(x).for_each(|(y, x)| *y = x * scale);
+                },
+            );
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

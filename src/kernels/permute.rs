@@ -1,6 +1,7 @@
 //! Permutation of the axes of a tensor.
 
 use crate::kernels::geometry::slices;
+use crate::kernels::native::each_row;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Work, boxed, params, read, write};
 
 /// `y = x` with axis `order[i]` of x as axis i, as `torch.permute`.
@@ -53,6 +54,22 @@ impl Kernel for Permute {
 
     fn work(&self) -> Work {
         Work::new(0, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let (sizes, strides) = (self.sizes_out(), self.strides());
+        each_row(y, sizes[4], |row, y| {
+            let (mut rest, mut from) = (row, 0);
+            for axis in (0..4).rev() {
+                from += rest % sizes[axis] * strides[axis];
+                rest /= sizes[axis];
+            }
+            if strides[4] == 1 {
+                y.copy_from_slice(&inputs[0][from..][..sizes[4]]);
+            } else {
+                y.iter_mut().zip(inputs[0][from..].iter().step_by(strides[4])).for_each(|(y, x)| *y = *x);
+            }
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -2,6 +2,7 @@
 
 use crate::kernels::conv2d::windows;
 use crate::kernels::geometry::slices;
+use crate::kernels::native::each_row;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// Max or average.
@@ -75,6 +76,32 @@ impl Kernel for Pool {
 
     fn work(&self) -> Work {
         Work::new(self.output_len() * self.window * self.window, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let area = (self.window * self.window) as f32;
+        each_row(y, self.channels, |pixel, y| {
+            let (line, column) = (pixel / self.width_out(), pixel % self.width_out());
+            let (image, line) = (line / self.height_out(), line % self.height_out());
+            y.fill(if self.kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 });
+            for tap in 0..self.window * self.window {
+                let row = (line * self.stride + tap / self.window).wrapping_sub(self.padding);
+                let col = (column * self.stride + tap % self.window).wrapping_sub(self.padding);
+                if row >= self.height || col >= self.width {
+                    continue;
+                }
+                let x = &inputs[0][((image * self.height + row) * self.width + col) * self.channels..][..self.channels];
+                for (y, &x) in y.iter_mut().zip(x) {
+                    match self.kind {
+                        PoolKind::Max => *y = if x > *y || x.is_nan() { x } else { *y },
+                        PoolKind::Average => *y += x,
+                    }
+                }
+            }
+            if self.kind == PoolKind::Average {
+                y.iter_mut().for_each(|y| *y /= area);
+            }
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -2,6 +2,7 @@
 
 use crate::kernels::geometry::ELEMENT_LANES;
 use crate::kernels::resize::Place;
+use crate::kernels::native::each_row;
 use crate::kernels::{
     Access, Content, Implementation, Io, Kernel, Launch, Operand, ParamBlock, Storage, UNIT_ROUNDOFF, Work, boxed, params, read_f32,
 };
@@ -82,6 +83,26 @@ impl Kernel for RegionMask {
     fn work(&self) -> Work {
         // Of each pixel 16 products and sums, and as many operations for its columns.
         Work::new(64 * self.masks * self.geometry.image.0 * self.geometry.image.1, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let MaskGeometry { mask: (rows, cols), covered, image: (height, width), .. } = self.geometry;
+        let [down, right] = self.scales();
+        let columns: Vec<Taps> = (0..width).map(|col| Taps::of(col, right, covered.1, cols)).collect();
+        each_row(y, RegionMask::numbers(width), |line, y| {
+            let logits = &inputs[0][line / height * rows * cols..][..rows * cols];
+            let down = Taps::of(line % height, down, covered.0, rows);
+            // The line of the mask at this height, before it is enlarged across.
+            let mut blended = vec![0.0; cols];
+            for (row, weight) in down.lines {
+                blended.iter_mut().zip(&logits[row * cols..]).for_each(|(sum, x)| *sum += weight as f32 * x);
+            }
+            for (y, columns) in y.iter_mut().zip(columns.chunks(PIXELS_PER_NUMBER)) {
+                let is_inside = |right: &Taps| right.lines.iter().map(|&(col, weight)| weight as f32 * blended[col]).sum::<f32>() > 0.0;
+                let bits = columns.iter().enumerate().map(|(bit, right)| u32::from(is_inside(right)) << bit);
+                *y = bits.sum::<u32>() as f32;
+            }
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

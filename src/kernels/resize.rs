@@ -1,6 +1,7 @@
 //! Resizing of images, nearest or bilinear, channels last.
 
 use crate::kernels::geometry::slices;
+use crate::kernels::native::each_row;
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// Interpolation of a value between pixels.
@@ -70,6 +71,32 @@ impl Kernel for Resize {
         Work::new(per_element * self.output_len(), &self.operands())
     }
 
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let [scale_y, scale_x] = self.scales();
+        each_row(y, self.channels, |pixel, y| {
+            let (line, col) = (pixel / self.width_out, pixel % self.width_out);
+            let (image, row) = (line / self.height_out, line % self.height_out);
+            let x = |row: usize, col: usize| &inputs[0][((image * self.height + row) * self.width + col) * self.channels..][..self.channels];
+            match self.interpolation {
+                Interpolation::Nearest => {
+                    let [row, col] = [nearest(row, scale_y, self.height), nearest(col, scale_x, self.width)];
+                    y.copy_from_slice(x(row, col));
+                }
+                Interpolation::Bilinear => {
+                    let (down, right) = (Place::of(row, scale_y, self.height), Place::of(col, scale_x, self.width));
+                    let (lower, to_right) = (down.part as f32, right.part as f32);
+                    let corners = [(down.before, right.before), (down.before, right.after), (down.after, right.before), (down.after, right.after)];
+                    let [a, b, c, d] = corners.map(|(row, col)| x(row, col));
+                    for (at, y) in y.iter_mut().enumerate() {
+                        let upper = a[at] * (1.0 - to_right) + b[at] * to_right;
+                        let below = c[at] * (1.0 - to_right) + d[at] * to_right;
+                        *y = upper * (1.0 - lower) + below * lower;
+                    }
+                }
+            }
+        });
+    }
+
     fn reference(&self, io: &mut Io<'_>) {
         let x = io.input(0);
         let [scale_y, scale_x] = self.scales();
@@ -80,8 +107,6 @@ impl Kernel for Resize {
             let value = |row: usize, col: usize| f64::from(x[((image * self.height + row) * self.width + col) * self.channels + channel]);
             match self.interpolation {
                 Interpolation::Nearest => {
-                    // In f32, where the product may round up to the next pixel, as it does in PyTorch.
-                    let nearest = |at: usize, scale: f32, size: usize| ((at as f32 * scale) as usize).min(size - 1);
                     let from = value(nearest(row, scale_y, self.height), nearest(col, scale_x, self.width));
                     io.put(at, from, 0.0);
                 }
@@ -102,6 +127,11 @@ impl Kernel for Resize {
             }
         }
     }
+}
+
+/// Input position of an output position, in f32, where the product may round up to the next pixel, as it does in PyTorch.
+fn nearest(at: usize, scale: f32, size: usize) -> usize {
+    ((at as f32 * scale) as usize).min(size - 1)
 }
 
 /// Neighbouring input positions of an output position along one axis.

@@ -1,6 +1,7 @@
 //! Sine embedding of positions.
 
 use crate::kernels::geometry::ELEMENT_LANES;
+use crate::kernels::native::each_row;
 use crate::kernels::{
     Content, Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read_f32, write,
 };
@@ -38,6 +39,15 @@ impl Kernel for SinePositions {
 
     fn work(&self) -> Work {
         Work::new(30 * self.positions * self.periods, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        each_row(y, 2 * self.periods, |position, y| {
+            for (y, period) in y.as_chunks_mut::<2>().0.iter_mut().zip(inputs[1]) {
+                let (sine, cosine) = (std::f32::consts::TAU * inputs[0][position] / period).sin_cos();
+                *y = [sine, cosine];
+            }
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -1,6 +1,9 @@
 //! Mean of the largest or smallest values of each row: the distance to the k nearest neighbours.
 
+use rayon::prelude::*;
+
 use crate::kernels::geometry::lane_rows;
+use crate::kernels::native::sum;
 use crate::kernels::{
     Implementation, Io, Kernel, Launch, Operand, ParamBlock, Sum, UNIT_ROUNDOFF, Work, boxed, params, read_f32, write_f32,
 };
@@ -60,6 +63,18 @@ impl Kernel for TopMean {
     fn work(&self) -> Work {
         // Comparisons: about 4 rounds of 16 before the cuts separate a few thousand values.
         Work::new(64 * self.rows * self.cols, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        y.par_iter_mut().enumerate().for_each(|(row, y)| {
+            let mut x = inputs[0][row * self.cols..][..self.cols].to_vec();
+            x.select_nth_unstable_by(self.count - 1, |a, b| match self.selection {
+                Selection::Largest => b.total_cmp(a),
+                Selection::Smallest => a.total_cmp(b),
+            });
+            let has_nan = x.iter().any(|x| x.is_nan());
+            *y = if has_nan { f32::NAN } else { sum(&x[..self.count], |x| x) / self.count as f32 };
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -1,5 +1,7 @@
 //! Numbers of the rows with the highest scores.
 
+use rayon::prelude::*;
+
 use crate::kernels::geometry::ELEMENT_LANES;
 use crate::kernels::{Access, Content, Implementation, Io, Kernel, Launch, Operand, ParamBlock, Storage, Work, boxed, params, read_f32};
 
@@ -50,6 +52,15 @@ impl Kernel for TopRows {
 
     fn work(&self) -> Work {
         Work::new(self.sequences * self.rows * self.rows, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        y.par_chunks_mut(self.count).enumerate().for_each(|(sequence, y)| {
+            let scores = &inputs[0][sequence * self.rows..][..self.rows];
+            let mut order: Vec<usize> = (0..self.rows).collect();
+            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+            y.iter_mut().zip(order).for_each(|(y, row)| *y = (sequence * self.rows + row) as f32);
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -1,6 +1,9 @@
 //! Attention inside shifted windows of an image, in place: nothing is rolled, cut or padded.
 
+use rayon::prelude::*;
+
 use crate::kernels::geometry::{ELEMENT_LANES, SOFTWARE_LANES};
+use crate::kernels::native::{Matrix, Tile, exponentials, largest};
 use crate::kernels::{Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write};
 
 /// Windows on the cells of images.
@@ -127,6 +130,55 @@ impl Kernel for WindowAttention {
 
     fn work(&self) -> Work {
         Work::new((4 * self.head_dim + 6) * self.pairs() * self.heads, &self.operands())
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let WindowGeometry { images, height, width, window, .. } = self.geometry;
+        let (down, across) = (self.geometry.strips(height), self.geometry.strips(width));
+        let dim = self.head_dim;
+        // A line of windows is a task: it writes whole rows of cells.
+        let mut lines = Vec::new();
+        let mut rest = y;
+        for (image, &[top, bottom]) in (0..images).flat_map(|image| down.iter().map(move |rows| (image, rows))) {
+            let rows = bottom.min(height) - top.min(height);
+            let (line, after) = rest.split_at_mut(rows * width * self.dim());
+            lines.push((image, [top, bottom], line));
+            rest = after;
+        }
+        lines.into_par_iter().for_each(|(image, rows, y)| {
+            let mut gathered = [0, 1, 2].map(|_| vec![0.0; window * window * dim]);
+            let (mut scores, mut outputs) = (vec![0.0; window.pow(4)], vec![0.0; window * window * dim]);
+            for (cols, head) in across.iter().flat_map(|&cols| (0..self.heads).map(move |head| (cols, head))) {
+                let cells = || (rows[0]..rows[1]).flat_map(move |row| (cols[0]..cols[1]).map(move |col| [row, col]));
+                let count = cells().count();
+                for (at, [row, col]) in cells().enumerate() {
+                    let is_inside = row < height && col < width;
+                    let own = if is_inside { &inputs[0][((image * height + row) * width + col) * 3 * self.dim()..] } else { inputs[1] };
+                    for (part, gathered) in gathered.iter_mut().enumerate() {
+                        gathered[at * dim..][..dim].copy_from_slice(&own[part * self.dim() + head * dim..][..dim]);
+                    }
+                }
+                let [queries, keys, values] = &mut gathered;
+                queries[..count * dim].iter_mut().for_each(|q| *q *= self.scale());
+                let scores = &mut scores[..count * count];
+                let keys = Matrix::new(keys, [dim, count], [1, dim]);
+                Tile::new(scores, count, count).multiply(Matrix::dense(queries, count, dim), keys, false);
+                let side = 2 * window - 1;
+                for ([row, col], scores) in cells().zip(scores.chunks_exact_mut(count)) {
+                    let relative = |[key_row, key_col]: [usize; 2]| {
+                        inputs[2][(head * side + row + window - 1 - key_row) * side + col + window - 1 - key_col]
+                    };
+                    scores.iter_mut().zip(cells()).for_each(|(score, key)| *score += relative(key));
+                    let sum = exponentials(scores, largest(scores));
+                    scores.iter_mut().for_each(|score| *score /= sum);
+                }
+                let outputs = &mut outputs[..count * dim];
+                Tile::new(outputs, dim, dim).multiply(Matrix::dense(scores, count, count), Matrix::dense(values, count, dim), false);
+                for ([row, col], output) in cells().zip(outputs.chunks_exact(dim)).filter(|([row, col], _)| *row < height && *col < width) {
+                    y[(((row - rows[0]) * width + col) * self.heads + head) * dim..][..dim].copy_from_slice(output);
+                }
+            }
+        });
     }
 
     fn reference(&self, io: &mut Io<'_>) {

@@ -8,9 +8,11 @@ use crate::kernels::{MAX_GROUPS, MAX_INVOCATIONS, MAX_MATRIX_WORKGROUP_BYTES, MA
 /// Choice of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// A discrete GPU, else an integrated one, else a software adapter.
+    /// A discrete GPU, else an integrated one, else the CPU; never a software adapter.
     #[default]
     Auto,
+    /// The CPU, by native kernels.
+    Cpu,
     /// The reference executor: f64 on the CPU.
     Reference,
     /// The adapter with this position in [`adapters`].
@@ -24,10 +26,11 @@ pub enum DeviceChoice {
 impl std::str::FromStr for DeviceChoice {
     type Err = std::convert::Infallible;
 
-    /// `auto`, `reference`, an index, `pci:0000:41:00.0`, else part of a name.
+    /// `auto`, `cpu`, `reference`, an index, `pci:0000:41:00.0`, else part of a name.
     fn from_str(text: &str) -> std::result::Result<DeviceChoice, Self::Err> {
         Ok(match text {
             "auto" => DeviceChoice::Auto,
+            "cpu" => DeviceChoice::Cpu,
             "reference" => DeviceChoice::Reference,
             _ => match (text.strip_prefix("pci:"), text.parse()) {
                 (Some(address), _) => DeviceChoice::Pci(address.to_ascii_lowercase()),
@@ -216,52 +219,60 @@ fn hidden_by(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     Some(format!("the Vulkan drivers that are offered are chosen by `${name}`, which is `{value}`"))
 }
 
-/// Position of the adapter that a user chooses.
-pub(super) fn choose(choice: &DeviceChoice, reports: &[AdapterReport]) -> Result<usize> {
+/// Position of the adapter that a user chooses; `None` for the CPU.
+pub(super) fn choose(choice: &DeviceChoice, reports: &[AdapterReport]) -> Result<Option<usize>> {
     let listing = || {
         let lines: Vec<String> = reports.iter().enumerate().map(|(at, one)| format!("{at}: {one}")).collect();
         format!("the adapters are\n  {}", lines.join("\n  "))
     };
-    if reports.is_empty() {
-        let message = "no Vulkan, Metal or DX12 adapter was found";
-        if let Some(reason) = hidden_by(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())) {
-            return Err(Error::new(Code::NoAdapter, format!("{message}: {reason}")).hint("unset it, or name what is installed"));
-        }
-        return Err(Error::new(Code::NoAdapter, message).hint(
-            "install the vendor's driver, or `mesa-vulkan-drivers` and `libvulkan1` for a software one; in a container set \
-             NVIDIA_DRIVER_CAPABILITIES=graphics; under WSL use `mesa-vulkan-drivers`; the reference device needs no adapter and is slow",
-        ));
-    }
-    let none = |what: String| Error::new(Code::NoAdapter, format!("no adapter {what}")).hint(listing());
-    match choice {
-        DeviceChoice::Auto | DeviceChoice::Reference => {
+    let none = |what: String| match reports {
+        [] => no_adapter(),
+        _ => Error::new(Code::NoAdapter, format!("no adapter {what}")).hint(listing()),
+    };
+    let at = match choice {
+        DeviceChoice::Cpu | DeviceChoice::Reference => return Ok(None),
+        DeviceChoice::Auto => {
             let rank = |report: &AdapterReport| match report.kind.as_str() {
                 "DiscreteGpu" => 0,
                 "IntegratedGpu" => 1,
                 "VirtualGpu" => 2,
-                "Other" => 3,
-                _ => 4,
+                _ => 3,
             };
+            let gpus = (0..reports.len()).filter(|&at| !reports[at].is_software());
             // The first of equals: the driver's own order.
-            let best = (0..reports.len()).min_by_key(|&at| rank(&reports[at]));
-            best.ok_or_else(|| none("was found".to_owned()))
+            return Ok(gpus.min_by_key(|&at| rank(&reports[at])));
         }
-        DeviceChoice::Index(at) if *at < reports.len() => Ok(*at),
-        DeviceChoice::Index(at) => Err(none(format!("has the index {at}"))),
+        DeviceChoice::Index(at) if *at < reports.len() => *at,
+        DeviceChoice::Index(at) => return Err(none(format!("has the index {at}"))),
         DeviceChoice::Pci(address) => {
             let matches = |report: &AdapterReport| !report.pci.is_empty() && report.pci.eq_ignore_ascii_case(address);
-            reports.iter().position(matches).ok_or_else(|| none(format!("is at PCI address {address}")))
+            reports.iter().position(matches).ok_or_else(|| none(format!("is at PCI address {address}")))?
         }
         DeviceChoice::Name(name) => {
             let wanted = name.to_lowercase();
             let hits: Vec<usize> = (0..reports.len()).filter(|&at| reports[at].name.to_lowercase().contains(&wanted)).collect();
             match hits[..] {
-                [at] => Ok(at),
-                [] => Err(none(format!("has `{name}` in its name"))),
-                _ => Err(Error::new(Code::Usage, format!("{} adapters have `{name}` in their name", hits.len())).hint(listing())),
+                [at] => at,
+                [] => return Err(none(format!("has `{name}` in its name"))),
+                _ => {
+                    return Err(Error::new(Code::Usage, format!("{} adapters have `{name}` in their name", hits.len())).hint(listing()));
+                }
             }
         }
+    };
+    Ok(Some(at))
+}
+
+/// Says that there is no adapter, and what may be the reason.
+fn no_adapter() -> Error {
+    let message = "no Vulkan, Metal or DX12 adapter was found";
+    if let Some(reason) = hidden_by(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())) {
+        return Error::new(Code::NoAdapter, format!("{message}: {reason}")).hint("unset it, or name what is installed");
     }
+    Error::new(Code::NoAdapter, message).hint(
+        "install the vendor's driver, or `mesa-vulkan-drivers` and `libvulkan1` for a software one; in a container set \
+         NVIDIA_DRIVER_CAPABILITIES=graphics; under WSL use `mesa-vulkan-drivers`; `--device cpu` needs no adapter",
+    )
 }
 
 #[cfg(test)]
@@ -314,13 +325,16 @@ mod tests {
         let all =
             [report("llvmpipe", "Cpu"), report("Arc A", "IntegratedGpu"), report("RTX B", "DiscreteGpu"), report("RTX C", "DiscreteGpu")];
         let pick = |text: &str| choose(&text.parse().unwrap_or_default(), &all);
-        assert_eq!(pick("auto").unwrap(), 2);
-        assert_eq!(pick("1").unwrap(), 1);
-        assert_eq!(pick("arc").unwrap(), 1);
-        assert_eq!(pick("pci:0000:RTX C:00.0").unwrap(), 3);
+        assert_eq!(pick("auto").unwrap(), Some(2));
+        assert_eq!(pick("0").unwrap(), Some(0), "a software adapter that is asked for");
+        assert_eq!(pick("1").unwrap(), Some(1));
+        assert_eq!(pick("arc").unwrap(), Some(1));
+        assert_eq!(pick("pci:0000:RTX C:00.0").unwrap(), Some(3));
         assert_eq!(pick("rtx").unwrap_err().code(), Code::Usage);
         assert_eq!(pick("9").unwrap_err().code(), Code::NoAdapter);
         assert_eq!(pick("quadro").unwrap_err().code(), Code::NoAdapter);
-        assert_eq!(choose(&DeviceChoice::Auto, &[]).unwrap_err().code(), Code::NoAdapter);
+        assert_eq!(choose(&DeviceChoice::Auto, &all[..1]).unwrap(), None, "the CPU rather than a software adapter");
+        assert_eq!(choose(&DeviceChoice::Auto, &[]).unwrap(), None);
+        assert_eq!(choose(&DeviceChoice::Index(0), &[]).unwrap_err().code(), Code::NoAdapter);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::kernels::{Tier, matrix_units_trial};
 use crate::run::adapter::{self, AdapterReport, DeviceChoice};
+use crate::run::cpu::Cpu;
 use crate::run::gpu::Gpu;
 use crate::run::options::DeviceOptions;
 use crate::run::progress::{Observed, Observer};
@@ -20,11 +21,12 @@ pub struct Device {
 #[derive(Clone)]
 pub(super) enum Backend {
     Gpu(Arc<Gpu>),
+    Cpu(Arc<Cpu>),
     Reference,
 }
 
 impl Device {
-    /// Opens the chosen device; an error says why that is not possible.
+    /// Opens the chosen device; an error says why that is not possible. [`DeviceChoice::Auto`] takes the CPU where there is no GPU.
     ///
     /// Matrix units are used where the adapter has them and they get small launches right; else [`AdapterReport::no_matrix_units`] says why
     /// not.
@@ -32,9 +34,12 @@ impl Device {
         if options.choice == DeviceChoice::Reference {
             return Ok(Device::reference());
         }
+        if options.choice == DeviceChoice::Cpu {
+            return Device::cpu(options);
+        }
         let found = adapter::found();
         let reports: Vec<AdapterReport> = found.iter().map(|one| adapter::report(one, None)).collect();
-        let at = adapter::choose(&options.choice, &reports)?;
+        let Some(at) = adapter::choose(&options.choice, &reports)? else { return Device::cpu(options) };
         let opened = |gpu| Device { backend: Backend::Gpu(Arc::new(gpu)), observed: Observed::default() };
         let device = opened(Gpu::open(&found[at], options)?);
         let is_on_trial = options.tier.is_none() && device.adapter().is_some_and(|adapter| adapter.tier == Tier::Matrix);
@@ -61,28 +66,49 @@ impl Device {
         Ok(None)
     }
 
+    /// The CPU, by the native forms of the kernels. Results do not depend on the number of threads.
+    ///
+    /// Errors: a tier, which is for adapters; threads that cannot be started.
+    fn cpu(options: &DeviceOptions) -> Result<Device> {
+        if let Some(tier) = options.tier {
+            let message = format!("`{tier}` is a tier of kernels for adapters, the CPU runs its own");
+            return Err(Error::new(Code::Usage, message).hint(Remedy::UseAnAdapter));
+        }
+        Ok(Device { backend: Backend::Cpu(Arc::new(Cpu::open(options)?)), observed: Observed::default() })
+    }
+
     /// The reference executor: f64 on the CPU, slow, deterministic.
     pub fn reference() -> Device {
         Device { backend: Backend::Reference, observed: Observed::default() }
     }
 
-    /// The adapter; `None` for the reference.
+    /// The adapter; `None` for the CPU and the reference.
     pub fn adapter(&self) -> Option<&AdapterReport> {
         match &self.backend {
             Backend::Gpu(gpu) => Some(&gpu.adapter),
-            Backend::Reference => None,
+            Backend::Cpu(_) | Backend::Reference => None,
         }
     }
 
     /// Name and driver in a line.
     pub fn name(&self) -> String {
-        self.adapter().map_or_else(|| "reference (f64 on the CPU)".to_owned(), ToString::to_string)
+        match &self.backend {
+            Backend::Gpu(gpu) => gpu.adapter.to_string(),
+            Backend::Cpu(cpu) => cpu.name().to_owned(),
+            Backend::Reference => "reference (f64 on the CPU)".to_owned(),
+        }
+    }
+
+    /// Whether it is the CPU, by native kernels.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self.backend, Backend::Cpu(_))
     }
 
     /// Bytes held by weights and programs on the device; 0 for the reference.
     pub fn allocated_bytes(&self) -> u64 {
         match &self.backend {
             Backend::Gpu(gpu) => gpu.memory.held(),
+            Backend::Cpu(cpu) => cpu.held(),
             Backend::Reference => 0,
         }
     }
@@ -97,7 +123,7 @@ impl Device {
     pub fn fault(&self) -> Option<Error> {
         match &self.backend {
             Backend::Gpu(gpu) => gpu.faults.check().err(),
-            Backend::Reference => None,
+            Backend::Cpu(_) | Backend::Reference => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Runs recordings: on a GPU through wgpu, or on the f64 reference executor. The only folder that says `wgpu::`.
+//! Runs recordings: on a GPU through wgpu, on the CPU by native kernels, or on the f64 reference executor. The only folder that says `wgpu::`.
 //!
 //! - A *launch* is one kernel on its operands, as a model recorded it: a [`Node`](crate::graph::Node) of the graph.
 //! - A *dispatch* is some of the workgroups of a launch, sent by one command. A long launch is cut into several dispatches, within
@@ -13,6 +13,7 @@ mod adapter;
 mod bench;
 mod buffer_set;
 mod codec;
+mod cpu;
 mod device;
 mod diff;
 mod faults;

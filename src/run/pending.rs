@@ -21,7 +21,7 @@ const MAX_IN_FLIGHT: usize = 2;
 pub struct Pending<'p>(State<'p>);
 
 enum State<'p> {
-    /// The reference computes at once.
+    /// The CPU and the reference compute at once.
     Done(Vec<Array>),
     Sent(Box<Sent<'p>>),
 }

@@ -51,8 +51,8 @@ impl Row {
 pub struct LaunchProfile {
     /// Device and driver.
     pub device: String,
-    /// Tier of kernels.
-    pub tier: Tier,
+    /// Tier of kernels; `None` for native ones.
+    pub tier: Option<Tier>,
     /// Launches in order.
     pub rows: Vec<Row>,
     /// What the device holds for it.

@@ -2,7 +2,9 @@
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::graph::{Graph, Plan, Tensor};
+use crate::kernels::NATIVE;
 use crate::run::buffer_set::Prepared;
+use crate::run::cpu::CpuProgram;
 use crate::run::device::{Backend, Device};
 use crate::run::pending::{Context, Pending, Sent, timed};
 use crate::run::profile::{LaunchProfile, MemoryUse, Row};
@@ -17,7 +19,14 @@ use crate::tensor::Array;
 pub struct Program {
     plan: Plan,
     device: Device,
-    gpu: Option<Prepared>,
+    prepared: OnDevice,
+}
+
+/// What a device holds of a program.
+enum OnDevice {
+    Gpu(Prepared),
+    Cpu(CpuProgram),
+    Reference,
 }
 
 impl Program {
@@ -29,21 +38,19 @@ impl Program {
     #[track_caller]
     pub fn compile(device: &Device, graph: &Graph, outputs: &[Tensor<'_>]) -> Result<Program> {
         let plan = Plan::new(graph, outputs);
-        let gpu = match &device.backend {
-            Backend::Gpu(gpu) => {
-                let prepared = match Prepared::new(gpu, &plan) {
-                    // Other programs may hold buffers for runs that are not in flight.
-                    Err(error) if error.code() == Code::GpuMemory && gpu.memory.reclaim() => Prepared::new(gpu, &plan),
-                    prepared => prepared,
-                };
-                Some(prepared?)
-            }
+        let prepared = match &device.backend {
+            Backend::Gpu(gpu) => OnDevice::Gpu(match Prepared::new(gpu, &plan) {
+                // Other programs may hold buffers for runs that are not in flight.
+                Err(error) if error.code() == Code::GpuMemory && gpu.memory.reclaim() => Prepared::new(gpu, &plan)?,
+                prepared => prepared?,
+            }),
+            Backend::Cpu(cpu) => OnDevice::Cpu(CpuProgram::new(cpu, &plan)?),
             Backend::Reference => {
                 reference::check_weights(&plan)?;
-                None
+                OnDevice::Reference
             }
         };
-        Ok(Program { plan, device: device.clone(), gpu })
+        Ok(Program { plan, device: device.clone(), prepared })
     }
 
     /// The device it was compiled for.
@@ -75,7 +82,7 @@ impl Program {
         self.check_inputs(inputs);
         match self.context() {
             Some(context) => Ok(Pending::sent(Sent::new(context, inputs, false)?)),
-            None => Ok(Pending::done(self.run_reference(inputs)?)),
+            None => Ok(Pending::done(self.run_on_host(inputs)?)),
         }
     }
 
@@ -87,7 +94,7 @@ impl Program {
         self.check_inputs(inputs);
         match self.context() {
             Some(context) => Sent::new(context, inputs, true)?.wait_on_device(),
-            None => Ok(self.run_reference(inputs)?.into_iter().map(Value::on_host).collect()),
+            None => Ok(self.run_on_host(inputs)?.into_iter().map(Value::on_host).collect()),
         }
     }
 
@@ -97,33 +104,34 @@ impl Program {
     pub fn profile(&self, inputs: &[&Array]) -> Result<LaunchProfile> {
         let inputs: Vec<Input<'_>> = inputs.iter().map(|&array| Input::Host(array)).collect();
         self.check_inputs(&inputs);
-        let Some(context) = self.context() else {
-            return Err(Error::new(Code::Usage, "the reference has no device time to profile").hint(Remedy::UseAnAdapter));
+        let (files, nanoseconds): (Vec<&str>, _) = match (&self.prepared, self.context()) {
+            (OnDevice::Gpu(prepared), Some(context)) => (prepared.launches.files().collect(), timed(context, &inputs)?),
+            (OnDevice::Cpu(program), _) => (vec![NATIVE; self.plan.nodes.len()], program.times(&self.plan, &on_host(&inputs))),
+            _ => {
+                return Err(Error::new(Code::Usage, "the reference has no device time to profile").hint(Remedy::UseAnAdapter));
+            }
         };
-        let nanoseconds = timed(context, &inputs)?;
-        let rows = self.plan.nodes.iter().zip(context.prepared.launches.files()).zip(nanoseconds);
+        let rows = self.plan.nodes.iter().zip(files).zip(nanoseconds);
         let rows = rows.map(|((node, file), nanoseconds)| Row::new(node, file, nanoseconds)).collect();
         let memory = MemoryUse { held: self.device.allocated_bytes(), live: self.plan.needed_bytes() as u64 };
-        Ok(LaunchProfile { device: self.device.name(), tier: context.gpu.tier, rows, memory })
+        Ok(LaunchProfile { device: self.device.name(), tier: self.device.adapter().map(|adapter| adapter.tier), rows, memory })
     }
 
-    /// Context of a run on a GPU; `None` for the reference.
+    /// Context of a run on a GPU; `None` for other devices.
     fn context(&self) -> Option<Context<'_>> {
-        match (&self.device.backend, &self.gpu) {
-            (Backend::Gpu(gpu), Some(prepared)) => Some(Context { gpu, prepared, plan: &self.plan, observed: &self.device.observed }),
+        match (&self.device.backend, &self.prepared) {
+            (Backend::Gpu(gpu), OnDevice::Gpu(prepared)) => Some(Context { gpu, prepared, plan: &self.plan, observed: &self.device.observed }),
             _ => None,
         }
     }
 
-    fn run_reference(&self, inputs: &[Input<'_>]) -> Result<Vec<Array>> {
-        let inputs: Vec<&Array> = inputs
-            .iter()
-            .map(|input| match input {
-                Input::Host(array) => array,
-                Input::Resident(value) => value.host(),
-            })
-            .collect();
-        reference::run(&self.plan, &inputs, &self.device.observed)
+    /// Runs on the CPU or the reference, whose values are those of the host.
+    fn run_on_host(&self, inputs: &[Input<'_>]) -> Result<Vec<Array>> {
+        let (inputs, observed) = (on_host(inputs), &self.device.observed);
+        match &self.prepared {
+            OnDevice::Cpu(program) => Ok(program.run(&self.plan, &inputs, observed)),
+            OnDevice::Gpu(_) | OnDevice::Reference => reference::run(&self.plan, &inputs, observed),
+        }
     }
 
     #[track_caller]
@@ -134,4 +142,13 @@ impl Program {
             assert!(info.shape == input.shape(), "input `{}` is {}, not {}", info.name, info.shape, input.shape());
         }
     }
+}
+
+/// The arrays of inputs of a device whose values are those of the host.
+fn on_host<'a>(inputs: &[Input<'a>]) -> Vec<&'a Array> {
+    let array = |input: &Input<'a>| match *input {
+        Input::Host(array) => array,
+        Input::Resident(value) => value.host(),
+    };
+    inputs.iter().map(array).collect()
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Code, Result};
 use crate::kernels::{Implementation, Kernel, UNIT_ROUNDOFF, sample};
 use crate::run::codec::{decode, encode};
+use crate::run::cpu::Cpu;
 use crate::run::device::{Backend, Device};
 use crate::run::diff::worst;
 use crate::run::gpu::Gpu;
@@ -55,18 +56,22 @@ impl Timing {
 impl Device {
     /// The implementation this device uses for a kernel on this storage.
     pub fn implementation(&self, kernel: &dyn Kernel, elem: DType) -> Implementation {
-        let all = kernel.implementations();
         let tier = match &self.backend {
             Backend::Gpu(gpu) => gpu.tier,
+            Backend::Cpu(_) => return Implementation::native(),
             Backend::Reference => crate::kernels::Tier::Plain,
         };
-        tier.choose(&all, elem).clone()
+        tier.choose(&kernel.implementations(), elem).clone()
     }
 
-    /// Runs one launch on given inputs (an absent operand is empty); on the reference device, the kernel's reference.
+    /// Runs one launch on given inputs (an absent operand is empty); on the CPU the kernel's native form, on the
+    /// reference device its reference.
     ///
     /// Inputs are followed by NaN, so that a read past the end shows in the output.
     pub fn launch(&self, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, inputs: &[&[f32]]) -> Result<Launched> {
+        if let Backend::Cpu(cpu) = &self.backend {
+            return Ok(launch_native(cpu, kernel, inputs));
+        }
         let Backend::Gpu(gpu) = &self.backend else {
             let reference = reference::evaluate(kernel, DType::F32, inputs);
             let dtype = output_dtype(kernel, elem);
@@ -120,6 +125,16 @@ impl Device {
                 for _ in 0..repetitions {
                     nanoseconds.push(ready.time(gpu, launches)?);
                 }
+            }
+            Backend::Cpu(cpu) => {
+                let mut y = vec![0.0; kernel.output_len()];
+                for _ in 0..=repetitions {
+                    let start = Instant::now();
+                    cpu.launch(kernel, inputs, &mut y);
+                    nanoseconds.push(start.elapsed().as_nanos() as f64);
+                }
+                // The first one warms up.
+                nanoseconds.remove(0);
             }
             Backend::Reference => {
                 for _ in 0..repetitions {
@@ -248,6 +263,17 @@ impl Ready {
         })?;
         Ok((ticks[1] - ticks[0]) / launches as f64)
     }
+}
+
+/// Runs a native form between guard bands, on an output of NaN; numbers of inputs are followed by NaN.
+fn launch_native(cpu: &Cpu, kernel: &dyn Kernel, inputs: &[&[f32]]) -> Launched {
+    let guarded: Vec<Vec<f32>> = inputs.iter().map(|input| [input, &[f32::NAN; GUARD][..]].concat()).collect();
+    let inputs: Vec<&[f32]> = guarded.iter().zip(inputs).map(|(guarded, input)| &guarded[..input.len()]).collect();
+    let len = kernel.output_len();
+    let mut y = vec![f32::NAN; GUARD + len + GUARD];
+    cpu.launch(kernel, &inputs, &mut y[GUARD..GUARD + len]);
+    let guards_intact = y[..GUARD].iter().chain(&y[GUARD + len..]).all(|x| x.is_nan());
+    Launched { output: y[GUARD..GUARD + len].to_vec(), guards_intact }
 }
 
 /// A buffer of numbers that are followed by NaN.

@@ -16,7 +16,7 @@ pub struct Value {
 }
 
 enum Held {
-    /// Held on the host, by the reference device.
+    /// Held on the host, by the CPU or the reference.
     Host(Array),
     OnDevice(Resident),
 }
@@ -97,14 +97,14 @@ impl Value {
         }
     }
 
-    /// The array of a value that the reference computed.
+    /// The array of a value that the CPU or the reference computed.
     ///
     /// Panics when it is on a device.
     #[track_caller]
     pub(super) fn host(&self) -> &Array {
         match &self.held {
             Held::Host(array) => array,
-            Held::OnDevice(_) => panic!("a value {} of an adapter is given to the reference", self.shape),
+            Held::OnDevice(_) => panic!("a value {} of an adapter is given to the CPU or the reference", self.shape),
         }
     }
 
@@ -113,7 +113,7 @@ impl Value {
     /// Panics when it is on another device that is well, or not stored as f32.
     #[track_caller]
     pub(super) fn resident(&self, gpu: &Arc<Gpu>) -> Result<&wgpu::Buffer> {
-        let Held::OnDevice(resident) = &self.held else { panic!("a value {} of the reference is given to an adapter", self.shape) };
+        let Held::OnDevice(resident) = &self.held else { panic!("a value {} of the CPU or the reference is given to an adapter", self.shape) };
         resident.gpu.faults.check()?;
         assert!(Arc::ptr_eq(&resident.gpu, gpu), "a value {} of another device is given", self.shape);
         assert!(resident.dtype == DType::F32, "an input is f32, the value {} is {}", self.shape, resident.dtype);

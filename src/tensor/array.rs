@@ -34,6 +34,11 @@ impl Array {
         &self.data
     }
 
+    /// The elements, row-major, without the shape.
+    pub fn into_data(self) -> Vec<f32> {
+        self.data
+    }
+
     /// The elements, to be changed in place.
     pub fn data_mut(&mut self) -> &mut [f32] {
         &mut self.data

@@ -16,20 +16,44 @@ use zsas::models::clip::Clip;
 use zsas::run::{expected, worst};
 pub use zsas::tensor::Seeded;
 use zsas::weights::Checkpoint;
-use zsas::{Array, Code, DType, Device, DeviceOptions};
+use zsas::{Array, DType, Device, DeviceChoice, DeviceOptions};
 
-/// The adapter under test, opened once; `None` where the machine has none, and the test says so by name.
+/// The device that models and methods are tested on, opened once: a GPU, else the CPU.
+pub fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| open(DeviceOptions::default()))
+}
+
+/// The CPU, opened once.
+pub fn cpu() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| open(DeviceOptions { choice: DeviceChoice::Cpu, ..DeviceOptions::default() }))
+}
+
+/// The adapter that kernels are tested on, opened once: a GPU, else a software adapter; `None` where the machine has none, and the test says
+/// so by name.
 pub fn adapter(test: &str) -> Option<&'static Device> {
     static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
-    let device = DEVICE.get_or_init(|| match Device::open(&DeviceOptions::default()) {
-        Ok(device) => Some(device),
-        Err(error) if error.code() == Code::NoAdapter => None,
-        Err(error) => panic!("{error:?}"),
-    });
+    let device = DEVICE.get_or_init(|| adapter_choice().map(|choice| open(DeviceOptions { choice, ..DeviceOptions::default() })));
     if device.is_none() {
         skip(test, "adapter");
     }
     device.as_ref()
+}
+
+/// How the adapter under test is chosen; `None` where the machine has none.
+pub fn adapter_choice() -> Option<DeviceChoice> {
+    static CHOICE: OnceLock<Option<DeviceChoice>> = OnceLock::new();
+    let found = CHOICE.get_or_init(|| {
+        let all = zsas::run::adapters();
+        if all.iter().any(|adapter| !adapter.is_software()) { Some(DeviceChoice::Auto) } else { (!all.is_empty()).then_some(DeviceChoice::Index(0)) }
+    });
+    found.clone()
+}
+
+/// Opens a device that this machine has.
+pub fn open(options: DeviceOptions) -> Device {
+    Device::open(&options).unwrap()
 }
 
 /// Says by name that a test passes unrun, as this machine lacks something; fails it where `$ZSAS_TEST_NEEDS` lists that: `adapter,f16`.
@@ -54,9 +78,12 @@ pub fn elems(device: &Device) -> Vec<DType> {
     if f16 { vec![DType::F32, DType::F16] } else { vec![DType::F32] }
 }
 
-/// The implementations of a kernel that this adapter can run: those for matrix units on emulated ones where it has none, those for
-/// subgroups where it has them.
+/// The implementations of a kernel that this device can run: on the CPU the native form; on an adapter those for matrix units on emulated
+/// ones where it has none, those for subgroups where it has them.
 pub fn runnable(device: &Device, kernel: &dyn Kernel) -> Vec<Implementation> {
+    if device.is_cpu() {
+        return vec![Implementation::native()];
+    }
     let is_of = |tier| device.adapter().is_some_and(|adapter| adapter.tier == tier);
     let (has_units, has_subgroups) = (is_of(Tier::Matrix), is_of(Tier::Subgroup));
     let all = kernel.implementations().into_iter().filter(|one| one.tier != Tier::Subgroup || has_subgroups);
@@ -139,7 +166,7 @@ pub fn check_on(
     inputs: &[Vec<f32>],
     seeded: &mut Seeded,
 ) -> Vec<&'static str> {
-    let what = format!("{kernel:?} by shaders/{}.wgsl in {elem}", implementation.file);
+    let what = format!("{kernel:?} by `{}` in {elem}", implementation.file);
     let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let launched = device
         .launch(kernel, implementation, elem, &borrowed)
