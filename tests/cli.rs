@@ -95,7 +95,6 @@ fn r1_missing_inputs_and_folders_without_images_end_before_weights_load() {
 
 #[test]
 fn r2_a_damaged_photo_is_a_record_and_the_others_are_scored() {
-    needs_adapter!("r2_a_damaged_photo_is_a_record_and_the_others_are_scored");
     let place = Place::with_photos(&["good.png"]);
     let whole = png(64, 64, |x, y| (x * y) as u8);
     place.write("truncated.png", &whole[..whole.len() / 2]);
@@ -119,7 +118,6 @@ fn r2_a_damaged_photo_is_a_record_and_the_others_are_scored() {
 
 #[test]
 fn r3_a_huge_header_is_refused_without_taking_memory() {
-    needs_adapter!("r3_a_huge_header_is_refused_without_taking_memory");
     let place = Place::new();
     place.write("huge.png", &png_header(60_000, 60_000));
     place.infer(&["huge.png"]).exits(3).says("60000×60000");
@@ -128,7 +126,6 @@ fn r3_a_huge_header_is_refused_without_taking_memory() {
 
 #[test]
 fn r4_tiny_and_thin_photos_are_refused_or_scored_never_worse() {
-    needs_adapter!("r4_tiny_and_thin_photos_are_refused_or_scored_never_worse");
     let place = Place::new();
     for (name, width, height) in [("1x1.png", 1, 1), ("1x7.png", 1, 7), ("3x5000.png", 3, 5000)] {
         place.write(name, &png(width, height, |x, y| (40 + x + y) as u8));
@@ -146,7 +143,6 @@ fn r4_tiny_and_thin_photos_are_refused_or_scored_never_worse() {
 #[cfg(unix)]
 fn r5_any_path_works() {
     use std::os::unix::ffi::OsStrExt;
-    needs_adapter!("r5_any_path_works");
     let place = Place::new();
     let long = format!("{}.png", "l".repeat(251));
     let bytes = std::ffi::OsStr::from_bytes(b"lot/not \xff text.png");
@@ -167,7 +163,6 @@ fn r5_any_path_works() {
 
 #[test]
 fn r6_two_inputs_never_share_an_output() {
-    needs_adapter!("r6_two_inputs_never_share_an_output");
     let place = Place::with_photos(&["one/a.png", "two/a.png", "one/a.bmp"]);
     let absolute = ["one/a.png", "two/a.png"].map(|name| place.path(name).to_string_lossy().into_owned());
     let inputs = ["one", "two/a.png", "two", "./one/../one/a.png", &absolute[0], &absolute[1]];
@@ -190,7 +185,6 @@ fn r6_the_output_folder_is_checked_before_weights_load() {
 #[test]
 #[cfg(unix)]
 fn r6_a_full_disk_ends_with_1_and_leaves_no_half_file() {
-    needs_adapter!("r6_a_full_disk_ends_with_1_and_leaves_no_half_file");
     let place = Place::with_photos(&["a.png"]);
     // A file may grow to 8 KiB only: the shell's units are 512 bytes or 1 KiB. Writing beyond is an error, not a signal.
     let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" infer a.png --output out";
@@ -209,7 +203,6 @@ fn r6_a_full_disk_ends_with_1_and_leaves_no_half_file() {
 
 #[test]
 fn r6_results_are_kept_resumed_or_overwritten_as_asked() {
-    needs_adapter!("r6_results_are_kept_resumed_or_overwritten_as_asked");
     let place = Place::with_photos(&["p/a.png", "p/b.png"]);
     place.infer(&["p"]).exits(0);
     let first = place.records();
@@ -235,7 +228,6 @@ fn r6_results_are_kept_resumed_or_overwritten_as_asked() {
 #[test]
 #[cfg(unix)]
 fn r6_a_second_run_is_locked_out_and_a_killed_one_leaves_no_lock() {
-    needs_adapter!("r6_a_second_run_is_locked_out_and_a_killed_one_leaves_no_lock");
     let place = many_photos(24);
     let mut first = start(&place, &[]);
     place.infer(&["p", "--resume"]).exits(2).says("another run is writing to `out`");
@@ -254,7 +246,6 @@ fn r6_a_second_run_is_locked_out_and_a_killed_one_leaves_no_lock() {
 #[test]
 #[cfg(unix)]
 fn r7_links_pipes_and_devices_in_a_folder_are_not_followed() {
-    needs_adapter!("r7_links_pipes_and_devices_in_a_folder_are_not_followed");
     let place = Place::with_photos(&["p/a.png", "elsewhere.png"]);
     let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, place.path(name)).unwrap();
     link(".", "p/loop");
@@ -293,12 +284,40 @@ fn r11_without_an_adapter_it_ends_with_5_and_says_what_to_do() {
         }
         finish(command.args(arguments).env("WGPU_BACKEND", "vulkan"))
     };
-    assert_golden("cli/r11_no_adapter.txt", &without(&["infer", "a.png", "--output", "out", "--quiet"]).exits(5).stderr);
-    let hidden = finish(place.command().arg("doctor").env("WGPU_BACKEND", "gl"));
+    let asked = ["infer", "a.png", "--output", "out", "--quiet", "--device", "0"];
+    assert_golden("cli/r11_no_adapter.txt", &without(&asked).exits(5).stderr);
+    let hidden = finish(place.command().args(["doctor", "--device", "0"]).env("WGPU_BACKEND", "gl"));
     hidden.exits(5).says("`$WGPU_BACKEND` is `gl`");
-    without(&["doctor"]).exits(5).prints("device: none");
-    without(&["doctor", "--json"]).exits(5).prints(r#""adapters":[]"#);
-    without(&["bench", "kernels"]).exits(5);
+    without(&["doctor", "--device", "0"]).exits(5).prints("device: none");
+    without(&["bench", "kernels", "--device", "0"]).exits(5);
+    without(&["infer", "a.png", "--output", "out", "--tier", "software"])
+        .exits(2)
+        .says("a tier of kernels for adapters");
+    // Nobody has to ask for the CPU.
+    without(&["doctor", "--json"]).exits(0).prints(r#""adapters":[]"#).prints("the CPU computes");
+    without(&["infer", "a.png", "--output", "out"])
+        .exits(0)
+        .says("note: no GPU was found, so the CPU computes");
+    without(&["infer", "a.png", "--output", "out", "--overwrite", "--device", "cpu", "--quiet"]).exits(0);
+    assert!(place.json("out/run.json")["adapter"].is_null());
+}
+
+#[test]
+fn the_cpu_gives_the_same_bytes_on_any_number_of_threads() {
+    let place = Place::with_photos(&["a.png", "b.png"]);
+    let scores = [1, 2, 5].map(|threads| {
+        let threads = threads.to_string();
+        let arguments = ["infer", "a.png", "b.png", "-o", "out", "--overwrite", "--device", "cpu", "--save", "map", "--threads", &threads];
+        place.run(&arguments).exits(0);
+        assert!(place.json("out/run.json")["device"].as_str().unwrap().contains(&format!("{threads} thread")));
+        fs::read(place.path("out/b.png.tiff")).unwrap()
+    });
+    assert!(scores[0] == scores[1] && scores[1] == scores[2]);
+    place
+        .run(&["infer", "a.png", "-o", "out", "--overwrite", "--device", "reference", "--threads", "2"])
+        .exits(2)
+        .says("`--threads`");
+    place.run(&["doctor", "--selftest", "--device", "cpu"]).exits(0).prints("launches right, 0 wrong");
 }
 
 #[test]
@@ -320,7 +339,6 @@ fn r11_the_reference_scores_without_an_adapter() {
 
 #[test]
 fn r11_a_lost_device_is_opened_again_and_patience_ends() {
-    needs_adapter!("r11_a_lost_device_is_opened_again_and_patience_ends");
     let place = Place::with_photos(&["a.png", "b.png", "c.png", "d.png"]);
     let lose = |attempts: &str| {
         let arguments = ["infer", "a.png", "b.png", "c.png", "d.png", "--output", "out", "--overwrite"];
@@ -357,7 +375,6 @@ fn r19_a_closed_stdout_is_no_error() {
 #[test]
 #[cfg(unix)]
 fn r19_a_signal_ends_the_run_after_the_photo_in_hand() {
-    needs_adapter!("r19_a_signal_ends_the_run_after_the_photo_in_hand");
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let place = many_photos(24);
         let mut child = start(&place, &[]);
@@ -408,7 +425,6 @@ fn start(place: &Place, arguments: &[&str]) -> Child {
 
 #[test]
 fn a_folder_gives_records_maps_pictures_and_a_report() {
-    needs_adapter!("a_folder_gives_records_maps_pictures_and_a_report");
     let place = Place::with_photos(&["lot/a.png", "lot/b.png"]);
     let run = place.infer(&["lot", "--threshold", "0.5", "--range", "0,2", "--report"]).exits(0);
     assert!(run.stdout.is_empty());
@@ -446,7 +462,6 @@ fn a_folder_gives_records_maps_pictures_and_a_report() {
 
 #[test]
 fn a_map_read_back_agrees_with_its_record_and_runs_are_bit_identical() {
-    needs_adapter!("a_map_read_back_agrees_with_its_record_and_runs_are_bit_identical");
     let place = Place::with_photos(&["a.png", "b.png"]);
     place.infer(&["b.png"]).exits(0);
     let first = fs::read(place.path("out/b.png.tiff")).unwrap();
@@ -460,7 +475,6 @@ fn a_map_read_back_agrees_with_its_record_and_runs_are_bit_identical() {
 
 #[test]
 fn an_anomaly_ends_with_4_when_asked_to() {
-    needs_adapter!("an_anomaly_ends_with_4_when_asked_to");
     let place = Place::with_photos(&["a.png", "b.png"]);
     let infer = |threshold: &str| place.infer(&["a.png", "b.png", "--overwrite", "--fail-on", "anomaly", "--threshold", threshold]);
     infer("-1e9").exits(4).says("2 anomalous at -1000000000");
@@ -475,7 +489,6 @@ fn an_anomaly_ends_with_4_when_asked_to() {
 
 #[test]
 fn without_a_threshold_there_is_no_decision_and_saliency_has_no_mask() {
-    needs_adapter!("without_a_threshold_there_is_no_decision_and_saliency_has_no_mask");
     let place = Place::with_photos(&["a.png"]);
     place
         .infer(&["a.png", "--method", "saliency", "--save", "mask"])
@@ -492,7 +505,6 @@ fn without_a_threshold_there_is_no_decision_and_saliency_has_no_mask() {
 
 #[test]
 fn a_list_a_shard_and_a_glob_choose_inputs() {
-    needs_adapter!("a_list_a_shard_and_a_glob_choose_inputs");
     let place = Place::with_photos(&["p/a.png", "p/b.png", "p/q/c.png"]);
     let paths = |place: &Place| place.records().iter().map(|record| record["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let mut command = place.command();
@@ -555,15 +567,18 @@ fn env_lists_what_is_heeded() {
 fn doctor_describes_the_adapters() {
     needs_adapter!("doctor_describes_the_adapters");
     let place = Place::new();
-    place.run(&["doctor"]).exits(0).prints("* ").prints("tier ");
-    let found: Value = serde_json::from_str(&place.run(&["doctor", "--json"]).exits(0).stdout).unwrap();
+    place.run(&["doctor", "--device", "0"]).exits(0).prints("* 0").prints("tier ");
+    let found: Value = serde_json::from_str(&place.run(&["doctor", "--json", "--device", "0"]).exits(0).stdout).unwrap();
     assert!(found["chosen"].is_u64() && found["adapters"][0]["max_binding_bytes"].is_u64(), "{found}");
     place
         .run(&["doctor", "--device", "no such adapter"])
         .exits(5)
         .says("has `no such adapter` in its name");
     if !found["adapters"][0]["no_matrix_units"].is_null() {
-        let refused = place.run(&["doctor", "--tier", "matrix"]).exits(5).says("hint: leave `--tier` out");
+        let refused = place
+            .run(&["doctor", "--device", "0", "--tier", "matrix"])
+            .exits(5)
+            .says("hint: leave `--tier` out");
         let refused = refused.prints("problem: the device cannot be opened with these options");
         assert!(!refused.stdout.contains("no adapter") && !refused.stdout.contains("hint:"), "{}", refused.stdout);
     }
@@ -578,7 +593,6 @@ fn write_pixels(place: &Place, name: &str, tensor: &str, shape: [usize; 4]) {
 
 #[test]
 fn forward_goes_from_named_arrays_to_named_arrays_on_either_device() {
-    needs_adapter!("forward_goes_from_named_arrays_to_named_arrays_on_either_device");
     let place = Place::new();
     write_pixels(&place, "in.safetensors", "pixel_values", [1, 3, 40, 33]);
     let forward = |device: &str, output: &str| {
@@ -658,7 +672,6 @@ fn forward_waits_for_no_pipe_and_writes_over_nothing_but_a_regular_file_that_it_
 
 #[test]
 fn diff_and_profile_speak_of_every_launch() {
-    needs_adapter!("diff_and_profile_speak_of_every_launch");
     let place = Place::new();
     place
         .run(&["diff", "wide-resnet", "--size", "32x40"])
@@ -670,7 +683,7 @@ fn diff_and_profile_speak_of_every_launch() {
     let what = |value: &Value| ["network", "precision", "inputs"].map(|key| value[key].clone());
     let expected = ["wide-resnet".into(), "f32".into(), serde_json::json!([[1, 3, 64, 64]])];
     assert_eq!(what(&profile), expected);
-    assert!(profile["tier"].is_string(), "{profile}");
+    assert_eq!(profile["tier"].is_null(), profile["rows"][0]["file"] == "native", "{profile}");
     place.run(&["profile", "wide-resnet", "--size", "64x64"]).exits(0).prints("GFLOP/s");
     place.run(&["profile", "wide-resnet", "--device", "reference"]).exits(2).says("no device time");
     let bench = ["bench", "models", "wide-resnet", "--size", "64x64", "--runs", "3"];
@@ -685,7 +698,6 @@ fn diff_and_profile_speak_of_every_launch() {
 
 #[test]
 fn a_bench_knows_when_it_became_slower() {
-    needs_adapter!("a_bench_knows_when_it_became_slower");
     let place = Place::new();
     let before = place.run(&["bench", "kernels", "--json", "--kernel", "concat"]).exits(0).stdout;
     let mut row: Value = serde_json::from_str(before.trim()).unwrap();

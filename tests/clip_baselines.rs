@@ -60,7 +60,7 @@ fn distance(scored: &Finding, golden: &str) -> f64 {
 
 #[test]
 fn maps_and_scores_are_what_the_specification_computes() {
-    let Some(device) = common::adapter("maps_and_scores_are_what_the_specification_computes") else { return };
+    let device = common::device();
     for (golden, bound) in METHODS {
         let method = method(device, golden);
         let scored = method.score(&photo("textile")).unwrap();
@@ -120,7 +120,7 @@ fn a_wrong_activation_or_head_count_of_the_last_block_would_be_seen() {
 
 #[test]
 fn image_tiling_takes_its_score_from_the_whole_photo_and_refuses_the_smallest() {
-    let Some(device) = common::adapter("image_tiling_takes_its_score_from_the_whole_photo_and_refuses_the_smallest") else { return };
+    let device = common::device();
     let tiling = method(device, "image_tiling");
     let photo = photo("wide");
     assert_eq!(tiling.score(&photo).unwrap().score, score(device, "clip_ac", &photo).score);
@@ -130,7 +130,7 @@ fn image_tiling_takes_its_score_from_the_whole_photo_and_refuses_the_smallest() 
 
 #[test]
 fn runs_are_bit_identical() {
-    let Some(device) = common::adapter("runs_are_bit_identical") else { return };
+    let device = common::device();
     let photo = photo("textile");
     for (golden, ..) in METHODS {
         let method = method(device, golden);

@@ -76,8 +76,8 @@ fn the_reference_is_what_transformers_computes() {
 
 /// The adapter is held to the reference, and that to transformers: what both programs round adds up where they are compared directly.
 #[test]
-fn the_adapter_is_what_the_reference_computes() {
-    let Some(device) = common::adapter("the_adapter_is_what_the_reference_computes") else { return };
+fn the_device_is_what_the_reference_computes() {
+    let device = common::device();
     let inputs = (forward_truth("pixel_values"), forward_truth("conditional"));
     for (folder, _) in SNAPSHOTS {
         let network = network(golden(folder));
@@ -105,7 +105,7 @@ fn f16_storage_stays_near_and_differs() {
 
 #[test]
 fn diff_finds_nothing_in_a_sound_recording() {
-    let Some(device) = common::adapter("diff_finds_nothing_in_a_sound_recording") else { return };
+    let device = common::device();
     let (pixels, conditional) = (forward_truth("pixel_values"), forward_truth("conditional"));
     for (folder, _) in SNAPSHOTS {
         let graph = Graph::new(Precision::F32);
@@ -187,8 +187,7 @@ fn texts_under_transformers_names_are_embedded_as_by_transformers() {
     let graph = Graph::new(Precision::F32);
     let embeds = text.forward(&graph, &lengths);
     let tokens = text.embed_tokens(&texts).unwrap();
-    let devices = [Some(Device::reference()), common::adapter("texts under transformers' names").cloned()];
-    for device in devices.iter().flatten() {
+    for device in &[Device::reference(), common::device().clone()] {
         let found = Program::compile(device, &graph, &[embeds]).unwrap().run(&[&tokens]).unwrap().remove(0);
         let distance = found.relative_l2(&forward_truth("text_embeds"));
         println!("texts: {distance:e}");
@@ -218,7 +217,7 @@ fn configurations_that_do_not_fit_are_refused_with_their_numbers() {
 
 #[test]
 fn the_method_is_what_the_specification_computes() {
-    let Some(device) = common::adapter("the_method_is_what_the_specification_computes") else { return };
+    let device = common::device();
     let of_method = |name: &str| golden_array("methods/clipseg.safetensors", name);
     for (folder, suffix) in [("clip/clipseg_tiny", ""), ("clip/clipseg_tiny_refined", "_refined")] {
         let method = ClipSegMethod::new(device, &network(golden(folder)), of_method("conditionals"), Precision::F32).unwrap();

@@ -22,7 +22,6 @@ fn printed(command: &mut Command) -> String {
 
 #[test]
 fn one_photo_is_scored_by_texture_and_by_language() {
-    let Some(_) = common::adapter("one_photo_is_scored_by_texture_and_by_language") else { return };
     let photo = "tests/photos/textile/local_033.jpg";
     let by_texture = printed(example("one_photo").arg(photo));
     assert!(by_texture.starts_with("2.78") && by_texture.contains("Region"), "{by_texture}");
@@ -35,7 +34,6 @@ fn one_photo_is_scored_by_texture_and_by_language() {
 
 #[test]
 fn captions_share_a_photo() {
-    let Some(_) = common::adapter("captions_share_a_photo") else { return };
     let weights = common::dino::snapshot_of_all_words();
     let printed = printed(
         example("captions")
@@ -49,7 +47,6 @@ fn captions_share_a_photo() {
 
 #[test]
 fn a_folder_gets_records_and_a_report() {
-    let Some(_) = common::adapter("a_folder_gets_records_and_a_report") else { return };
     let output = tempfile::tempdir().unwrap();
     let printed = printed(example("folder").arg("tests/photos/textile").arg(output.path()));
     assert!(printed.starts_with("6 scored, 0 failed"), "{printed}");
@@ -61,7 +58,6 @@ fn a_folder_gets_records_and_a_report() {
 
 #[test]
 fn a_raw_network_runs_on_arrays() {
-    let Some(_) = common::adapter("a_raw_network_runs_on_arrays") else { return };
     let printed = printed(&mut example("raw_network"));
     assert!(printed.contains("layer1 [1, 72, 16, 24]") && printed.contains("layer2 [1, 64, 8, 12]"), "{printed}");
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::binary::{Place, needs_adapter, records};
+use common::binary::{Place, records};
 use common::dino::{SNAPSHOT, snapshot_of_all_words};
 use common::golden_file;
 use serde_json::Value;
@@ -147,8 +147,8 @@ fn the_reference_is_what_transformers_computes() {
 }
 
 #[test]
-fn the_adapter_is_what_transformers_computes() {
-    let Some(device) = common::adapter("the_adapter_is_what_transformers_computes") else { return };
+fn the_device_is_what_transformers_computes() {
+    let device = common::device();
     is_what_transformers_computes(device);
 }
 
@@ -166,7 +166,7 @@ fn f16_storage_stays_near_and_differs() {
 
 #[test]
 fn diff_finds_nothing_in_a_sound_recording() {
-    let Some(device) = common::adapter("diff_finds_nothing_in_a_sound_recording") else { return };
+    let device = common::device();
     let Case { pixels, sentences, .. } = case("a");
     let found = with_program(Precision::F32, &pixels, &[sentences], None, Semantics::Original, |graph, outputs, inputs| {
         diff(device, graph, outputs, inputs, |_, _| {}).unwrap()
@@ -246,7 +246,6 @@ fn detect(place: &Place, weights: &Path, arguments: &[&str]) -> common::binary::
 
 #[test]
 fn boxes_are_named_drawn_and_written_for_labelling_tools() {
-    needs_adapter!("boxes_are_named_drawn_and_written_for_labelling_tools");
     let weights = snapshot_of_all_words();
     let place = Place::with_photos(&["a.png", "b.png"]);
     let options = ["a.png", "b.png", "--text", "crack, hole", "--text", "crack", "--box-threshold", "0.5", "--format", "coco", "--report"];
@@ -283,7 +282,6 @@ fn boxes_are_named_drawn_and_written_for_labelling_tools() {
 
 #[test]
 fn nothing_found_is_a_record_without_boxes() {
-    needs_adapter!("nothing_found_is_a_record_without_boxes");
     let weights = snapshot_of_all_words();
     let place = Place::with_photos(&["a.png"]);
     detect(&place, weights.path(), &["a.png", "--text", "crack", "--box-threshold", "1"])
@@ -299,7 +297,6 @@ fn nothing_found_is_a_record_without_boxes() {
 
 #[test]
 fn of_photos_that_all_failed_nothing_is_said_to_be_found() {
-    needs_adapter!("of_photos_that_all_failed_nothing_is_said_to_be_found");
     let weights = snapshot_of_all_words();
     let place = Place::new();
     place.write("a.png", b"no photo");
@@ -309,7 +306,6 @@ fn of_photos_that_all_failed_nothing_is_said_to_be_found() {
 
 #[test]
 fn boxes_in_coco_format_stay_ours_through_runs_that_do_not_write_them() {
-    needs_adapter!("boxes_in_coco_format_stay_ours_through_runs_that_do_not_write_them");
     let weights = snapshot_of_all_words();
     let place = Place::with_photos(&["a.png"]);
     let run = |more: &[&str]| detect(&place, weights.path(), &[&["a.png", "--text", "crack"], more].concat());
@@ -328,7 +324,6 @@ fn boxes_in_coco_format_stay_ours_through_runs_that_do_not_write_them() {
 
 #[test]
 fn a_folder_in_the_place_of_the_coco_file_is_refused_before_the_first_photo() {
-    needs_adapter!("a_folder_in_the_place_of_the_coco_file_is_refused_before_the_first_photo");
     let weights = snapshot_of_all_words();
     let place = Place::with_photos(&["a.png"]);
     std::fs::create_dir_all(place.path("out/coco.json")).unwrap();
@@ -349,7 +344,6 @@ impl JobObserver for Blocking<'_> {
 
 #[test]
 fn the_report_is_written_even_where_the_coco_file_cannot_be() {
-    needs_adapter!("the_report_is_written_even_where_the_coco_file_cannot_be");
     let weights = snapshot_of_all_words();
     let place = Place::with_photos(&["a.png"]);
     let found = store::find(&grounding_dino::NETWORK, Some(weights.path())).unwrap();
@@ -378,7 +372,6 @@ fn wrong_wishes_are_refused_before_weights_are_read() {
 
 #[test]
 fn weights_for_another_vocabulary_are_refused() {
-    needs_adapter!("weights_for_another_vocabulary_are_refused");
     let place = Place::with_photos(&["a.png"]);
     detect(&place, Path::new(SNAPSHOT), &["a.png", "--text", "crack"]).says("weights for 1100 tokens");
 }
@@ -386,7 +379,6 @@ fn weights_for_another_vocabulary_are_refused() {
 /// The thinnest photo has fewer cells than there are queries.
 #[test]
 fn photos_of_extreme_shapes_are_looked_at() {
-    needs_adapter!("photos_of_extreme_shapes_are_looked_at");
     let weights = snapshot_of_all_words();
     let place = Place::new();
     for (name, width, height) in [("thin.png", 3, 700), ("flat.png", 900, 2), ("dot.png", 1, 1)] {
@@ -401,7 +393,6 @@ fn photos_of_extreme_shapes_are_looked_at() {
 /// Three captions are looked for together where memory allows it, else one by one; the boxes are the same.
 #[test]
 fn where_memory_is_short_captions_are_looked_for_fewer_at_a_time() {
-    needs_adapter!("where_memory_is_short_captions_are_looked_for_fewer_at_a_time");
     let weights = snapshot_of_all_words();
     // A strip, so that the three share a batch.
     let photo = common::photo("textile").crop(0, 0, 240, 24);

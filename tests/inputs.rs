@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use common::binary::{Place, Run, finish, needs_adapter, png};
+use common::binary::{Place, Run, finish, png};
 use serde_json::{Value, json};
 
 fn case(name: &str) -> PathBuf {
@@ -42,7 +42,6 @@ fn paths(place: &Place) -> Vec<String> {
 
 #[test]
 fn lists_that_powershell_writes_name_the_same_photos() {
-    needs_adapter!("lists_that_powershell_writes_name_the_same_photos");
     let place = with_cases(&["ycck.jpg", "associated_alpha_128.tif"]);
     for list in ["list_utf16.txt", "list_bom.txt"] {
         infer_list(&place, &std::fs::read(case(list)).unwrap(), &["--overwrite"]).exits(0);
@@ -63,7 +62,6 @@ fn a_list_that_cannot_be_read_ends_with_2_and_shows_no_megabytes() {
 #[test]
 #[cfg(unix)]
 fn what_a_folder_holds_beside_photos_is_told_and_counted() {
-    needs_adapter!("what_a_folder_holds_beside_photos_is_told_and_counted");
     let place = Place::with_photos(&["lot/a.png", "elsewhere.png"]);
     place.write("lot/e.heic", b"");
     std::os::unix::fs::symlink(place.path("elsewhere.png"), place.path("lot/link.png")).unwrap();
@@ -82,7 +80,6 @@ fn what_a_folder_holds_beside_photos_is_told_and_counted() {
 
 #[test]
 fn a_photo_inspected_in_part_is_never_plainly_normal() {
-    needs_adapter!("a_photo_inspected_in_part_is_never_plainly_normal");
     let place = with_cases(&["wide_defect_at_end.jpg", "two_pages.tif"]);
     place
         .infer(&["wide_defect_at_end.jpg", "two_pages.tif", "--threshold", "1e6", "--save", "none", "--report", "--fail-on", "uninspected"])
@@ -111,7 +108,6 @@ fn a_photo_inspected_in_part_is_never_plainly_normal() {
 
 #[test]
 fn what_was_done_to_samples_is_said_once_and_recorded_always() {
-    needs_adapter!("what_was_done_to_samples_is_said_once_and_recorded_always");
     let place = with_cases(&["sixteen_bit_grey.png"]);
     std::fs::copy(case("sixteen_bit_grey.png"), place.path("another.png")).unwrap();
     let run = place.infer(&["sixteen_bit_grey.png", "another.png", "--save", "none"]).exits(0);
@@ -126,7 +122,6 @@ fn what_was_done_to_samples_is_said_once_and_recorded_always() {
 fn names_that_differ_in_a_byte_are_two_photos() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
-    needs_adapter!("names_that_differ_in_a_byte_are_two_photos");
     let place = Place::new();
     let add = |name: &[u8], level: u8| {
         std::fs::create_dir_all(place.path("lot")).unwrap();
@@ -148,7 +143,6 @@ fn names_that_differ_in_a_byte_are_two_photos() {
 
 #[test]
 fn quiet_silences_logged_warnings_too() {
-    needs_adapter!("quiet_silences_logged_warnings_too");
     let place = Place::with_photos(&["a.png"]);
     let infer = |more: &[&str]| {
         let mut command = place.command();

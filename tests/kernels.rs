@@ -67,7 +67,8 @@ fn the_same_launch_twice_is_bit_identical() {
 /// Tasks are cut by sizes alone, so that what a row or tile is computed from does not depend on who computes it.
 #[test]
 fn native_forms_give_the_same_bytes_on_any_number_of_threads() {
-    let on = |threads| Device::open(&DeviceOptions { choice: DeviceChoice::Cpu, threads: Some(threads), ..DeviceOptions::default() }).unwrap();
+    let on =
+        |threads| Device::open(&DeviceOptions { choice: DeviceChoice::Cpu, threads: Some(threads), ..DeviceOptions::default() }).unwrap();
     let devices = [1, 2, 5].map(on);
     let mut seeded = common::Seeded::new(4);
     for kernel in every_kernel() {

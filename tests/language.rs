@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 
 use common::assert_golden;
-use common::binary::{Place, Run, needs_adapter};
+use common::binary::{Place, Run, has_adapter};
 use common::clip::{write_clipseg_snapshot, write_snapshot};
 
 /// A folder with two photos, good ones, and weights.
@@ -31,7 +31,6 @@ fn cached(place: &Place) -> usize {
 
 #[test]
 fn winclip_scores_photos_of_a_class_and_keeps_its_prototypes() {
-    needs_adapter!("winclip_scores_photos_of_a_class_and_keeps_its_prototypes");
     let place = place();
     infer(&place, &["a.png", "b.png", "--class", "Metal Nut"])
         .exits(0)
@@ -60,7 +59,6 @@ fn winclip_scores_photos_of_a_class_and_keeps_its_prototypes() {
 
 #[test]
 fn winclip_plus_remembers_good_photos_and_can_be_given_the_memory() {
-    needs_adapter!("winclip_plus_remembers_good_photos_and_can_be_given_the_memory");
     let place = place();
     let scores = |place: &Place| place.records().iter().map(|record| record["score"].clone()).collect::<Vec<_>>();
     infer(&place, &["a.png", "b.png", "--normal", "good", "--save-memory", "good.memory"])
@@ -73,9 +71,14 @@ fn winclip_plus_remembers_good_photos_and_can_be_given_the_memory() {
     infer(&place, &["a.png", "b.png", "--normal", "good/2.png", "good/1.png"]).exits(0);
     assert_eq!(scores(&place), first, "order does not matter");
     // Features of other weights are no memory for these.
-    infer(&place, &["a.png", "--memory", "good.memory", "--precision", "f16"])
-        .exits(2)
-        .says("holds features of");
+    infer(&place, &["a.png", "--memory", "good.memory", "--device", "cpu", "--precision", "f16"])
+        .exits(5)
+        .says("stores no f16");
+    if has_adapter("features in f16 are no memory for f32") {
+        infer(&place, &["a.png", "--memory", "good.memory", "--device", "0", "--precision", "f16"])
+            .exits(2)
+            .says("holds features of");
+    }
     infer(&place, &["a.png", "--memory", "a.png"]).exits(2).says("as a memory of reference images");
     // A memory is of one class.
     infer(&place, &["a.png", "--normal", "good", "--save-memory", "bottle.memory", "--class", "bottle"]).exits(0);
@@ -94,7 +97,6 @@ fn winclip_plus_remembers_good_photos_and_can_be_given_the_memory() {
 
 #[test]
 fn a_run_is_resumed_only_with_the_same_references_and_configuration() {
-    needs_adapter!("a_run_is_resumed_only_with_the_same_references_and_configuration");
     let place = place();
     infer(&place, &["a.png", "--normal", "good"]).exits(0);
     let resume = |place: &Place| {
@@ -130,7 +132,6 @@ fn a_run_is_resumed_only_with_the_same_references_and_configuration() {
 
 #[test]
 fn every_method_with_words_runs_under_its_own_name() {
-    needs_adapter!("every_method_with_words_runs_under_its_own_name");
     let place = place();
     write_clipseg_snapshot(&place.path("weights/clipseg"));
     let mut seen = Vec::new();
@@ -149,7 +150,6 @@ fn every_method_with_words_runs_under_its_own_name() {
 
 #[test]
 fn raw_clip_networks_run_from_arrays_and_are_compared_and_profiled() {
-    needs_adapter!("raw_clip_networks_run_from_arrays_and_are_compared_and_profiled");
     let place = place();
     let golden = |name: &str| format!("{}/tests/golden/clip/{name}", env!("CARGO_MANIFEST_DIR"));
     let forward = |network: &str| {
@@ -177,7 +177,6 @@ fn raw_clip_networks_run_from_arrays_and_are_compared_and_profiled() {
 
 #[test]
 fn views_readings_and_profiles_change_what_they_should() {
-    needs_adapter!("views_readings_and_profiles_change_what_they_should");
     let place = place();
     place.write("p.toml", b"class = \"bottle\"\nanomalous = [\"{o} with a dent\"]\nthreshold = 0.001\n");
     infer(&place, &["a.png", "--profile", "p.toml", "--fail-on", "anomaly"])
@@ -209,7 +208,6 @@ fn r8_missing_clip_weights_name_the_commands_that_fetch_them() {
 
 #[test]
 fn r9_and_r10_damaged_foreign_and_nonfinite_weights_are_refused() {
-    needs_adapter!("r9_and_r10_damaged_foreign_and_nonfinite_weights_are_refused");
     let place = place();
     let weights = place.path("weights/clip/open_clip_model.safetensors");
     let whole = fs::read(&weights).unwrap();
@@ -253,7 +251,6 @@ fn r9_and_r10_damaged_foreign_and_nonfinite_weights_are_refused() {
 
 #[test]
 fn a_text_is_not_cut_for_weights_that_need_another_tokenizer_but_ids_run() {
-    needs_adapter!("a_text_is_not_cut_for_weights_that_need_another_tokenizer_but_ids_run");
     let place = place();
     let config = place.path("weights/clip/open_clip_config.json");
     let text = fs::read_to_string(&config).unwrap();
@@ -275,7 +272,6 @@ fn a_text_is_not_cut_for_weights_that_need_another_tokenizer_but_ids_run() {
 /// A folder as hubs have it: another library's file of the usual name beside the weights, which lie in two shards with their index.
 #[test]
 fn weights_are_found_among_others_and_a_changed_shard_is_another_network() {
-    needs_adapter!("weights_are_found_among_others_and_a_changed_shard_is_another_network");
     let place = place();
     let folder = place.path("weights/clip");
     let whole = zsas::Checkpoint::open(&folder).unwrap();
@@ -325,7 +321,6 @@ fn weights_are_found_among_others_and_a_changed_shard_is_another_network() {
 
 #[test]
 fn r12_any_name_of_a_class_gives_a_defined_result() {
-    needs_adapter!("r12_any_name_of_a_class_gives_a_defined_result");
     let place = place();
     let endless = "very ".repeat(500) + "long";
     for name in ["🔩 смазка 部品", &endless, "a", "<|endoftext|>", "&lt;b&gt;"] {
@@ -357,7 +352,6 @@ fn r13_a_wrong_profile_names_file_line_and_the_nearest_key() {
 
 #[test]
 fn r14_references_must_be_there_and_readable_but_may_be_of_any_size() {
-    needs_adapter!("r14_references_must_be_there_and_readable_but_may_be_of_any_size");
     let place = place();
     infer(&place, &["a.png", "--method", "winclip+"])
         .exits(2)
@@ -409,7 +403,6 @@ fn auto_without_weights_of_clip_takes_textures_but_never_drops_words() {
 
 #[test]
 fn a_lost_device_is_opened_again_with_what_was_remembered() {
-    needs_adapter!("a_lost_device_is_opened_again_with_what_was_remembered");
     let place = place();
     infer(&place, &["a.png", "b.png", "--normal", "good"]).exits(0);
     let scores: Vec<_> = place.records().iter().map(|record| record["score"].clone()).collect();
@@ -423,7 +416,6 @@ fn a_lost_device_is_opened_again_with_what_was_remembered() {
 
 #[test]
 fn an_error_of_the_observer_ends_the_embedding_of_prompts() {
-    needs_adapter!("an_error_of_the_observer_ends_the_embedding_of_prompts");
     let place = place();
     let stop = |_| Err(zsas::Error::new(zsas::Code::Usage, "stopped"));
     let builder = zsas::inspect::Detector::builder().method("winclip").weights(place.path("weights"));

@@ -4,8 +4,8 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use common::binary::{Place, finish, needs_adapter};
-use common::{Seeded, golden_array, golden_file};
+use common::binary::{Place, finish};
+use common::{Seeded, golden_array, golden_file, open_adapter};
 use zsas::kernels::{Tier, every_kernel, sample};
 use zsas::models::Sam;
 use zsas::run::{Progress, SubmitLimits};
@@ -30,7 +30,7 @@ fn encode(device: &Device) -> Array {
 }
 
 fn open(submit_limits: Option<SubmitLimits>, tier: Tier) -> Device {
-    Device::open(&DeviceOptions { submit_limits, tier: Some(tier), ..DeviceOptions::default() }).unwrap()
+    open_adapter(DeviceOptions { submit_limits, tier: Some(tier), ..DeviceOptions::default() })
 }
 
 /// The shares and weights a device tells while it encodes.
@@ -64,11 +64,8 @@ fn parts_give_what_the_whole_gives() {
 #[test]
 fn every_kernel_can_go_out_in_parts() {
     let Some(whole) = common::adapter("every_kernel_can_go_out_in_parts") else { return };
-    let parts = Device::open(&DeviceOptions {
-        submit_limits: Some(SubmitLimits { dispatch: 30_000, submission: u64::MAX }),
-        ..DeviceOptions::default()
-    })
-    .unwrap();
+    let submit_limits = Some(SubmitLimits { dispatch: 30_000, submission: u64::MAX });
+    let parts = open_adapter(DeviceOptions { submit_limits, ..DeviceOptions::default() });
     let mut seeded = Seeded::new(7);
     for kernel in every_kernel() {
         let inputs = sample(&*kernel, DType::F32, &mut seeded);
@@ -89,7 +86,7 @@ fn every_kernel_can_go_out_in_parts() {
 fn whoever_waits_is_told_which_block_was_reached() {
     let Some(_) = common::adapter("whoever_waits_is_told_which_block_was_reached") else { return };
     let few = open(Some(SubmitLimits { dispatch: u64::MAX, submission: 200_000 }), Tier::Software);
-    for (what, device) in [("an adapter", few), ("the reference", Device::reference())] {
+    for (what, device) in [("an adapter", few), ("the CPU", common::cpu().clone()), ("the reference", Device::reference())] {
         let told = told(&device);
         assert!(told.is_sorted_by(|a, b| a.0 <= b.0) && told.last().unwrap().0 == 1.0, "{what}: {told:?}");
         assert!(told.iter().all(|(_, at)| at.is_empty() || at.starts_with("vision_encoder.")), "{what}: {told:?}");
@@ -104,7 +101,7 @@ fn whoever_waits_is_told_which_block_was_reached() {
 fn memory_is_counted_before_anything_is_allocated() {
     let Some(_) = common::adapter("memory_is_counted_before_anything_is_allocated") else { return };
     let sam = sam();
-    let free = Device::open(&DeviceOptions::default()).unwrap();
+    let free = open_adapter(DeviceOptions::default());
     let program = encoder(&free, &sam).unwrap();
     let held = free.allocated_bytes();
     // Beside the tensors, buffers are rounded up to 16 bytes, and there are 256 bytes of parameters for each launch and each dispatch.
@@ -112,7 +109,7 @@ fn memory_is_counted_before_anything_is_allocated() {
     let buffers = plan.uploads.len() + plan.slots.len() + plan.inputs.len() + plan.outputs.len();
     let beside = (2 * 256 * plan.nodes.len() + 16 * buffers) as u64;
 
-    let allowing = |memory| Device::open(&DeviceOptions { memory: Some(memory), ..DeviceOptions::default() }).unwrap();
+    let allowing = |memory| open_adapter(DeviceOptions { memory: Some(memory), ..DeviceOptions::default() });
     assert!(encoder(&allowing(held), &sam).is_ok());
     let tight = allowing(held - beside - 16);
     let error = encoder(&tight, &sam).err().expect("refused");
@@ -128,7 +125,6 @@ fn memory_is_counted_before_anything_is_allocated() {
 
 #[test]
 fn the_environment_says_how_much_memory_there_may_be() {
-    needs_adapter!("the_environment_says_how_much_memory_there_may_be");
     let place = Place::with_photos(&["a.png"]);
     let run = |memory: &str| {
         finish(

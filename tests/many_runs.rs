@@ -4,12 +4,12 @@ mod common;
 
 use std::sync::Barrier;
 
-use common::Seeded;
+use common::{Seeded, open_adapter as open};
 use zsas::graph::Epilogue;
 use zsas::kernels::sample_numbers;
 use zsas::run::{Input, SubmitLimits};
 use zsas::weights::Weight;
-use zsas::{Array, Code, Device, DeviceOptions, Graph, Precision, Program, Tensor};
+use zsas::{Array, Code, Device, DeviceChoice, DeviceOptions, Graph, Precision, Program, Tensor};
 
 const SIDE: usize = 96;
 
@@ -31,10 +31,6 @@ fn compile(device: &Device) -> Program {
 
 fn bits(array: &Array) -> Vec<u32> {
     array.data().iter().map(|x| x.to_bits()).collect()
-}
-
-fn open(options: DeviceOptions) -> Device {
-    Device::open(&options).unwrap()
 }
 
 #[test]
@@ -154,6 +150,46 @@ fn a_lost_device_ends_all_runs_under_way_and_those_that_wait() {
     assert_eq!(device.fault().map(|fault| fault.code()), Some(Code::DeviceLost));
 }
 
+/// The CPU computes one run at a time; the others wait for its buffers.
+#[test]
+fn the_cpu_gives_threads_that_share_a_program_the_bits_of_one() {
+    let device = common::open(DeviceOptions { choice: DeviceChoice::Cpu, ..DeviceOptions::default() });
+    let program = compile(&device);
+    let inputs: Vec<Array> = (0..4).map(numbers).collect();
+    let alone: Vec<Vec<u32>> = inputs.iter().map(|input| bits(&program.run(&[input]).unwrap()[0])).collect();
+    let held = device.allocated_bytes();
+    std::thread::scope(|scope| {
+        for (input, alone) in inputs.iter().zip(&alone) {
+            let program = &program;
+            scope.spawn(move || (0..15).for_each(|_| assert_eq!(&bits(&program.run(&[input]).unwrap()[0]), alone)));
+        }
+    });
+    assert_eq!(device.allocated_bytes(), held);
+    device.lose();
+    assert_eq!(program.run(&[&inputs[0]]).unwrap_err().code(), Code::DeviceLost);
+}
+
+#[test]
+fn what_the_cpu_may_hold_is_counted_before_anything_is_read() {
+    let on = |memory| common::open(DeviceOptions { choice: DeviceChoice::Cpu, memory, ..DeviceOptions::default() });
+    let free = on(None);
+    let program = compile(&free);
+    let held = free.allocated_bytes();
+    assert_eq!(held, 4 * (SIDE * SIDE) as u64 + program.plan().slot_bytes() as u64, "the weight and the buffers");
+    drop(program);
+    assert_eq!(free.allocated_bytes(), 0);
+    let tight = on(Some(held - 1));
+    let graph = Graph::new(Precision::F32);
+    let weight = Weight::from_array("w", numbers(1));
+    let result = chain(graph.input("x", [SIDE, SIDE]), graph.weight(&weight));
+    let refused = Program::compile(&tight, &graph, &[result]).err().unwrap();
+    assert_eq!((refused.code(), tight.allocated_bytes()), (Code::GpuMemory, 0), "{refused}");
+    let half = Graph::new(Precision::Mixed);
+    let result = half.weight(&weight).softmax();
+    let refused = Program::compile(&free, &half, &[result]).err().unwrap();
+    assert_eq!(refused.code(), Code::NoAdapter, "{refused}");
+}
+
 /// Two programs, the first of which leaves its results where the second reads them.
 fn halves(device: &Device) -> (Program, Program) {
     let graph = Graph::new(Precision::F32);
@@ -169,7 +205,7 @@ fn halves(device: &Device) -> (Program, Program) {
 #[test]
 fn a_value_that_stays_on_the_device_has_the_bits_of_one_that_went_through_the_host() {
     let Some(_) = common::adapter("a_value_that_stays_on_the_device_has_the_bits_of_one_that_went_through_the_host") else { return };
-    for device in [open(DeviceOptions::default()), Device::reference()] {
+    for device in [open(DeviceOptions::default()), common::cpu().clone(), Device::reference()] {
         let (first, second) = halves(&device);
         let x = numbers(5);
         let host = first.run(&[&x]).unwrap();

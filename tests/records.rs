@@ -82,7 +82,8 @@ fn keys_of_infer_are_the_documented_ones() {
     write_snapshot(&place.path("weights/clip"));
     let lot = place.path("lot");
     // An absolute path, so that records name their files; a threshold below most values, so that there are regions.
-    run(&place, &["infer", lot.to_str().unwrap(), "-o", "texture", "--method", "utad", "--threshold", "1", "--report"]).exits(3);
+    run(&place, &["infer", lot.to_str().unwrap(), "-o", "texture", "--method", "utad", "--threshold", "1", "--report", "--device", "0"])
+        .exits(3);
     let clip = |output, more: &[&str]| {
         let fixed = ["infer", "lot/good.png", "-o", output, "--weights", "weights", "--class", "bottle"];
         run(&place, &[&fixed[..], more].concat()).exits(0);
@@ -111,7 +112,6 @@ fn keys_of_infer_are_the_documented_ones() {
 
 #[test]
 fn keys_of_segment_are_the_documented_ones() {
-    needs_adapter!("keys_of_segment_are_the_documented_ones");
     let place = Place::new();
     let file = |name: &str| format!("{}/tests/{name}", env!("CARGO_MANIFEST_DIR"));
     let weights = file("golden/sam/official");
@@ -129,7 +129,6 @@ fn keys_of_segment_are_the_documented_ones() {
 
 #[test]
 fn keys_of_detect_are_the_documented_ones() {
-    needs_adapter!("keys_of_detect_are_the_documented_ones");
     let place = Place::with_photos(&["a.png"]);
     let file = |name: &str| format!("{}/tests/{name}", env!("CARGO_MANIFEST_DIR"));
     let weights = snapshot_of_all_words();

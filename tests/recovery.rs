@@ -7,7 +7,6 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::binary::needs_adapter;
 use zsas::inspect::{DeviceRequest, Recoverable};
 use zsas::{Code, Device, Error, Result};
 
@@ -26,7 +25,6 @@ fn use_of(device: &Device) -> Result<()> {
 
 #[test]
 fn a_task_that_loses_the_device_twice_takes_no_other_with_it() {
-    needs_adapter!("a_task_that_loses_the_device_twice_takes_no_other_with_it");
     let shared = recoverable();
     for _ in 0..6 {
         let is_over = AtomicBool::new(false);
@@ -69,7 +67,6 @@ fn a_task_that_loses_the_device_twice_takes_no_other_with_it() {
 
 #[test]
 fn it_is_given_up_once_three_tasks_in_a_row_lose_the_device_twice() {
-    needs_adapter!("it_is_given_up_once_three_tasks_in_a_row_lose_the_device_twice");
     let shared = recoverable();
     assert!(shared.run(lose).is_err() && shared.run(lose).is_err());
     shared.run(use_of).unwrap();

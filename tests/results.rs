@@ -11,12 +11,11 @@ use zsas::inputs::Input;
 use zsas::results::{Existing, Named, Output, Picture, thumbs};
 
 use common::Seeded;
-use common::binary::{BINARY, Place, finish, needs_adapter};
+use common::binary::{BINARY, Place, finish};
 
 #[test]
 #[cfg(unix)]
 fn a_limit_of_file_sizes_is_an_error_of_writing() {
-    needs_adapter!("a_limit_of_file_sizes_is_an_error_of_writing");
     let place = Place::with_photos(&["a.png"]);
     // Blocks of 512 or 1024 bytes: less than the 30 KiB of the float map, more than `run.json`.
     let script = r#"ulimit -f 16; exec "$0" infer a.png --output out"#;

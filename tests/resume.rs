@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::binary::{Place, finish, needs_adapter};
+use common::binary::{Place, finish};
 
 /// The paths of the records, in their order.
 fn paths(place: &Place) -> Vec<String> {
@@ -13,7 +13,6 @@ fn paths(place: &Place) -> Vec<String> {
 
 #[test]
 fn a_file_that_no_earlier_run_wrote_is_never_replaced() {
-    needs_adapter!("a_file_that_no_earlier_run_wrote_is_never_replaced");
     let place = Place::with_photos(&["lot/a.png"]);
     for file in ["lot/a.png.tiff", "report.html"] {
         place.write(file, b"mine");
@@ -40,7 +39,6 @@ fn a_refused_run_leaves_no_folder_behind() {
 
 #[test]
 fn a_photo_that_changed_or_lost_a_picture_is_scored_again_in_its_place() {
-    needs_adapter!("a_photo_that_changed_or_lost_a_picture_is_scored_again_in_its_place");
     let place = Place::with_photos(&["p/a.png", "p/b.png", "p/c.png"]);
     let infer = |more: &[&str]| place.infer(&[&["p", "--method", "utad"], more].concat()).exits(0);
     infer(&[]);
@@ -64,7 +62,6 @@ fn a_photo_that_changed_or_lost_a_picture_is_scored_again_in_its_place() {
 
 #[test]
 fn a_photo_that_kills_two_runs_is_given_up_and_the_rest_is_done() {
-    needs_adapter!("a_photo_that_kills_two_runs_is_given_up_and_the_rest_is_done");
     let place = Place::with_photos(&["p/1.png", "p/2.png", "p/3.png", "p/4.png", "p/5.png"]);
     let infer = |more: &[&str]| {
         let mut command = place.command();
@@ -88,7 +85,6 @@ fn a_photo_that_kills_two_runs_is_given_up_and_the_rest_is_done() {
 
 #[test]
 fn records_that_are_removed_during_a_run_are_an_error() {
-    needs_adapter!("records_that_are_removed_during_a_run_are_an_error");
     let place = Place::with_photos(&["a.png", "b.png"]);
     // The first photo is a folder's worth of work for the thread that removes the records as soon as they are there.
     let out = place.path("out");
@@ -110,7 +106,6 @@ fn records_that_are_removed_during_a_run_are_an_error() {
 #[test]
 #[cfg(unix)]
 fn folders_and_links_where_pictures_were_to_be_are_one_photos_trouble() {
-    needs_adapter!("folders_and_links_where_pictures_were_to_be_are_one_photos_trouble");
     let place = Place::with_photos(&["a.png", "b.png"]);
     fs::create_dir_all(place.path("out/a.png.tiff")).unwrap();
     place

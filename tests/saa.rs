@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::binary::{Place, needs_adapter, records};
+use common::binary::{Place, records};
 use common::dino::snapshots_of_saa;
 use common::{every, golden_file, thinned};
 use serde_json::Value;
@@ -191,13 +191,11 @@ fn check(name: &'static str, weights: &Path) {
 
 #[test]
 fn a_photo_of_one_object_gets_the_map_of_the_public_packages() {
-    needs_adapter!("a_photo_of_one_object_gets_the_map_of_the_public_packages");
     check("single", snapshots_of_saa().path());
 }
 
 #[test]
 fn several_objects_are_compared_with_each_other() {
-    needs_adapter!("several_objects_are_compared_with_each_other");
     let weights = snapshots_of_saa();
     check("multi", weights.path());
     check("overlapping", weights.path());
@@ -205,7 +203,6 @@ fn several_objects_are_compared_with_each_other() {
 
 #[test]
 fn without_other_objects_or_candidates_there_is_still_a_map() {
-    needs_adapter!("without_other_objects_or_candidates_there_is_still_a_map");
     let weights = snapshots_of_saa();
     for name in ["alone", "none", "nothing"] {
         check(name, weights.path());
@@ -214,7 +211,6 @@ fn without_other_objects_or_candidates_there_is_still_a_map() {
 
 #[test]
 fn the_paper_filters_regions_and_saa_nothing() {
-    needs_adapter!("the_paper_filters_regions_and_saa_nothing");
     let weights = snapshots_of_saa();
     check("paper", weights.path());
     check("naive", weights.path());
@@ -232,7 +228,7 @@ fn masks(name: &str, size: (usize, usize)) -> Vec<Mask> {
 
 #[test]
 fn both_saliencies_are_those_of_the_public_packages() {
-    let Some(device) = common::adapter("both_saliencies_are_those_of_the_public_packages") else { return };
+    let device = common::device();
     let weights = Checkpoint::open(format!("{GOLDEN}/wide_resnet/tiny.safetensors")).unwrap();
     let options = |channels, neighbours, distance| SelfSimilarityOptions { channels, neighbours, distance };
     let released = options(Channels::Bgr, Neighbours::Farthest, Distance::HalfCosine);
@@ -257,7 +253,6 @@ fn both_saliencies_are_those_of_the_public_packages() {
 /// Candidates are drawn and recorded; where nothing is found the map is 0 and the record says so.
 #[test]
 fn candidates_are_written_and_prompts_can_be_tried() {
-    needs_adapter!("candidates_are_written_and_prompts_can_be_tried");
     let (weights, place) = (snapshots_of_saa(), Place::with_photos(&["a.png", "b.png"]));
     let weights = weights.path().to_str().unwrap();
     let profile = |threshold: f32| {
@@ -315,7 +310,6 @@ fn candidates_are_written_and_prompts_can_be_tried() {
 /// The networks do not fit together: they take turns, say so, and find the same.
 #[test]
 fn where_memory_is_short_the_networks_take_turns() {
-    needs_adapter!("where_memory_is_short_the_networks_take_turns");
     let (weights, place) = (snapshots_of_saa(), Place::with_photos(&["a.png", "b.png"]));
     place.write("carpet.toml", b"class = 'carpet'\n[saa]\ngeneral = false\ndefects = ['defect.']\nbox_threshold = 0.5\n");
     let builder = Detector::builder().method("saa+").weights(weights.path()).profile(place.path("carpet.toml"));

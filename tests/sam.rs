@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::binary::{Place, needs_adapter};
+use common::binary::Place;
 use common::golden_array;
 use zsas::graph::Plan;
 use zsas::models::Sam;
@@ -72,8 +72,8 @@ fn the_reference_is_what_transformers_computes() {
 }
 
 #[test]
-fn the_adapter_is_what_transformers_computes() {
-    let Some(device) = common::adapter("the_adapter_is_what_transformers_computes") else { return };
+fn the_device_is_what_transformers_computes() {
+    let device = common::device();
     is_what_transformers_computes(device);
 }
 
@@ -92,7 +92,7 @@ fn f16_storage_stays_near_and_differs() {
 
 #[test]
 fn diff_finds_nothing_in_a_sound_recording() {
-    let Some(device) = common::adapter("diff_finds_nothing_in_a_sound_recording") else { return };
+    let device = common::device();
     let network = network(SNAPSHOT);
     let tokens = network.embed_boxes(&boxes()).unwrap();
     let graph = Graph::new(Precision::F32);
@@ -228,7 +228,6 @@ fn configurations_that_are_missing_or_do_not_fit_are_refused() {
 
 #[test]
 fn forward_and_diff_take_pixels_and_boxes() {
-    needs_adapter!("forward_and_diff_take_pixels_and_boxes");
     let place = Place::new();
     let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/sam/forward.safetensors");
     let forward = |inputs: &str| place.run(&["forward", "sam", "--weights", SNAPSHOT, "--inputs", inputs, "--outputs", "out.safetensors"]);

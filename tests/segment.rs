@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::binary::{Place, needs_adapter, records};
+use common::binary::{Place, records};
 use common::{golden_array, photo, thinned};
 use serde_json::Value;
 use zsas::graph::{Graph, Plan};
@@ -82,7 +82,6 @@ fn segment(place: &Place, photo: &str, arguments: &[&str]) -> Value {
 
 #[test]
 fn masks_are_those_of_the_official_package() {
-    needs_adapter!("masks_are_those_of_the_official_package");
     let (place, overlap) = (Place::new(), overlap_bound(&sam()));
     for photo in PHOTOS {
         let record = segment(&place, photo, &["--save", "mask,logits,overlay"]);
@@ -150,7 +149,7 @@ fn other_colours_and_shifted_boxes_are_far_off() {
 /// Fewer boxes at a time, in a fixed order, and the same masks; only where a single box does not fit is there an error.
 #[test]
 fn where_memory_is_short_boxes_are_decoded_fewer_at_a_time() {
-    let Some(device) = common::adapter("where_memory_is_short_boxes_are_decoded_fewer_at_a_time") else { return };
+    let device = common::device();
     let all: Vec<BoundingBox> = boxes("landscape").into_iter().cycle().take(11).collect();
     let (truth, overlap) = (found(device, &landscape(), &all), overlap_bound(&sam()));
     // What a device holds with the encoder, and with the decoder of so many boxes beside it.
@@ -178,7 +177,6 @@ fn where_memory_is_short_boxes_are_decoded_fewer_at_a_time() {
 
 #[test]
 fn a_lost_device_is_opened_anew_once() {
-    needs_adapter!("a_lost_device_is_opened_anew_once");
     let place = Place::new();
     let path = golden_path("landscape.png");
     let attempt = |lost: &str| {
@@ -224,7 +222,6 @@ fn wrong_wishes_are_refused_before_weights_are_read() {
 
 #[test]
 fn results_are_refused_overwritten_and_told() {
-    needs_adapter!("results_are_refused_overwritten_and_told");
     let place = Place::with_photos(&["ä b.png"]);
     let run = |arguments: &[&str]| place.run(&[&["segment", "ä b.png", "--weights", SNAPSHOT, "--output", "out"], arguments].concat());
     run(&["--box", "1,2,30.5,40", "--box", "-3,0,200,40"])
@@ -259,7 +256,6 @@ fn results_are_refused_overwritten_and_told() {
 
 #[test]
 fn fractions_and_further_pages_are_warned_of() {
-    needs_adapter!("fractions_and_further_pages_are_warned_of");
     let place = Place::new();
     place.write("pages.tif", &std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/two_pages.tif")).unwrap());
     let run = |arguments: &[&str]| place.run(&[&["segment", "pages.tif", "--weights", SNAPSHOT, "--output", "out"], arguments].concat());
@@ -275,7 +271,6 @@ fn fractions_and_further_pages_are_warned_of() {
 #[test]
 #[cfg(unix)]
 fn a_signal_leaves_a_run_that_was_interrupted() {
-    needs_adapter!("a_signal_leaves_a_run_that_was_interrupted");
     let place = Place::new();
     place.write("a.png", &common::binary::png(1500, 1200, |x, y| (x * y) as u8));
     let boxes = [["--box", "10,10,1400,1100"]; 150].concat();
@@ -315,7 +310,7 @@ fn the_thinnest_photo_has_a_mask() {
 /// Five masks in batches of two on an image whose width 16 does not divide.
 #[test]
 fn masks_enlarged_on_the_device_are_those_of_their_logits() {
-    let Some(device) = common::adapter("masks_enlarged_on_the_device_are_those_of_their_logits") else { return };
+    let device = common::device();
     let photo = Rgb::open(golden_path("landscape.png")).unwrap();
     assert_ne!(photo.width() % 16, 0);
     let segmenter = Segmenter::new(device, sam(), Precision::F32).unwrap();

@@ -18,7 +18,7 @@ fn utad(device: &Device) -> Utad {
 
 #[test]
 fn utad_is_what_the_specification_computes() {
-    let Some(device) = common::adapter("utad_is_what_the_specification_computes") else { return };
+    let device = common::device();
     let scored = utad(device).score(&photo("textile")).unwrap();
     let score = truth("score").data()[0];
     // Both compute the network in f32 and the distances without cancellation.
@@ -29,7 +29,7 @@ fn utad_is_what_the_specification_computes() {
 
 #[test]
 fn saliency_is_what_the_specification_computes_in_both_readings() {
-    let Some(device) = common::adapter("saliency_is_what_the_specification_computes_in_both_readings") else { return };
+    let device = common::device();
     for reading in [Reading::Released, Reading::Paper] {
         let method = Saliency::new(device, &embedded::textures().unwrap(), Precision::F32, reading).unwrap();
         let scored = method.score(&photo("textile")).unwrap();
@@ -46,7 +46,7 @@ fn the_readings_of_saliency_differ() {
 
 #[test]
 fn a_photo_of_one_colour_has_a_flat_map() {
-    let Some(device) = common::adapter("a_photo_of_one_colour_has_a_flat_map") else { return };
+    let device = common::device();
     let scored = utad(device).score(&Rgb::new(64, 64, vec![90; 64 * 64 * 3])).unwrap();
     // The zeros around a photo reach 4 of the 40 cells of layer 2 and pooling one more; half a cell by interpolation and 16 pixels by the
     // Gaussian follow: 60 of 320 pixels.
@@ -59,7 +59,7 @@ fn a_photo_of_one_colour_has_a_flat_map() {
 
 #[test]
 fn scores_are_bit_identical_from_run_to_run_and_after_a_new_start() {
-    let Some(device) = common::adapter("scores_are_bit_identical_from_run_to_run_and_after_a_new_start") else { return };
+    let device = common::device();
     let (method, photo) = (utad(device), photo("textile"));
     let first = method.score(&photo).unwrap();
     for again in [method.score(&photo).unwrap(), utad(device).score(&photo).unwrap()] {
@@ -70,9 +70,6 @@ fn scores_are_bit_identical_from_run_to_run_and_after_a_new_start() {
 
 #[test]
 fn a_lost_device_is_an_error_and_not_a_panic() {
-    if common::adapter("a_lost_device_is_an_error_and_not_a_panic").is_none() {
-        return;
-    }
     let device = Device::open(&Default::default()).unwrap();
     let method = utad(&device);
     device.lose();
@@ -82,7 +79,7 @@ fn a_lost_device_is_an_error_and_not_a_panic() {
 
 #[test]
 fn tiles_of_utad_inspect_the_whole_image() {
-    let Some(device) = common::adapter("tiles_of_utad_inspect_the_whole_image") else { return };
+    let device = common::device();
     let tiles = utad(device).with_views(MultiCrop::Tile);
     // Of a square, too, the published method leaves out the margin.
     let (square, published) = (tiles.score(&photo("textile")).unwrap(), utad(device).score(&photo("textile")).unwrap());

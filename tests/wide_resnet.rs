@@ -66,8 +66,8 @@ fn the_reference_is_what_pytorch_computes() {
 }
 
 #[test]
-fn the_adapter_is_what_pytorch_computes() {
-    let Some(device) = common::adapter("the_adapter_is_what_pytorch_computes") else { return };
+fn the_device_is_what_pytorch_computes() {
+    let device = common::device();
     let tiny = Tiny::load();
     let distances = tiny.distances(&tiny.run(device, Precision::F32));
     assert!(distances.iter().all(|&distance| distance <= F32), "{distances:?}");
@@ -87,14 +87,14 @@ fn f16_storage_stays_near_and_differs() {
 
 #[test]
 fn two_runs_are_bit_identical() {
-    let Some(device) = common::adapter("two_runs_are_bit_identical") else { return };
+    let device = common::device();
     let tiny = Tiny::load();
     assert_eq!(tiny.run(device, Precision::F32), tiny.run(device, Precision::F32));
 }
 
 #[test]
 fn diff_finds_nothing_in_a_sound_recording() {
-    let Some(device) = common::adapter("diff_finds_nothing_in_a_sound_recording") else { return };
+    let device = common::device();
     let tiny = Tiny::load();
     let graph = Graph::new(Precision::F32);
     let outputs = tiny.outputs(&graph);
@@ -119,7 +119,7 @@ fn diff_finds_the_first_launch_that_leaves_the_truth() {
         }
     }
     let options = zsas::DeviceOptions { library: zsas::shader::Library::folder(folder.path()), ..Default::default() };
-    let device = Device::open(&options).unwrap();
+    let device = common::open_adapter(options);
     let tiny = Tiny::load();
     let graph = Graph::new(Precision::F32);
     let outputs = tiny.outputs(&graph);

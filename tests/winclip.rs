@@ -26,7 +26,7 @@ const BOUND: f64 = 4e-6;
 
 #[test]
 fn maps_and_scores_are_what_the_specification_computes() {
-    let Some(device) = common::adapter("maps_and_scores_are_what_the_specification_computes") else { return };
+    let device = common::device();
     for (name, query, references) in [
         ("winclip", "textile", 0),
         ("winclip_plus_1", "textile", 1),
@@ -52,7 +52,7 @@ fn the_reference_computes_the_same() {
 
 #[test]
 fn views_of_an_elongated_photo_are_averaged() {
-    let Some(device) = common::adapter("views_of_an_elongated_photo_are_averaged") else { return };
+    let device = common::device();
     let whole = method(device, 0, MultiCrop::None).score(&photo("wide")).unwrap();
     for crop in [MultiCrop::Tile, MultiCrop::Five, MultiCrop::Ten] {
         let scored = method(device, 0, crop).score(&photo("wide")).unwrap();
@@ -65,7 +65,7 @@ fn views_of_an_elongated_photo_are_averaged() {
 
 #[test]
 fn a_reference_is_at_no_distance_from_itself_and_order_does_not_matter() {
-    let Some(device) = common::adapter("a_reference_is_at_no_distance_from_itself_and_order_does_not_matter") else { return };
+    let device = common::device();
     let clip = tiny();
     let photos: Vec<Rgb> = [3, 1, 2].iter().map(|number| photo(&format!("reference_{number}"))).collect();
     let score = |order: &[usize], query: &Rgb| {
@@ -87,7 +87,7 @@ fn a_reference_is_at_no_distance_from_itself_and_order_does_not_matter() {
 /// More references than are compared at once: 25 patches each, 4096 rows a part.
 #[test]
 fn a_memory_in_several_parts_is_one_memory() {
-    let Some(device) = common::adapter("a_memory_in_several_parts_is_one_memory") else { return };
+    let device = common::device();
     let clip = tiny();
     let few: Vec<Rgb> = (1..=4).map(|number| photo(&format!("reference_{number}"))).collect();
     let one = Memory::remember(device, &clip, few.iter().cloned().map(Ok), Precision::F32, |_| Ok(())).unwrap();
@@ -108,7 +108,7 @@ fn a_memory_in_several_parts_is_one_memory() {
 
 #[test]
 fn runs_are_bit_identical() {
-    let Some(device) = common::adapter("runs_are_bit_identical") else { return };
+    let device = common::device();
     let query = photo("textile");
     assert_eq!(
         method(device, 2, MultiCrop::None).score(&query).unwrap().map,

@@ -3,8 +3,9 @@
 //! They share the operands and the reference of `matmul`; `tests/variants.rs` compares them with it, `benches/kernels.rs` times them.
 
 use zsas::kernels::{Activation, Implementation, Io, Kernel, Launch, Matmul, Operand, Pairing, ParamBlock, Tier, Work};
+use zsas::run::adapters;
 use zsas::shader::Library;
-use zsas::{Device, DeviceOptions, Result};
+use zsas::{Device, DeviceChoice, DeviceOptions, Result};
 
 /// A matrix product computed by a file of this folder.
 #[derive(Clone, Debug)]
@@ -31,10 +32,12 @@ pub fn all(rows: usize, cols: usize, inner: usize) -> Vec<Variant> {
     files.map(|(file, tile)| Variant { matmul: matmul.clone(), file, tile }).into()
 }
 
-/// The default adapter, reading its shaders from this folder.
+/// A GPU, else the first software adapter, reading its shaders from this folder.
 pub fn device() -> Result<Device> {
     let library = Library::folder(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/variants"));
-    Device::open(&DeviceOptions { library, tier: Some(Tier::Plain), ..DeviceOptions::default() })
+    let has_gpu = adapters().iter().any(|adapter| !adapter.is_software());
+    let choice = if has_gpu { DeviceChoice::Auto } else { DeviceChoice::Index(0) };
+    Device::open(&DeviceOptions { choice, library, tier: Some(Tier::Plain), ..DeviceOptions::default() })
 }
 
 impl Kernel for Variant {
@@ -57,6 +60,10 @@ impl Kernel for Variant {
 
     fn work(&self) -> Work {
         self.matmul.work()
+    }
+
+    fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        self.matmul.native(inputs, y);
     }
 
     fn reference(&self, io: &mut Io<'_>) {

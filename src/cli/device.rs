@@ -1,6 +1,7 @@
 //! Options for the device, the precision and the tier of kernels.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 
 use clap::Args;
 use zsas::kernels::Tier;
@@ -13,10 +14,14 @@ use crate::cli::{cache, env, talk, usage};
 /// The options of every verb that runs something on a device.
 #[derive(Args, Clone, Debug)]
 pub struct DeviceArgs {
-    /// `auto` (discrete GPU, else integrated, else software), `reference` (slow, f64 on the CPU), an index, part of a name, or
-    /// `pci:0000:41:00.0`; `doctor` lists them
+    /// `auto` (discrete GPU, else integrated, else the CPU), `cpu`, `reference` (slow, f64 on the CPU), or an adapter: its index, part of its
+    /// name, or `pci:0000:41:00.0`; `doctor` lists them
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Device")]
     pub device: DeviceChoice,
+
+    /// Threads of the CPU, where it is the device; by default $RAYON_NUM_THREADS, else as many as the system lets this process use
+    #[arg(long, value_name = "N", help_heading = "Device")]
+    pub threads: Option<NonZeroUsize>,
 
     /// How weights and activations are stored; sums are always f32
     #[arg(long, value_parser = choice::precision(), default_value = "auto", help_heading = "Device")]
@@ -35,32 +40,41 @@ impl DeviceArgs {
         if self.device == DeviceChoice::Reference && self.kernels.is_some() {
             return Err(usage("`--tier` chooses kernels of an adapter, `--device reference` runs none").hint("leave one of the two out"));
         }
+        if self.threads.is_some() && !matches!(self.device, DeviceChoice::Auto | DeviceChoice::Cpu) {
+            return Err(usage("`--threads` is for the CPU as a device").hint("leave it out, or give `--device cpu`"));
+        }
         Ok(DeviceOptions {
             choice: self.device.clone(),
             tier: self.kernels,
             library: library(),
             memory: memory()?,
+            threads: self.threads.map(NonZeroUsize::get),
             cache: cache::folder(),
             ..DeviceOptions::default()
         })
     }
 
-    /// Opens the device; one line warns of a software adapter unless `is_quiet`.
+    /// Opens the device; one line says where the CPU computes though nobody asked for it, unless `is_quiet`.
     pub fn open(&self, is_quiet: bool) -> Result<Device> {
         let device = Device::open(&self.options()?)?;
         self.describe(&device, is_quiet);
         Ok(device)
     }
 
-    /// Logs the device; one line warns of a software adapter unless `is_quiet`.
+    /// Logs the device; one line says where the CPU computes though nobody asked for it, unless `is_quiet`.
     pub fn describe(&self, device: &Device, is_quiet: bool) {
         log::info!("device: {}", device.name());
-        if let Some(adapter) = device.adapter().filter(|adapter| adapter.is_software() && !is_quiet) {
-            talk::say(format_args!(
-                "warning: {} computes on the CPU, as no GPU was {}: right results, but slow",
-                adapter.name,
-                if self.device == DeviceChoice::Auto { "found" } else { "asked for" },
-            ));
+        if is_quiet {
+            return;
+        }
+        if device.is_cpu() && self.device == DeviceChoice::Auto {
+            talk::say(format_args!("note: no GPU was found, so the CPU computes: {}", device.name()));
+        }
+        if !device.is_cpu() && self.threads.is_some() {
+            talk::say(format_args!("warning: `--threads` has no effect, as {} computes", device.name()));
+        }
+        if let Some(adapter) = device.adapter().filter(|adapter| adapter.is_software()) {
+            talk::say(format_args!("warning: {} computes on the CPU: right results, but slower than `--device cpu`", adapter.name));
         }
     }
 }

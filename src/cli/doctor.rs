@@ -12,7 +12,7 @@ use crate::cli::{Exit, talk};
 
 const AFTER: &str = "\
 `--selftest` runs every kernel on the device and compares it with its f64 reference within derived
-bounds. Exits 1 when a kernel is wrong, 5 without an adapter.
+bounds. Exits 1 when a kernel is wrong, 5 where the device that is asked for is not there.
 
 Examples:
   zsas-gpu doctor
@@ -95,7 +95,8 @@ impl Findings {
         let own = device.and_then(Device::adapter);
         let same =
             |other: &AdapterReport| own.is_some_and(|own| (&own.name, &own.backend, &own.pci) == (&other.name, &other.backend, &other.pci));
-        let (mut problems, hints) = diagnose(own, refusal.map(|_| adapters.len()));
+        let is_cpu = device.is_some_and(Device::is_cpu);
+        let (mut problems, hints) = diagnose(own, is_cpu, refusal.map(|_| adapters.len()));
         let chosen = adapters.iter().position(same);
         // What the device found out when it was opened counts.
         if let (Some(own), Some(at)) = (own, chosen) {
@@ -165,7 +166,7 @@ fn describe(adapter: &AdapterReport) -> String {
 }
 
 /// Problems of this machine, and hints to solve them. `refused` is the number of adapters where none could be opened as was asked for.
-fn diagnose(adapter: Option<&AdapterReport>, refused: Option<usize>) -> (Vec<String>, Vec<String>) {
+fn diagnose(adapter: Option<&AdapterReport>, is_cpu: bool, refused: Option<usize>) -> (Vec<String>, Vec<String>) {
     let (mut problems, mut hints) = (Vec::new(), Vec::new());
     match refused {
         Some(0) => {
@@ -177,9 +178,15 @@ fn diagnose(adapter: Option<&AdapterReport>, refused: Option<usize>) -> (Vec<Str
         Some(_) => problems.push("the device cannot be opened with these options, see the error".to_owned()),
         None => {}
     }
+    if is_cpu {
+        problems.push("no GPU is used: the CPU computes, in f32".to_owned());
+        if cfg!(target_os = "linux") {
+            hints.extend(linux_hints());
+        }
+    }
     if let Some(adapter) = adapter {
         if adapter.is_software() {
-            problems.push(format!("{} computes on the CPU: results are right, but slow", adapter.name));
+            problems.push(format!("{} computes on the CPU: results are right, but slower than `--device cpu`", adapter.name));
             if cfg!(target_os = "linux") {
                 hints.extend(linux_hints());
             }
@@ -247,7 +254,7 @@ fn selftest(device: &Device) -> Result<Selftest> {
                 None => test.passed += 1,
                 Some(miss) => {
                     test.failed += 1;
-                    test.failures.push(format!("{kernel:?} by shaders/{}.wgsl in {elem}: {miss}", implementation.file));
+                    test.failures.push(format!("{kernel:?} by `{}` in {elem}: {miss}", implementation.file));
                 }
             }
         }

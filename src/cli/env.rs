@@ -59,7 +59,11 @@ const VARIABLES: [Variable; 12] = [
         "read by Mesa's drivers: where compiled kernels are cached",
     ),
     variable(SHADERS, "the shaders inside the binary", "a folder to read WGSL files from, for editing them without rebuilding"),
-    variable(GPU_MEMORY, "what the driver gives", "limit of GPU memory in megabytes, for GPUs that are shared"),
+    variable(
+        GPU_MEMORY,
+        "what the driver gives, or what memory is free",
+        "limit of the memory of the device in megabytes, where it is shared",
+    ),
     variable(
         LOSE_DEVICE_AT,
         "never",

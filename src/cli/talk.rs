@@ -44,7 +44,7 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::RaiseMemoryLimit => "raise $ZSAS_GPU_MEMORY, store in f16 (`--precision f16`), or use a smaller network or image",
         Remedy::UseF32 => "use `--precision f32`",
         Remedy::CheckNumerics => "`zsas-gpu diff` names the first launch that goes wrong; `--precision f32` rules out overflow",
-        Remedy::UseAnotherDevice => "`zsas-gpu doctor` lists other adapters; `--device reference` needs none",
+        Remedy::UseAnotherDevice => "`zsas-gpu doctor` lists other adapters; `--device cpu` needs none",
         Remedy::UseOwnTier => "leave `--tier` out: each adapter has a tier of its own, which `zsas-gpu doctor` names",
         Remedy::UseAnAdapter => "choose an adapter with `--device`",
         Remedy::UseOtherViews => "use another `--multi-crop`",

@@ -176,7 +176,10 @@ impl Kernel for Conv2d {
                 &x[rows.start * inner..rows.end * inner]
             } else {
                 windows.resize(rows.len() * inner, 0.0);
-                windows.chunks_exact_mut(inner).zip(rows.clone()).for_each(|(window, pixel)| self.copy_window(x, pixel, window));
+                windows
+                    .chunks_exact_mut(inner)
+                    .zip(rows.clone())
+                    .for_each(|(window, pixel)| self.copy_window(x, pixel, window));
                 &windows
             };
             let is_begun = epilogue.begin(&rows, &cols, &mut tile);

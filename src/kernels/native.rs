@@ -28,7 +28,10 @@ pub(super) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 /// Calls `compute` with the number of each row of `y` and the row, in parallel.
 pub(super) fn each_row(y: &mut [f32], cols: usize, compute: impl Fn(usize, &mut [f32]) + Sync) {
     if cols > 0 {
-        y.par_chunks_mut(cols).with_min_len((CHUNK / cols).max(1)).enumerate().for_each(|(row, y)| compute(row, y));
+        y.par_chunks_mut(cols)
+            .with_min_len((CHUNK / cols).max(1))
+            .enumerate()
+            .for_each(|(row, y)| compute(row, y));
     }
 }
 
@@ -153,7 +156,13 @@ impl<'a> Tile<'a> {
     pub(super) fn part(&mut self, rows: Range<usize>) -> Tile<'_> {
         assert!(rows.start < rows.end && rows.end <= self.rows);
         // SAFETY: the first row lies inside the rectangle, which is borrowed as long as the part lives.
-        Tile { first: unsafe { self.first.add(rows.start * self.step) }, rows: rows.len(), cols: self.cols, step: self.step, data: PhantomData }
+        Tile {
+            first: unsafe { self.first.add(rows.start * self.step) },
+            rows: rows.len(),
+            cols: self.cols,
+            step: self.step,
+            data: PhantomData,
+        }
     }
 
     /// Sets this to the product of two matrices, or adds it.

@@ -1,8 +1,8 @@
 //! Masks of regions at the size of an image: logits resized, and cut at 0.
 
 use crate::kernels::geometry::ELEMENT_LANES;
-use crate::kernels::resize::Place;
 use crate::kernels::native::each_row;
+use crate::kernels::resize::Place;
 use crate::kernels::{
     Access, Content, Implementation, Io, Kernel, Launch, Operand, ParamBlock, Storage, UNIT_ROUNDOFF, Work, boxed, params, read_f32,
 };

@@ -76,7 +76,8 @@ impl Kernel for Resize {
         each_row(y, self.channels, |pixel, y| {
             let (line, col) = (pixel / self.width_out, pixel % self.width_out);
             let (image, row) = (line / self.height_out, line % self.height_out);
-            let x = |row: usize, col: usize| &inputs[0][((image * self.height + row) * self.width + col) * self.channels..][..self.channels];
+            let x =
+                |row: usize, col: usize| &inputs[0][((image * self.height + row) * self.width + col) * self.channels..][..self.channels];
             match self.interpolation {
                 Interpolation::Nearest => {
                     let [row, col] = [nearest(row, scale_y, self.height), nearest(col, scale_x, self.width)];
@@ -85,7 +86,8 @@ impl Kernel for Resize {
                 Interpolation::Bilinear => {
                     let (down, right) = (Place::of(row, scale_y, self.height), Place::of(col, scale_x, self.width));
                     let (lower, to_right) = (down.part as f32, right.part as f32);
-                    let corners = [(down.before, right.before), (down.before, right.after), (down.after, right.before), (down.after, right.after)];
+                    let corners =
+                        [(down.before, right.before), (down.before, right.after), (down.after, right.before), (down.after, right.after)];
                     let [a, b, c, d] = corners.map(|(row, col)| x(row, col));
                     for (at, y) in y.iter_mut().enumerate() {
                         let upper = a[at] * (1.0 - to_right) + b[at] * to_right;

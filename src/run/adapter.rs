@@ -271,7 +271,7 @@ fn no_adapter() -> Error {
     }
     Error::new(Code::NoAdapter, message).hint(
         "install the vendor's driver, or `mesa-vulkan-drivers` and `libvulkan1` for a software one; in a container set \
-         NVIDIA_DRIVER_CAPABILITIES=graphics; under WSL use `mesa-vulkan-drivers`; `--device cpu` needs no adapter",
+         NVIDIA_DRIVER_CAPABILITIES=graphics; under WSL use `mesa-vulkan-drivers`; the CPU needs no adapter",
     )
 }
 

@@ -69,12 +69,13 @@ impl<'a> KernelBench<'a> {
     ///
     /// Errors: the reference device, an adapter that cannot store `elem`, a lost device.
     pub fn new(device: &'a Device, elem: DType) -> Result<KernelBench<'a>> {
-        let Some(adapter) = device.adapter() else {
+        let adapter = device.adapter();
+        if adapter.is_none() && !device.is_cpu() {
             let message = "the reference is not meant to be fast, so it is not measured";
             return Err(Error::new(Code::Usage, message).hint(Remedy::UseAnAdapter));
-        };
-        if elem == DType::F16 && !adapter.f16 {
-            return Err(Error::new(Code::NoAdapter, format!("{} cannot store f16", adapter.name)).hint(Remedy::UseF32));
+        }
+        if elem == DType::F16 && !adapter.is_some_and(|adapter| adapter.f16) {
+            return Err(Error::new(Code::NoAdapter, format!("{} cannot store f16", device.name())).hint(Remedy::UseF32));
         }
         let kernel = Unary { activation: Activation::Identity, scale: 1.0, offset: 0.0, len: COPIED };
         let implementation = device.implementation(&kernel, DType::F32);
@@ -111,7 +112,7 @@ impl<'a> KernelBench<'a> {
             gigabytes_per_second: bytes_per_second / 1e9,
             copy_share: bytes_per_second / self.copy,
             copy_gigabytes_per_second: self.copy / 1e9,
-            device: adapter.map(|adapter| adapter.name.clone()).unwrap_or_default(),
+            device: adapter.map_or_else(|| self.device.name(), |adapter| adapter.name.clone()),
             driver: adapter.map(|adapter| adapter.driver.clone()).unwrap_or_default(),
             version: VERSION.to_owned(),
             commit: COMMIT.map(str::to_owned),

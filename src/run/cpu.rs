@@ -1,7 +1,7 @@
 //! The CPU as a device: runs plans by the kernels' native forms, in f32 on all cores it may use.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
@@ -22,6 +22,8 @@ pub(super) struct Cpu {
     /// Most bytes that weights and buffers of programs may take.
     limit: u64,
     held: Arc<AtomicU64>,
+    /// Set on purpose alone, for tests.
+    is_lost: AtomicBool,
     /// Weights and constants that a program holds, by their key.
     uploads: Mutex<HashMap<u64, Weak<Numbers>>>,
 }
@@ -56,7 +58,14 @@ impl Cpu {
         let count = threads.current_num_threads();
         let name = format!("{} ({count} thread{})", machine.processor, if count == 1 { "" } else { "s" });
         let limit = options.memory.unwrap_or(machine.free);
-        Ok(Cpu { name, threads, limit, held: Arc::default(), uploads: Mutex::default() })
+        Ok(Cpu {
+            name,
+            threads,
+            limit,
+            held: Arc::default(),
+            is_lost: AtomicBool::new(false),
+            uploads: Mutex::default(),
+        })
     }
 
     /// Processor and number of threads.
@@ -67,6 +76,18 @@ impl Cpu {
     /// Bytes of all weights and buffers that live.
     pub(super) fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lose(&self) {
+        self.is_lost.store(true, Ordering::Relaxed);
+    }
+
+    /// The fault, if it was lost.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.is_lost.load(Ordering::Relaxed) {
+            return Err(Error::new(Code::DeviceLost, "the device was lost on request"));
+        }
+        Ok(())
     }
 
     /// Runs one kernel.
@@ -103,7 +124,10 @@ impl Cpu {
             let uploads = lock(&self.uploads);
             let is_held = |key| uploads.get(&key).is_some_and(|numbers| numbers.strong_count() > 0);
             let values = plan.uploads.iter().map(|&id| &plan.values[id]);
-            values.filter(|value| !value.source.upload_key().is_some_and(is_held)).map(|value| value.bytes() as u64).sum()
+            values
+                .filter(|value| !value.source.upload_key().is_some_and(is_held))
+                .map(|value| value.bytes() as u64)
+                .sum()
         };
         let (held, needed) = (self.held(), missing + plan.slot_bytes() as u64);
         if held.saturating_add(needed) <= self.limit {
@@ -130,6 +154,7 @@ impl CpuProgram {
         if plan.values.iter().any(|value| value.dtype == DType::F16) {
             return Err(Error::new(Code::NoAdapter, "the CPU computes in f32, it stores no f16").hint(Remedy::UseF32));
         }
+        cpu.check()?;
         cpu.check_plan(plan)?;
         let uploads = cpu.uploads(plan)?;
         let slots = plan.slots.iter().map(|&slot| cpu.count(vec![0.0; slot / 4])).collect();
@@ -137,14 +162,19 @@ impl CpuProgram {
     }
 
     /// Runs all launches; reports progress after each.
-    pub(super) fn run(&self, plan: &Plan, inputs: &[&Array], observed: &Observed) -> Vec<Array> {
+    ///
+    /// Errors: a lost device.
+    pub(super) fn run(&self, plan: &Plan, inputs: &[&Array], observed: &Observed) -> Result<Vec<Array>> {
+        self.cpu.check()?;
         let cost = plan.nodes.iter().map(|node| node.kernel.work().cost()).sum();
         let (mut done, mut weight) = (0, "");
-        self.launch_all(plan, inputs, |node| {
+        let outputs = self.launch_all(plan, inputs, |node| {
             done += node.kernel.work().cost();
             weight = node.weight.as_deref().unwrap_or(weight);
             observed.report(done, cost, weight);
-        })
+        });
+        self.cpu.check()?;
+        Ok(outputs)
     }
 
     /// Nanoseconds of each launch.
@@ -166,17 +196,17 @@ impl CpuProgram {
                 let Place::Slot(target) = plan.places[node.output] else { unreachable!("a launch writes into a slot") };
                 // No slot is read and written by one launch.
                 let mut y = std::mem::take(&mut slots[target].data);
-                let operands: Vec<&[f32]> = node
-                    .inputs
-                    .iter()
-                    .map(|id| id.map_or(&[][..], |id| self.value(plan, slots, inputs, id)))
-                    .collect();
+                let operands: Vec<&[f32]> =
+                    node.inputs.iter().map(|id| id.map_or(&[][..], |id| self.value(plan, slots, inputs, id))).collect();
                 node.kernel.native(&operands, &mut y[..node.kernel.output_len()]);
                 slots[target].data = y;
                 after(node);
             }
         });
-        plan.outputs.iter().map(|&(id, shape)| Array::new(shape, self.value(plan, slots, inputs, id).to_vec())).collect()
+        plan.outputs
+            .iter()
+            .map(|&(id, shape)| Array::new(shape, self.value(plan, slots, inputs, id).to_vec()))
+            .collect()
     }
 
     /// The numbers of a value.

@@ -123,14 +123,17 @@ impl Device {
     pub fn fault(&self) -> Option<Error> {
         match &self.backend {
             Backend::Gpu(gpu) => gpu.faults.check().err(),
-            Backend::Cpu(_) | Backend::Reference => None,
+            Backend::Cpu(cpu) => cpu.check().err(),
+            Backend::Reference => None,
         }
     }
 
-    /// Makes the device lost, as a driver reset does, to test the handling of a lost device.
+    /// Makes the device lost, as a driver reset does, to test the handling of a lost device. The reference cannot be lost.
     pub fn lose(&self) {
-        if let Backend::Gpu(gpu) = &self.backend {
-            gpu.faults.lose();
+        match &self.backend {
+            Backend::Gpu(gpu) => gpu.faults.lose(),
+            Backend::Cpu(cpu) => cpu.lose(),
+            Backend::Reference => {}
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct Divergence {
     pub launch: usize,
     /// Kernel, weight, shape and the model's line.
     pub node: String,
-    /// WGSL file that ran.
+    /// Stem of the WGSL file that ran, or [`NATIVE`](crate::kernels::NATIVE).
     pub file: String,
     /// Position of the worst element.
     pub index: usize,
@@ -32,7 +32,7 @@ impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Divergence { launch, node, file, index, device, reference, bound } = self;
         writeln!(f, "launch {launch} diverges: {node}")?;
-        writeln!(f, "  shaders/{file}.wgsl, element {index}: device {device:e}, reference {reference:e}")?;
+        writeln!(f, "  by `{file}`, element {index}: device {device:e}, reference {reference:e}")?;
         write!(f, "  apart by {:e}, bound {bound:e}", (device - reference).abs())
     }
 }

@@ -12,7 +12,7 @@ use crate::kernels::Tier;
 pub struct Row {
     /// Kernel family.
     pub kernel: String,
-    /// WGSL file that ran.
+    /// Stem of the WGSL file that ran, or [`NATIVE`](crate::kernels::NATIVE).
     pub file: String,
     /// First weight read.
     pub weight: Option<String>,

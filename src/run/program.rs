@@ -120,7 +120,9 @@ impl Program {
     /// Context of a run on a GPU; `None` for other devices.
     fn context(&self) -> Option<Context<'_>> {
         match (&self.device.backend, &self.prepared) {
-            (Backend::Gpu(gpu), OnDevice::Gpu(prepared)) => Some(Context { gpu, prepared, plan: &self.plan, observed: &self.device.observed }),
+            (Backend::Gpu(gpu), OnDevice::Gpu(prepared)) => {
+                Some(Context { gpu, prepared, plan: &self.plan, observed: &self.device.observed })
+            }
             _ => None,
         }
     }
@@ -129,7 +131,7 @@ impl Program {
     fn run_on_host(&self, inputs: &[Input<'_>]) -> Result<Vec<Array>> {
         let (inputs, observed) = (on_host(inputs), &self.device.observed);
         match &self.prepared {
-            OnDevice::Cpu(program) => Ok(program.run(&self.plan, &inputs, observed)),
+            OnDevice::Cpu(program) => program.run(&self.plan, &inputs, observed),
             OnDevice::Gpu(_) | OnDevice::Reference => reference::run(&self.plan, &inputs, observed),
         }
     }

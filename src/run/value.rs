@@ -113,7 +113,9 @@ impl Value {
     /// Panics when it is on another device that is well, or not stored as f32.
     #[track_caller]
     pub(super) fn resident(&self, gpu: &Arc<Gpu>) -> Result<&wgpu::Buffer> {
-        let Held::OnDevice(resident) = &self.held else { panic!("a value {} of the CPU or the reference is given to an adapter", self.shape) };
+        let Held::OnDevice(resident) = &self.held else {
+            panic!("a value {} of the CPU or the reference is given to an adapter", self.shape)
+        };
         resident.gpu.faults.check()?;
         assert!(Arc::ptr_eq(&resident.gpu, gpu), "a value {} of another device is given", self.shape);
         assert!(resident.dtype == DType::F32, "an input is f32, the value {} is {}", self.shape, resident.dtype);

@@ -46,9 +46,18 @@ pub fn adapter_choice() -> Option<DeviceChoice> {
     static CHOICE: OnceLock<Option<DeviceChoice>> = OnceLock::new();
     let found = CHOICE.get_or_init(|| {
         let all = zsas::run::adapters();
-        if all.iter().any(|adapter| !adapter.is_software()) { Some(DeviceChoice::Auto) } else { (!all.is_empty()).then_some(DeviceChoice::Index(0)) }
+        if all.iter().any(|adapter| !adapter.is_software()) {
+            Some(DeviceChoice::Auto)
+        } else {
+            (!all.is_empty()).then_some(DeviceChoice::Index(0))
+        }
     });
     found.clone()
+}
+
+/// Opens the adapter under test with options of its own.
+pub fn open_adapter(options: DeviceOptions) -> Device {
+    open(DeviceOptions { choice: adapter_choice().expect("a test that needs an adapter asks for it first"), ..options })
 }
 
 /// Opens a device that this machine has.
