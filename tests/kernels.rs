@@ -5,7 +5,10 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use zsas::kernels::{Attention, HeadLayout, every_kernel, sample};
+use zsas::kernels::{
+    Activation, Attention, HeadLayout, Implementation, Kernel, LayerNorm, Logit, NormalizeRows, Selection, Softmax, TopMean, Unary,
+    every_kernel, sample,
+};
 use zsas::run::{expected, worst};
 use zsas::{Device, DeviceChoice, DeviceOptions};
 
@@ -83,6 +86,33 @@ fn native_forms_give_the_same_bytes_on_any_number_of_threads() {
     }
 }
 
+/// What a kernel promises of numbers that are none: a NaN stays one, in its own row.
+#[test]
+fn a_nan_stays_in_its_row() {
+    let (rows, cols) = (3, 70);
+    let mut x: Vec<f32> = (0..rows * cols).map(|at| (at % 17) as f32 * 0.25 - 2.0).collect();
+    x[cols + 5] = f32::NAN;
+    let ones = vec![1.0; cols];
+    let elementwise = |activation| Unary { activation, scale: 1.0, offset: 0.0, len: rows * cols };
+    let kernels: Vec<(Box<dyn Kernel>, Vec<&[f32]>, usize)> = Activation::ALL
+        .into_iter()
+        .map(|activation| (Box::new(elementwise(activation)) as Box<dyn Kernel>, vec![&x[..]], 1))
+        .chain([
+            (Box::new(Softmax { rows, cols }) as Box<dyn Kernel>, vec![&x[..]], cols),
+            (Box::new(LayerNorm { rows, cols, eps: 1e-5 }), vec![&x, &ones, &ones], cols),
+            (Box::new(NormalizeRows { rows, cols, eps: 1e-12 }), vec![&x], cols),
+            (Box::new(Logit { eps: 1e-3, len: rows * cols }), vec![&x], 1),
+            (Box::new(TopMean { selection: Selection::Smallest, rows, cols, count: 9 }), vec![&x], 1),
+        ])
+        .collect();
+    for (kernel, inputs, lost) in kernels {
+        let implementation = common::cpu().implementation(&*kernel, zsas::DType::F32);
+        let y = common::cpu().launch(&*kernel, &implementation, zsas::DType::F32, &inputs).unwrap().output;
+        let found: Vec<usize> = (0..y.len()).filter(|&at| y[at].is_nan()).map(|at| at * rows / y.len()).collect();
+        assert_eq!(found, vec![1; lost], "{kernel:?}");
+    }
+}
+
 #[test]
 fn the_comparison_knows_nan_infinity_and_a_bound_overstepped() {
     let (values, bounds) = (vec![1.0, 2.0, 3.0], vec![0.1, 0.1, 0.1]);
@@ -94,10 +124,17 @@ fn the_comparison_knows_nan_infinity_and_a_bound_overstepped() {
     assert_eq!(worst(&[1.0], &[f64::NAN], &[0.1]), Some(0));
 }
 
+/// What can run a kernel: the files on the adapter, the native form on the CPU.
+fn on_all_devices(test: &str, kernel: &dyn Kernel) -> Vec<(&'static Device, Implementation)> {
+    let devices = common::adapter(test).into_iter().chain([common::cpu()]);
+    devices
+        .flat_map(|device| common::runnable(device, kernel).into_iter().map(move |one| (device, one)))
+        .collect()
+}
+
 /// Zeros of the padding are zeros, whatever the first pixel holds: 0 · ∞ would be NaN.
 #[test]
 fn padding_is_zero_beside_an_infinite_pixel() {
-    let Some(device) = common::adapter("padding_is_zero_beside_an_infinite_pixel") else { return };
     let conv = zsas::kernels::Conv2d {
         batch: 2,
         height: 4,
@@ -114,7 +151,7 @@ fn padding_is_zero_beside_an_infinite_pixel() {
     let mut x = vec![1.0; 2 * 4 * 4 * 4];
     x[0] = f32::INFINITY;
     let weight = vec![0.5; 3 * 3 * 4 * 4];
-    for implementation in common::runnable(device, &conv) {
+    for (device, implementation) in on_all_devices("padding_is_zero_beside_an_infinite_pixel", &conv) {
         let elem = implementation.elem.unwrap_or(zsas::DType::F32);
         if !common::elems(device).contains(&elem) {
             continue;
@@ -129,7 +166,6 @@ fn padding_is_zero_beside_an_infinite_pixel() {
 /// Scores that rise by far more than a level of `attention_matrix` bears, step after step, and ranges that begin late.
 #[test]
 fn attention_follows_scores_that_rise() {
-    let Some(device) = common::adapter("attention_follows_scores_that_rise") else { return };
     let (queries, keys) = (20, 130);
     for head_dim in [16, 80] {
         let layout = HeadLayout { stride: head_dim, offset: 0 };
@@ -153,7 +189,7 @@ fn attention_follows_scores_that_rise() {
             .collect();
         let inputs: [Vec<f32>; 6] = [q, k, v, ranges, vec![], vec![]];
         let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        for implementation in common::runnable(device, &attention) {
+        for (device, implementation) in on_all_devices("attention_follows_scores_that_rise", &attention) {
             for elem in common::elems(device).into_iter().filter(|&elem| implementation.serves(elem)) {
                 let output = device.launch(&attention, &implementation, elem, &borrowed).unwrap().output;
                 let (values, bounds) = expected(&attention, elem, implementation.factors(), &borrowed);

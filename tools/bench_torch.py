@@ -1,14 +1,17 @@
-"""Measures PyTorch on the shapes and networks of `zsas-gpu bench`, on the same GPU, and prints how much faster or slower it is.
+"""Measures PyTorch on the shapes and networks of `zsas-gpu bench`, on the same device, and prints how much faster or slower it is.
 
     python tools/bench_torch.py [OURS.jsonl ...] > torch.jsonl
 
 OURS are outputs of `zsas-gpu bench kernels --json` and `bench models --json`; cases are joined by name and precision. Each case runs in f32,
 in f32 on TF32 units, and in f16; networks also in f16 as a CUDA graph, without the cost of launches. Times are medians of 20 by CUDA events,
-inputs on the device, where `bench models` counts transfers and, for Segment Anything, the decoder, too. Needs a CUDA build of torch, transformers, timm and open_clip_torch; weights are random.
+inputs on the device, where `bench models` counts transfers and, for Segment Anything, the decoder, too. Without a GPU it measures the CPU in
+f32 on `$OMP_NUM_THREADS` threads, else all, to be held against `--device cpu`: medians of 5 by the clock. Needs torch, transformers, timm and
+open_clip_torch; weights are random.
 """
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import open_clip
@@ -19,12 +22,16 @@ import transformers
 
 import sam_reference
 
-REPETITIONS, WARM_UP_SECONDS = 20, 0.2
+HAS_GPU = torch.cuda.is_available()
+DEVICE = "cuda" if HAS_GPU else "cpu"
+REPETITIONS, WARM_UP_SECONDS = 20 if HAS_GPU else 5, 0.2
 MODES = {"f32": (torch.float32, False), "tf32": (torch.float32, True), "f16": (torch.float16, False)}
 
 
 def median_ms(run):
     """Milliseconds of one call, without what the host does before and after."""
+    if not HAS_GPU:
+        return median_ms_by_clock(run)
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     spent, calls = 0.0, 0
     while spent < 1e3 * WARM_UP_SECONDS or calls < 3:
@@ -46,6 +53,17 @@ def median_ms(run):
     return sorted(times)[REPETITIONS // 2]
 
 
+def median_ms_by_clock(run):
+    """The same of a device that computes during the call."""
+    run()
+    times = []
+    while len(times) < REPETITIONS or (sum(times) < 1e3 * WARM_UP_SECONDS and len(times) < 20):
+        begin = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - begin))
+    return sorted(times)[len(times) // 2]
+
+
 def graph_of(run):
     """The same calls as a CUDA graph."""
     stream = torch.cuda.Stream()
@@ -60,14 +78,14 @@ def graph_of(run):
     return graph.replay
 
 
-def on_gpu(*shape):
-    return lambda dtype: torch.randn(*shape, device="cuda", dtype=dtype)
+def on_device(*shape):
+    return lambda dtype: torch.randn(*shape, device=DEVICE, dtype=dtype)
 
 
 def linear(rows, cols, inner, gelu=False, residual=False):
     def make(dtype):
-        x, weight, bias = on_gpu(rows, inner)(dtype), on_gpu(cols, inner)(dtype), on_gpu(cols)(dtype)
-        extra = on_gpu(rows, cols)(dtype)
+        x, weight, bias = on_device(rows, inner)(dtype), on_device(cols, inner)(dtype), on_device(cols)(dtype)
+        extra = on_device(rows, cols)(dtype)
 
         def run():
             y = F.linear(x, weight, bias)
@@ -81,7 +99,7 @@ def linear(rows, cols, inner, gelu=False, residual=False):
 
 def product(size):
     def make(dtype):
-        a, b = on_gpu(size, size)(dtype), on_gpu(size, size)(dtype)
+        a, b = on_device(size, size)(dtype), on_device(size, size)(dtype)
         return lambda: a @ b
 
     return make
@@ -89,7 +107,7 @@ def product(size):
 
 def attention(tokens, heads, dim):
     def make(dtype):
-        q, k, v = (on_gpu(1, heads, tokens, dim)(dtype) for _ in range(3))
+        q, k, v = (on_device(1, heads, tokens, dim)(dtype) for _ in range(3))
         return lambda: F.scaled_dot_product_attention(q, k, v)
 
     return make
@@ -97,9 +115,9 @@ def attention(tokens, heads, dim):
 
 def conv(size, channels_in, channels_out, side, stride):
     def make(dtype):
-        x = on_gpu(1, channels_in, size, size)(dtype).to(memory_format=torch.channels_last)
-        weight = on_gpu(channels_out, channels_in, side, side)(dtype).to(memory_format=torch.channels_last)
-        bias = on_gpu(channels_out)(dtype)
+        x = on_device(1, channels_in, size, size)(dtype).to(memory_format=torch.channels_last)
+        weight = on_device(channels_out, channels_in, side, side)(dtype).to(memory_format=torch.channels_last)
+        bias = on_device(channels_out)(dtype)
         return lambda: F.conv2d(x, weight, bias, stride, side // 2).relu_()
 
     return make
@@ -122,8 +140,8 @@ def kernels():
 
 def sam(name):
     def make(dtype):
-        encoder = transformers.SamModel(sam_reference.published_config(name)).vision_encoder.cuda().to(dtype).eval()
-        pixels = on_gpu(1, 3, 1024, 1024)(dtype)
+        encoder = transformers.SamModel(sam_reference.published_config(name)).vision_encoder.to(DEVICE).to(dtype).eval()
+        pixels = on_device(1, 3, 1024, 1024)(dtype)
         return lambda: encoder(pixels)
 
     return make
@@ -131,22 +149,23 @@ def sam(name):
 
 def clip_windows(dtype):
     """The blocks of ViT-B-16-plus-240 on what WinCLIP gives them: the whole photo, 196 windows of 2×2 patches and 169 of 3×3."""
-    tower = open_clip.create_model("ViT-B-16-plus-240").visual.cuda().to(dtype).eval().transformer
-    sequences = [on_gpu(count, length, 896)(dtype) for count, length in [(1, 226), (196, 5), (169, 10)]]
+    tower = open_clip.create_model("ViT-B-16-plus-240").visual.to(DEVICE).to(dtype).eval().transformer
+    sequences = [on_device(count, length, 896)(dtype) for count, length in [(1, 226), (196, 5), (169, 10)]]
     return lambda: [tower(sequence) for sequence in sequences]
 
 
 def wide_resnet(dtype):
-    network = timm.create_model("wide_resnet50_2", pretrained=False, features_only=True, out_indices=(1, 2, 3, 4)).cuda().to(dtype).eval()
+    network = timm.create_model("wide_resnet50_2", pretrained=False, features_only=True, out_indices=(1, 2, 3, 4)).to(DEVICE).to(dtype).eval()
     network = network.to(memory_format=torch.channels_last)
-    pixels = on_gpu(1, 3, 256, 256)(dtype).to(memory_format=torch.channels_last)
+    pixels = on_device(1, 3, 256, 256)(dtype).to(memory_format=torch.channels_last)
     return lambda: network(pixels)
 
 
 def networks():
     """By the names of `bench models`; of Segment Anything the image encoder alone, without the decoder and its boxes."""
     yield "sam", sam("vit_b")
-    yield "sam vit_h", sam("vit_h")
+    if HAS_GPU:
+        yield "sam vit_h", sam("vit_h")
     yield "clip-windows", clip_windows
     yield "wide-resnet", wide_resnet
 
@@ -161,21 +180,24 @@ def ours(paths):
 def main():
     torch.manual_seed(1)
     known = ours(sys.argv[1:])
-    device = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda}
+    device = {"device": torch.cuda.get_device_name() if HAS_GPU else f"CPU, {torch.get_num_threads()} threads", "torch": torch.__version__,
+              "cuda": torch.version.cuda}
+    modes = MODES if HAS_GPU else {"f32": MODES["f32"]}
     with torch.no_grad():
         for cases, is_network in [(kernels(), False), (networks(), True)]:
             for name, make in cases:
                 measured = {}
-                for mode, (dtype, tf32) in MODES.items():
+                for mode, (dtype, tf32) in modes.items():
                     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
                     run = make(dtype)
                     measured[mode] = median_ms(run)
                     if is_network and mode == "f16":
                         measured["f16 graph"] = median_ms(graph_of(run))
-                    torch.cuda.empty_cache()
+                    if HAS_GPU:
+                        torch.cuda.empty_cache()
                 ratios = {}
                 for precision in ("f32", "f16"):
-                    if milliseconds := known.get((name, precision)):
+                    if precision in measured and (milliseconds := known.get((name, precision))):
                         ratios[precision] = round(milliseconds / measured[precision], 2)
                 rounded = {mode: round(milliseconds, 4) for mode, milliseconds in measured.items()}
                 print(json.dumps({"case": name, "milliseconds": rounded, "ours_over_torch": ratios} | device, ensure_ascii=False), flush=True)

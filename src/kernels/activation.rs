@@ -2,7 +2,7 @@
 //! `shaders/lib/activation.wgsl`.
 
 use crate::kernels::UNIT_ROUNDOFF;
-use crate::kernels::native::{exp, vectorised};
+use crate::kernels::native::{at_least, exp, vectorised};
 
 /// The slope inside QuickGELU's sigmoid (Hendrycks & Gimpel 2016).
 const QUICK: f64 = 1.702;
@@ -88,12 +88,12 @@ impl Activation {
                 let each = x.iter_mut();
                 match self {
                     Activation::Identity => {}
-                    Activation::Relu => each.for_each(|x| *x = positive(*x)),
+                    Activation::Relu => each.for_each(|x| *x = at_least(*x, 0.0)),
                     Activation::Gelu => each.for_each(|x| *x *= 0.5 * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2))),
                     Activation::QuickGelu => each.for_each(|x| *x *= sigmoid(QUICK as f32 * *x)),
                     Activation::Sigmoid => each.for_each(|x| *x = sigmoid(*x)),
                     Activation::Exp => each.for_each(|x| *x = exp(*x)),
-                    Activation::Sqrt => each.for_each(|x| *x = positive(*x).sqrt()),
+                    Activation::Sqrt => each.for_each(|x| *x = at_least(*x, 0.0).sqrt()),
                 }
             },
         );
@@ -131,12 +131,6 @@ impl Activation {
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
-}
-
-/// The larger of x and 0; a NaN stays.
-#[inline(always)]
-fn positive(x: f32) -> f32 {
-    if x < 0.0 { 0.0 } else { x }
 }
 
 /// Error function in f32, absolute error below 1.5e-7 (Abramowitz & Stegun 7.1.26).

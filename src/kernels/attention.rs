@@ -97,8 +97,9 @@ fn rows_of_a_lane(keys: usize) -> usize {
     }
 }
 
-/// Keys whose scores the native form holds at a time.
+/// Keys whose scores the native form holds at a time, and queries that share what it packs of them.
 const KEYS: usize = 512;
+const NATIVE_QUERIES: usize = 256;
 
 /// Adds to the scores of keys from `first` on what the query's cell has for their rows and columns.
 fn add_positions(scores: &mut [f32], grid: Grid, positions: &[f32], query: usize, first: usize) {
@@ -134,11 +135,11 @@ impl Attention {
         has_fragments && has_positions && self.is_in(8)
     }
 
-    /// Queries per workgroup on a GPU. A workgroup walks the union of its queries' ranges, so that few queries of several sequences are
-    /// better split: where the keys are shared out evenly, those of one sequence each.
-    fn queries_of_a_tile(&self) -> usize {
+    /// Queries of a workgroup on a GPU, or of a task on the CPU, at most so many. It walks the union of its queries' ranges, so that few queries
+    /// of several sequences are better split: where the keys are shared out evenly, those of one sequence each.
+    fn queries_of_a_tile(&self, most: usize) -> usize {
         let of_a_sequence = (self.pairs / self.keys).max(1);
-        of_a_sequence.min(QUERIES)
+        of_a_sequence.min(most)
     }
 
     /// The key range of a query, cut to the keys there are.
@@ -226,7 +227,7 @@ impl Kernel for Attention {
         let grid = self.grid.unwrap_or(Grid { rows: 0, cols: 1 });
         let shared = [("HEAD_DIM", self.head_dim as u32), ("GRID_ROWS", grid.rows as u32), ("GRID_COLS", grid.cols as u32)];
         let with = |own: &[(&'static str, u32)]| shared.into_iter().chain(own.iter().copied()).collect::<Vec<_>>();
-        let tile = self.queries_of_a_tile();
+        let tile = self.queries_of_a_tile(QUERIES);
         let sizes = [
             ("HEADS", self.heads),
             ("TILE", tile),
@@ -268,7 +269,7 @@ impl Kernel for Attention {
     }
 
     fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
-        each_tile(y, self.heads * self.head_dim, [self.queries_of_a_tile(), self.head_dim], |queries, cols, mut tile| {
+        each_tile(y, self.heads * self.head_dim, [self.queries_of_a_tile(NATIVE_QUERIES), self.head_dim], |queries, cols, mut tile| {
             let mut first = queries.start;
             // Sequences one after the other: they differ in where their keys begin.
             while first < queries.end {

@@ -56,6 +56,12 @@ pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     sums.iter().sum()
 }
 
+/// The larger one; a NaN stays, which `f32::max` drops.
+#[inline(always)]
+pub(super) fn at_least(x: f32, least: f32) -> f32 {
+    if x < least { least } else { x }
+}
+
 /// The largest element; −∞ of none. Whether NaNs count is not said.
 #[inline(always)]
 pub(super) fn largest(x: &[f32]) -> f32 {
@@ -101,6 +107,19 @@ pub(super) fn exponentials(x: &mut [f32], less: f32) -> f32 {
             sum(x, |x| x)
         },
     )
+}
+
+/// Replaces numbers by their softmax.
+pub(super) fn softmax(x: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            let largest = largest(x);
+            x.iter_mut().for_each(|x| *x = exp(*x - largest));
+            let scale = 1.0 / sum(x, |x| x);
+            x.iter_mut().for_each(|x| *x *= scale);
+        },
+    );
 }
 
 /// A matrix that is read: element (r, c) lies at `r · steps[0] + c · steps[1]`.

@@ -1,7 +1,7 @@
 //! Softmax of rows: exponentials divided by their sum.
 
 use crate::kernels::geometry::{INSTANCE_SIZES, row_kernel};
-use crate::kernels::native::{each_row, exponentials, largest};
+use crate::kernels::native::{each_row, softmax};
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// `y[r, c] = exp(x[r, c]) / Σ exp(x[r, ·])` over the last axis, with the row's maximum subtracted first.
@@ -39,8 +39,7 @@ impl Kernel for Softmax {
     fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
         each_row(y, self.cols, |row, y| {
             y.copy_from_slice(&inputs[0][row * self.cols..][..self.cols]);
-            let sum = exponentials(y, largest(y));
-            y.iter_mut().for_each(|y| *y /= sum);
+            softmax(y);
         });
     }
 

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::kernels::geometry::{ELEMENT_LANES, SOFTWARE_LANES};
-use crate::kernels::native::{Matrix, Tile, exponentials, largest};
+use crate::kernels::native::{Matrix, Tile, softmax};
 use crate::kernels::{Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_f32, write};
 
 /// Windows on the cells of images.
@@ -169,8 +169,7 @@ impl Kernel for WindowAttention {
                         inputs[2][(head * side + row + window - 1 - key_row) * side + col + window - 1 - key_col]
                     };
                     scores.iter_mut().zip(cells()).for_each(|(score, key)| *score += relative(key));
-                    let sum = exponentials(scores, largest(scores));
-                    scores.iter_mut().for_each(|score| *score /= sum);
+                    softmax(scores);
                 }
                 let outputs = &mut outputs[..count * dim];
                 Tile::new(outputs, dim, dim).multiply(Matrix::dense(scores, count, count), Matrix::dense(values, count, dim), false);
