@@ -39,9 +39,9 @@ pub enum Code {
     WeightsMismatch,
     /// Weights that hold NaN or infinity.
     WeightsNonfinite,
-    /// No adapter that can run the kernels.
+    /// The device that was asked for is not there, or cannot run the kernels.
     NoAdapter,
-    /// A tensor that does not fit the adapter's memory or limits.
+    /// A tensor that does not fit the memory or the limits of the device.
     GpuMemory,
     /// The device was taken away during the run.
     DeviceLost,
@@ -112,16 +112,18 @@ pub enum Remedy {
     LowerSideLimit,
     /// The memory limit of the device is too low for this program.
     RaiseMemoryLimit,
-    /// The adapter cannot store f16.
+    /// The device cannot store f16.
     UseF32,
     /// NaN or infinity came out of a network.
     CheckNumerics,
-    /// This adapter cannot run the kernels; another one, or the reference, may.
+    /// This adapter cannot run the kernels; another one, or the CPU, may.
     UseAnotherDevice,
     /// The adapter lacks what kernels of the chosen tier need.
     UseOwnTier,
-    /// The CPU reference cannot do this; an adapter can.
+    /// Only an adapter can do this.
     UseAnAdapter,
+    /// The reference cannot do this; the CPU and adapters can.
+    UseCpuOrAdapter,
     /// The image is too small for the chosen views.
     UseOtherViews,
     /// A memory of reference images is of other weights, or damaged.
@@ -185,6 +187,7 @@ impl fmt::Display for Remedy {
             Remedy::UseAnotherDevice => "use another adapter; the reference device needs none",
             Remedy::UseOwnTier => "leave the tier to the adapter",
             Remedy::UseAnAdapter => "open a device with an adapter",
+            Remedy::UseCpuOrAdapter => "open the CPU or an adapter as the device",
             Remedy::UseOtherViews => "use other views",
             Remedy::MakeMemoryAgain => "make the memory again from the reference images",
             Remedy::ListShaders => "`shader::Library` lists the names",

@@ -21,7 +21,7 @@
 //! ```
 //! use zsas::{Array, Device, Graph, Precision, Program};
 //!
-//! let device = Device::reference();               // f64 on the CPU; `Device::open` for a GPU
+//! let device = Device::reference();               // f64, slow; `Device::open` for a GPU or the CPU
 //! let graph = Graph::new(Precision::F32);
 //! let x = graph.input("x", [2, 3]);
 //! let y = x.scale(2.0).softmax();

@@ -305,19 +305,44 @@ fn r11_without_an_adapter_it_ends_with_5_and_says_what_to_do() {
 #[test]
 fn the_cpu_gives_the_same_bytes_on_any_number_of_threads() {
     let place = Place::with_photos(&["a.png", "b.png"]);
-    let scores = [1, 2, 5].map(|threads| {
+    let maps = [1, 2, 5].map(|threads| {
         let threads = threads.to_string();
         let arguments = ["infer", "a.png", "b.png", "-o", "out", "--overwrite", "--device", "cpu", "--save", "map", "--threads", &threads];
         place.run(&arguments).exits(0);
         assert!(place.json("out/run.json")["device"].as_str().unwrap().contains(&format!("{threads} thread")));
         fs::read(place.path("out/b.png.tiff")).unwrap()
     });
-    assert!(scores[0] == scores[1] && scores[1] == scores[2]);
+    assert!(maps[0] == maps[1] && maps[1] == maps[2]);
+}
+
+#[test]
+fn what_has_no_effect_on_the_device_is_refused_or_said() {
+    let place = Place::with_photos(&["a.png"]);
+    let infer = |arguments: &[&str]| place.run(&[&["infer", "a.png", "-o", "out", "--overwrite"], arguments].concat());
+    infer(&["--device", "reference", "--threads", "2"]).exits(2).says("`--threads`");
+    infer(&["--device", "cpu", "--tier", "software"]).exits(2).says("a tier of kernels for adapters");
+    infer(&["--device", "cpu", "--precision", "f16"]).exits(5).says("stores no f16");
     place
-        .run(&["infer", "a.png", "-o", "out", "--overwrite", "--device", "reference", "--threads", "2"])
-        .exits(2)
-        .says("`--threads`");
-    place.run(&["doctor", "--selftest", "--device", "cpu"]).exits(0).prints("launches right, 0 wrong");
+        .run(&["diff", "wide-resnet", "--size", "32x32", "--device", "cpu", "--precision", "f16"])
+        .exits(5)
+        .says("stores no f16");
+    let shaders = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+    finish(
+        place
+            .command()
+            .args(["infer", "a.png", "-o", "out", "--overwrite", "--device", "cpu"])
+            .env("ZSAS_SHADERS", shaders),
+    )
+    .exits(0)
+    .says("$ZSAS_SHADERS has no effect");
+}
+
+#[test]
+fn the_cpu_passes_its_selftest() {
+    Place::new()
+        .run(&["doctor", "--selftest", "--device", "cpu"])
+        .exits(0)
+        .prints("launches right, 0 wrong");
 }
 
 #[test]

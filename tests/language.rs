@@ -74,7 +74,7 @@ fn winclip_plus_remembers_good_photos_and_can_be_given_the_memory() {
     infer(&place, &["a.png", "--memory", "good.memory", "--device", "cpu", "--precision", "f16"])
         .exits(5)
         .says("stores no f16");
-    if has_adapter("features in f16 are no memory for f32") {
+    if has_adapter("winclip_plus_remembers_good_photos_and_can_be_given_the_memory, features in f16") {
         infer(&place, &["a.png", "--memory", "good.memory", "--device", "0", "--precision", "f16"])
             .exits(2)
             .says("holds features of");

@@ -4,12 +4,13 @@ mod common;
 
 use std::sync::Barrier;
 
-use common::{Seeded, open_adapter as open};
+use common::{Seeded, open_adapter as open, open_cpu};
+use rayon::prelude::*;
 use zsas::graph::Epilogue;
 use zsas::kernels::sample_numbers;
 use zsas::run::{Input, SubmitLimits};
 use zsas::weights::Weight;
-use zsas::{Array, Code, Device, DeviceChoice, DeviceOptions, Graph, Precision, Program, Tensor};
+use zsas::{Array, Code, Device, DeviceOptions, Graph, Precision, Program, Tensor};
 
 const SIDE: usize = 96;
 
@@ -153,7 +154,7 @@ fn a_lost_device_ends_all_runs_under_way_and_those_that_wait() {
 /// The CPU computes one run at a time; the others wait for its buffers.
 #[test]
 fn the_cpu_gives_threads_that_share_a_program_the_bits_of_one() {
-    let device = common::open(DeviceOptions { choice: DeviceChoice::Cpu, ..DeviceOptions::default() });
+    let device = open_cpu(DeviceOptions::default());
     let program = compile(&device);
     let inputs: Vec<Array> = (0..4).map(numbers).collect();
     let alone: Vec<Vec<u32>> = inputs.iter().map(|input| bits(&program.run(&[input]).unwrap()[0])).collect();
@@ -171,7 +172,7 @@ fn the_cpu_gives_threads_that_share_a_program_the_bits_of_one() {
 
 #[test]
 fn what_the_cpu_may_hold_is_counted_before_anything_is_read() {
-    let on = |memory| common::open(DeviceOptions { choice: DeviceChoice::Cpu, memory, ..DeviceOptions::default() });
+    let on = |memory| open_cpu(DeviceOptions { memory, ..DeviceOptions::default() });
     let free = on(None);
     let program = compile(&free);
     let held = free.allocated_bytes();
@@ -190,6 +191,21 @@ fn what_the_cpu_may_hold_is_counted_before_anything_is_read() {
     assert_eq!(refused.code(), Code::NoAdapter, "{refused}");
 }
 
+/// A worker that waits for the CPU takes up nothing else of its own pool, which might wait for the same buffers.
+#[test]
+fn a_program_on_the_cpu_runs_from_the_workers_of_another_pool() {
+    let program = compile(common::cpu());
+    let input = numbers(3);
+    let alone = bits(&program.run(&[&input]).unwrap()[0]);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    pool.install(|| {
+        (0..60)
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|_| assert_eq!(bits(&program.run(&[&input]).unwrap()[0]), alone))
+    });
+}
+
 /// Two programs, the first of which leaves its results where the second reads them.
 fn halves(device: &Device) -> (Program, Program) {
     let graph = Graph::new(Precision::F32);
@@ -204,14 +220,16 @@ fn halves(device: &Device) -> (Program, Program) {
 
 #[test]
 fn a_value_that_stays_on_the_device_has_the_bits_of_one_that_went_through_the_host() {
-    let Some(_) = common::adapter("a_value_that_stays_on_the_device_has_the_bits_of_one_that_went_through_the_host") else { return };
-    for device in [open(DeviceOptions::default()), common::cpu().clone(), Device::reference()] {
+    let adapter = common::adapter("a_value_that_stays_on_the_device_has_the_bits_of_one_that_went_through_the_host");
+    let adapter = adapter.map(|_| open(DeviceOptions::default()));
+    let cpu = open_cpu(DeviceOptions::default());
+    for device in adapter.into_iter().chain([cpu, Device::reference()]) {
         let (first, second) = halves(&device);
         let x = numbers(5);
         let host = first.run(&[&x]).unwrap();
         let before = device.allocated_bytes();
         let values = first.run_resident(&[Input::from(&x)]).unwrap();
-        if device.adapter().is_some() {
+        if device.adapter().is_some() || device.is_cpu() {
             assert_eq!(device.allocated_bytes() - before, 2 * 4 * (SIDE * SIDE) as u64, "values count as memory");
         }
         for (value, host) in values.iter().zip(&host) {

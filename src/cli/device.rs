@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 use zsas::kernels::Tier;
+use zsas::run::hidden_adapters;
 use zsas::shader::Library;
 use zsas::{Device, DeviceChoice, DeviceOptions, Result};
 
@@ -19,7 +20,7 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Device")]
     pub device: DeviceChoice,
 
-    /// Threads of the CPU, where it is the device; by default $RAYON_NUM_THREADS, else as many as the system lets this process use
+    /// Threads that compute where the CPU is the device; by default $RAYON_NUM_THREADS, else as many as the system lets this process use
     #[arg(long, value_name = "N", help_heading = "Device")]
     pub threads: Option<NonZeroUsize>,
 
@@ -54,27 +55,37 @@ impl DeviceArgs {
         })
     }
 
-    /// Opens the device; one line says where the CPU computes though nobody asked for it, unless `is_quiet`.
+    /// Opens the device and describes it.
     pub fn open(&self, is_quiet: bool) -> Result<Device> {
         let device = Device::open(&self.options()?)?;
         self.describe(&device, is_quiet);
         Ok(device)
     }
 
-    /// Logs the device; one line says where the CPU computes though nobody asked for it, unless `is_quiet`.
+    /// Logs the device, and says unless `is_quiet` where the CPU computes though nobody asked for it, and what has no effect on the device.
     pub fn describe(&self, device: &Device, is_quiet: bool) {
         log::info!("device: {}", device.name());
         if is_quiet {
             return;
         }
         if device.is_cpu() && self.device == DeviceChoice::Auto {
-            talk::say(format_args!("note: no GPU was found, so the CPU computes: {}", device.name()));
-        }
-        if !device.is_cpu() && self.threads.is_some() {
-            talk::say(format_args!("warning: `--threads` has no effect, as {} computes", device.name()));
+            let reason = hidden_adapters().map_or_else(String::new, |reason| format!("; {reason}"));
+            talk::say(format_args!("note: no GPU was found, so the CPU computes: {}{reason}", device.name()));
         }
         if let Some(adapter) = device.adapter().filter(|adapter| adapter.is_software()) {
             talk::say(format_args!("warning: {} computes on the CPU: right results, but slower than `--device cpu`", adapter.name));
+        }
+        if let Some(adapter) = device.adapter().filter(|adapter| adapter.is_software() && adapter.tier == Tier::Plain) {
+            talk::say(format_args!(
+                "warning: the tier `plain` is for GPUs; on {}, which may end long loops early, results of large networks may be wrong",
+                adapter.name
+            ));
+        }
+        if self.threads.is_some() && !device.is_cpu() {
+            talk::say(format_args!("warning: `--threads` has no effect, as {} computes", device.name()));
+        }
+        if device.is_cpu() && has_edited_shaders() {
+            talk::say(format_args!("warning: ${} has no effect, as the CPU runs no shaders", env::SHADERS));
         }
     }
 }
@@ -88,6 +99,10 @@ fn memory() -> Result<Option<u64>> {
     bytes
         .map(Some)
         .ok_or_else(|| usage(format!("${} is `{text}`, it is a whole number of megabytes such as `4000`", env::GPU_MEMORY)))
+}
+
+fn has_edited_shaders() -> bool {
+    std::env::var_os(env::SHADERS).is_some_and(|folder| !folder.is_empty())
 }
 
 /// The shader files: those of `$ZSAS_SHADERS` while they are being edited, else the embedded ones.

@@ -3,9 +3,9 @@
 use clap::Args;
 use serde::Serialize;
 use zsas::kernels::{Tier, every_kernel};
-use zsas::run::{AdapterReport, adapters};
+use zsas::run::{AdapterReport, adapters, hidden_adapters};
 use zsas::tensor::Seeded;
-use zsas::{DType, Device, Error, Result};
+use zsas::{DType, Device, DeviceChoice, Error, Result};
 
 use crate::cli::device::DeviceArgs;
 use crate::cli::{Exit, talk};
@@ -78,7 +78,8 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
         (None, Some(test)) if test.failed > 0 => Exit::Failed,
         _ => Exit::Done,
     };
-    let findings = Findings::new(adapters, device.as_ref(), refusal.as_ref(), selftest);
+    let lacks_gpu = args.device.device == DeviceChoice::Auto && device.as_ref().is_some_and(Device::is_cpu);
+    let findings = Findings::new(adapters, device.as_ref(), lacks_gpu, refusal.as_ref(), selftest);
     if args.json {
         talk::print_json(&findings)?
     } else {
@@ -91,12 +92,18 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
 }
 
 impl Findings {
-    fn new(mut adapters: Vec<AdapterReport>, device: Option<&Device>, refusal: Option<&Error>, selftest: Option<Selftest>) -> Findings {
+    /// `lacks_gpu`: the CPU computes though nobody asked for it.
+    fn new(
+        mut adapters: Vec<AdapterReport>,
+        device: Option<&Device>,
+        lacks_gpu: bool,
+        refusal: Option<&Error>,
+        selftest: Option<Selftest>,
+    ) -> Findings {
         let own = device.and_then(Device::adapter);
         let same =
             |other: &AdapterReport| own.is_some_and(|own| (&own.name, &own.backend, &own.pci) == (&other.name, &other.backend, &other.pci));
-        let is_cpu = device.is_some_and(Device::is_cpu);
-        let (mut problems, hints) = diagnose(own, is_cpu, refusal.map(|_| adapters.len()));
+        let (mut problems, hints) = diagnose(own, lacks_gpu, refusal.map(|_| adapters.len()));
         let chosen = adapters.iter().position(same);
         // What the device found out when it was opened counts.
         if let (Some(own), Some(at)) = (own, chosen) {
@@ -166,20 +173,20 @@ fn describe(adapter: &AdapterReport) -> String {
 }
 
 /// Problems of this machine, and hints to solve them. `refused` is the number of adapters where none could be opened as was asked for.
-fn diagnose(adapter: Option<&AdapterReport>, is_cpu: bool, refused: Option<usize>) -> (Vec<String>, Vec<String>) {
+fn diagnose(adapter: Option<&AdapterReport>, lacks_gpu: bool, refused: Option<usize>) -> (Vec<String>, Vec<String>) {
     let (mut problems, mut hints) = (Vec::new(), Vec::new());
     match refused {
         Some(0) => {
             problems.push("there is no adapter, see the error".to_owned());
-            if cfg!(target_os = "linux") {
-                hints.extend(linux_hints());
-            }
         }
         Some(_) => problems.push("the device cannot be opened with these options, see the error".to_owned()),
         None => {}
     }
-    if is_cpu {
-        problems.push("no GPU is used: the CPU computes, in f32".to_owned());
+    if lacks_gpu {
+        problems.push("no GPU was found: the CPU computes, in f32".to_owned());
+    }
+    if lacks_gpu || refused == Some(0) || adapter.is_some_and(AdapterReport::is_software) {
+        hints.extend(hidden_adapters());
         if cfg!(target_os = "linux") {
             hints.extend(linux_hints());
         }
@@ -187,9 +194,6 @@ fn diagnose(adapter: Option<&AdapterReport>, is_cpu: bool, refused: Option<usize
     if let Some(adapter) = adapter {
         if adapter.is_software() {
             problems.push(format!("{} computes on the CPU: results are right, but slower than `--device cpu`", adapter.name));
-            if cfg!(target_os = "linux") {
-                hints.extend(linux_hints());
-            }
         }
         if !adapter.f16 {
             problems.push("the adapter cannot store f16: `--precision f16` will be refused".to_owned());

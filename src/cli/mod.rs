@@ -47,10 +47,10 @@ Examples:
 Exit codes:
   0 done, 1 failed, 2 usage or bad input, 3 done but some inputs failed, or, with
   `--fail-on uninspected`, something was left out or inspected in part,
-  4 anomaly found with `--fail-on anomaly`, even where inputs failed, 5 no usable adapter,
+  4 anomaly found with `--fail-on anomaly`, even where inputs failed, 5 no usable device,
   130 interrupted, 143 terminated";
 
-/// Finds defects in photos without training, on any Vulkan, Metal or DX12 GPU.
+/// Finds defects in photos without training, on any Vulkan, Metal or DX12 GPU, or the CPU.
 #[derive(Parser)]
 #[command(name = "zsas-gpu", version = version(), after_help = EXAMPLES, max_term_width = 110)]
 pub struct Arguments {

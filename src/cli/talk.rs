@@ -41,12 +41,15 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::RaiseFileLimit => "check that it is an image, or raise the limit (`--max-bytes`)",
         Remedy::RaiseSideLimit => "cut it into parts, or raise the limit (`--max-side`)",
         Remedy::LowerSideLimit => "leave it out, or lower the least side (`--min-size`)",
-        Remedy::RaiseMemoryLimit => "raise $ZSAS_GPU_MEMORY, store in f16 (`--precision f16`), or use a smaller network or image",
+        Remedy::RaiseMemoryLimit => {
+            "raise $ZSAS_GPU_MEMORY, store in f16 where the device does (`--precision f16`), or use a smaller network or image"
+        }
         Remedy::UseF32 => "use `--precision f32`",
         Remedy::CheckNumerics => "`zsas-gpu diff` names the first launch that goes wrong; `--precision f32` rules out overflow",
         Remedy::UseAnotherDevice => "`zsas-gpu doctor` lists other adapters; `--device cpu` needs none",
         Remedy::UseOwnTier => "leave `--tier` out: each adapter has a tier of its own, which `zsas-gpu doctor` names",
         Remedy::UseAnAdapter => "choose an adapter with `--device`",
+        Remedy::UseCpuOrAdapter => "choose `--device cpu` or an adapter",
         Remedy::UseOtherViews => "use another `--multi-crop`",
         Remedy::MakeMemoryAgain => "make it anew with `--normal PHOTOS --save-memory FILE`",
         Remedy::ListShaders => "`zsas-gpu shader --list` names them all",

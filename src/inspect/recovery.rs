@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::error::{Error, Remedy, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::run::{Device, DeviceOptions, Observer};
 
 /// Tasks in a row whose retry loses the device too, before it is given up.
@@ -138,6 +138,10 @@ impl<T> Recoverable<T> {
         log::warn!("{error}; the device is opened again");
         let again = || -> Result<(Device, T)> {
             let device = self.request.open()?;
+            if device.identity() != lost.0.identity() {
+                let message = format!("{} was lost and is not there any more, only {}", lost.0.name(), device.name());
+                return Err(Error::new(Code::DeviceLost, message));
+            }
             let built = (self.build)(&device)?;
             Ok((device, built))
         };

@@ -199,7 +199,7 @@ impl BuildContext<'_> {
     /// The key of numbers that follow from texts, this network, this device and its kernels, to the last bit.
     fn key(&self, kind: &'static str, content: &impl Serialize) -> Key {
         let tier = self.device.adapter().map(|adapter| adapter.tier);
-        Key::new(kind, &(&self.recipe.fingerprint, self.recipe.precision.as_str(), self.device.name(), tier, content))
+        Key::new(kind, &(&self.recipe.fingerprint, self.recipe.precision.as_str(), self.device.identity(), tier, content))
     }
 
     /// Embeddings of this recipe: those kept from the device before, those of the cache, else computed.

@@ -37,7 +37,7 @@ pub struct RunFile<P, I> {
     pub device: String,
     /// Driver of the adapter.
     pub driver: Option<String>,
-    /// Description of the adapter; null for the reference.
+    /// Description of the adapter; null for the CPU and the reference.
     pub adapter: Option<AdapterReport>,
     /// Identity of the weights.
     pub weights: Identity,

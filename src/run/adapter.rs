@@ -208,7 +208,11 @@ const DRIVER_VARIABLES: [&str; 4] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_
 /// Names in `WGPU_BACKEND` of the graphics interfaces that are searched for adapters.
 const OUR_BACKENDS: [&str; 6] = ["vulkan", "vk", "metal", "mtl", "dx12", "d3d12"];
 
-/// Says which environment variable hides adapters, if one does.
+/// Says which environment variable may hide adapters, if one does.
+pub fn hidden_adapters() -> Option<String> {
+    hidden_by(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+}
+
 fn hidden_by(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let names_ours = |value: &str| value.split(',').any(|one| OUR_BACKENDS.contains(&one.trim().to_lowercase().as_str()));
@@ -219,8 +223,22 @@ fn hidden_by(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     Some(format!("the Vulkan drivers that are offered are chosen by `${name}`, which is `{value}`"))
 }
 
-/// Position of the adapter that a user chooses; `None` for the CPU.
-pub(super) fn choose(choice: &DeviceChoice, reports: &[AdapterReport]) -> Result<Option<usize>> {
+/// Position of the best GPU; `None` where there are software adapters at most.
+pub(super) fn best_gpu(reports: &[AdapterReport]) -> Option<usize> {
+    let rank = |report: &AdapterReport| match report.kind.as_str() {
+        "DiscreteGpu" => 0,
+        "IntegratedGpu" => 1,
+        "VirtualGpu" => 2,
+        _ => 3,
+    };
+    // The first of equals: the driver's own order.
+    (0..reports.len()).filter(|&at| !reports[at].is_software()).min_by_key(|&at| rank(&reports[at]))
+}
+
+/// Position of the adapter that a choice names.
+///
+/// Panics on one that names no adapter.
+pub(super) fn named(choice: &DeviceChoice, reports: &[AdapterReport]) -> Result<usize> {
     let listing = || {
         let lines: Vec<String> = reports.iter().enumerate().map(|(at, one)| format!("{at}: {one}")).collect();
         format!("the adapters are\n  {}", lines.join("\n  "))
@@ -229,44 +247,30 @@ pub(super) fn choose(choice: &DeviceChoice, reports: &[AdapterReport]) -> Result
         [] => no_adapter(),
         _ => Error::new(Code::NoAdapter, format!("no adapter {what}")).hint(listing()),
     };
-    let at = match choice {
-        DeviceChoice::Cpu | DeviceChoice::Reference => return Ok(None),
-        DeviceChoice::Auto => {
-            let rank = |report: &AdapterReport| match report.kind.as_str() {
-                "DiscreteGpu" => 0,
-                "IntegratedGpu" => 1,
-                "VirtualGpu" => 2,
-                _ => 3,
-            };
-            let gpus = (0..reports.len()).filter(|&at| !reports[at].is_software());
-            // The first of equals: the driver's own order.
-            return Ok(gpus.min_by_key(|&at| rank(&reports[at])));
-        }
-        DeviceChoice::Index(at) if *at < reports.len() => *at,
-        DeviceChoice::Index(at) => return Err(none(format!("has the index {at}"))),
+    match choice {
+        DeviceChoice::Index(at) if *at < reports.len() => Ok(*at),
+        DeviceChoice::Index(at) => Err(none(format!("has the index {at}"))),
         DeviceChoice::Pci(address) => {
             let matches = |report: &AdapterReport| !report.pci.is_empty() && report.pci.eq_ignore_ascii_case(address);
-            reports.iter().position(matches).ok_or_else(|| none(format!("is at PCI address {address}")))?
+            reports.iter().position(matches).ok_or_else(|| none(format!("is at PCI address {address}")))
         }
         DeviceChoice::Name(name) => {
             let wanted = name.to_lowercase();
             let hits: Vec<usize> = (0..reports.len()).filter(|&at| reports[at].name.to_lowercase().contains(&wanted)).collect();
             match hits[..] {
-                [at] => at,
-                [] => return Err(none(format!("has `{name}` in its name"))),
-                _ => {
-                    return Err(Error::new(Code::Usage, format!("{} adapters have `{name}` in their name", hits.len())).hint(listing()));
-                }
+                [at] => Ok(at),
+                [] => Err(none(format!("has `{name}` in its name"))),
+                _ => Err(Error::new(Code::Usage, format!("{} adapters have `{name}` in their name", hits.len())).hint(listing())),
             }
         }
-    };
-    Ok(Some(at))
+        DeviceChoice::Auto | DeviceChoice::Cpu | DeviceChoice::Reference => unreachable!("{choice:?} names no adapter"),
+    }
 }
 
-/// Says that there is no adapter, and what may be the reason.
+/// The error that no adapter was found, with its likely reason.
 fn no_adapter() -> Error {
     let message = "no Vulkan, Metal or DX12 adapter was found";
-    if let Some(reason) = hidden_by(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())) {
+    if let Some(reason) = hidden_adapters() {
         return Error::new(Code::NoAdapter, format!("{message}: {reason}")).hint("unset it, or name what is installed");
     }
     Error::new(Code::NoAdapter, message).hint(
@@ -324,17 +328,16 @@ mod tests {
     fn a_choice_picks_one_adapter_or_says_why_not() {
         let all =
             [report("llvmpipe", "Cpu"), report("Arc A", "IntegratedGpu"), report("RTX B", "DiscreteGpu"), report("RTX C", "DiscreteGpu")];
-        let pick = |text: &str| choose(&text.parse().unwrap_or_default(), &all);
-        assert_eq!(pick("auto").unwrap(), Some(2));
-        assert_eq!(pick("0").unwrap(), Some(0), "a software adapter that is asked for");
-        assert_eq!(pick("1").unwrap(), Some(1));
-        assert_eq!(pick("arc").unwrap(), Some(1));
-        assert_eq!(pick("pci:0000:RTX C:00.0").unwrap(), Some(3));
+        let pick = |text: &str| named(&text.parse().unwrap_or_default(), &all);
+        assert_eq!(best_gpu(&all), Some(2));
+        assert_eq!(best_gpu(&all[..1]), None, "the CPU rather than a software adapter");
+        assert_eq!(pick("0").unwrap(), 0, "a software adapter that is asked for");
+        assert_eq!(pick("1").unwrap(), 1);
+        assert_eq!(pick("arc").unwrap(), 1);
+        assert_eq!(pick("pci:0000:RTX C:00.0").unwrap(), 3);
         assert_eq!(pick("rtx").unwrap_err().code(), Code::Usage);
         assert_eq!(pick("9").unwrap_err().code(), Code::NoAdapter);
         assert_eq!(pick("quadro").unwrap_err().code(), Code::NoAdapter);
-        assert_eq!(choose(&DeviceChoice::Auto, &all[..1]).unwrap(), None, "the CPU rather than a software adapter");
-        assert_eq!(choose(&DeviceChoice::Auto, &[]).unwrap(), None);
-        assert_eq!(choose(&DeviceChoice::Index(0), &[]).unwrap_err().code(), Code::NoAdapter);
+        assert_eq!(named(&DeviceChoice::Index(0), &[]).unwrap_err().code(), Code::NoAdapter);
     }
 }

@@ -36,7 +36,7 @@ pub struct KernelTimes {
     pub case: String,
     /// Kernel family.
     pub kernel: String,
-    /// WGSL file that ran.
+    /// Stem of the WGSL file that ran, or [`NATIVE`](crate::kernels::NATIVE).
     pub file: String,
     /// Storage of activations and weights.
     pub elem: String,
@@ -54,9 +54,9 @@ pub struct KernelTimes {
     pub copy_share: f64,
     /// What copies reach.
     pub copy_gigabytes_per_second: f64,
-    /// Adapter.
+    /// Adapter, or the CPU.
     pub device: String,
-    /// Driver and version.
+    /// Driver and version; empty for the CPU.
     pub driver: String,
     /// Version of the program.
     pub version: String,
@@ -72,7 +72,7 @@ impl<'a> KernelBench<'a> {
         let adapter = device.adapter();
         if adapter.is_none() && !device.is_cpu() {
             let message = "the reference is not meant to be fast, so it is not measured";
-            return Err(Error::new(Code::Usage, message).hint(Remedy::UseAnAdapter));
+            return Err(Error::new(Code::Usage, message).hint(Remedy::UseCpuOrAdapter));
         }
         if elem == DType::F16 && !adapter.is_some_and(|adapter| adapter.f16) {
             return Err(Error::new(Code::NoAdapter, format!("{} cannot store f16", device.name())).hint(Remedy::UseF32));
@@ -137,7 +137,7 @@ pub struct RunTimes {
     pub device_bytes: u64,
     /// Device and driver in a line.
     pub device: String,
-    /// Tier of kernels; none for the reference.
+    /// Tier of kernels; none for the CPU and the reference.
     pub tier: Option<Tier>,
     /// Version of the program.
     pub version: &'static str,
@@ -146,7 +146,7 @@ pub struct RunTimes {
 }
 
 impl Program {
-    /// Runs until the device is at its full clock: once on a software adapter and on the reference, for half a second on a GPU.
+    /// Runs until the device is at its full clock: for half a second on a GPU, once on other devices.
     #[track_caller]
     pub fn warm_up(&self, inputs: &[&Array]) -> Result<()> {
         let is_gpu = self.device().adapter().is_some_and(|adapter| !adapter.is_software());

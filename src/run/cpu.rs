@@ -1,81 +1,70 @@
 //! The CPU as a device: runs plans by the kernels' native forms, in f32 on all cores it may use.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rayon::prelude::*;
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::graph::{Node, Place, Plan};
+use crate::graph::{self, Place, Plan, ValueId};
 use crate::kernels::Kernel;
-use crate::run::faults::lock;
+use crate::run::budget::{Budget, Held, SharedUploads};
+use crate::run::faults::{lock, lost_on_request};
+use crate::run::machine::{free_memory, processor};
 use crate::run::options::DeviceOptions;
 use crate::run::progress::Observed;
+use crate::run::value::Value;
 use crate::tensor::{Array, DType};
 
 /// The threads and the memory that programs on the CPU share.
 pub(super) struct Cpu {
-    name: String,
-    threads: rayon::ThreadPool,
-    /// Most bytes that weights and buffers of programs may take.
-    limit: u64,
-    held: Arc<AtomicU64>,
+    processor: String,
+    pool: rayon::ThreadPool,
+    budget: Budget,
+    uploads: SharedUploads<HostBuffer>,
     /// Set on purpose alone, for tests.
     is_lost: AtomicBool,
-    /// Weights and constants that a program holds, by their key.
-    uploads: Mutex<HashMap<u64, Weak<Numbers>>>,
 }
 
 /// Numbers that count as memory of the CPU as long as they live.
-struct Numbers {
+struct HostBuffer {
     data: Vec<f32>,
-    held: Arc<AtomicU64>,
-}
-
-impl Drop for Numbers {
-    fn drop(&mut self) {
-        self.held.fetch_sub(bytes(self.data.len()), Ordering::Relaxed);
-    }
-}
-
-fn bytes(elements: usize) -> u64 {
-    4 * elements as u64
+    _held: Held,
 }
 
 impl Cpu {
     /// Starts the threads: as many as are asked for, else `$RAYON_NUM_THREADS`, else as many as the system lets this process use.
     ///
-    /// Without a limit of its own, memory is limited to what is free now, in a container to what it leaves.
+    /// Without a limit of its own, memory is limited to three quarters of what is free now: images and results take memory too.
     pub(super) fn open(options: &DeviceOptions) -> Result<Cpu> {
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(options.threads.unwrap_or(0));
-        let threads = builder
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads.unwrap_or(0))
             .thread_name(|number| format!("zsas cpu {number}"))
             .build()
             .map_err(|error| Error::new(Code::NoAdapter, format!("the threads of the CPU cannot be started: {error}")))?;
-        let machine = Machine::read();
-        let count = threads.current_num_threads();
-        let name = format!("{} ({count} thread{})", machine.processor, if count == 1 { "" } else { "s" });
-        let limit = options.memory.unwrap_or(machine.free);
         Ok(Cpu {
-            name,
-            threads,
-            limit,
-            held: Arc::default(),
+            processor: processor(),
+            pool,
+            budget: Budget::new(options.memory.or_else(|| Some(free_memory()? / 4 * 3)).unwrap_or(u64::MAX)),
+            uploads: SharedUploads::default(),
             is_lost: AtomicBool::new(false),
-            uploads: Mutex::default(),
         })
     }
 
-    /// Processor and number of threads.
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// The processor, on which results depend to the last bit.
+    pub(super) fn processor(&self) -> &str {
+        &self.processor
+    }
+
+    /// Number of threads, on which they do not.
+    pub(super) fn threads(&self) -> usize {
+        self.pool.current_num_threads()
     }
 
     /// Bytes of all weights and buffers that live.
     pub(super) fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
+        self.budget.held()
     }
 
     pub(super) fn lose(&self) {
@@ -84,80 +73,71 @@ impl Cpu {
 
     /// The fault, if it was lost.
     pub(super) fn check(&self) -> Result<()> {
-        if self.is_lost.load(Ordering::Relaxed) {
-            return Err(Error::new(Code::DeviceLost, "the device was lost on request"));
-        }
-        Ok(())
+        if self.is_lost.load(Ordering::Relaxed) { Err(lost_on_request()) } else { Ok(()) }
     }
 
     /// Runs one kernel.
     pub(super) fn launch(&self, kernel: &dyn Kernel, inputs: &[&[f32]], y: &mut [f32]) {
-        self.threads.install(|| kernel.native(inputs, y));
+        self.install(|| kernel.native(inputs, y));
     }
 
-    fn count(&self, data: Vec<f32>) -> Numbers {
-        self.held.fetch_add(bytes(data.len()), Ordering::Relaxed);
-        Numbers { data, held: Arc::clone(&self.held) }
-    }
-
-    /// Weights and constants of a plan, each read unless a program holds it already.
-    fn uploads(&self, plan: &Plan) -> Result<Vec<Arc<Numbers>>> {
-        let read = |&id: &usize| {
-            let source = &plan.values[id].source;
-            let key = source.upload_key().expect("a plan uploads weights and constants");
-            if let Some(numbers) = lock(&self.uploads).get(&key).and_then(Weak::upgrade) {
-                return Ok(numbers);
-            }
-            let array = source.to_array()?.expect("a plan uploads weights and constants");
-            let numbers = Arc::new(self.count(array.into_data()));
-            lock(&self.uploads).insert(key, Arc::downgrade(&numbers));
-            Ok(numbers)
-        };
-        let all = self.threads.install(|| plan.uploads.par_iter().map(read).collect::<Result<Vec<_>>>())?;
-        lock(&self.uploads).retain(|_, numbers| numbers.strong_count() > 0);
-        Ok(all)
-    }
-
-    /// Refuses a plan that needs more memory than may be held, before anything of it is read.
-    fn check_plan(&self, plan: &Plan) -> Result<()> {
-        let missing: u64 = {
-            let uploads = lock(&self.uploads);
-            let is_held = |key| uploads.get(&key).is_some_and(|numbers| numbers.strong_count() > 0);
-            let values = plan.uploads.iter().map(|&id| &plan.values[id]);
-            values
-                .filter(|value| !value.source.upload_key().is_some_and(is_held))
-                .map(|value| value.bytes() as u64)
-                .sum()
-        };
-        let (held, needed) = (self.held(), missing + plan.slot_bytes() as u64);
-        if held.saturating_add(needed) <= self.limit {
-            return Ok(());
+    /// Does work on the threads. A worker of another pool would take up other work of its own while it waits, such as a run that waits for
+    /// this one; so a thread waits for it.
+    fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        if rayon::current_thread_index().is_none() {
+            return self.pool.install(work);
         }
-        let largest = plan.nodes.iter().max_by_key(|node| plan.values[node.output].bytes());
-        let largest = largest.map_or_else(String::new, |node| format!("; the largest of its tensors is that of {node}"));
-        let message = format!("{needed} bytes are needed beside the {held} that are held, more than the {} allowed{largest}", self.limit);
-        Err(Error::new(Code::GpuMemory, message).hint(Remedy::RaiseMemoryLimit))
+        let waiting = || self.pool.install(work);
+        std::thread::scope(|scope| scope.spawn(waiting).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Refuses a storage in which the CPU does not compute, and says if it was lost.
+    pub(super) fn check_storage(&self, dtype: DType) -> Result<()> {
+        if dtype == DType::F16 {
+            return Err(Error::new(Code::NoAdapter, "the CPU computes in f32, it stores no f16").hint(Remedy::UseF32));
+        }
+        self.check()
+    }
+
+    /// A result that stays, counted as memory.
+    fn value(&self, array: Array) -> Result<Value> {
+        let held = self.budget.take(size_of_val(array.data()) as u64, &format!("value {}", array.shape()))?;
+        Ok(Value::on_host(array, Some(held)))
+    }
+
+    /// A weight or constant, read unless a program holds it already.
+    fn upload(&self, value: &graph::Value) -> Result<Arc<HostBuffer>> {
+        if let Some(buffer) = self.uploads.get(value) {
+            return Ok(buffer);
+        }
+        let held = self.budget.take(value.bytes() as u64, &value.source.to_string())?;
+        let array = value.source.to_array()?.expect("a plan uploads weights and constants");
+        let buffer = Arc::new(HostBuffer { data: array.into_data(), _held: held });
+        self.uploads.insert(value, &buffer);
+        Ok(buffer)
     }
 }
 
 /// A program's weights and buffers on the CPU.
 pub(super) struct CpuProgram {
     cpu: Arc<Cpu>,
-    uploads: Vec<Arc<Numbers>>,
+    uploads: Vec<Arc<HostBuffer>>,
     /// The buffers of the run that has them; others wait.
-    slots: Mutex<Vec<Numbers>>,
+    slots: Mutex<Vec<HostBuffer>>,
 }
 
 impl CpuProgram {
     /// Checks a plan against the memory, reads its weights and makes its buffers.
     pub(super) fn new(cpu: &Arc<Cpu>, plan: &Plan) -> Result<CpuProgram> {
-        if plan.values.iter().any(|value| value.dtype == DType::F16) {
-            return Err(Error::new(Code::NoAdapter, "the CPU computes in f32, it stores no f16").hint(Remedy::UseF32));
-        }
-        cpu.check()?;
-        cpu.check_plan(plan)?;
-        let uploads = cpu.uploads(plan)?;
-        let slots = plan.slots.iter().map(|&slot| cpu.count(vec![0.0; slot / 4])).collect();
+        plan.values.iter().try_for_each(|value| cpu.check_storage(value.dtype))?;
+        let missing = cpu.uploads.missing(plan).into_iter().map(|value| value.bytes() as u64).sum();
+        cpu.budget.check_plan(plan, missing, plan.slot_bytes() as u64)?;
+        let uploads = cpu.install(|| plan.uploads.par_iter().map(|&id| cpu.upload(&plan.values[id])).collect::<Result<_>>())?;
+        let slot = |(number, &bytes): (usize, &usize)| {
+            let held = cpu.budget.take(bytes as u64, &format!("slot {number}"))?;
+            Ok(HostBuffer { data: vec![0.0; bytes / size_of::<f32>()], _held: held })
+        };
+        let slots = plan.slots.iter().enumerate().map(slot).collect::<Result<_>>()?;
         Ok(CpuProgram { cpu: Arc::clone(cpu), uploads, slots: Mutex::new(slots) })
     }
 
@@ -166,79 +146,57 @@ impl CpuProgram {
     /// Errors: a lost device.
     pub(super) fn run(&self, plan: &Plan, inputs: &[&Array], observed: &Observed) -> Result<Vec<Array>> {
         self.cpu.check()?;
-        let cost = plan.nodes.iter().map(|node| node.kernel.work().cost()).sum();
-        let (mut done, mut weight) = (0, "");
-        let outputs = self.launch_all(plan, inputs, |node| {
-            done += node.kernel.work().cost();
-            weight = node.weight.as_deref().unwrap_or(weight);
-            observed.report(done, cost, weight);
-        });
+        let outputs = self.launch_all(plan, inputs, observed.after_each(plan));
         self.cpu.check()?;
         Ok(outputs)
     }
 
+    /// Runs all launches and keeps the results.
+    ///
+    /// Errors: a lost device, too little memory for the results.
+    pub(super) fn run_resident(&self, plan: &Plan, inputs: &[&Array], observed: &Observed) -> Result<Vec<Value>> {
+        self.run(plan, inputs, observed)?.into_iter().map(|array| self.cpu.value(array)).collect()
+    }
+
     /// Nanoseconds of each launch.
-    pub(super) fn times(&self, plan: &Plan, inputs: &[&Array]) -> Vec<f64> {
+    ///
+    /// Errors: a lost device.
+    pub(super) fn times(&self, plan: &Plan, inputs: &[&Array]) -> Result<Vec<f64>> {
+        self.cpu.check()?;
         let (mut times, mut start) = (Vec::new(), Instant::now());
         self.launch_all(plan, inputs, |_| {
             times.push(start.elapsed().as_nanos() as f64);
             start = Instant::now();
         });
-        times
+        Ok(times)
     }
 
-    /// Runs all launches, calling `after` with each.
-    fn launch_all<'p>(&self, plan: &'p Plan, inputs: &[&Array], mut after: impl FnMut(&'p Node) + Send) -> Vec<Array> {
+    /// Runs all launches, calling `after` with the number of each on the calling thread.
+    fn launch_all(&self, plan: &Plan, inputs: &[&Array], mut after: impl FnMut(usize)) -> Vec<Array> {
         let mut slots = lock(&self.slots);
-        let slots = &mut *slots;
-        self.cpu.threads.install(|| {
-            for node in &plan.nodes {
-                let Place::Slot(target) = plan.places[node.output] else { unreachable!("a launch writes into a slot") };
-                // No slot is read and written by one launch.
-                let mut y = std::mem::take(&mut slots[target].data);
-                let operands: Vec<&[f32]> =
-                    node.inputs.iter().map(|id| id.map_or(&[][..], |id| self.value(plan, slots, inputs, id))).collect();
-                node.kernel.native(&operands, &mut y[..node.kernel.output_len()]);
-                slots[target].data = y;
-                after(node);
-            }
-        });
-        plan.outputs
-            .iter()
-            .map(|&(id, shape)| Array::new(shape, self.value(plan, slots, inputs, id).to_vec()))
-            .collect()
+        for (number, node) in plan.nodes.iter().enumerate() {
+            let Place::Slot(target) = plan.places[node.output] else { unreachable!("a launch writes into a slot") };
+            // No launch reads the slot that it writes.
+            let mut y = std::mem::take(&mut slots[target].data);
+            // A launch that panicked has taken it away for good.
+            y.resize(plan.slots[target] / size_of::<f32>(), 0.0);
+            let operand = |id: &Option<ValueId>| id.map_or(&[][..], |id| self.operand(plan, &slots, inputs, id));
+            let operands: Vec<&[f32]> = node.inputs.iter().map(operand).collect();
+            self.cpu.launch(&*node.kernel, &operands, &mut y[..node.kernel.output_len()]);
+            slots[target].data = y;
+            after(number);
+        }
+        let output = |&(id, shape)| Array::new(shape, self.operand(plan, &slots, inputs, id).to_vec());
+        plan.outputs.iter().map(output).collect()
     }
 
     /// The numbers of a value.
-    fn value<'v>(&'v self, plan: &Plan, slots: &'v [Numbers], inputs: &[&'v Array], id: usize) -> &'v [f32] {
+    fn operand<'v>(&'v self, plan: &Plan, slots: &'v [HostBuffer], inputs: &[&'v Array], id: ValueId) -> &'v [f32] {
         match plan.places[id] {
             Place::Input(at) => inputs[at].data(),
             Place::Upload(at) => &self.uploads[at].data,
-            Place::Slot(at) => &slots[at].data[..plan.values[id].bytes() / 4],
+            Place::Slot(at) => &slots[at].data[..plan.values[id].bytes() / size_of::<f32>()],
             Place::Unused => unreachable!("a planned launch reads and writes placed values"),
         }
-    }
-}
-
-/// What this machine is.
-struct Machine {
-    /// Product name of its processor.
-    processor: String,
-    /// Bytes of memory that are free.
-    free: u64,
-}
-
-impl Machine {
-    fn read() -> Machine {
-        let kinds = sysinfo::RefreshKind::nothing()
-            .with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram())
-            .with_cpu(sysinfo::CpuRefreshKind::nothing());
-        let unknown = Machine { processor: std::env::consts::ARCH.to_owned(), free: u64::MAX };
-        let Ok(system) = sysinfo::System::new_with_specifics(kinds) else { return unknown };
-        let name = system.cpus().first().map(|cpu| cpu.brand().trim()).filter(|name| !name.is_empty());
-        // What is cached of files is free in a container too.
-        let within = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory.saturating_sub(limits.rss));
-        let free = Some(system.available_memory()).filter(|&free| free > 0).unwrap_or(unknown.free);
-        Machine { processor: name.map_or(unknown.processor, str::to_owned), free: free.min(within) }
     }
 }

@@ -1,4 +1,4 @@
-//! Devices: an opened adapter, or the reference, with what is shared between programs.
+//! Devices: an opened adapter, the CPU, or the reference, with what is shared between programs.
 
 use std::sync::Arc;
 
@@ -31,15 +31,18 @@ impl Device {
     /// Matrix units are used where the adapter has them and they get small launches right; else [`AdapterReport::no_matrix_units`] says why
     /// not.
     pub fn open(options: &DeviceOptions) -> Result<Device> {
-        if options.choice == DeviceChoice::Reference {
-            return Ok(Device::reference());
-        }
-        if options.choice == DeviceChoice::Cpu {
-            return Device::cpu(options);
+        match options.choice {
+            DeviceChoice::Reference => return Ok(Device::reference()),
+            DeviceChoice::Cpu => return Device::cpu(options),
+            _ => {}
         }
         let found = adapter::found();
         let reports: Vec<AdapterReport> = found.iter().map(|one| adapter::report(one, None)).collect();
-        let Some(at) = adapter::choose(&options.choice, &reports)? else { return Device::cpu(options) };
+        let at = match (&options.choice, adapter::best_gpu(&reports)) {
+            (DeviceChoice::Auto, Some(gpu)) => gpu,
+            (DeviceChoice::Auto, None) => return Device::cpu(options),
+            (named, _) => adapter::named(named, &reports)?,
+        };
         let opened = |gpu| Device { backend: Backend::Gpu(Arc::new(gpu)), observed: Observed::default() };
         let device = opened(Gpu::open(&found[at], options)?);
         let is_on_trial = options.tier.is_none() && device.adapter().is_some_and(|adapter| adapter.tier == Tier::Matrix);
@@ -94,8 +97,16 @@ impl Device {
     pub fn name(&self) -> String {
         match &self.backend {
             Backend::Gpu(gpu) => gpu.adapter.to_string(),
-            Backend::Cpu(cpu) => cpu.name().to_owned(),
+            Backend::Cpu(cpu) => format!("{}, {} thread{}", cpu.processor(), cpu.threads(), if cpu.threads() == 1 { "" } else { "s" }),
             Backend::Reference => "reference (f64 on the CPU)".to_owned(),
+        }
+    }
+
+    /// What its results depend on to the last bit, beside the tier of kernels: on the CPU not the number of threads.
+    pub fn identity(&self) -> String {
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.processor().to_owned(),
+            Backend::Gpu(_) | Backend::Reference => self.name(),
         }
     }
 
@@ -113,8 +124,8 @@ impl Device {
         }
     }
 
-    /// Sets the callback that receives the progress of each program on this device, after each submission; `None` removes it.
-    /// Clones share it.
+    /// Sets the callback that receives the progress of each program on this device, after each submission, on the CPU and the reference after
+    /// each launch; `None` removes it. Clones share it. It must not run the program that it is told of.
     pub fn observe(&self, observer: Option<Observer>) {
         self.observed.set(observer);
     }

@@ -15,6 +15,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The fault of a device that was made lost, to test the handling of it.
+pub(super) fn lost_on_request() -> Error {
+    Error::new(Code::DeviceLost, "the device was lost on request")
+}
+
 /// The faults of one device; clones share them.
 #[derive(Clone)]
 pub(super) struct Faults {
@@ -56,7 +61,7 @@ impl Faults {
         self.device.destroy();
         // The callback comes with the next poll.
         let _ = self.device.poll(wgpu::PollType::Poll);
-        lock(&self.fault).get_or_insert_with(|| Error::new(Code::DeviceLost, "the device was lost on request"));
+        lock(&self.fault).get_or_insert_with(lost_on_request);
     }
 
     /// Runs `make`, which creates wgpu objects, in error scopes; what wgpu reports becomes an error that names `what`.

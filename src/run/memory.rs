@@ -1,14 +1,13 @@
 //! Memory of a device: buffers whose bytes are counted, the limit of these bytes, and the weights and constants that programs share.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use crate::error::{Code, Error, Remedy, Result};
-use crate::graph::{Plan, Value, ValueId};
+use crate::error::{Code, Error, Result};
+use crate::graph::{Plan, Value};
+use crate::run::budget::{Budget, Held, SharedUploads};
 use crate::run::codec::encode;
 use crate::run::faults::{Faults, lock};
-use crate::tensor::DType;
 
 /// Largest number of bytes in upload: until they have arrived, wgpu holds them a second time.
 const MAX_PENDING_UPLOAD_BYTES: u64 = 64 << 20;
@@ -16,13 +15,7 @@ const MAX_PENDING_UPLOAD_BYTES: u64 = 64 << 20;
 /// A buffer whose bytes are counted as long as it lives.
 pub(super) struct TrackedBuffer {
     pub(super) buffer: wgpu::Buffer,
-    held: Arc<AtomicU64>,
-}
-
-impl Drop for TrackedBuffer {
-    fn drop(&mut self) {
-        self.held.fetch_sub(self.buffer.size(), Ordering::Relaxed);
-    }
+    _held: Held,
 }
 
 /// A holder of memory that it can release.
@@ -39,11 +32,8 @@ pub(super) struct DeviceMemory {
     adapter: String,
     max_buffer: u64,
     max_binding: u64,
-    /// Most bytes to hold.
-    limit: u64,
-    held: Arc<AtomicU64>,
-    /// Weights and constants on the device, as long as a program holds them.
-    uploads: Mutex<HashMap<(u64, DType), Weak<TrackedBuffer>>>,
+    budget: Budget,
+    uploads: SharedUploads<TrackedBuffer>,
     /// Bytes written since the queue was last waited for.
     pending_upload_bytes: AtomicU64,
     reclaimable: Mutex<Vec<Weak<dyn Reclaim>>>,
@@ -59,9 +49,8 @@ impl DeviceMemory {
             adapter: adapter.to_owned(),
             max_buffer: limits.max_buffer_size,
             max_binding: limits.max_storage_buffer_binding_size,
-            limit: limit.unwrap_or(u64::MAX),
-            held: Arc::default(),
-            uploads: Mutex::default(),
+            budget: Budget::new(limit.unwrap_or(u64::MAX)),
+            uploads: SharedUploads::default(),
             pending_upload_bytes: AtomicU64::default(),
             reclaimable: Mutex::default(),
         }
@@ -69,7 +58,7 @@ impl DeviceMemory {
 
     /// Bytes of all buffers that live.
     pub(super) fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
+        self.budget.held()
     }
 
     /// A zeroed buffer of at least `bytes`, counted in [`DeviceMemory::held`] and within the limit.
@@ -79,27 +68,17 @@ impl DeviceMemory {
             let message = format!("{label} needs {size} bytes, {} allows {} per buffer", self.adapter, self.max_buffer);
             return Err(Error::new(Code::GpuMemory, message));
         }
-        // Counted before it is made: of two threads that want the last room, one is refused.
-        let within = |held: u64| held.checked_add(size).filter(|&total| total <= self.limit);
-        if let Err(held) = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
-            return Err(self.refusal(size, held, &format!("; they are for {label}")));
-        }
+        let held = self.budget.take(size, label)?;
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
-        match self.faults.scoped(label, || self.device.create_buffer(&descriptor)) {
-            Ok(buffer) => Ok(TrackedBuffer { buffer, held: Arc::clone(&self.held) }),
-            Err(error) => {
-                self.held.fetch_sub(size, Ordering::Relaxed);
-                Err(error)
-            }
-        }
+        let buffer = self.faults.scoped(label, || self.device.create_buffer(&descriptor))?;
+        Ok(TrackedBuffer { buffer, _held: held })
     }
 
     /// The buffer of a weight or constant, uploaded unless a program holds it already. It goes when the last of them does.
     ///
     /// Panics on a value that each run computes or is given.
     pub(super) fn upload(&self, value: &Value) -> Result<Arc<TrackedBuffer>> {
-        let key = upload_key(value).expect("a plan uploads weights and constants");
-        if let Some(buffer) = lock(&self.uploads).get(&key).and_then(Weak::upgrade) {
+        if let Some(buffer) = self.uploads.get(value) {
             return Ok(buffer);
         }
         let array = value.source.to_array()?.expect("a plan uploads weights and constants");
@@ -115,34 +94,14 @@ impl DeviceMemory {
             self.faults.wait(None)?;
             self.pending_upload_bytes.store(0, Ordering::Relaxed);
         }
-        let mut uploads = lock(&self.uploads);
-        uploads.retain(|_, held| held.strong_count() > 0);
-        uploads.insert(key, Arc::downgrade(&buffer));
+        self.uploads.insert(value, &buffer);
         Ok(buffer)
     }
 
-    /// Refuses a plan that needs more memory than may be held, before anything of it is allocated, naming its largest tensor. `beside` are
-    /// the bytes that it needs beside its weights and constants.
+    /// Refuses a plan that needs more memory than may be held. `beside` are the bytes that it needs beside its weights and constants.
     pub(super) fn check_plan(&self, plan: &Plan, beside: u64) -> Result<()> {
-        let missing: u64 = {
-            let uploaded = lock(&self.uploads);
-            let is_there = |key| uploaded.get(&key).is_some_and(|buffer| buffer.strong_count() > 0);
-            let is_missing = |id: &&ValueId| upload_key(&plan.values[**id]).is_some_and(|key| !is_there(key));
-            plan.uploads.iter().filter(is_missing).map(|&id| padded(plan.values[id].bytes())).sum()
-        };
-        let (held, needed) = (self.held(), missing + beside);
-        log::debug!("memory: {held} bytes are held, {missing} of weights are to come, {beside} of everything else");
-        if held.saturating_add(needed) <= self.limit {
-            return Ok(());
-        }
-        let largest = plan.nodes.iter().max_by_key(|node| plan.values[node.output].bytes());
-        let largest = largest.map_or_else(String::new, |node| format!("; the largest of its tensors is that of {node}"));
-        Err(self.refusal(needed, held, &largest))
-    }
-
-    fn refusal(&self, needed: u64, held: u64, why: &str) -> Error {
-        let message = format!("{needed} bytes are needed beside the {held} that are held, more than the {} allowed{why}", self.limit);
-        Error::new(Code::GpuMemory, message).hint(Remedy::RaiseMemoryLimit)
+        let missing = self.uploads.missing(plan).into_iter().map(|value| padded(value.bytes())).sum();
+        self.budget.check_plan(plan, missing, beside)
     }
 
     /// Refuses a binding larger than the adapter allows, naming the tensor and the limit.
@@ -167,11 +126,6 @@ impl DeviceMemory {
         let all: Vec<Arc<dyn Reclaim>> = lock(&self.reclaimable).iter().filter_map(Weak::upgrade).collect();
         all.iter().fold(false, |released, source| source.release() | released)
     }
-}
-
-/// Key of the upload of a weight or constant at its storage type.
-fn upload_key(value: &Value) -> Option<(u64, DType)> {
-    value.source.upload_key().map(|id| (id, value.dtype))
 }
 
 /// Size of the buffer for so many bytes: whole vec4, and never empty.

@@ -11,6 +11,7 @@
 
 mod adapter;
 mod bench;
+mod budget;
 mod buffer_set;
 mod codec;
 mod cpu;
@@ -19,6 +20,7 @@ mod diff;
 mod faults;
 mod gpu;
 mod launch;
+mod machine;
 mod memory;
 mod options;
 mod pending;
@@ -33,7 +35,7 @@ mod schedule;
 mod trial;
 mod value;
 
-pub use adapter::{AdapterReport, DeviceChoice, adapters};
+pub use adapter::{AdapterReport, DeviceChoice, adapters, hidden_adapters};
 pub use bench::{KernelBench, KernelTimes, RunTimes};
 pub use device::Device;
 pub use diff::{Divergence, diff, worst};

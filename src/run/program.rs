@@ -1,11 +1,14 @@
 //! A program: a recording compiled for a device, run any number of times, from any number of threads.
 
+use std::sync::Arc;
+
 use crate::error::{Code, Error, Remedy, Result};
 use crate::graph::{Graph, Plan, Tensor};
 use crate::kernels::NATIVE;
 use crate::run::buffer_set::Prepared;
 use crate::run::cpu::CpuProgram;
 use crate::run::device::{Backend, Device};
+use crate::run::gpu::Gpu;
 use crate::run::pending::{Context, Pending, Sent, timed};
 use crate::run::profile::{LaunchProfile, MemoryUse, Row};
 use crate::run::reference;
@@ -15,16 +18,16 @@ use crate::tensor::Array;
 /// A compiled recording with its buffers.
 ///
 /// Several threads may run it at once: each run has buffers of its own, up to [`DeviceOptions::runs_at_once`](crate::DeviceOptions) and as
-/// far as memory allows; further ones wait. Results do not depend on other runs: they are the same bit by bit.
+/// far as memory allows; further ones wait, on the CPU all but one. Results do not depend on other runs: they are the same bit by bit.
 pub struct Program {
     plan: Plan,
     device: Device,
-    prepared: OnDevice,
+    on_device: OnDevice,
 }
 
 /// What a device holds of a program.
 enum OnDevice {
-    Gpu(Prepared),
+    Gpu(Arc<Gpu>, Prepared),
     Cpu(CpuProgram),
     Reference,
 }
@@ -38,19 +41,22 @@ impl Program {
     #[track_caller]
     pub fn compile(device: &Device, graph: &Graph, outputs: &[Tensor<'_>]) -> Result<Program> {
         let plan = Plan::new(graph, outputs);
-        let prepared = match &device.backend {
-            Backend::Gpu(gpu) => OnDevice::Gpu(match Prepared::new(gpu, &plan) {
-                // Other programs may hold buffers for runs that are not in flight.
-                Err(error) if error.code() == Code::GpuMemory && gpu.memory.reclaim() => Prepared::new(gpu, &plan)?,
-                prepared => prepared?,
-            }),
+        let on_device = match &device.backend {
+            Backend::Gpu(gpu) => {
+                let prepared = match Prepared::new(gpu, &plan) {
+                    // Other programs may hold buffers for runs that are not in flight.
+                    Err(error) if error.code() == Code::GpuMemory && gpu.memory.reclaim() => Prepared::new(gpu, &plan)?,
+                    prepared => prepared?,
+                };
+                OnDevice::Gpu(Arc::clone(gpu), prepared)
+            }
             Backend::Cpu(cpu) => OnDevice::Cpu(CpuProgram::new(cpu, &plan)?),
             Backend::Reference => {
                 reference::check_weights(&plan)?;
                 OnDevice::Reference
             }
         };
-        Ok(Program { plan, device: device.clone(), prepared })
+        Ok(Program { plan, device: device.clone(), on_device })
     }
 
     /// The device it was compiled for.
@@ -80,9 +86,9 @@ impl Program {
     #[track_caller]
     pub fn submit(&self, inputs: &[Input<'_>]) -> Result<Pending<'_>> {
         self.check_inputs(inputs);
-        match self.context() {
-            Some(context) => Ok(Pending::sent(Sent::new(context, inputs, false)?)),
-            None => Ok(Pending::done(self.run_on_host(inputs)?)),
+        match &self.on_device {
+            OnDevice::Gpu(gpu, prepared) => Ok(Pending::sent(Sent::new(self.context(gpu, prepared), inputs, false)?)),
+            OnDevice::Cpu(_) | OnDevice::Reference => Ok(Pending::done(self.run_on_host(inputs)?)),
         }
     }
 
@@ -92,9 +98,10 @@ impl Program {
     #[track_caller]
     pub fn run_resident(&self, inputs: &[Input<'_>]) -> Result<Vec<Value>> {
         self.check_inputs(inputs);
-        match self.context() {
-            Some(context) => Sent::new(context, inputs, true)?.wait_on_device(),
-            None => Ok(self.run_on_host(inputs)?.into_iter().map(Value::on_host).collect()),
+        match &self.on_device {
+            OnDevice::Gpu(gpu, prepared) => Sent::new(self.context(gpu, prepared), inputs, true)?.wait_on_device(),
+            OnDevice::Cpu(program) => program.run_resident(&self.plan, &on_host(inputs), &self.device.observed),
+            OnDevice::Reference => Ok(self.run_on_host(inputs)?.into_iter().map(|array| Value::on_host(array, None)).collect()),
         }
     }
 
@@ -104,11 +111,11 @@ impl Program {
     pub fn profile(&self, inputs: &[&Array]) -> Result<LaunchProfile> {
         let inputs: Vec<Input<'_>> = inputs.iter().map(|&array| Input::Host(array)).collect();
         self.check_inputs(&inputs);
-        let (files, nanoseconds): (Vec<&str>, _) = match (&self.prepared, self.context()) {
-            (OnDevice::Gpu(prepared), Some(context)) => (prepared.launches.files().collect(), timed(context, &inputs)?),
-            (OnDevice::Cpu(program), _) => (vec![NATIVE; self.plan.nodes.len()], program.times(&self.plan, &on_host(&inputs))),
-            _ => {
-                return Err(Error::new(Code::Usage, "the reference has no device time to profile").hint(Remedy::UseAnAdapter));
+        let (files, nanoseconds): (Vec<&str>, _) = match &self.on_device {
+            OnDevice::Gpu(gpu, prepared) => (prepared.launches.files().collect(), timed(self.context(gpu, prepared), &inputs)?),
+            OnDevice::Cpu(program) => (vec![NATIVE; self.plan.nodes.len()], program.times(&self.plan, &on_host(&inputs))?),
+            OnDevice::Reference => {
+                return Err(Error::new(Code::Usage, "the reference has no device time to profile").hint(Remedy::UseCpuOrAdapter));
             }
         };
         let rows = self.plan.nodes.iter().zip(files).zip(nanoseconds);
@@ -117,22 +124,18 @@ impl Program {
         Ok(LaunchProfile { device: self.device.name(), tier: self.device.adapter().map(|adapter| adapter.tier), rows, memory })
     }
 
-    /// Context of a run on a GPU; `None` for other devices.
-    fn context(&self) -> Option<Context<'_>> {
-        match (&self.device.backend, &self.prepared) {
-            (Backend::Gpu(gpu), OnDevice::Gpu(prepared)) => {
-                Some(Context { gpu, prepared, plan: &self.plan, observed: &self.device.observed })
-            }
-            _ => None,
-        }
+    /// Context of a run on a GPU.
+    fn context<'p>(&'p self, gpu: &'p Arc<Gpu>, prepared: &'p Prepared) -> Context<'p> {
+        Context { gpu, prepared, plan: &self.plan, observed: &self.device.observed }
     }
 
-    /// Runs on the CPU or the reference, whose values are those of the host.
+    /// Runs on a device whose values are those of the host.
     fn run_on_host(&self, inputs: &[Input<'_>]) -> Result<Vec<Array>> {
         let (inputs, observed) = (on_host(inputs), &self.device.observed);
-        match &self.prepared {
+        match &self.on_device {
             OnDevice::Cpu(program) => program.run(&self.plan, &inputs, observed),
-            OnDevice::Gpu(_) | OnDevice::Reference => reference::run(&self.plan, &inputs, observed),
+            OnDevice::Reference => reference::run(&self.plan, &inputs, observed),
+            OnDevice::Gpu(..) => unreachable!("a GPU has values of its own"),
         }
     }
 

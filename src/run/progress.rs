@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::graph::Plan;
 use crate::run::faults::lock;
 
 /// Progress of a run.
@@ -23,6 +24,16 @@ pub(super) struct Observed(Arc<Mutex<Option<Observer>>>);
 impl Observed {
     pub fn set(&self, observer: Option<Observer>) {
         *lock(&self.0) = observer;
+    }
+
+    /// What reports the progress of a plan, called with the number of each launch after it.
+    pub fn after_each<'p>(&'p self, plan: &'p Plan) -> impl FnMut(usize) + 'p {
+        let cost = plan.nodes.iter().map(|node| node.kernel.work().cost()).sum();
+        let mut done = 0;
+        move |launch| {
+            done += plan.nodes[launch].kernel.work().cost();
+            self.report(done, cost, plan.weight_before(launch));
+        }
     }
 
     pub fn report(&self, done: u64, of: u64, at: &str) {

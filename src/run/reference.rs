@@ -32,14 +32,11 @@ pub(super) fn check_weights(plan: &Plan) -> Result<()> {
 /// Runs all launches; reports progress after each.
 pub(super) fn run(plan: &Plan, inputs: &[&Array], observed: &Observed) -> Result<Vec<Array>> {
     let mut host = Host::new(plan, inputs)?;
-    let cost = plan.nodes.iter().map(|node| node.kernel.work().cost()).sum();
-    let (mut done, mut weight) = (0, "");
+    let mut report = observed.after_each(plan);
     for (at, node) in plan.nodes.iter().enumerate() {
         let output = evaluate(&*node.kernel, DType::F32, &host.operands(node));
         host.keep(node, &output.values, at);
-        done += node.kernel.work().cost();
-        weight = node.weight.as_deref().unwrap_or(weight);
-        observed.report(done, cost, weight);
+        report(at);
     }
     Ok(plan.outputs.iter().map(|&(id, shape)| Array::new(shape, host.values[id].clone())).collect())
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::{Code, Result};
-use crate::kernels::{Implementation, Kernel, UNIT_ROUNDOFF, sample};
+use crate::kernels::{Implementation, Kernel, Tier, UNIT_ROUNDOFF, sample};
 use crate::run::codec::{decode, encode};
 use crate::run::cpu::Cpu;
 use crate::run::device::{Backend, Device};
@@ -56,12 +56,12 @@ impl Timing {
 impl Device {
     /// The implementation this device uses for a kernel on this storage.
     pub fn implementation(&self, kernel: &dyn Kernel, elem: DType) -> Implementation {
-        let tier = match &self.backend {
-            Backend::Gpu(gpu) => gpu.tier,
-            Backend::Cpu(_) => return Implementation::native(),
-            Backend::Reference => crate::kernels::Tier::Plain,
-        };
-        tier.choose(&kernel.implementations(), elem).clone()
+        let of_tier = |tier: Tier| tier.choose(&kernel.implementations(), elem).clone();
+        match &self.backend {
+            Backend::Gpu(gpu) => of_tier(gpu.tier),
+            Backend::Cpu(_) => Implementation::native(),
+            Backend::Reference => of_tier(Tier::Plain),
+        }
     }
 
     /// Runs one launch on given inputs (an absent operand is empty); on the CPU the kernel's native form, on the
@@ -69,17 +69,19 @@ impl Device {
     ///
     /// Inputs are followed by NaN, so that a read past the end shows in the output.
     pub fn launch(&self, kernel: &dyn Kernel, implementation: &Implementation, elem: DType, inputs: &[&[f32]]) -> Result<Launched> {
-        if let Backend::Cpu(cpu) = &self.backend {
-            return Ok(launch_native(cpu, kernel, inputs));
+        match &self.backend {
+            Backend::Gpu(gpu) => Ready::new(gpu, kernel, implementation, elem, inputs)?.run(gpu),
+            Backend::Cpu(cpu) => {
+                cpu.check_storage(elem)?;
+                Ok(launch_native(cpu, kernel, inputs))
+            }
+            Backend::Reference => {
+                let reference = reference::evaluate(kernel, DType::F32, inputs);
+                let dtype = output_dtype(kernel, elem);
+                let output = reference.values.iter().map(|&value| reference::stored(value, dtype)).collect();
+                Ok(Launched { output, guards_intact: true })
+            }
         }
-        let Backend::Gpu(gpu) = &self.backend else {
-            let reference = reference::evaluate(kernel, DType::F32, inputs);
-            let dtype = output_dtype(kernel, elem);
-            let output = reference.values.iter().map(|&value| reference::stored(value, dtype)).collect();
-            return Ok(Launched { output, guards_intact: true });
-        };
-        let ready = Ready::new(gpu, kernel, implementation, elem, inputs)?;
-        ready.run(gpu)
     }
 
     /// Runs one launch on sample inputs and compares it with the reference; returns what is wrong with it, or `None`.
@@ -127,14 +129,14 @@ impl Device {
                 }
             }
             Backend::Cpu(cpu) => {
+                cpu.check_storage(elem)?;
                 let mut y = vec![0.0; kernel.output_len()];
-                for _ in 0..=repetitions {
+                cpu.launch(kernel, inputs, &mut y);
+                for _ in 0..repetitions {
                     let start = Instant::now();
                     cpu.launch(kernel, inputs, &mut y);
                     nanoseconds.push(start.elapsed().as_nanos() as f64);
                 }
-                // The first one warms up.
-                nanoseconds.remove(0);
             }
             Backend::Reference => {
                 for _ in 0..repetitions {
@@ -265,8 +267,10 @@ impl Ready {
     }
 }
 
-/// Runs a native form between guard bands, on an output of NaN; numbers of inputs are followed by NaN.
+/// Runs a native form between guard bands, on an output of NaN. Inputs are followed by NaN, as products read through pointers.
 fn launch_native(cpu: &Cpu, kernel: &dyn Kernel, inputs: &[&[f32]]) -> Launched {
+    let lens = kernel.operands().into_iter().map(|operand| operand.len);
+    assert!(lens.take(inputs.len()).eq(inputs.iter().map(|input| input.len())), "{kernel:?}: inputs of other lengths");
     let guarded: Vec<Vec<f32>> = inputs.iter().map(|input| [input, &[f32::NAN; GUARD][..]].concat()).collect();
     let inputs: Vec<&[f32]> = guarded.iter().zip(inputs).map(|(guarded, input)| &guarded[..input.len()]).collect();
     let len = kernel.output_len();

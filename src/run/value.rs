@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::run::budget;
 use crate::run::codec::decode;
 use crate::run::gpu::Gpu;
 use crate::run::memory::TrackedBuffer;
@@ -16,8 +17,11 @@ pub struct Value {
 }
 
 enum Held {
-    /// Held on the host, by the CPU or the reference.
-    Host(Array),
+    /// Held on the host, by the CPU, where it counts as memory, or by the reference.
+    Host {
+        array: Array,
+        _counted: Option<budget::Held>,
+    },
     OnDevice(Resident),
 }
 
@@ -61,8 +65,8 @@ impl Input<'_> {
 }
 
 impl Value {
-    pub(super) fn on_host(array: Array) -> Value {
-        Value { shape: array.shape(), held: Held::Host(array) }
+    pub(super) fn on_host(array: Array, counted: Option<budget::Held>) -> Value {
+        Value { shape: array.shape(), held: Held::Host { array, _counted: counted } }
     }
 
     /// A buffer on a device for a result of this shape and storage, to be filled by a copy.
@@ -83,7 +87,7 @@ impl Value {
     /// Errors: a lost or hanging device, or too little memory for the copy.
     pub fn to_host(&self) -> Result<Array> {
         match &self.held {
-            Held::Host(array) => Ok(array.clone()),
+            Held::Host { array, .. } => Ok(array.clone()),
             Held::OnDevice(Resident { gpu, buffer, bytes, dtype }) => {
                 gpu.faults.check()?;
                 let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -103,7 +107,7 @@ impl Value {
     #[track_caller]
     pub(super) fn host(&self) -> &Array {
         match &self.held {
-            Held::Host(array) => array,
+            Held::Host { array, .. } => array,
             Held::OnDevice(_) => panic!("a value {} of an adapter is given to the CPU or the reference", self.shape),
         }
     }
@@ -125,7 +129,7 @@ impl Value {
     /// Where a result is copied to.
     pub(super) fn target(&self) -> Option<&wgpu::Buffer> {
         match &self.held {
-            Held::Host(_) => None,
+            Held::Host { .. } => None,
             Held::OnDevice(resident) => Some(&resident.buffer.buffer),
         }
     }

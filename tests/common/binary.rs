@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -154,8 +153,7 @@ pub fn png(width: u32, height: u32, pixel: impl Fn(u32, u32) -> u8) -> Vec<u8> {
 
 /// Whether an adapter is here; where not, the test says so by name and passes.
 pub fn has_adapter(test: &str) -> bool {
-    static FOUND: OnceLock<bool> = OnceLock::new();
-    let found = *FOUND.get_or_init(|| super::adapter_choice().is_some());
+    let found = super::adapter_choice().is_some();
     if !found {
         super::skip(test, "adapter");
     }

@@ -27,7 +27,7 @@ pub fn device() -> &'static Device {
 /// The CPU, opened once.
 pub fn cpu() -> &'static Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
-    DEVICE.get_or_init(|| open(DeviceOptions { choice: DeviceChoice::Cpu, ..DeviceOptions::default() }))
+    DEVICE.get_or_init(|| open_cpu(DeviceOptions::default()))
 }
 
 /// The adapter that kernels are tested on, opened once: a GPU, else a software adapter; `None` where the machine has none, and the test says
@@ -58,6 +58,11 @@ pub fn adapter_choice() -> Option<DeviceChoice> {
 /// Opens the adapter under test with options of its own.
 pub fn open_adapter(options: DeviceOptions) -> Device {
     open(DeviceOptions { choice: adapter_choice().expect("a test that needs an adapter asks for it first"), ..options })
+}
+
+/// Opens the CPU with options of its own.
+pub fn open_cpu(options: DeviceOptions) -> Device {
+    open(DeviceOptions { choice: DeviceChoice::Cpu, ..options })
 }
 
 /// Opens a device that this machine has.
