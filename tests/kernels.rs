@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use zsas::kernels::{
-    Activation, Attention, HeadLayout, Implementation, Kernel, LayerNorm, Logit, NormalizeRows, Selection, Softmax, TopMean, Unary,
+    Activation, Attention, Conv2d, HeadLayout, Implementation, Kernel, LayerNorm, Logit, NormalizeRows, Selection, Softmax, TopMean, Unary,
     every_kernel, sample,
 };
 use zsas::run::{expected, worst};
-use zsas::{Device, DeviceChoice, DeviceOptions};
+use zsas::{DType, Device, DeviceOptions};
 
 #[test]
 fn every_kernel_equals_its_reference() {
@@ -58,37 +58,33 @@ fn the_same_launch_twice_is_bit_identical() {
     let Some(device) = common::adapter("the_same_launch_twice_is_bit_identical") else { return };
     let mut seeded = common::Seeded::new(3);
     for kernel in every_kernel() {
-        let inputs = sample(&*kernel, zsas::DType::F32, &mut seeded);
-        let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let implementation = device.implementation(&*kernel, zsas::DType::F32);
-        let run = || device.launch(&*kernel, &implementation, zsas::DType::F32, &borrowed).unwrap().output;
-        let bits = |output: Vec<f32>| output.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
-        assert_eq!(bits(run()), bits(run()), "{kernel:?}");
+        let inputs = sample(&*kernel, DType::F32, &mut seeded);
+        assert!(bits_on(device, &*kernel, &inputs) == bits_on(device, &*kernel, &inputs), "{kernel:?}");
     }
 }
 
-/// Tasks are cut by sizes alone, so that what a row or tile is computed from does not depend on who computes it.
+/// Bits of the output of the implementation that a device uses.
+fn bits_on(device: &Device, kernel: &dyn Kernel, inputs: &[Vec<f32>]) -> Vec<u32> {
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let implementation = device.implementation(kernel, DType::F32);
+    let output = device.launch(kernel, &implementation, DType::F32, &inputs).unwrap().output;
+    output.into_iter().map(f32::to_bits).collect()
+}
+
+/// What a call computes follows from sizes alone.
 #[test]
 fn native_forms_give_the_same_bytes_on_any_number_of_threads() {
-    let on =
-        |threads| Device::open(&DeviceOptions { choice: DeviceChoice::Cpu, threads: Some(threads), ..DeviceOptions::default() }).unwrap();
-    let devices = [1, 2, 5].map(on);
+    let devices = [1, 2, 5].map(|threads| common::open_cpu(DeviceOptions { threads: Some(threads), ..DeviceOptions::default() }));
     let mut seeded = common::Seeded::new(4);
     for kernel in every_kernel() {
-        let inputs = sample(&*kernel, zsas::DType::F32, &mut seeded);
-        let borrowed: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let bits = devices.each_ref().map(|device| {
-            let implementation = device.implementation(&*kernel, zsas::DType::F32);
-            let output = device.launch(&*kernel, &implementation, zsas::DType::F32, &borrowed).unwrap().output;
-            output.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
-        });
+        let inputs = sample(&*kernel, DType::F32, &mut seeded);
+        let bits = devices.each_ref().map(|device| bits_on(device, &*kernel, &inputs));
         assert!(bits[0] == bits[1] && bits[0] == bits[2], "{kernel:?}");
     }
 }
 
-/// What a kernel promises of numbers that are none: a NaN stays one, in its own row.
 #[test]
-fn a_nan_stays_in_its_row() {
+fn in_native_forms_a_nan_stays_in_its_row() {
     let (rows, cols) = (3, 70);
     let mut x: Vec<f32> = (0..rows * cols).map(|at| (at % 17) as f32 * 0.25 - 2.0).collect();
     x[cols + 5] = f32::NAN;
@@ -106,11 +102,18 @@ fn a_nan_stays_in_its_row() {
         ])
         .collect();
     for (kernel, inputs, lost) in kernels {
-        let implementation = common::cpu().implementation(&*kernel, zsas::DType::F32);
-        let y = common::cpu().launch(&*kernel, &implementation, zsas::DType::F32, &inputs).unwrap().output;
+        let implementation = common::cpu().implementation(&*kernel, DType::F32);
+        let y = common::cpu().launch(&*kernel, &implementation, DType::F32, &inputs).unwrap().output;
         let found: Vec<usize> = (0..y.len()).filter(|&at| y[at].is_nan()).map(|at| at * rows / y.len()).collect();
         assert_eq!(found, vec![1; lost], "{kernel:?}");
     }
+}
+
+#[test]
+fn the_cpu_refuses_f16() {
+    let kernel = Softmax { rows: 2, cols: 3 };
+    let refused = common::cpu().launch(&kernel, &Implementation::native(), DType::F16, &[&[0.0; 6]]);
+    assert_eq!(refused.unwrap_err().code(), zsas::Code::NoAdapter);
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn on_all_devices(test: &str, kernel: &dyn Kernel) -> Vec<(&'static Device, Impl
 /// Zeros of the padding are zeros, whatever the first pixel holds: 0 · ∞ would be NaN.
 #[test]
 fn padding_is_zero_beside_an_infinite_pixel() {
-    let conv = zsas::kernels::Conv2d {
+    let conv = Conv2d {
         batch: 2,
         height: 4,
         width: 4,
@@ -146,13 +149,13 @@ fn padding_is_zero_beside_an_infinite_pixel() {
         padding: 1,
         has_bias: false,
         has_residual: false,
-        activation: zsas::kernels::Activation::Identity,
+        activation: Activation::Identity,
     };
     let mut x = vec![1.0; 2 * 4 * 4 * 4];
     x[0] = f32::INFINITY;
     let weight = vec![0.5; 3 * 3 * 4 * 4];
     for (device, implementation) in on_all_devices("padding_is_zero_beside_an_infinite_pixel", &conv) {
-        let elem = implementation.elem.unwrap_or(zsas::DType::F32);
+        let elem = implementation.elem.unwrap_or(DType::F32);
         if !common::elems(device).contains(&elem) {
             continue;
         }
@@ -166,8 +169,9 @@ fn padding_is_zero_beside_an_infinite_pixel() {
 /// Scores that rise by far more than a level of `attention_matrix` bears, step after step, and ranges that begin late.
 #[test]
 fn attention_follows_scores_that_rise() {
-    let (queries, keys) = (20, 130);
-    for head_dim in [16, 80] {
+    let queries = 20;
+    // 1030 keys are three blocks of the native form.
+    for (head_dim, keys) in [(16, 130), (80, 130), (16, 1030)] {
         let layout = HeadLayout { stride: head_dim, offset: 0 };
         let attention = Attention {
             queries,

@@ -2,7 +2,7 @@
 //! `shaders/lib/activation.wgsl`.
 
 use crate::kernels::UNIT_ROUNDOFF;
-use crate::kernels::native::{at_least, exp, vectorised};
+use crate::kernels::native::{exp, max_or_nan, vectorised};
 
 /// The slope inside QuickGELU's sigmoid (Hendrycks & Gimpel 2016).
 const QUICK: f64 = 1.702;
@@ -88,12 +88,12 @@ impl Activation {
                 let each = x.iter_mut();
                 match self {
                     Activation::Identity => {}
-                    Activation::Relu => each.for_each(|x| *x = at_least(*x, 0.0)),
+                    Activation::Relu => each.for_each(|x| *x = max_or_nan(*x, 0.0)),
                     Activation::Gelu => each.for_each(|x| *x *= 0.5 * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2))),
                     Activation::QuickGelu => each.for_each(|x| *x *= sigmoid(QUICK as f32 * *x)),
                     Activation::Sigmoid => each.for_each(|x| *x = sigmoid(*x)),
                     Activation::Exp => each.for_each(|x| *x = exp(*x)),
-                    Activation::Sqrt => each.for_each(|x| *x = at_least(*x, 0.0).sqrt()),
+                    Activation::Sqrt => each.for_each(|x| *x = max_or_nan(*x, 0.0).sqrt()),
                 }
             },
         );

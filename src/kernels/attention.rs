@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::kernels::geometry::SOFTWARE_LANES;
-use crate::kernels::native::{Matrix, Tile, each_tile, exponentials, largest};
+use crate::kernels::native::{Matrix, Tile, each_tile, exp, exponentials, largest, vectorised};
 use crate::kernels::{
     Implementation, Io, Kernel, Launch, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, read_key_ranges, read_rows, write,
 };
@@ -97,24 +97,11 @@ fn rows_of_a_lane(keys: usize) -> usize {
     }
 }
 
-/// Keys whose scores the native form holds at a time, and queries that share what it packs of them.
-const KEYS: usize = 512;
+/// Queries of a task of the native form, which share what is packed of the keys.
 const NATIVE_QUERIES: usize = 256;
 
-/// Adds to the scores of keys from `first` on what the query's cell has for their rows and columns.
-fn add_positions(scores: &mut [f32], grid: Grid, positions: &[f32], query: usize, first: usize) {
-    let mut key = first % grid.cells();
-    let mut rest = scores;
-    while !rest.is_empty() {
-        let (of_line, after) = rest.split_at_mut((grid.cols - key % grid.cols).min(rest.len()));
-        let [row, col] = grid.difference(query, key);
-        // The column's difference falls as the key's rises.
-        let columns = positions[..=col].iter().rev();
-        of_line.iter_mut().zip(columns).for_each(|(score, column)| *score += positions[row] + column);
-        key = (key + of_line.len()) % grid.cells();
-        rest = after;
-    }
-}
+/// Keys whose scores it holds at a time.
+const NATIVE_KEYS: usize = 512;
 
 impl Attention {
     fn scale(&self) -> f32 {
@@ -144,56 +131,94 @@ impl Attention {
 
     /// The key range of a query, cut to the keys there are.
     fn key_range(&self, key_ranges: &[f32], query: usize) -> Range<usize> {
-        let end = |at: usize| (key_ranges[at].max(0.0) as usize).min(self.keys);
-        end(2 * query)..end(2 * query + 1)
+        let cut = |at: usize| (key_ranges[at].max(0.0) as usize).min(self.keys);
+        cut(2 * query)..cut(2 * query + 1)
     }
 
-    /// The outputs of one head for queries whose keys begin at the same place, keys in blocks: the sums so far are rescaled where a block has
-    /// a larger score (Milakov & Gimelshein 2018).
-    fn attend(&self, inputs: &[&[f32]], queries: Range<usize>, head: usize, mut y: Tile<'_>) {
+    /// The outputs of one head for queries whose keys begin at the same place: blocks of keys with an online softmax.
+    fn attend(&self, inputs: &[&[f32]], head: usize, mut y: Tile<'_>) {
         let [q, k, v, key_ranges, rel_pos, query_cells] = [0, 1, 2, 3, 4, 5].map(|at| inputs[at]);
-        let (count, dim) = (queries.len(), self.head_dim);
+        let (queries, dim, scale) = (y.rows(), self.head_dim, self.scale());
         let ranges: Vec<Range<usize>> = queries.clone().map(|query| self.key_range(key_ranges, query)).collect();
-        let scaled: Vec<f32> = queries
-            .clone()
-            .flat_map(|query| &q[query * self.q.stride + self.q.offset + head * dim..][..dim])
-            .map(|q| q * self.scale())
-            .collect();
-        let of_head = |layout: HeadLayout, key: usize| key * layout.stride + layout.offset + head * dim;
-        let mut scores = vec![0.0; count * KEYS];
-        let (mut highest, mut sums) = (vec![f32::NEG_INFINITY; count], vec![0.0; count]);
-        (0..count).for_each(|row| y.row(row).fill(0.0));
+        debug_assert!(ranges.iter().all(|range| range.start == ranges[0].start));
+        let of_head = |layout: HeadLayout, row: usize| row * layout.stride + layout.offset + head * dim;
+        let scaled: Vec<f32> = queries.clone().flat_map(|query| &q[of_head(self.q, query)..][..dim]).map(|q| q * scale).collect();
+        let scaled = Matrix::dense(&scaled, queries.len(), dim);
+        let mut scores = vec![0.0; queries.len() * NATIVE_KEYS];
+        let mut softmax = vec![OnlineSoftmax::default(); queries.len()];
+        y.fill(0.0);
         let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-        for first in (ranges[0].start..end).step_by(KEYS) {
-            let keys = first..(first + KEYS).min(end);
-            let width = keys.len();
-            let own = Matrix::new(&k[of_head(self.k, first)..], [dim, width], [1, self.k.stride]);
-            Tile::new(&mut scores, width, KEYS).multiply(Matrix::dense(&scaled, count, dim), own, false);
-            for (row, scores) in scores.chunks_exact_mut(KEYS).enumerate() {
-                let (inside, outside) = scores[..width].split_at_mut(ranges[row].end.clamp(keys.start, keys.end) - keys.start);
+        for first in (ranges[0].start..end).step_by(NATIVE_KEYS) {
+            let keys = first..(first + NATIVE_KEYS).min(end);
+            let own = Matrix::new(&k[of_head(self.k, first)..], [dim, keys.len()], [1, self.k.stride]);
+            Tile::new(&mut scores, keys.len(), NATIVE_KEYS).multiply(scaled, own);
+            for ((query, scores), (range, softmax)) in
+                queries.clone().zip(scores.chunks_exact_mut(NATIVE_KEYS)).zip(ranges.iter().zip(&mut softmax))
+            {
+                let (inside, outside) = scores[..keys.len()].split_at_mut(range.end.clamp(keys.start, keys.end) - keys.start);
                 outside.fill(0.0);
-                if inside.is_empty() {
-                    continue;
-                }
                 if let Some(grid) = self.grid {
-                    let query = queries.start + row;
-                    let positions = &rel_pos[(query * self.heads + head) * grid.differences()..][..grid.differences()];
                     let cell = (query_cells[query] as usize).min(grid.cells() - 1);
+                    let positions = &rel_pos[(query * self.heads + head) * grid.differences()..][..grid.differences()];
                     add_positions(inside, grid, positions, cell, keys.start);
                 }
-                let above = largest(inside).max(highest[row]);
-                let factor = (highest[row] - above).exp();
-                highest[row] = above;
-                sums[row] = sums[row] * factor + exponentials(inside, above);
-                y.row(row).iter_mut().for_each(|y| *y *= factor);
+                softmax.weigh(inside, y.row(query));
             }
-            let values = Matrix::new(&v[of_head(self.v, first)..], [width, dim], [self.v.stride, 1]);
-            y.multiply(Matrix::new(&scores, [count, width], [KEYS, 1]), values, true);
+            let values = Matrix::new(&v[of_head(self.v, first)..], [keys.len(), dim], [self.v.stride, 1]);
+            y.add_product(Matrix::new(&scores, [queries.len(), keys.len()], [NATIVE_KEYS, 1]), values);
         }
-        for (row, range) in ranges.iter().enumerate().filter(|(_, range)| !range.is_empty()) {
-            y.row(row).iter_mut().for_each(|y| *y /= sums[row]);
-            debug_assert!(range.start == ranges[0].start);
+        for (query, softmax) in queries.zip(&softmax).filter(|(_, softmax)| softmax.sum != 0.0) {
+            y.row(query).iter_mut().for_each(|y| *y /= softmax.sum);
         }
+    }
+}
+
+/// Online softmax of a query, whose scores come in blocks (Milakov & Gimelshein 2018).
+#[derive(Clone)]
+struct OnlineSoftmax {
+    /// The largest score so far.
+    largest: f32,
+    /// Sum of the weights so far.
+    sum: f32,
+}
+
+impl Default for OnlineSoftmax {
+    fn default() -> OnlineSoftmax {
+        OnlineSoftmax { largest: f32::NEG_INFINITY, sum: 0.0 }
+    }
+}
+
+impl OnlineSoftmax {
+    /// Turns the scores of a block into weights, and rescales what was summed of earlier blocks where one of them is the largest so far.
+    fn weigh(&mut self, scores: &mut [f32], earlier: &mut [f32]) {
+        if scores.is_empty() {
+            return;
+        }
+        vectorised(
+            #[inline(always)]
+            || {
+                let above = largest(scores).max(self.largest);
+                let factor = exp(self.largest - above);
+                self.largest = above;
+                earlier.iter_mut().for_each(|sum| *sum *= factor);
+                self.sum = self.sum * factor + exponentials(scores, self.largest);
+            },
+        );
+    }
+}
+
+/// Adds the decomposed relative positions of a query's cell to its scores with keys from `first_key` on.
+fn add_positions(scores: &mut [f32], grid: Grid, positions: &[f32], cell: usize, first_key: usize) {
+    let mut key = first_key % grid.cells();
+    let mut rest = scores;
+    while !rest.is_empty() {
+        let (of_line, after) = rest.split_at_mut((grid.cols - key % grid.cols).min(rest.len()));
+        let [row, col] = grid.difference(cell, key);
+        // The column's difference falls as the key's rises.
+        let columns = positions[..=col].iter().rev();
+        of_line.iter_mut().zip(columns).for_each(|(score, column)| *score += positions[row] + column);
+        key = (key + of_line.len()) % grid.cells();
+        rest = after;
     }
 }
 
@@ -269,14 +294,15 @@ impl Kernel for Attention {
     }
 
     fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
-        each_tile(y, self.heads * self.head_dim, [self.queries_of_a_tile(NATIVE_QUERIES), self.head_dim], |queries, cols, mut tile| {
+        let sizes = [self.queries_of_a_tile(NATIVE_QUERIES), self.head_dim];
+        each_tile(y, self.heads * self.head_dim, sizes, |mut tile| {
+            let (queries, head) = (tile.rows(), tile.cols().start / self.head_dim);
+            let begin = |query: usize| self.key_range(inputs[3], query).start;
             let mut first = queries.start;
             // Sequences one after the other: they differ in where their keys begin.
             while first < queries.end {
-                let begin = |query: usize| self.key_range(inputs[3], query).start;
                 let end = (first + 1..queries.end).find(|&query| begin(query) != begin(first)).unwrap_or(queries.end);
-                let rows = tile.part(first - queries.start..end - queries.start);
-                self.attend(inputs, first..end, cols.start / self.head_dim, rows);
+                self.attend(inputs, head, tile.part(first..end));
                 first = end;
             }
         });
@@ -370,6 +396,8 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
         joint(17, 2, 80),
         joint(150, 2, 64),
         own(28, 400, 2, 16),
+        own(5, 1100, 1, 8),
+        on_grid(own(6, 1050, 1, 8), 7, 5),
         own(33, 70, 1, 48),
         Attention { pairs: 5 * 33, ..own(65, 33, 2, 16) },
         Attention { pairs: 25 * 67, ..joint(67, 2, 64) },

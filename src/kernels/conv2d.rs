@@ -41,8 +41,9 @@ pub fn windows(size: usize, window: usize, stride: usize, padding: usize) -> usi
     (size + 2 * padding - window) / stride + 1
 }
 
-/// Elements of the windows that a task of the native form copies.
+/// Elements of the windows that a task of the native form copies, which stay in the cache of a core, and its windows at the least.
 const WINDOW_ELEMENTS: usize = 1 << 16;
+const MIN_WINDOWS: usize = 16;
 
 impl Conv2d {
     /// Output rows.
@@ -80,6 +81,11 @@ impl Conv2d {
         self.kernel.0 * self.kernel.1 * self.channels_in
     }
 
+    /// Whether each window is a pixel.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == (1, 1) && self.stride == 1 && self.padding == 0
+    }
+
     /// Copies what the filter covers at an output pixel, tap by tap; what lies in the padding stays as it is, which is zero.
     fn copy_window(&self, x: &[f32], pixel: usize, window: &mut [f32]) {
         let (line, column) = (pixel / self.width_out(), pixel % self.width_out());
@@ -94,12 +100,11 @@ impl Conv2d {
             let left = column * self.stride;
             let first = self.padding.saturating_sub(left).min(self.kernel.1);
             let end = (self.width + self.padding).saturating_sub(left).clamp(first, self.kernel.1);
-            let from = ((image * self.height + row) * self.width + left + first - self.padding) * self.channels_in;
-            let count = (end - first) * self.channels_in;
-            if count == 0 {
-                continue;
+            if first < end {
+                let from = ((image * self.height + row) * self.width + left + first - self.padding) * self.channels_in;
+                let count = (end - first) * self.channels_in;
+                window[first * self.channels_in..][..count].copy_from_slice(&x[from..][..count]);
             }
-            window[first * self.channels_in..][..count].copy_from_slice(&x[from..][..count]);
         }
     }
 }
@@ -166,26 +171,23 @@ impl Kernel for Conv2d {
         let [x, weight, bias, residual] = [0, 1, 2, 3].map(|at| inputs[at]);
         let (inner, channels) = (self.inner(), self.channels_out);
         let epilogue = Epilogue { bias, residual, cols: channels, activation: self.activation };
-        // Pixels whose windows stay in the cache of a core.
-        let pixels = (WINDOW_ELEMENTS / inner).clamp(16, PRODUCT_TILE[0]);
-        let is_pointwise = self.kernel == (1, 1) && self.stride == 1 && self.padding == 0;
-        let tile = if is_pointwise { PRODUCT_TILE } else { [pixels, channels] };
-        each_tile(y, channels, tile, |rows, cols, mut tile| {
-            let mut windows = Vec::new();
-            let own = if is_pointwise {
-                &x[rows.start * inner..rows.end * inner]
+        let windows_of_tile = (WINDOW_ELEMENTS / inner).clamp(MIN_WINDOWS, PRODUCT_TILE[0]);
+        let sizes = if self.is_pointwise() { PRODUCT_TILE } else { [windows_of_tile, channels] };
+        each_tile(y, channels, sizes, |mut tile| {
+            let (pixels, cols) = (tile.rows(), tile.cols());
+            let mut copied = Vec::new();
+            let windows = if self.is_pointwise() {
+                &x[pixels.start * inner..pixels.end * inner]
             } else {
-                windows.resize(rows.len() * inner, 0.0);
-                windows
+                copied.resize(pixels.len() * inner, 0.0);
+                copied
                     .chunks_exact_mut(inner)
-                    .zip(rows.clone())
+                    .zip(pixels.clone())
                     .for_each(|(window, pixel)| self.copy_window(x, pixel, window));
-                &windows
+                &copied
             };
-            let is_begun = epilogue.begin(&rows, &cols, &mut tile);
             let weight = Matrix::new(&weight[cols.start..], [inner, cols.len()], [channels, 1]);
-            tile.multiply(Matrix::dense(own, rows.len(), inner), weight, is_begun);
-            epilogue.end(&mut tile);
+            epilogue.around(&mut tile, |tile| tile.add_product(Matrix::dense(windows, pixels.len(), inner), weight));
         });
     }
 
@@ -246,6 +248,7 @@ pub(super) fn instances() -> Vec<Box<dyn Kernel>> {
     let three = Conv2d { kernel: (3, 3), padding: 1, ..plain.clone() };
     boxed([
         Conv2d { stride: 2, ..plain.clone() },
+        Conv2d { padding: 2, ..plain.clone() },
         Conv2d { height: 13, width: 11, channels_in: 8, ..plain.clone() },
         Conv2d { height: 1, width: 1, ..three.clone() },
         Conv2d { channels_in: 3, channels_out: 5, ..three.clone() },

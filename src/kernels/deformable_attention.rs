@@ -45,6 +45,18 @@ impl DeformableAttention {
         self.levels.len() * self.points
     }
 
+    /// The reference of a query: a point, or a box.
+    fn reference_of<'r>(&self, references: &'r [f32], row: usize) -> &'r [f32] {
+        if self.has_boxes { &references[4 * row..][..4] } else { &references[2 * (row % self.queries)..][..2] }
+    }
+
+    /// Place of a sample along an axis of a level of so many cells, counted from the middle of the first.
+    fn place(&self, reference: &[f32], offset: f32, axis: usize, size: usize) -> f32 {
+        let size = size as f32;
+        let moved = if self.has_boxes { offset / self.points as f32 * reference[2 + axis] * 0.5 * size } else { offset };
+        reference[axis] * size + moved - 0.5
+    }
+
     fn dim(&self) -> usize {
         self.heads * self.head_dim
     }
@@ -106,33 +118,28 @@ impl Kernel for DeformableAttention {
         let (value, offsets, weights, references) = (inputs[0], inputs[1], inputs[2], inputs[3]);
         let (samples, dim) = (self.samples(), self.head_dim);
         each_row(y, self.dim(), |row, y| {
-            let (sequence, query) = (row / self.queries, row % self.queries);
-            let reference = if self.has_boxes { &references[4 * row..][..4] } else { &references[2 * query..][..2] };
+            let reference = self.reference_of(references, row);
             for (head, y) in y.chunks_exact_mut(dim).enumerate() {
                 let first = (row * self.heads + head) * samples;
                 let logits = &weights[first..][..samples];
                 let (largest, mut total) = (largest(logits), 0.0);
-                let mut start = sequence * self.cells();
+                let mut start = row / self.queries * self.cells();
                 y.fill(0.0);
                 for (level, grid) in self.levels.iter().enumerate() {
                     for sample in level * self.points..(level + 1) * self.points {
-                        let [x, y_place] = [(0, grid.cols), (1, grid.rows)].map(|(axis, size)| {
-                            let offset = offsets[2 * (first + sample) + axis];
-                            let moved = match self.has_boxes {
-                                true => offset / self.points as f32 * reference[2 + axis] * 0.5 * size as f32,
-                                false => offset,
-                            };
-                            reference[axis] * size as f32 + moved - 0.5
-                        });
-                        // A place that is no number makes the weight none.
-                        let weight = if (x + y_place).is_nan() { f32::NAN } else { exp(logits[sample] - largest) };
+                        let offset = &offsets[2 * (first + sample)..];
+                        let [col, row] =
+                            [(0, grid.cols), (1, grid.rows)].map(|(axis, size)| self.place(reference, offset[axis], axis, size));
+                        let weight = exp(logits[sample] - largest);
                         total += weight;
-                        for (row, col, share) in corners(*grid, y_place, x) {
+                        if (col + row).is_nan() {
+                            // It would become a cell in `corners`.
+                            total = f32::NAN;
+                            continue;
+                        }
+                        for (row, col, share) in corners(*grid, row, col) {
                             let value = &value[((start + row * grid.cols + col) * self.heads + head) * dim..][..dim];
                             y.iter_mut().zip(value).for_each(|(y, value)| *y += weight * share * value);
-                        }
-                        if weight.is_nan() {
-                            y.fill(weight);
                         }
                     }
                     start += grid.cells();
@@ -146,8 +153,7 @@ impl Kernel for DeformableAttention {
         let [value, offsets, weights, references] = [0, 1, 2, 3].map(|at| io.input(at));
         let (u, samples, dim) = (UNIT_ROUNDOFF, self.samples(), self.head_dim);
         for row in 0..self.sequences * self.queries {
-            let (sequence, query) = (row / self.queries, row % self.queries);
-            let reference = if self.has_boxes { &references[4 * row..][..4] } else { &references[2 * query..][..2] };
+            let (sequence, reference) = (row / self.queries, self.reference_of(references, row));
             for head in 0..self.heads {
                 let first = (row * self.heads + head) * samples;
                 let logits = &weights[first..first + samples];

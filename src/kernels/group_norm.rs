@@ -55,24 +55,24 @@ impl Kernel for GroupNorm {
     fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
         let (x, of_image) = (inputs[0], self.cells * self.channels);
         let of_group = self.channels / self.groups;
-        // Of each group its mean and the reciprocal of its standard deviation.
-        let mut moments = vec![0.0; self.images * self.groups * 2];
-        moments.par_chunks_mut(2).enumerate().for_each(|(number, moments)| {
+        // Of each group its mean and the reciprocal of its standard deviation; f64, as a sum over all cells is long.
+        let moments = |number: usize| -> [f32; 2] {
             let own = &x[number / self.groups * of_image..][..of_image];
-            let cells = || own.chunks_exact(self.channels).map(|cell| &cell[number % self.groups * of_group..][..of_group]);
-            let mean_of = |of: &dyn Fn(f64) -> f64| {
-                let all = cells().flatten().map(|&x| of(f64::from(x)));
-                all.sum::<f64>() / (self.cells * of_group) as f64
+            let cells = || {
+                own.chunks_exact(self.channels)
+                    .flat_map(|cell| &cell[number % self.groups * of_group..][..of_group])
             };
-            let mean = mean_of(&|x| x);
-            let variance = mean_of(&|x| (x - mean) * (x - mean));
-            moments.copy_from_slice(&[mean as f32, (1.0 / (variance + f64::from(self.eps)).sqrt()) as f32]);
-        });
+            let count = (self.cells * of_group) as f64;
+            let mean = cells().map(|&x| f64::from(x)).sum::<f64>() / count;
+            let variance = cells().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
+            [mean as f32, (1.0 / (variance + f64::from(self.eps)).sqrt()) as f32]
+        };
+        let moments: Vec<[f32; 2]> = (0..self.images * self.groups).into_par_iter().map(moments).collect();
         each_row(y, self.channels, |row, y| {
-            let moments = &moments[row / self.cells * self.groups * 2..];
+            let moments = &moments[row / self.cells * self.groups..];
             for (channel, (y, x)) in y.iter_mut().zip(&x[row * self.channels..]).enumerate() {
-                let group = channel / of_group;
-                *y = (x - moments[2 * group]) * moments[2 * group + 1] * inputs[1][channel] + inputs[2][channel];
+                let [mean, scale] = moments[channel / of_group];
+                *y = (x - mean) * scale * inputs[1][channel] + inputs[2][channel];
             }
         });
     }

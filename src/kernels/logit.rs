@@ -1,7 +1,7 @@
 //! Logit: the inverse of the sigmoid, cut off near 0 and 1.
 
 use crate::kernels::geometry::fours;
-use crate::kernels::native::{at_least, each_chunk};
+use crate::kernels::native::{each_chunk, max_or_nan};
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read_f32, write_f32};
 
 /// `y[i] = log(max(x, eps) / max(1 − x, eps))` of `x[i]` cut to 0…1, the `inverse_sigmoid` of Deformable DETR (Zhu et al. 2021).
@@ -40,7 +40,7 @@ impl Kernel for Logit {
         each_chunk(y, |at, y| {
             for (y, x) in y.iter_mut().zip(&inputs[0][at..]) {
                 let x = x.clamp(0.0, 1.0);
-                *y = (at_least(x, self.eps) / at_least(1.0 - x, self.eps)).ln();
+                *y = (max_or_nan(x, self.eps) / max_or_nan(1.0 - x, self.eps)).ln();
             }
         });
     }

@@ -115,24 +115,19 @@ impl Kernel for Matmul {
                 cols: self.cols,
                 activation: self.activation,
             };
-            each_tile(y, self.cols, PRODUCT_TILE, |rows, cols, mut tile| match self.pairing {
-                Pairing::Product => {
-                    let own = Matrix::new(&a[rows.start * self.inner..], [rows.len(), self.inner], [self.inner, 1]);
-                    let other = Matrix::new(&b[cols.start..], [self.inner, cols.len()], [self.cols, 1]);
-                    let is_begun = epilogue.begin(&rows, &cols, &mut tile);
-                    tile.multiply(own, other, is_begun);
-                    epilogue.end(&mut tile);
-                }
-                Pairing::SquaredDifference => {
-                    if !epilogue.begin(&rows, &cols, &mut tile) {
-                        rows.clone().for_each(|row| tile.row(row - rows.start).fill(0.0));
+            each_tile(y, self.cols, PRODUCT_TILE, |mut tile| {
+                let (rows, cols) = (tile.rows(), tile.cols());
+                epilogue.around(&mut tile, |tile| match self.pairing {
+                    Pairing::Product => {
+                        let a = Matrix::new(&a[rows.start * self.inner..], [rows.len(), self.inner], [self.inner, 1]);
+                        tile.add_product(a, Matrix::new(&b[cols.start..], [self.inner, cols.len()], [self.cols, 1]));
                     }
-                    for row in rows.clone() {
-                        let sums = tile.row(row - rows.start);
-                        add_squared_differences(&a[row * self.inner..][..self.inner], &b[cols.start..], self.cols, sums);
+                    Pairing::SquaredDifference => {
+                        for row in rows {
+                            add_squared_differences(&a[row * self.inner..][..self.inner], &b[cols.start..], self.cols, tile.row(row));
+                        }
                     }
-                    epilogue.end(&mut tile);
-                }
+                });
             });
         }
     }
@@ -170,13 +165,14 @@ impl Kernel for Matmul {
 
 /// Adds Σₖ (a[k] − b[k, j])² to each sum j; rows of `b` are `step` apart.
 fn add_squared_differences(a: &[f32], b: &[f32], step: usize, sums: &mut [f32]) {
-    // As many as registers hold.
-    for (block, sums) in sums.chunks_mut(64).enumerate() {
+    /// As many sums as registers hold.
+    const BLOCK: usize = 64;
+    for (block, sums) in sums.chunks_mut(BLOCK).enumerate() {
         vectorised(
             #[inline(always)]
             || {
-                let mut own = [0.0; 64];
-                for (a, b) in a.iter().zip(b[block * 64..].chunks(step)) {
+                let mut own = [0.0; BLOCK];
+                for (a, b) in a.iter().zip(b[block * BLOCK..].chunks(step)) {
                     for (own, b) in own.iter_mut().zip(&b[..sums.len()]) {
                         *own += (a - b) * (a - b);
                     }

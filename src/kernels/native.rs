@@ -1,6 +1,6 @@
-//! Native forms: what kernels share that compute in f32 on the CPU, on the threads of the pool that calls them.
+//! Helpers of the kernels' native forms: parallel rows and tiles, matrix products, vectorised sums and exponentials, in f32 on the CPU.
 //!
-//! Results do not depend on the number of threads: work is cut at places that follow from the sizes alone, one task computes each element, and
+//! Results do not depend on the number of threads: what each call computes follows from the sizes alone, one task computes each element, and
 //! sums have an order of their own. Loops are compiled for several instruction sets, of which [`vectorised`] takes the best at run time.
 
 use std::marker::PhantomData;
@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use crate::kernels::Activation;
 
-/// Elements that a task computes at the least, where they take a few operations each.
-pub(super) const CHUNK: usize = 16_384;
+/// Elements of a task where each takes a few operations: exactly so many of a chunk, at least so many of rows.
+const CHUNK: usize = 16_384;
 
 /// Rows and columns of the tiles of a product: large enough for its full speed, small enough for many cores.
 pub(super) const PRODUCT_TILE: [usize; 2] = [128, 256];
@@ -56,9 +56,9 @@ pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     sums.iter().sum()
 }
 
-/// The larger one; a NaN stays, which `f32::max` drops.
+/// The larger number, or NaN where x is: `f32::max` would drop it.
 #[inline(always)]
-pub(super) fn at_least(x: f32, least: f32) -> f32 {
+pub(super) fn max_or_nan(x: f32, least: f32) -> f32 {
     if x < least { least } else { x }
 }
 
@@ -98,15 +98,11 @@ pub(super) fn exp(x: f32) -> f32 {
     series * power(half) * power(n.wrapping_sub(half))
 }
 
-/// Replaces numbers by their exponentials after `less` is taken away, and returns the sum of these.
+/// Replaces numbers by their exponentials after `less` is taken away, and returns the sum of these; for [`vectorised`] loops.
+#[inline(always)]
 pub(super) fn exponentials(x: &mut [f32], less: f32) -> f32 {
-    vectorised(
-        #[inline(always)]
-        || {
-            x.iter_mut().for_each(|x| *x = exp(*x - less));
-            sum(x, |x| x)
-        },
-    )
+    x.iter_mut().for_each(|x| *x = exp(*x - less));
+    sum(x, |x| x)
 }
 
 /// Replaces numbers by their softmax.
@@ -114,9 +110,7 @@ pub(super) fn softmax(x: &mut [f32]) {
     vectorised(
         #[inline(always)]
         || {
-            let largest = largest(x);
-            x.iter_mut().for_each(|x| *x = exp(*x - largest));
-            let scale = 1.0 / sum(x, |x| x);
+            let scale = 1.0 / exponentials(x, largest(x));
             x.iter_mut().for_each(|x| *x *= scale);
         },
     );
@@ -131,10 +125,14 @@ pub(super) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// Panics where an element would lie outside `data`.
+    /// A matrix of so many rows and columns. Panics where an element would lie outside `data`.
     pub(super) fn new(data: &'a [f32], sizes: [usize; 2], steps: [usize; 2]) -> Matrix<'a> {
-        let is_empty = sizes.contains(&0);
-        assert!(is_empty || (sizes[0] - 1) * steps[0] + (sizes[1] - 1) * steps[1] < data.len(), "{sizes:?} by {steps:?}");
+        let [down, across] = [0, 1].map(|axis| sizes[axis].saturating_sub(1).saturating_mul(steps[axis]));
+        assert!(
+            sizes.contains(&0) || down.saturating_add(across) < data.len(),
+            "a matrix {sizes:?} by steps {steps:?} of {} elements",
+            data.len()
+        );
         Matrix { data, sizes, steps }
     }
 
@@ -144,11 +142,11 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// A rectangle of a matrix that one task writes.
+/// A rectangle of a matrix that one task writes; rows and columns are those of the matrix.
 pub(super) struct Tile<'a> {
     first: *mut f32,
-    rows: usize,
-    cols: usize,
+    rows: Range<usize>,
+    cols: Range<usize>,
     /// From one row to the next.
     step: usize,
     data: PhantomData<&'a mut [f32]>,
@@ -160,59 +158,65 @@ unsafe impl Send for Tile<'_> {}
 impl<'a> Tile<'a> {
     /// The first `cols` elements of each row of `step`.
     pub(super) fn new(data: &'a mut [f32], cols: usize, step: usize) -> Tile<'a> {
-        assert!(cols <= step && data.len().is_multiple_of(step.max(1)), "{cols} of {step} elements of {}", data.len());
-        Tile { first: data.as_mut_ptr(), rows: data.len() / step.max(1), cols, step, data: PhantomData }
+        assert!(0 < cols && cols <= step && data.len().is_multiple_of(step), "{cols} of {step} columns of {} elements", data.len());
+        Tile { first: data.as_mut_ptr(), rows: 0..data.len() / step, cols: 0..cols, step, data: PhantomData }
+    }
+
+    pub(super) fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    pub(super) fn cols(&self) -> Range<usize> {
+        self.cols.clone()
+    }
+
+    /// Pointer to the first element of a row.
+    fn start_of(&mut self, row: usize) -> *mut f32 {
+        assert!(self.rows.contains(&row), "row {row} of the rows {:?} of a tile", self.rows);
+        // SAFETY: the row lies inside the rectangle.
+        unsafe { self.first.add((row - self.rows.start) * self.step) }
     }
 
     /// A row.
     pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
-        assert!(row < self.rows);
+        let (start, cols) = (self.start_of(row), self.cols.len());
         // SAFETY: the row lies inside the rectangle, which is borrowed as long as the slice lives.
-        unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.step), self.cols) }
+        unsafe { std::slice::from_raw_parts_mut(start, cols) }
     }
 
     /// Some of its rows.
     pub(super) fn part(&mut self, rows: Range<usize>) -> Tile<'_> {
-        assert!(rows.start < rows.end && rows.end <= self.rows);
-        // SAFETY: the first row lies inside the rectangle, which is borrowed as long as the part lives.
-        Tile {
-            first: unsafe { self.first.add(rows.start * self.step) },
-            rows: rows.len(),
-            cols: self.cols,
-            step: self.step,
-            data: PhantomData,
-        }
+        assert!(rows.start < rows.end && rows.end <= self.rows.end, "rows {rows:?} of the rows {:?} of a tile", self.rows);
+        Tile { first: self.start_of(rows.start), rows, cols: self.cols(), step: self.step, data: PhantomData }
     }
 
-    /// Sets this to the product of two matrices, or adds it.
-    pub(super) fn multiply(&mut self, a: Matrix<'_>, b: Matrix<'_>, adds: bool) {
-        let [rows, inner] = a.sizes;
-        let cols = b.sizes[1];
-        assert!((rows, cols) == (self.rows, self.cols) && b.sizes[0] == inner, "{:?} by {:?}", a.sizes, b.sizes);
+    pub(super) fn fill(&mut self, value: f32) {
+        self.rows().for_each(|row| self.row(row).fill(value));
+    }
+
+    /// Sets this to the product of two matrices.
+    pub(super) fn multiply(&mut self, a: Matrix<'_>, b: Matrix<'_>) {
+        self.gemm(a, b, false);
+    }
+
+    /// Adds the product of two matrices.
+    pub(super) fn add_product(&mut self, a: Matrix<'_>, b: Matrix<'_>) {
+        self.gemm(a, b, true);
+    }
+
+    fn gemm(&mut self, a: Matrix<'_>, b: Matrix<'_>, adds: bool) {
+        let ([rows, inner], [inner_of_b, cols]) = (a.sizes, b.sizes);
+        let is_fitting = rows == self.rows.len() && cols == self.cols.len() && inner == inner_of_b;
+        assert!(is_fitting, "{:?} times {:?} for the rows {:?} and columns {:?}", a.sizes, b.sizes, self.rows, self.cols);
         let [a_steps, b_steps] = [a.steps, b.steps].map(|steps| steps.map(|step| step as isize));
+        let (first, step) = (self.first, self.step as isize);
         let (a, b) = (a.data.as_ptr(), b.data.as_ptr());
+        let none = gemm::Parallelism::None;
         // SAFETY: `Matrix::new` and `Tile` hold that all elements lie in their slices; the tile's are borrowed mutably, so nothing overlaps.
         unsafe {
             gemm::gemm(
-                rows,
-                cols,
-                inner,
-                self.first,
-                1,
-                self.step as isize,
-                adds,
-                a,
-                a_steps[1],
-                a_steps[0],
-                b,
-                b_steps[1],
-                b_steps[0],
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
+                rows, cols, inner, first, 1, step, adds, a, a_steps[1], a_steps[0], b, b_steps[1], b_steps[0], 1.0, 1.0, false, false,
+                false, none,
             );
         }
     }
@@ -224,14 +228,8 @@ struct Shared(*mut f32);
 // SAFETY: `each_tile` makes tiles that do not overlap.
 unsafe impl Sync for Shared {}
 
-/// Cuts `y`, rows of `cols`, into tiles of at most `rows_of_tile` × `cols_of_tile`, and calls `compute` with the rows, the columns and the tile of
-/// each, in parallel.
-pub(super) fn each_tile(
-    y: &mut [f32],
-    cols: usize,
-    [rows_of_tile, cols_of_tile]: [usize; 2],
-    compute: impl Fn(Range<usize>, Range<usize>, Tile<'_>) + Sync,
-) {
+/// Cuts `y`, rows of `cols`, into tiles of at most `rows_of_tile` × `cols_of_tile`, and calls `compute` with each, in parallel.
+pub(super) fn each_tile(y: &mut [f32], cols: usize, [rows_of_tile, cols_of_tile]: [usize; 2], compute: impl Fn(Tile<'_>) + Sync) {
     if y.is_empty() {
         return;
     }
@@ -241,15 +239,14 @@ pub(super) fn each_tile(
     // Tiles that follow each other share their columns of b.
     (0..down * across).into_par_iter().with_max_len(1).for_each(|number| {
         let [top, left] = [number % down * rows_of_tile, number / down * cols_of_tile];
-        let [bottom, right] = [(top + rows_of_tile).min(rows), (left + cols_of_tile).min(cols)];
+        let (rows, cols_of_tile) = (top..(top + rows_of_tile).min(rows), left..(left + cols_of_tile).min(cols));
         // SAFETY: tiles lie in `y`, which this function borrows mutably, and do not overlap.
         let first = unsafe { shared.0.add(top * cols + left) };
-        let tile = Tile { first, rows: bottom - top, cols: right - left, step: cols, data: PhantomData };
-        compute(top..bottom, left..right, tile);
+        compute(Tile { first, rows, cols: cols_of_tile, step: cols, data: PhantomData });
     });
 }
 
-/// What a product gets before and after it, tile by tile; an absent operand is empty.
+/// Bias and residual that are added to a product, and the activation after it; an absent operand is empty.
 pub(super) struct Epilogue<'a> {
     /// Of each column.
     pub(super) bias: &'a [f32],
@@ -261,25 +258,21 @@ pub(super) struct Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// Writes what is added to the product into its tile; returns whether there is any.
-    pub(super) fn begin(&self, rows: &Range<usize>, cols: &Range<usize>, tile: &mut Tile<'_>) -> bool {
-        for row in rows.clone() {
-            let y = tile.row(row - rows.start);
-            if !self.residual.is_empty() {
-                y.copy_from_slice(&self.residual[row * self.cols..][cols.clone()]);
-                if !self.bias.is_empty() {
-                    y.iter_mut().zip(&self.bias[cols.clone()]).for_each(|(y, bias)| *y += bias);
-                }
-            } else if !self.bias.is_empty() {
-                y.copy_from_slice(&self.bias[cols.clone()]);
+    /// Sets a tile to the activation of bias, residual, and what `add` adds.
+    pub(super) fn around(&self, tile: &mut Tile<'_>, add: impl FnOnce(&mut Tile<'_>)) {
+        let cols = tile.cols();
+        for row in tile.rows() {
+            let y = tile.row(row);
+            match self.residual {
+                [] => y.fill(0.0),
+                residual => y.copy_from_slice(&residual[row * self.cols..][cols.clone()]),
+            }
+            if !self.bias.is_empty() {
+                y.iter_mut().zip(&self.bias[cols.clone()]).for_each(|(y, bias)| *y += bias);
             }
         }
-        !self.bias.is_empty() || !self.residual.is_empty()
-    }
-
-    /// Applies the activation.
-    pub(super) fn end(&self, tile: &mut Tile<'_>) {
-        (0..tile.rows).for_each(|row| self.activation.activate(tile.row(row)));
+        add(tile);
+        tile.rows().for_each(|row| self.activation.activate(tile.row(row)));
     }
 }
 
@@ -302,11 +295,10 @@ mod tests {
     #[test]
     fn tiles_cover_a_matrix_once() {
         let mut y = vec![0.0; 7 * 11];
-        each_tile(&mut y, 11, [3, 4], |rows, cols, mut tile| {
-            for row in rows.clone() {
-                for (at, y) in tile.row(row - rows.start).iter_mut().enumerate() {
-                    *y += (row * 11 + cols.start + at) as f32;
-                }
+        each_tile(&mut y, 11, [3, 4], |mut tile| {
+            for row in tile.rows() {
+                let cols = tile.cols();
+                tile.row(row).iter_mut().zip(cols).for_each(|(y, col)| *y += (row * 11 + col) as f32);
             }
         });
         assert!(y.iter().enumerate().all(|(at, &y)| y == at as f32), "{y:?}");
@@ -316,11 +308,7 @@ mod tests {
     fn a_product_reads_by_any_steps_and_writes_only_its_columns() {
         // Rows 1 2 3 and 4 5 6, transposed: [[1, 4], [2, 5], [3, 6]] times [[1], [10]].
         let mut y = vec![9.0; 6];
-        Tile::new(&mut y, 1, 2).multiply(
-            Matrix::new(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [3, 2], [1, 3]),
-            Matrix::dense(&[1.0, 10.0], 2, 1),
-            false,
-        );
+        Tile::new(&mut y, 1, 2).multiply(Matrix::new(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [3, 2], [1, 3]), Matrix::dense(&[1.0, 10.0], 2, 1));
         assert_eq!(y, [41.0, 9.0, 52.0, 9.0, 63.0, 9.0]);
     }
 }

@@ -1,7 +1,7 @@
 //! L2 normalisation: rows divided by their Euclidean norm.
 
 use crate::kernels::geometry::{INSTANCE_SIZES, row_kernel};
-use crate::kernels::native::{at_least, each_row, sum, vectorised};
+use crate::kernels::native::{each_row, max_or_nan, sum, vectorised};
 use crate::kernels::{Implementation, Io, Kernel, Operand, ParamBlock, UNIT_ROUNDOFF, Work, boxed, params, read, write};
 
 /// `y = x / max(‖x‖₂, eps)` over the last axis, as `torch.nn.functional.normalize`.
@@ -44,7 +44,7 @@ impl Kernel for NormalizeRows {
             vectorised(
                 #[inline(always)]
                 || {
-                    let scale = 1.0 / at_least(sum(x, |x| x * x).sqrt(), self.eps);
+                    let scale = 1.0 / max_or_nan(sum(x, |x| x * x).sqrt(), self.eps);
                     y.iter_mut().zip(x).for_each(|(y, x)| *y = x * scale);
                 },
             );

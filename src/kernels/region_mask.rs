@@ -91,10 +91,10 @@ impl Kernel for RegionMask {
         let columns: Vec<Taps> = (0..width).map(|col| Taps::of(col, right, covered.1, cols)).collect();
         each_row(y, RegionMask::numbers(width), |line, y| {
             let logits = &inputs[0][line / height * rows * cols..][..rows * cols];
-            let down = Taps::of(line % height, down, covered.0, rows);
+            let taps = Taps::of(line % height, down, covered.0, rows);
             // The line of the mask at this height, before it is enlarged across.
             let mut blended = vec![0.0; cols];
-            for (row, weight) in down.lines {
+            for (row, weight) in taps.lines {
                 blended.iter_mut().zip(&logits[row * cols..]).for_each(|(sum, x)| *sum += weight as f32 * x);
             }
             for (y, columns) in y.iter_mut().zip(columns.chunks(PIXELS_PER_NUMBER)) {

@@ -20,6 +20,16 @@ pub enum Selection {
     Smallest,
 }
 
+impl Selection {
+    /// Which of two values comes first.
+    fn order(self, a: f32, b: f32) -> std::cmp::Ordering {
+        match self {
+            Selection::Largest => b.total_cmp(&a),
+            Selection::Smallest => a.total_cmp(&b),
+        }
+    }
+}
+
 /// `y[r] = mean of the count largest or smallest of x[r, ·]`, exact with ties, without sorting.
 ///
 /// `x` `[rows, cols]` and `y` `[rows]` in f32. `count` is at least 1 and at most `cols`. A row with a NaN gives NaN.
@@ -68,10 +78,7 @@ impl Kernel for TopMean {
     fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
         y.par_iter_mut().enumerate().for_each(|(row, y)| {
             let mut x = inputs[0][row * self.cols..][..self.cols].to_vec();
-            x.select_nth_unstable_by(self.count - 1, |a, b| match self.selection {
-                Selection::Largest => b.total_cmp(a),
-                Selection::Smallest => a.total_cmp(b),
-            });
+            x.select_nth_unstable_by(self.count - 1, |a, b| self.selection.order(*a, *b));
             let has_nan = x.iter().any(|x| x.is_nan());
             *y = if has_nan { f32::NAN } else { sum(&x[..self.count], |x| x) / self.count as f32 };
         });
@@ -80,10 +87,7 @@ impl Kernel for TopMean {
     fn reference(&self, io: &mut Io<'_>) {
         for (row, x) in io.input(0).chunks_exact(self.cols).enumerate() {
             let mut sorted = x.to_vec();
-            sorted.sort_unstable_by(|a, b| match self.selection {
-                Selection::Largest => b.total_cmp(a),
-                Selection::Smallest => a.total_cmp(b),
-            });
+            sorted.sort_unstable_by(|a, b| self.selection.order(*a, *b));
             if x.iter().any(|x| x.is_nan()) {
                 io.put(row, f64::NAN, 0.0);
                 continue;

@@ -57,21 +57,24 @@ impl Kernel for TopRows {
     fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
         y.par_chunks_mut(self.count).enumerate().for_each(|(sequence, y)| {
             let scores = &inputs[0][sequence * self.rows..][..self.rows];
-            let mut order: Vec<usize> = (0..self.rows).collect();
-            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-            y.iter_mut().zip(order).for_each(|(y, row)| *y = (sequence * self.rows + row) as f32);
+            y.iter_mut().zip(best_first(scores)).for_each(|(y, row)| *y = (sequence * self.rows + row) as f32);
         });
     }
 
     fn reference(&self, io: &mut Io<'_>) {
         for (sequence, scores) in io.input(0).chunks_exact(self.rows).enumerate() {
-            let mut order: Vec<usize> = (0..self.rows).collect();
-            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-            for (rank, row) in order.into_iter().take(self.count).enumerate() {
+            for (rank, row) in best_first(scores).into_iter().take(self.count).enumerate() {
                 io.put(sequence * self.count + rank, (sequence * self.rows + row) as f64, 0.0);
             }
         }
     }
+}
+
+/// Numbers of rows, the one with the highest score first.
+fn best_first(scores: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order
 }
 
 pub(super) fn instances() -> Vec<Box<dyn Kernel>> {

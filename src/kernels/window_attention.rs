@@ -76,6 +76,38 @@ impl WindowAttention {
         (2 * self.geometry.window - 1).pow(2)
     }
 
+    /// Cuts the output into lines of windows, each of which writes whole rows of cells: the image, the first row and the one after the last,
+    /// padding included, and the cells.
+    fn lines_of_windows<'y>(&self, mut y: &'y mut [f32]) -> Vec<(usize, [usize; 2], &'y mut [f32])> {
+        let WindowGeometry { images, height, width, .. } = self.geometry;
+        let mut lines = Vec::new();
+        for image in 0..images {
+            for [top, bottom] in self.geometry.strips(height) {
+                let (line, after) = y.split_at_mut((bottom.min(height) - top.min(height)) * width * self.dim());
+                lines.push((image, [top, bottom], line));
+                y = after;
+            }
+        }
+        lines
+    }
+
+    /// Query, key and value of a cell, which may lie in the padding.
+    fn cell<'x>(&self, qkv: &'x [f32], padding: &'x [f32], image: usize, [row, col]: [usize; 2]) -> &'x [f32] {
+        let WindowGeometry { height, width, .. } = self.geometry;
+        if row < height && col < width {
+            &qkv[((image * height + row) * width + col) * 3 * self.dim()..][..3 * self.dim()]
+        } else {
+            padding
+        }
+    }
+
+    /// Place of the bias of a query's cell and a key's.
+    fn bias_at(&self, head: usize, query: [usize; 2], key: [usize; 2]) -> usize {
+        let WindowGeometry { window, .. } = self.geometry;
+        let [row, col] = [0, 1].map(|axis| query[axis] + window - 1 - key[axis]);
+        (head * (2 * window - 1) + row) * (2 * window - 1) + col
+    }
+
     /// Number of windows, whole and cut ones, of all images.
     fn windows(&self) -> usize {
         let WindowGeometry { images, height, width, .. } = self.geometry;
@@ -133,47 +165,36 @@ impl Kernel for WindowAttention {
     }
 
     fn native(&self, inputs: &[&[f32]], y: &mut [f32]) {
-        let WindowGeometry { images, height, width, window, .. } = self.geometry;
-        let (down, across) = (self.geometry.strips(height), self.geometry.strips(width));
-        let dim = self.head_dim;
-        // A line of windows is a task: it writes whole rows of cells.
-        let mut lines = Vec::new();
-        let mut rest = y;
-        for (image, &[top, bottom]) in (0..images).flat_map(|image| down.iter().map(move |rows| (image, rows))) {
-            let rows = bottom.min(height) - top.min(height);
-            let (line, after) = rest.split_at_mut(rows * width * self.dim());
-            lines.push((image, [top, bottom], line));
-            rest = after;
-        }
-        lines.into_par_iter().for_each(|(image, rows, y)| {
-            let mut gathered = [0, 1, 2].map(|_| vec![0.0; window * window * dim]);
-            let (mut scores, mut outputs) = (vec![0.0; window.pow(4)], vec![0.0; window * window * dim]);
+        let [qkv, padding, bias] = [0, 1, 2].map(|at| inputs[at]);
+        let WindowGeometry { height, width, .. } = self.geometry;
+        let (dim, scale) = (self.head_dim, self.scale());
+        let across = self.geometry.strips(width);
+        self.lines_of_windows(y).into_par_iter().for_each(|(image, rows, y)| {
             for (cols, head) in across.iter().flat_map(|&cols| (0..self.heads).map(move |head| (cols, head))) {
-                let cells = || (rows[0]..rows[1]).flat_map(move |row| (cols[0]..cols[1]).map(move |col| [row, col]));
-                let count = cells().count();
-                for (at, [row, col]) in cells().enumerate() {
-                    let is_inside = row < height && col < width;
-                    let own = if is_inside { &inputs[0][((image * height + row) * width + col) * 3 * self.dim()..] } else { inputs[1] };
-                    for (part, gathered) in gathered.iter_mut().enumerate() {
-                        gathered[at * dim..][..dim].copy_from_slice(&own[part * self.dim() + head * dim..][..dim]);
-                    }
-                }
-                let [queries, keys, values] = &mut gathered;
-                queries[..count * dim].iter_mut().for_each(|q| *q *= self.scale());
-                let scores = &mut scores[..count * count];
-                let keys = Matrix::new(keys, [dim, count], [1, dim]);
-                Tile::new(scores, count, count).multiply(Matrix::dense(queries, count, dim), keys, false);
-                let side = 2 * window - 1;
-                for ([row, col], scores) in cells().zip(scores.chunks_exact_mut(count)) {
-                    let relative = |[key_row, key_col]: [usize; 2]| {
-                        inputs[2][(head * side + row + window - 1 - key_row) * side + col + window - 1 - key_col]
-                    };
-                    scores.iter_mut().zip(cells()).for_each(|(score, key)| *score += relative(key));
+                let cells: Vec<[usize; 2]> = (rows[0]..rows[1]).flat_map(|row| (cols[0]..cols[1]).map(move |col| [row, col])).collect();
+                let count = cells.len();
+                // Part 0 are the queries, 1 the keys, 2 the values.
+                let gathered = |part: usize| -> Vec<f32> {
+                    let of_cell = |&cell| &self.cell(qkv, padding, image, cell)[part * self.dim() + head * dim..][..dim];
+                    cells.iter().flat_map(of_cell).copied().collect()
+                };
+                let [mut queries, keys, values] = [0, 1, 2].map(gathered);
+                queries.iter_mut().for_each(|q| *q *= scale);
+                let mut scores = vec![0.0; count * count];
+                Tile::new(&mut scores, count, count)
+                    .multiply(Matrix::dense(&queries, count, dim), Matrix::new(&keys, [dim, count], [1, dim]));
+                for (&query, scores) in cells.iter().zip(scores.chunks_exact_mut(count)) {
+                    scores
+                        .iter_mut()
+                        .zip(&cells)
+                        .for_each(|(score, &key)| *score += bias[self.bias_at(head, query, key)]);
                     softmax(scores);
                 }
-                let outputs = &mut outputs[..count * dim];
-                Tile::new(outputs, dim, dim).multiply(Matrix::dense(scores, count, count), Matrix::dense(values, count, dim), false);
-                for ([row, col], output) in cells().zip(outputs.chunks_exact(dim)).filter(|([row, col], _)| *row < height && *col < width) {
+                let mut outputs = vec![0.0; count * dim];
+                Tile::new(&mut outputs, dim, dim).multiply(Matrix::dense(&scores, count, count), Matrix::dense(&values, count, dim));
+                for ([row, col], output) in
+                    cells.iter().zip(outputs.chunks_exact(dim)).filter(|([row, col], _)| *row < height && *col < width)
+                {
                     y[(((row - rows[0]) * width + col) * self.heads + head) * dim..][..dim].copy_from_slice(output);
                 }
             }
@@ -182,11 +203,11 @@ impl Kernel for WindowAttention {
 
     fn reference(&self, io: &mut Io<'_>) {
         let [qkv, padding, bias] = [0, 1, 2].map(|at| io.input(at));
-        let WindowGeometry { images, height, width, window, .. } = self.geometry;
-        let (u, scale, dim, side) = (UNIT_ROUNDOFF, f64::from(self.scale()), self.head_dim, 2 * window - 1);
+        let WindowGeometry { images, height, width, .. } = self.geometry;
+        let (u, scale, dim) = (UNIT_ROUNDOFF, f64::from(self.scale()), self.head_dim);
         // Part 0 is a query, 1 a key, 2 a value.
-        let vector = |image: usize, [row, col]: [usize; 2], part: usize, head: usize| {
-            let own = if row < height && col < width { &qkv[((image * height + row) * width + col) * 3 * self.dim()..] } else { padding };
+        let vector = |image: usize, cell: [usize; 2], part: usize, head: usize| {
+            let own = self.cell(qkv, padding, image, cell);
             let start = part * self.dim() + head * dim;
             own[start..start + dim].iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()
         };
@@ -206,8 +227,7 @@ impl Kernel for WindowAttention {
                         .zip(&keys)
                         .map(|(&key, [other, _])| {
                             let terms = || own.iter().zip(other).map(|(a, b)| a * b * scale);
-                            let [row, col] = [0, 1].map(|axis| query[axis] + window - 1 - key[axis]);
-                            let relative = f64::from(bias[(head * side + row) * side + col]);
+                            let relative = f64::from(bias[self.bias_at(head, query, key)]);
                             let magnitude = terms().map(f64::abs).sum::<f64>();
                             (terms().sum::<f64>() + relative, ((dim + 4) as f64 * magnitude + 2.0 * relative.abs()) * u)
                         })
