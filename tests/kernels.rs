@@ -90,7 +90,9 @@ fn in_native_forms_a_nan_stays_in_its_row() {
     x[cols + 5] = f32::NAN;
     let ones = vec![1.0; cols];
     let elementwise = |activation| Unary { activation, scale: 1.0, offset: 0.0, len: rows * cols };
-    let kernels: Vec<(Box<dyn Kernel>, Vec<&[f32]>, usize)> = Activation::ALL
+    /// A kernel, its inputs, and how many elements of the row are NaN.
+    type Case<'a> = (Box<dyn Kernel>, Vec<&'a [f32]>, usize);
+    let kernels: Vec<Case<'_>> = Activation::ALL
         .into_iter()
         .map(|activation| (Box::new(elementwise(activation)) as Box<dyn Kernel>, vec![&x[..]], 1))
         .chain([
