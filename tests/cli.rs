@@ -320,6 +320,19 @@ fn what_has_no_effect_on_the_device_is_refused_or_said() {
     let place = Place::with_photos(&["a.png"]);
     let infer = |arguments: &[&str]| place.run(&[&["infer", "a.png", "-o", "out", "--overwrite"], arguments].concat());
     infer(&["--device", "reference", "--threads", "2"]).exits(2).says("`--threads`");
+    for wrong in ["0", "20000"] {
+        infer(&["--device", "cpu", "--threads", wrong]).exits(2).says("is not in 1..=1024");
+    }
+    for wrong in ["x", "-1", "20000"] {
+        let doctor = place
+            .command()
+            .args(["doctor", "--device", "cpu"])
+            .env("RAYON_NUM_THREADS", wrong)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&doctor.stderr).into_owned();
+        assert!(doctor.status.code() == Some(2) && said.contains("`$RAYON_NUM_THREADS` is"), "{wrong}: {said}");
+    }
     infer(&["--device", "cpu", "--tier", "software"]).exits(2).says("a tier of kernels for adapters");
     infer(&["--device", "cpu", "--precision", "f16"]).exits(5).says("stores no f16");
     place

@@ -7,8 +7,8 @@ as OpenAI's weights need it; `winclip` scores a photo with ViT-B-16-plus-240, ze
 `sam-large` and `sam-huge` are Segment Anything with ViT-B, ViT-L and ViT-H on one frame of 1024² and nine boxes; `sam-masks` compares the
 masks of three photos at their own sizes with those of the official code, whose checkpoint it converts; `bert`, `grounding-dino` and
 `grounding-dino-base` are GroundingDINO's text backbone, and all of it with Swin-T and Swin-B on an image of 320×416; with
-`-original` or `-original-base` after it, against the original code, whose checkpoint is converted; `saa`, `saa-huge`, `saa-many` and `saa-original` are SAA+
-with Swin-T, ViT-B or ViT-H and Wide-ResNet-50-2 on a photo, `-many` for a class of several objects, `-original` with the detector of
+`-original` or `-original-base` after it, against the original code, whose checkpoint is converted; `saa`, `saa-huge`, `saa-many` and
+`saa-original` are SAA+ with Swin-T, ViT-B or ViT-H and Wide-ResNet-50-2 on a photo, `-many` for a class of several objects, `-original` with the detector of
 groundingdino-py (tools/parity_saa.py). Weights are exact in f16.
 
 A part with `:f16`, such as `winclip:f16`, runs the program in f16 and still compares with PyTorch in f32, within HALF_LIMIT.

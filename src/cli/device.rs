@@ -1,11 +1,12 @@
 //! Options for the device, the precision and the tier of kernels.
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
+use std::ffi::OsString;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use zsas::kernels::Tier;
-use zsas::run::hidden_adapters;
+use zsas::run::{MAX_THREADS, hidden_adapters};
 use zsas::shader::Library;
 use zsas::{Device, DeviceChoice, DeviceOptions, Result};
 
@@ -21,8 +22,8 @@ pub struct DeviceArgs {
     pub device: DeviceChoice,
 
     /// Threads that compute where the CPU is the device; by default $RAYON_NUM_THREADS, else as many as the system lets this process use
-    #[arg(long, value_name = "N", help_heading = "Device")]
-    pub threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_THREADS as u64), help_heading = "Device")]
+    pub threads: Option<usize>,
 
     /// How weights and activations are stored; sums are always f32
     #[arg(long, value_parser = choice::precision(), default_value = "auto", help_heading = "Device")]
@@ -49,7 +50,7 @@ impl DeviceArgs {
             tier: self.kernels,
             library: library(),
             memory: memory()?,
-            threads: self.threads.map(NonZeroUsize::get),
+            threads: self.threads,
             cache: cache::folder(),
             ..DeviceOptions::default()
         })
@@ -84,7 +85,7 @@ impl DeviceArgs {
         if self.threads.is_some() && !device.is_cpu() {
             talk::say(format_args!("warning: `--threads` has no effect, as {} computes", device.name()));
         }
-        if device.is_cpu() && has_edited_shaders() {
+        if device.is_cpu() && edited_shaders().is_some() {
             talk::say(format_args!("warning: ${} has no effect, as the CPU runs no shaders", env::SHADERS));
         }
     }
@@ -101,16 +102,13 @@ fn memory() -> Result<Option<u64>> {
         .ok_or_else(|| usage(format!("${} is `{text}`, it is a whole number of megabytes such as `4000`", env::GPU_MEMORY)))
 }
 
-fn has_edited_shaders() -> bool {
-    std::env::var_os(env::SHADERS).is_some_and(|folder| !folder.is_empty())
+fn edited_shaders() -> Option<OsString> {
+    std::env::var_os(env::SHADERS).filter(|folder| !folder.is_empty())
 }
 
 /// The shader files: those of `$ZSAS_SHADERS` while they are being edited, else the embedded ones.
 pub fn library() -> Library {
-    match std::env::var_os(env::SHADERS) {
-        Some(folder) if !folder.is_empty() => Library::folder(folder),
-        _ => Library::embedded(),
-    }
+    edited_shaders().map_or_else(Library::embedded, Library::folder)
 }
 
 /// The attempts, counted from 1, before which the device is lost on purpose, from `$ZSAS_LOSE_DEVICE_AT`.

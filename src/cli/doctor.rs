@@ -183,7 +183,7 @@ fn diagnose(adapter: Option<&AdapterReport>, lacks_gpu: bool, refused: Option<us
         None => {}
     }
     if lacks_gpu {
-        problems.push("no GPU was found: the CPU computes, in f32".to_owned());
+        hints.push("no GPU was found, so the CPU computes, in f32; a GPU is faster".to_owned());
     }
     if lacks_gpu || refused == Some(0) || adapter.is_some_and(AdapterReport::is_software) {
         hints.extend(hidden_adapters());

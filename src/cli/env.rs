@@ -70,7 +70,7 @@ const VARIABLES: [Variable; 13] = [
         "attempts of `infer` and `segment`, counted from 1 (`2` or `2,3`), before which the device is lost, to test the recovery",
     ),
     variable(ABORT_AT, "never", "path of a photo at which `infer` aborts, to test a later `--resume`"),
-    variable("RAYON_NUM_THREADS", "as many as the system lets this process use", "threads that compute where the CPU is the device"),
+    variable("RAYON_NUM_THREADS", "0: as many as the system lets this process use", "threads that compute where the CPU is the device"),
     variable("WGPU_BACKEND", "vulkan,metal,dx12", "the graphics interfaces that are used"),
     variable("VK_DRIVER_FILES", "all installed drivers", "read by the Vulkan loader: the drivers it offers (formerly VK_ICD_FILENAMES)"),
     variable("RUST_LOG", "error,zsas=warn", "what is logged to stderr, by module; overrules `-v`"),

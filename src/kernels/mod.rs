@@ -1,4 +1,4 @@
-//! Kernels, one file each: what a kernel computes, how it is launched, what it costs, and its reference in f64.
+//! Kernels, one file each: what a kernel computes, how it is launched, what it costs, its native form, and its reference in f64.
 //!
 //! A kernel pairs a file here with one or more WGSL files of the same stem in `shaders/`. [`every_kernel`] lists instances of all
 //! of them; tests, benches and `zsas-gpu shader --list` iterate over it.

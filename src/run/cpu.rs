@@ -17,6 +17,12 @@ use crate::run::progress::Observed;
 use crate::run::value::Value;
 use crate::tensor::{Array, DType};
 
+/// Most threads of the CPU: with far more than cores, starting them and sharing work takes longer than the work.
+pub const MAX_THREADS: usize = 1024;
+
+/// The environment variable by which programs on `rayon` are told how many threads to start.
+const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
+
 /// The threads and the memory that programs on the CPU share.
 pub(super) struct Cpu {
     processor: String,
@@ -34,12 +40,12 @@ struct HostBuffer {
 }
 
 impl Cpu {
-    /// Starts the threads: as many as are asked for, else `$RAYON_NUM_THREADS`, else as many as the system lets this process use.
+    /// Starts the threads.
     ///
     /// Without a limit of its own, memory is limited to three quarters of what is free now: images and results take memory too.
     pub(super) fn open(options: &DeviceOptions) -> Result<Cpu> {
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(options.threads.unwrap_or(0))
+            .num_threads(thread_count(options.threads)?)
             .thread_name(|number| format!("zsas cpu {number}"))
             .build()
             .map_err(|error| Error::new(Code::NoAdapter, format!("the threads of the CPU cannot be started: {error}")))?;
@@ -115,6 +121,19 @@ impl Cpu {
         let buffer = Arc::new(HostBuffer { data: array.into_data(), _held: held });
         self.uploads.insert(value, &buffer);
         Ok(buffer)
+    }
+}
+
+/// Number of threads: what is asked for, else `$RAYON_NUM_THREADS`; where that is 0, as many as the system lets this process use.
+fn thread_count(asked: Option<usize>) -> Result<usize> {
+    let (what, text) = match asked {
+        Some(count) => ("the number of threads".to_owned(), count.to_string()),
+        None => (format!("`${THREADS_VARIABLE}`"), std::env::var_os(THREADS_VARIABLE).unwrap_or_default().to_string_lossy().into_owned()),
+    };
+    match if text.is_empty() { Ok(0) } else { text.trim().parse() } {
+        Ok(0) => Ok(std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)),
+        Ok(count) if count <= MAX_THREADS => Ok(count),
+        _ => Err(Error::new(Code::Usage, format!("{what} is `{text}`, it is a whole number up to {MAX_THREADS}"))),
     }
 }
 

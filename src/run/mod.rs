@@ -37,6 +37,7 @@ mod value;
 
 pub use adapter::{AdapterReport, DeviceChoice, adapters, hidden_adapters};
 pub use bench::{KernelBench, KernelTimes, RunTimes};
+pub use cpu::MAX_THREADS;
 pub use device::Device;
 pub use diff::{Divergence, diff, worst};
 pub use options::DeviceOptions;

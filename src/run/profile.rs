@@ -5,14 +5,14 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::graph::Node;
-use crate::kernels::Tier;
+use crate::kernels::{NATIVE, Tier};
 
 /// One launch of a profiled run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// Kernel family.
     pub kernel: String,
-    /// Stem of the WGSL file that ran, or [`NATIVE`](crate::kernels::NATIVE).
+    /// Stem of the WGSL file that ran, or [`NATIVE`].
     pub file: String,
     /// First weight read.
     pub weight: Option<String>,
@@ -81,6 +81,8 @@ impl fmt::Display for LaunchProfile {
         writeln!(f, "{:>10} {:>6} {:>9} {:>8}  {:<16} {:<20} weight, line", "µs", "%", "GFLOP/s", "GB/s", "file", "result")?;
         let total = self.milliseconds() * 1e3;
         for row in &self.rows {
+            // Native forms have the names of their kernels.
+            let file = if row.file == NATIVE { &row.kernel } else { &row.file };
             writeln!(
                 f,
                 "{:>10.1} {:>6.1} {:>9.1} {:>8.2}  {:<16} {:<20} {} {}",
@@ -88,7 +90,7 @@ impl fmt::Display for LaunchProfile {
                 100.0 * row.microseconds / total,
                 row.gflops,
                 row.gigabytes_per_second,
-                row.file,
+                file,
                 row.shape,
                 row.weight.as_deref().unwrap_or("–"),
                 row.line

@@ -79,8 +79,9 @@ impl Program {
         self.submit(&inputs)?.wait()
     }
 
-    /// Submits a run with inputs from the host or the device. Blocks only while the largest number of runs is in flight: a thread that keeps a
-    /// [`Pending`] of this program must wait for it before it submits another, or it may wait for itself.
+    /// Submits a run with inputs from the host or the device. Blocks on a GPU only while the largest number of runs is in flight: a thread that
+    /// keeps a [`Pending`] of this program must wait for it before it submits another, or it may wait for itself. The CPU and the reference
+    /// compute at once.
     ///
     /// Errors: a lost or hanging device. Panics when the inputs are not those of the recording, or on another device.
     #[track_caller]
