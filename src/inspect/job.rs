@@ -145,7 +145,14 @@ impl Job {
     ///
     /// Errors: inputs that do not exist or hold no image, a folder that cannot be used.
     pub fn new(inputs: &[PathBuf], output: &Path, options: JobOptions) -> Result<Job> {
-        let Found { inputs: found, left_out } = inputs::find(inputs, output)?;
+        Job::of(inputs::find(inputs, output)?, output, options)
+    }
+
+    /// A job over images that are found already.
+    ///
+    /// Errors: a folder that cannot be used.
+    pub fn of(found: Found, output: &Path, options: JobOptions) -> Result<Job> {
+        let Found { inputs: found, left_out } = found;
         let output = Output::open(output, options.existing)?;
         let named = output.name(found);
         let inputs = options.shard.map_or_else(|| named.clone(), |shard| shard.take(named.clone()));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, Result};
 use crate::image::{BoundingBox, ReadOptions, Rgb, distinct_color, encode_rgb_png, paint_box, paint_label};
-use crate::results::pictures::thumb;
+use crate::results::pictures::thumbnail;
 use crate::results::{Head, Invocation, Milliseconds, Output, Picture, RESULTS, RunFile, SourceFile, owned, thumbs, to_json};
 use crate::uninspected::Uninspected;
 
@@ -118,7 +118,7 @@ impl BoxFiles {
             }
             if self.has_thumbs {
                 for (file, picture) in thumbs(name).iter().zip([image, &painted]) {
-                    write(file, thumb(picture)?)?;
+                    write(file, thumbnail(picture)?)?;
                 }
             }
             Ok(())

@@ -2,6 +2,7 @@
 
 mod boxes;
 mod candidates;
+pub mod html;
 mod journal;
 mod masks;
 mod output;
@@ -20,8 +21,8 @@ pub use boxes::{BoxFiles, BoxParameters, BoxRecord, BoxRun, BoxesRecord, COCO, w
 pub use candidates::CandidatesRecord;
 pub use masks::{MaskFile, MaskFiles, MaskInvocation, MaskParameters, MaskRecord, MaskRun, MasksRecord, WrittenMasks};
 pub use output::{Existing, InWork, Named, Output, REPORT, thumbs};
-pub use owned::own_files;
-pub use pictures::{Picture, Pictures};
+pub use owned::{own_files, regular_file};
+pub use pictures::{OPACITY, Picture, Pictures, thumbnail};
 pub use prompt::{NamedHash, PromptParameters};
 pub use record::{Decision, Earlier, FailedRecord, Head, Milliseconds, milliseconds};
 pub use run_file::{Counts, InferRun, Invocation, Latency, NotInspected, Parameters, RunFile};

@@ -36,7 +36,7 @@ pub(super) fn is_inside(name: &str) -> bool {
 /// The path of a regular file below a folder; `None` where there is none, where the name leaves the folder, or leads through a link.
 ///
 /// For names that come from records, which anybody may have written.
-pub(super) fn regular_file(root: &Path, file: &str) -> Option<PathBuf> {
+pub fn regular_file(root: &Path, file: &str) -> Option<PathBuf> {
     let path = below(root, file).ok()?;
     fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()).then_some(path)
 }

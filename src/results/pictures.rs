@@ -12,7 +12,7 @@ use crate::results::candidates::paint_candidates;
 use crate::results::{Output, owned, thumbs};
 
 /// Opacity of the hottest colour on the overlay.
-const OPACITY: f32 = 0.75;
+pub const OPACITY: f32 = 0.75;
 
 /// Longest side of the report's thumbnails.
 const THUMB_SIDE: usize = 320;
@@ -167,7 +167,7 @@ impl Pictures {
         }
         if let Some(covered) = covered.as_ref().filter(|_| self.has_thumbs) {
             for (file, picture) in thumbs(name).iter().zip([image, covered]) {
-                files.push(output.write(file, &thumb(picture)?)?);
+                files.push(output.write(file, &thumbnail(picture)?)?);
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ impl Pictures {
 }
 
 /// The picture at most [`THUMB_SIDE`] on a side, as JPEG.
-pub(super) fn thumb(picture: &Rgb) -> Result<Vec<u8>> {
+pub fn thumbnail(picture: &Rgb) -> Result<Vec<u8>> {
     let (width, height) = (picture.width(), picture.height());
     let longest = width.max(height);
     let scaled = |side: usize| (side * THUMB_SIDE / longest).max(1);
@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn the_thinnest_image_has_a_small_picture() {
-        assert!(thumb(&Rgb::new(1, 5000, vec![9; 15_000])).is_ok());
-        assert!(thumb(&Rgb::new(1, 1, vec![9; 3])).is_ok());
+        assert!(thumbnail(&Rgb::new(1, 5000, vec![9; 15_000])).is_ok());
+        assert!(thumbnail(&Rgb::new(1, 1, vec![9; 3])).is_ok());
     }
 
     #[test]

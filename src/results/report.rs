@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use data_encoding::BASE64;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Result;
+use crate::results::html::{escape, fill, url};
 use crate::results::owned::regular_file;
 use crate::results::{BoxRun, Earlier, InferRun, Output, Picture, PromptParameters, REPORT, RunFile, thumbs};
 
@@ -15,9 +15,6 @@ const TEMPLATE: &str = include_str!("report.html");
 
 /// Thumbnails up to this many bytes together are embedded in the page, so that it can be sent as one file; otherwise it links to them.
 const MAX_EMBEDDED_BYTES: usize = 8 << 20;
-
-/// Bytes of a path that are percent-encoded in a link: all but letters, digits and these.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'/');
 
 /// Bars of the histogram.
 const BARS: usize = 48;
@@ -96,41 +93,31 @@ fn score(earlier: &Earlier) -> f32 {
     earlier.score.unwrap_or(0.0)
 }
 
-/// The page: the template with its `{{names}}` filled in one pass, so that a path may hold any text.
+/// The page: the template, filled.
 fn page(scored: &[Earlier], failed: &[Earlier], cards: &str, text: &ReportText) -> String {
     let (low, high) = ends(scored);
     let start = text.start.unwrap_or_else(|| upper(scored)).clamp(low, high);
-    let mut page = String::with_capacity(TEMPLATE.len() + cards.len());
-    let mut rest = TEMPLATE;
-    while let Some((before, after)) = rest.split_once("{{")
-        && let Some((name, after)) = after.split_once("}}")
-    {
-        page.push_str(before);
-        match name {
-            "count" => page.push_str(&scored.len().to_string()),
-            "cards" => page.push_str(cards),
-            "failures" => page.push_str(&failures(failed)),
-            "bars" => page.push_str(&bars(scored, low, high)),
-            "low" => page.push_str(&low.to_string()),
-            "high" => page.push_str(&high.to_string()),
-            "start" => page.push_str(&start.to_string()),
-            "title" => page.push_str(text.title),
-            "layer" => page.push_str(text.layer),
-            "toggle" => page.push_str(text.toggle),
-            "origin" => page.push_str(text.origin),
-            "legend" => page.push_str(&legend(text.range)),
-            "foot" => page.push_str(text.foot),
-            "facts" => page.extend(
-                text.facts
-                    .iter()
-                    .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value))),
-            ),
-            unknown => panic!("the report has no `{unknown}`"),
-        }
-        rest = after;
-    }
-    page.push_str(rest);
-    page
+    fill(TEMPLATE, |name, page| match name {
+        "count" => page.push_str(&scored.len().to_string()),
+        "cards" => page.push_str(cards),
+        "failures" => page.push_str(&failures(failed)),
+        "bars" => page.push_str(&bars(scored, low, high)),
+        "low" => page.push_str(&low.to_string()),
+        "high" => page.push_str(&high.to_string()),
+        "start" => page.push_str(&start.to_string()),
+        "title" => page.push_str(text.title),
+        "layer" => page.push_str(text.layer),
+        "toggle" => page.push_str(text.toggle),
+        "origin" => page.push_str(text.origin),
+        "legend" => page.push_str(&legend(text.range)),
+        "foot" => page.push_str(text.foot),
+        "facts" => page.extend(
+            text.facts
+                .iter()
+                .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value))),
+        ),
+        unknown => panic!("the report has no `{unknown}`"),
+    })
 }
 
 /// Lowest and highest score; where they are equal, a range around them.
@@ -246,38 +233,9 @@ fn sources(root: &Path, scored: &[Earlier]) -> Vec<[String; 2]> {
     scored.iter().map(|earlier| thumbs(earlier.name()).map(source)).collect()
 }
 
-/// Escapes text for HTML, attributes included.
-fn escape(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            character if character.is_control() => html.push('\u{fffd}'),
-            character => html.push(character),
-        }
-    }
-    html
-}
-
-/// A relative path as a link, percent-encoded.
-fn url(path: &str) -> String {
-    format!("./{}", utf8_percent_encode(path, ESCAPED))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_cannot_leave_their_place_in_the_page() {
-        assert_eq!(escape(r#"<a href="x">'&"#), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
-        assert_eq!(url("a b/ü#?.png"), "./a%20b/%C3%BC%23%3F.png");
-        assert_eq!(url("javascript:x"), "./javascript%3Ax");
-    }
 
     fn records(lines: &[&str]) -> Vec<Earlier> {
         lines.iter().map(|line| Earlier::parse(line).unwrap()).collect()
