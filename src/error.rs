@@ -199,7 +199,7 @@ impl fmt::Display for Remedy {
             Remedy::GiveThreshold => "give a threshold",
             Remedy::TestDevice => "test the device with the kernels' own tests",
             Remedy::GiveReferences => "give reference images, or use the method `winclip`, which needs none",
-            Remedy::UseMethodWithReferences => "the method `winclip+` takes reference images",
+            Remedy::UseMethodWithReferences => "the methods `winclip+`, `patchcore`, `spade` and `padim` take reference images",
             Remedy::UseMethodWithText => "a class and a profile are for `saa+`, `winclip` and the other methods on CLIP",
             Remedy::UseSaaPlus => "parts of `saa+` can be left out; `saa` is `saa+` without them",
             Remedy::UseMethodWithViews => "views are for `winclip` and `winclip+`; `utad` takes tiles alone",

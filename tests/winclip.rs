@@ -4,20 +4,23 @@ mod common;
 
 use common::{golden_array, photo, thinned, tiny};
 use zsas::image::Rgb;
-use zsas::methods::winclip::{Memory, WinClip};
-use zsas::methods::{Method, MultiCrop};
+use zsas::methods::winclip::{MEMORY, WinClip, remember};
+use zsas::methods::{Memory, Method, MultiCrop};
 use zsas::{Array, Device, Precision};
 
 fn truth(name: &str) -> Array {
     golden_array("methods/winclip.safetensors", name)
 }
 
+fn remembered(device: &Device, photos: &[Rgb]) -> Memory {
+    remember(device, &tiny(), &mut photos.iter().cloned().map(Ok), Precision::F32, &mut |_| Ok(())).unwrap()
+}
+
 /// The method with the first `references` of the four reference photos.
 fn method(device: &Device, references: usize, multi_crop: MultiCrop) -> WinClip {
     let clip = tiny();
     let photos: Vec<Rgb> = (1..=references).map(|number| photo(&format!("reference_{number}"))).collect();
-    let remember = || Memory::remember(device, &clip, photos.iter().cloned().map(Ok), Precision::F32, |_| Ok(())).unwrap();
-    let memory = (references > 0).then(remember);
+    let memory = (references > 0).then(|| remembered(device, &photos));
     WinClip::new(device, &clip, &truth("prototypes"), memory.as_ref(), multi_crop, Precision::F32).unwrap()
 }
 
@@ -70,7 +73,7 @@ fn a_reference_is_at_no_distance_from_itself_and_order_does_not_matter() {
     let photos: Vec<Rgb> = [3, 1, 2].iter().map(|number| photo(&format!("reference_{number}"))).collect();
     let score = |order: &[usize], query: &Rgb| {
         let photos: Vec<Rgb> = order.iter().map(|&at| photos[at].clone()).collect();
-        let memory = Memory::remember(device, &clip, photos.iter().cloned().map(Ok), Precision::F32, |_| Ok(())).unwrap();
+        let memory = remembered(device, &photos);
         WinClip::new(device, &clip, &truth("prototypes"), Some(&memory), MultiCrop::None, Precision::F32)
             .unwrap()
             .score(query)
@@ -90,13 +93,13 @@ fn a_memory_in_several_parts_is_one_memory() {
     let device = common::device();
     let clip = tiny();
     let few: Vec<Rgb> = (1..=4).map(|number| photo(&format!("reference_{number}"))).collect();
-    let one = Memory::remember(device, &clip, few.iter().cloned().map(Ok), Precision::F32, |_| Ok(())).unwrap();
-    let repeated = [0, 1, 2].map(|kind| {
-        let rows = &one.features[kind];
+    let one = remembered(device, &few);
+    let repeated = MEMORY.arrays.iter().map(|kind| {
+        let rows = one.array(kind.name);
         let [count, cols] = rows.shape().axes();
-        Array::new([50 * count, cols], rows.data().repeat(50))
+        Some(Array::new([50 * count, cols], rows.data().repeat(50)))
     });
-    let many = Memory { features: repeated };
+    let many = Memory::new(&MEMORY, repeated);
     let score = |memory: &Memory| {
         WinClip::new(device, &clip, &truth("prototypes"), Some(memory), MultiCrop::None, Precision::F32)
             .unwrap()

@@ -11,8 +11,7 @@ use zsas::files::write_whole;
 use zsas::inputs::{self, Input, LeftOut, Shard};
 use zsas::inspect::{Detector, DetectorBuilder, Job, JobOptions, Outcome, Plan, ScoreOptions, Scoring};
 use zsas::methods::saa::Part;
-use zsas::methods::winclip::Memory;
-use zsas::methods::{BuildStep, MultiCrop, Reading, Reference};
+use zsas::methods::{BuildStep, Memory, MultiCrop, Reading, Reference};
 use zsas::results::{Existing, Picture, REPORT, RESULTS};
 use zsas::uninspected::Reason;
 use zsas::{Checkpoint, Code, Error, Result};
@@ -56,7 +55,7 @@ pub struct InferArgs {
     method: String,
 
     /// A snapshot, a folder of snapshots named by network, or `embedded`; without it $ZSAS_WEIGHTS, then those inside this binary, on which
-    /// utad and saliency run
+    /// utad, saliency, patchcore, spade and padim run
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
 
@@ -122,7 +121,7 @@ pub struct InferArgs {
     #[arg(long, value_name = "FILE", help_heading = "Class and references")]
     profile: Option<PathBuf>,
 
-    /// Photos of good ones to compare with (winclip+): files, folders, globs; inputs are written before it
+    /// Photos of good ones to compare with (winclip+, patchcore, spade, padim): files, folders, globs; inputs are written before it
     #[arg(long, value_name = "FILE|DIR", num_args = 1.., help_heading = "Class and references")]
     normal: Vec<PathBuf>,
 

@@ -65,7 +65,7 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::GiveThreshold => "add `--threshold X`; `map.p99` of a few good photos in results.jsonl is a start",
         Remedy::TestDevice => "`zsas-gpu doctor --selftest` tests the device; `--resume` continues from here",
         Remedy::GiveReferences => "add `--normal PHOTO_OR_FOLDER`, or take `--method winclip`, which needs none",
-        Remedy::UseMethodWithReferences => "`--method winclip+` takes reference images",
+        Remedy::UseMethodWithReferences => "`--method winclip+` takes reference images, and so do patchcore, spade and padim",
         Remedy::UseMethodWithText => "drop `--class` and `--profile`, or use `--method winclip` or another method on CLIP",
         Remedy::UseMethodWithViews => "`--multi-crop` is for winclip and winclip+; utad takes `tile` alone",
         Remedy::UseEmbeddedWeights => "`--weights embedded` needs no file",

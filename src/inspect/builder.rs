@@ -9,9 +9,9 @@ use crate::files::{read_limited, sha256};
 use crate::image::{Decoded, ReadOptions, Rgb};
 use crate::inspect::{Detector, DeviceRequest};
 use crate::methods::cache::Cache;
+use crate::methods::memory::Memory;
 use crate::methods::prompts::Class;
 use crate::methods::saa::{OwnPrompts, Part};
-use crate::methods::winclip::Memory;
 use crate::methods::{
     self, BuildObserver, MethodInfo, MultiCrop, Precomputed, Profile, Reading, Recipe, Reference, References, SaaOptions, SaaSettings,
 };
@@ -184,8 +184,11 @@ impl DetectorBuilder {
         let (memory_file, memory) = self.memory.as_deref().map(open_memory).transpose()?.unzip();
         // Phrases and threshold of a profile without `[saa]` were made with a method on CLIP.
         let is_for_clip = saa == OwnPrompts::default() && (threshold.is_some() || !(class.normal.is_empty() && class.anomalous.is_empty()));
-        let method = self.choose_method(is_for_clip)?;
+        let method = self.choose_method(is_for_clip, memory_file.as_ref())?;
         self.check(method)?;
+        if let (Some(kind), Some(file)) = (method.inputs.memory, &memory_file) {
+            kind.check(file)?;
+        }
         let reading = method.reading(self.reading)?;
         let has_saa = saa != OwnPrompts::default();
         let saa = SaaSettings::of(method, reading, &class, &SaaOptions { own: saa, without: self.without.clone() })?;
@@ -236,12 +239,15 @@ impl DetectorBuilder {
         })
     }
 
-    /// The requested method, else the strongest whose weights are found.
+    /// The requested method, else that of the memory, else the strongest whose weights are found.
     ///
     /// Text without weights of CLIP is an error, since a method without text would silently ignore it.
-    fn choose_method(&self, is_for_clip: bool) -> Result<&'static MethodInfo> {
+    fn choose_method(&self, is_for_clip: bool, memory: Option<&Checkpoint>) -> Result<&'static MethodInfo> {
         if let Some(name) = &self.method {
             return methods::named(name);
+        }
+        if let Some(info) = memory.and_then(methods::of_memory) {
+            return Ok(info);
         }
         let is_there = |network: &'static NetworkInfo| store::is_there(network, self.weights.as_deref());
         let suits = |info: &MethodInfo| {
@@ -262,7 +268,9 @@ impl DetectorBuilder {
         match store::find_if_there(&clip::NETWORK, self.weights.as_deref()) {
             Err(error) => error.context(needed),
             Ok(_) => {
-                let message = format!("{needed}, and none were found; the method `utad` needs none");
+                let message = format!(
+                    "{needed}, and none were found; the method `utad` needs none, nor do `patchcore`, `spade` and `padim`, which take reference images"
+                );
                 Error::new(Code::WeightsMissing, message).hint(clip::NETWORK.fetch())
             }
         }
@@ -277,8 +285,7 @@ impl DetectorBuilder {
         let name = method.name;
         let refused = |message: String, remedy| Err(Error::new(Code::Usage, message).hint(remedy));
         if method.inputs.references == References::Required && !self.has_references() {
-            let error = Error::new(Code::Reference, format!("`{name}` compares with reference images, and none are given"));
-            return Err(error.hint(Remedy::GiveReferences));
+            return Err(method.no_references());
         }
         if method.inputs.references == References::None && self.has_references() {
             return refused(format!("`{name}` takes no reference images"), Remedy::UseMethodWithReferences);

@@ -47,7 +47,7 @@ impl<'d> Scoring<'d> {
         let threshold = given.or(detector.threshold().map(|value| Threshold { value, source: "profile" }));
         let rule = DecisionRule {
             method: detector.method().name,
-            class: detector.prompt().map(|prompt| prompt.class.clone()),
+            class: detector.prompt().and_then(|prompt| prompt.class.clone()),
             threshold,
             level: threshold.map(|threshold| threshold.value).or(detector.scale().level),
         };

@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;
 use crate::methods::cache::{Cache, Key};
+use crate::methods::memory::Memory;
 use crate::methods::prompts::{Class, PromptEnsemble};
 use crate::methods::text_prototypes::{embed_texts, prototype};
-use crate::methods::winclip::Memory;
 use crate::methods::{Method, MethodInfo, MultiCrop, Reading, SaaSettings};
 use crate::models::clip::{Clip, until_end};
 use crate::run::Device;
@@ -92,7 +92,7 @@ pub struct Recipe {
 #[derive(Default)]
 pub struct Precomputed {
     embeddings: Mutex<HashMap<Key, Array>>,
-    memory: OnceLock<Memory>,
+    memory: OnceLock<Arc<Memory>>,
 }
 
 impl Recipe {
@@ -103,14 +103,15 @@ impl Recipe {
         (self.method.build)(&BuildContext { recipe: self, device })
     }
 
-    /// What a memory is of: it fits these weights in this precision only.
+    /// What the features of a memory are of: it fits these weights in this precision only. What else a method does with an image is part of the
+    /// format of its memory.
     pub fn memory_identity(&self) -> String {
         format!("the weights {} in {}", self.fingerprint, self.precision.as_str())
     }
 
     /// The memory of the reference images, once the method is built; `None` for a method without.
     pub fn memory(&self) -> Option<&Memory> {
-        self.precomputed.memory.get()
+        self.precomputed.memory.get().map(Arc::as_ref)
     }
 
     /// The memory of the reference images as a file; `None` for a method without.
@@ -175,25 +176,42 @@ impl BuildContext<'_> {
         self.once(self.key("conditionals", &ids), [ids.len(), clip.text.embed()], || self.embed(clip, &ids))
     }
 
-    /// The memory of the reference images, or the one in the memory file; `None` where there are neither.
-    pub fn memory(&self, clip: &Clip) -> Result<Option<&Memory>> {
+    /// The memory of the reference images, or the one in the memory file; `None` where there are neither, or the method keeps none.
+    ///
+    /// `remember` makes it of the decoded images; it calls the function that it is given with the number of images that are done.
+    pub fn memory(
+        &self,
+        remember: impl FnOnce(&mut dyn Iterator<Item = Result<Rgb>>, &mut dyn FnMut(usize) -> Result<()>) -> Result<Memory>,
+    ) -> Result<Option<Arc<Memory>>> {
         let recipe = self.recipe;
+        let Some(kind) = recipe.method.inputs.memory else { return Ok(None) };
         if let Some(memory) = recipe.precomputed.memory.get() {
-            return Ok(Some(memory));
+            return Ok(Some(Arc::clone(memory)));
         }
         let memory = match &recipe.memory_file {
             Some(file) => {
+                kind.check(file)?;
                 recipe.check_class(file)?;
-                Memory::from_checkpoint(file, &recipe.memory_identity())?
+                Memory::read(file, kind, &recipe.memory_identity())?
             }
             None if recipe.references.is_empty() => return Ok(None),
             None => {
                 let count = recipe.references.len();
-                let images = recipe.references.iter().map(|reference| (reference.open)());
-                Memory::remember(self.device, clip, images, recipe.precision, |done| recipe.report(BuildStep::References(done, count)))?
+                let mut images = recipe.references.iter().map(|reference| (reference.open)());
+                remember(&mut images, &mut |done| recipe.report(BuildStep::References(done, count)))?
             }
         };
-        Ok(Some(recipe.precomputed.memory.get_or_init(|| memory)))
+        Ok(Some(Arc::clone(recipe.precomputed.memory.get_or_init(|| Arc::new(memory)))))
+    }
+
+    /// The memory of a method that requires reference images, made as by [`BuildContext::memory`].
+    ///
+    /// Errors where there are no reference images and no memory.
+    pub fn required_memory(
+        &self,
+        remember: impl FnOnce(&mut dyn Iterator<Item = Result<Rgb>>, &mut dyn FnMut(usize) -> Result<()>) -> Result<Memory>,
+    ) -> Result<Arc<Memory>> {
+        self.memory(remember)?.ok_or_else(|| self.recipe.method.no_references())
     }
 
     /// The key of numbers that follow from texts, this network, this device and its kernels, to the last bit.

@@ -1,14 +1,15 @@
 //! The table of methods: the networks, inputs and constructor of each. Each entry stands in the file of its method.
 
-use crate::error::{Code, Error, Result, nearest};
+use crate::error::{Code, Error, Remedy, Result, nearest};
 use crate::kernels::Tier;
 use crate::methods::{
-    Method, MultiCrop, Reading, build::BuildContext, clip_ac, clipseg, image_tiling, maskclip, patch_token, saa, saliency, trans_mm, utad,
-    winclip,
+    Memory, Method, MultiCrop, Reading, build::BuildContext, clip_ac, clipseg, few_shot, image_tiling, maskclip, memory::MemoryKind,
+    patch_token, saa, saliency, trans_mm, utad, winclip,
 };
 use crate::models::NetworkInfo;
 use crate::run::Device;
 use crate::tensor::Precision;
+use crate::weights::Checkpoint;
 
 /// All methods, the strongest first within each family.
 pub static METHODS: &[&MethodInfo] = &[
@@ -16,6 +17,9 @@ pub static METHODS: &[&MethodInfo] = &[
     &saa::SAA,
     &winclip::WINCLIP_PLUS,
     &winclip::WINCLIP,
+    &few_shot::PATCHCORE,
+    &few_shot::SPADE,
+    &few_shot::PADIM,
     &utad::INFO,
     &saliency::INFO,
     &clipseg::INFO,
@@ -62,6 +66,8 @@ pub struct MethodInputs {
     pub text: bool,
     /// Reference images of normal objects.
     pub references: References,
+    /// What it keeps of reference images, where it takes them.
+    pub memory: Option<&'static MemoryKind>,
     /// Supported choices of views.
     pub views: &'static [MultiCrop],
 }
@@ -77,7 +83,7 @@ pub enum References {
 
 impl MethodInputs {
     /// Images only.
-    pub const IMAGES: MethodInputs = MethodInputs { text: false, references: References::None, views: &[MultiCrop::None] };
+    pub const IMAGES: MethodInputs = MethodInputs { text: false, references: References::None, memory: None, views: &[MultiCrop::None] };
 
     /// Images and text.
     pub const TEXT: MethodInputs = MethodInputs { text: true, ..MethodInputs::IMAGES };
@@ -102,6 +108,12 @@ impl PartialEq for MethodInfo {
 }
 
 impl MethodInfo {
+    /// The error for a method that requires reference images, and is given neither them nor a memory.
+    pub(crate) fn no_references(&self) -> Error {
+        let error = Error::new(Code::Reference, format!("`{}` compares with reference images, and none are given", self.name));
+        error.hint(Remedy::GiveReferences)
+    }
+
     /// The requested reading, or the method's default where none is requested.
     ///
     /// Errors with [`Code::Usage`] where the method does not implement it, naming those it does.
@@ -128,6 +140,12 @@ pub fn named(name: &str) -> Result<&'static MethodInfo> {
     })
 }
 
+/// The method that reads a file with a memory of reference images; `None` where there is none.
+pub fn of_memory(file: &Checkpoint) -> Option<&'static MethodInfo> {
+    let name = Memory::kind_of(file)?;
+    METHODS.iter().copied().find(|info| info.inputs.memory.is_some_and(|kind| kind.name == name))
+}
+
 /// The strongest method that suits, with or without references, on networks for which `is_there` finds weights. Where there is none, the one
 /// whose weights are inside the library.
 pub fn strongest(
@@ -149,6 +167,7 @@ mod tests {
         for info in METHODS {
             assert!(std::ptr::eq(named(info.name).unwrap(), *info));
             assert!(!info.readings.is_empty() && !info.networks.is_empty());
+            assert_eq!(info.inputs.references == References::Required, info.inputs.memory.is_some(), "{}", info.name);
         }
         let error = named("winclp").unwrap_err();
         assert_eq!(error.message(), "there is no method `winclp`, did you mean `winclip`?");

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use crate::methods::{Recipe, Reference, SaaSettings};
+use crate::methods::{Recipe, Reference, References, SaaSettings};
 
 /// Class, phrases, views and references of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct PromptParameters {
-    /// Class of the inspected object.
-    pub class: String,
+    /// Class of the inspected object; `None` for a method that takes no text.
+    pub class: Option<String>,
     /// Further phrases for the normal state.
     pub normal: Vec<String>,
     /// Further phrases for the anomalous state.
@@ -32,11 +32,12 @@ pub struct NamedHash {
 }
 
 impl PromptParameters {
-    /// The prompt parameters of a recipe; `None` for a method that takes no text.
+    /// The prompt parameters of a recipe; `None` for a method that takes neither text nor references.
     pub fn of(recipe: &Recipe, memory: Option<NamedHash>) -> Option<PromptParameters> {
         let hash = |reference: &Reference| NamedHash { path: reference.name.clone(), sha256: reference.sha256.clone() };
-        recipe.method.inputs.text.then(|| PromptParameters {
-            class: recipe.class.name.clone(),
+        let inputs = recipe.method.inputs;
+        (inputs.text || inputs.references == References::Required).then(|| PromptParameters {
+            class: inputs.text.then(|| recipe.class.name.clone()),
             normal: recipe.class.normal.clone(),
             anomalous: recipe.class.anomalous.clone(),
             saa: recipe.saa.clone(),
@@ -48,14 +49,15 @@ impl PromptParameters {
     /// The parameters in one line, for the report.
     pub fn summary(&self) -> String {
         let references = match (&self.memory, self.references.len()) {
-            (Some(memory), _) => format!(", compared with the memory `{}`", memory.path),
-            (None, 0) => String::new(),
-            (None, count) => format!(", compared with {count} reference image{}", if count == 1 { "" } else { "s" }),
+            (Some(memory), _) => Some(format!("compared with the memory `{}`", memory.path)),
+            (None, 0) => None,
+            (None, count) => Some(format!("compared with {count} reference image{}", if count == 1 { "" } else { "s" })),
         };
         let count = self.normal.len() + self.anomalous.len();
         let without = self.saa.iter().flat_map(|saa| &saa.without).map(|part| part.as_str()).collect::<Vec<&str>>();
-        let without = if without.is_empty() { String::new() } else { format!(", without {}", without.join(", ")) };
-        let phrases = if count > 0 { format!(", {count} phrases of its own") } else { String::new() };
-        format!("class {}{phrases}{without}{references}", self.class)
+        let class = self.class.as_ref().map(|class| format!("class {class}"));
+        let phrases = (count > 0).then(|| format!("{count} phrases of its own"));
+        let without = (!without.is_empty()).then(|| format!("without {}", without.join(", ")));
+        [class, phrases, without, references].into_iter().flatten().collect::<Vec<String>>().join(", ")
     }
 }

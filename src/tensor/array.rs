@@ -57,6 +57,17 @@ impl Array {
         Array::new([k, n], (0..k).flat_map(|col| (0..n).map(move |row| self.data[row * k + col])).collect())
     }
 
+    /// Arrays of equal trailing sizes, one after the other along the first axis; panics where there is none.
+    #[track_caller]
+    pub fn stacked(parts: &[Array]) -> Array {
+        let mut sizes = parts[0].shape.sizes().to_vec();
+        for part in parts {
+            assert!(part.shape.sizes()[1..] == sizes[1..], "arrays of {} and {} cannot be stacked", parts[0].shape, part.shape);
+        }
+        sizes[0] = parts.iter().map(|part| part.shape[0]).sum();
+        Array::new(Shape::new(&sizes), parts.iter().flat_map(|part| &part.data).copied().collect())
+    }
+
     /// True when no element is NaN or infinite.
     pub fn is_finite(&self) -> bool {
         self.data.iter().all(|x| x.is_finite())
@@ -96,6 +107,12 @@ mod tests {
         let b = Array::new([2], vec![3.0, 4.0]);
         assert_eq!(a.max_abs(&b), 1.0);
         assert_eq!(a.relative_l2(&b), 0.2); // 1 / √(9 + 16)
+    }
+
+    #[test]
+    fn stacked_arrays_follow_each_other() {
+        let stacked = Array::stacked(&[Array::new([1, 2], vec![1.0, 2.0]), Array::new([2, 2], vec![3.0, 4.0, 5.0, 6.0])]);
+        assert_eq!(stacked, Array::new([3, 2], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
     }
 
     #[test]

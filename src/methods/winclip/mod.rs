@@ -1,14 +1,14 @@
 //! WinCLIP and WinCLIP+ (Jeong et al. 2023): windows of an image compared with text prompts, and with the features of normal reference
 //! images.
 
-mod memory;
 mod windows;
 
 use crate::error::{Code, Error, Result};
-use crate::graph::{Constant, Epilogue, Graph, Tensor};
+use crate::graph::{Graph, Tensor};
 use crate::image::{Preprocess, Rgb};
-use crate::kernels::Selection;
 use crate::methods::image_program::{ImageProgram, preprocessing, upsampled};
+use crate::methods::memory::{Memory, MemoryArray, MemoryKind};
+use crate::methods::nearest::largest_cosines;
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_columns};
 use crate::methods::{
@@ -19,7 +19,6 @@ use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
 
 pub use crate::models::clip::{SIDES, windows};
-pub use memory::{KINDS, Memory};
 pub use windows::{harmonic_map, harmonic_mean};
 
 /// The entry of the table of methods.
@@ -39,7 +38,12 @@ pub(super) static WINCLIP_PLUS: MethodInfo = MethodInfo {
     name: "winclip+",
     about: "WinCLIP with reference images of normal objects (Jeong et al. 2023)",
     networks: &[&clip::NETWORK],
-    inputs: MethodInputs { views: &MultiCrop::ALL, references: References::Required, ..MethodInputs::TEXT },
+    inputs: MethodInputs {
+        views: &MultiCrop::ALL,
+        references: References::Required,
+        memory: Some(&MEMORY),
+        ..MethodInputs::TEXT
+    },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
     suits_f16: true,
@@ -50,16 +54,26 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Method>> {
     let recipe = context.recipe;
     let clip = context.clip()?;
     let prototypes = context.prototypes(&clip, &PromptEnsemble::winclip(&recipe.class, recipe.reading))?;
-    let memory = context.memory(&clip)?;
-    Ok(Box::new(WinClip::new(context.device, &clip, &prototypes, memory, recipe.views, recipe.precision)?))
+    let memory = context.memory(|images, done| remember(context.device, &clip, images, recipe.precision, done))?;
+    Ok(Box::new(WinClip::new(context.device, &clip, &prototypes, memory.as_deref(), recipe.views, recipe.precision)?))
 }
 
-/// Rows of a memory that are compared in one product; the similarities are held until their maxima are known, so more rows need more
-/// memory.
-const MEMORY_ROWS: usize = 4096;
+/// The kinds of features that a memory holds, rows of unit length: patch tokens of the last block, small and mid windows. Those of all
+/// positions and references are pooled, since the association ignores position (WinCLIP+, §4.3).
+const KINDS: [&str; 3] = ["patches", "windows_2", "windows_3"];
 
-/// Rows of a memory are padded to a multiple of this, by repeating the first, so that kernels load four of its columns at a time.
-const COLUMNS_TOGETHER: usize = 8;
+/// The memory of WinCLIP+.
+pub static MEMORY: MemoryKind = MemoryKind {
+    name: "winclip",
+    arrays: &[MemoryArray::required(KINDS[0], 2), MemoryArray::required(KINDS[1], 2), MemoryArray::required(KINDS[2], 2)],
+    fault: |memory| {
+        let long = KINDS.into_iter().find(|kind| !has_unit_rows(memory.array(kind)));
+        long.map(|kind| (kind, "has rows that are not of unit length".to_owned()))
+    },
+};
+
+/// Largest accepted deviation of a row's length from 1.
+const LENGTH_TOLERANCE: f64 = 1e-3;
 
 /// WinCLIP, or with a memory WinCLIP+, on one network and device.
 ///
@@ -98,31 +112,37 @@ impl<'g> Features<'g> {
     }
 }
 
-impl Memory {
-    /// Computes the features of normal images of the same class, of any sizes; at least one. The iterator is advanced one image at a time.
-    ///
-    /// `done` is called with the number of finished images after each. Errors: those of the images, a device fault, or an error of `done`.
-    pub fn remember(
-        device: &Device,
-        clip: &Clip,
-        images: impl Iterator<Item = Result<Rgb>>,
-        precision: Precision,
-        mut done: impl FnMut(usize) -> Result<()>,
-    ) -> Result<Memory> {
-        check(clip)?;
-        let graph = Graph::new(precision);
-        let features = Features::record(&graph, clip).unit();
-        let program = Program::compile(device, &graph, &features)?;
-        let preprocess = preprocessing(clip);
-        let mut references = Vec::new();
-        for image in images {
-            let mut kinds = program.run(&[&preprocess.apply(&image?).0])?.into_iter();
-            let mut next = || finite(kinds.next().expect("a feature of each kind"), "the features of a reference");
-            references.push([next()?, next()?, next()?]);
-            done(references.len())?;
+/// Computes the features of normal images of the same class, of any sizes; at least one. The iterator is advanced one image at a time.
+///
+/// `done` is called with the number of finished images after each. Errors: those of the images, a device fault, or an error of `done`.
+pub fn remember(
+    device: &Device,
+    clip: &Clip,
+    images: &mut dyn Iterator<Item = Result<Rgb>>,
+    precision: Precision,
+    done: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Memory> {
+    check(clip)?;
+    let graph = Graph::new(precision);
+    let features = Features::record(&graph, clip).unit();
+    let program = Program::compile(device, &graph, &features)?;
+    let preprocess = preprocessing(clip);
+    let mut kinds = KINDS.map(|_| Vec::new());
+    for (image, count) in images.zip(1..) {
+        let features = program.run(&[&preprocess.apply(&image?).0])?;
+        for (kind, features) in kinds.iter_mut().zip(features) {
+            kind.push(finite(features, "the features of a reference")?);
         }
-        Ok(Memory::of(&references))
+        done(count)?;
     }
+    Ok(Memory::new(&MEMORY, kinds.iter().map(|references| Some(Array::stacked(references)))))
+}
+
+fn has_unit_rows(rows: &Array) -> bool {
+    let length = |row: &[f32]| row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    rows.data()
+        .chunks_exact(rows.shape().cols())
+        .all(|row| (length(row) - 1.0).abs() <= LENGTH_TOLERANCE)
 }
 
 impl WinClip {
@@ -147,9 +167,9 @@ impl WinClip {
         let mut parts = Vec::new();
         if let Some(memory) = memory {
             check_memory(memory, clip)?;
-            for (rows, remembered) in features.unit().into_iter().zip(&memory.features) {
+            for (rows, kind) in features.unit().into_iter().zip(KINDS) {
                 let before = outputs.len();
-                outputs.extend(largest_cosines(rows, remembered));
+                outputs.extend(largest_cosines(rows, memory.array(kind)));
                 parts.push(outputs.len() - before);
             }
         }
@@ -218,26 +238,11 @@ fn check(clip: &Clip) -> Result<()> {
 /// Refuses a memory whose features have other lengths than the tower's.
 fn check_memory(memory: &Memory, clip: &Clip) -> Result<()> {
     let (width, embed) = (clip.image.width(), clip.image.embed());
-    let found = memory.features.each_ref().map(|rows| rows.shape().cols());
+    let found = KINDS.map(|kind| memory.array(kind).shape().cols());
     if found == [width, embed, embed] {
         return Ok(());
     }
     Err(Error::new(Code::Reference, format!("the memory holds features of {found:?} numbers, the tower makes {:?}", [width, embed, embed])))
-}
-
-/// The largest cosine of each row with the rows of a memory, part by part of the memory: `[rows, d]` → f32 `[rows]` for each part.
-fn largest_cosines<'g>(rows: Tensor<'g>, memory: &Array) -> Vec<Tensor<'g>> {
-    let dim = memory.shape().cols();
-    let part = |rows_of_memory: &[f32]| {
-        let mut data = rows_of_memory.to_vec();
-        while !(data.len() / dim).is_multiple_of(COLUMNS_TOGETHER) {
-            data.extend_from_slice(&rows_of_memory[..dim]);
-        }
-        let part = Constant::real("memory", Array::new([data.len() / dim, dim], data).transposed());
-        let cosines = rows.matmul(rows.graph().constant_f32(&part), Epilogue::default());
-        cosines.top_mean(Selection::Largest, 1)
-    };
-    memory.data().chunks(MEMORY_ROWS * dim).map(part).collect()
 }
 
 impl Method for WinClip {
@@ -269,5 +274,34 @@ impl Method for WinClip {
         }
         let map = upsampled(&cells, self.grid, &geometry);
         Ok(Finding::whole(map, score))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::{Checkpoint, to_safetensors};
+
+    fn memory(length: f32) -> Memory {
+        let one = |x: f32| Some(Array::new([1, 2], vec![x, 0.0]));
+        Memory::new(&MEMORY, [one(1.0), one(length), one(-1.0)])
+    }
+
+    #[test]
+    fn rows_of_another_length_are_refused() {
+        let file = |length| Checkpoint::from_bytes("m", memory(length).to_bytes("w", "bottle").unwrap()).unwrap();
+        assert_eq!(Memory::read(&file(1.0), &MEMORY, "w").unwrap(), memory(1.0));
+        let error = Memory::read(&file(2.0), &MEMORY, "w").unwrap_err();
+        assert_eq!(error.message(), "`windows_2` of `m` has rows that are not of unit length");
+    }
+
+    /// Files of version 0.1.0, whose memory was of this method alone.
+    #[test]
+    fn files_of_earlier_runs_are_read() {
+        let memory = memory(1.0);
+        let metadata = [("format", "zsas-gpu winclip memory 1"), ("features", "the weights ab in f32"), ("class", "bottle")];
+        let bytes = to_safetensors(KINDS.map(|kind| (kind, memory.array(kind))), &metadata).unwrap();
+        let file = Checkpoint::from_bytes("m", bytes).unwrap();
+        assert_eq!(Memory::read(&file, &MEMORY, "the weights ab in f32").unwrap(), memory);
     }
 }
