@@ -59,6 +59,8 @@ pub enum Code {
     Prompt,
     /// A profile that does not say what a profile says.
     Config,
+    /// A data set whose files do not fit together, or a map of one of its photos that cannot be told.
+    Dataset,
 }
 
 impl Code {
@@ -89,6 +91,7 @@ impl Code {
             Code::Nonfinite => "nonfinite",
             Code::Prompt => "prompt",
             Code::Config => "config",
+            Code::Dataset => "dataset",
         }
     }
 }
@@ -167,6 +170,8 @@ pub enum Remedy {
     },
     /// There are weights inside the library.
     UseEmbeddedWeights,
+    /// A data set is not as its layout says.
+    AcceptMismatches,
 }
 
 impl fmt::Display for Remedy {
@@ -205,6 +210,7 @@ impl fmt::Display for Remedy {
             Remedy::UseMethodWithViews => "views are for `winclip` and `winclip+`; `utad` takes tiles alone",
             Remedy::ConvertWeights => "only safetensors are read: convert it with `python tools/convert.py CHECKPOINT FOLDER`",
             Remedy::UseEmbeddedWeights => "the weights inside the library need no file",
+            Remedy::AcceptMismatches => "correct them, or open it with `is_lenient`, which counts them and leaves out what they touch",
         })
     }
 }
@@ -310,6 +316,7 @@ impl Error {
                 | Code::Prompt
                 | Code::Config
                 | Code::Reference
+                | Code::Dataset
         )
     }
 

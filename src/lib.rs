@@ -37,13 +37,14 @@
 //!
 //! - [`error`], [`files`], [`uninspected`], [`tensor`]: the error type; files written whole; what was not inspected; arrays on the host
 //! - [`weights`]: safetensors, read piece by piece; [`image`]: decoding, exact resizing, maps; [`text`]: prompts as token ids; [`inputs`]: finding
-//!   images
+//!   images; [`datasets`]: public data sets, folders and manifests as classes of labelled photos
 //! - [`shader`], [`kernels`]: WGSL text and reflection; what each kernel computes, with its f64 reference
 //! - [`graph`], [`run`]: the recording of a network's operations; devices and programs, the only module that uses `wgpu`
 //! - [`nn`], [`models`]: layers and published networks, with the table [`models::NETWORKS`]
 //! - [`methods`]: published methods that turn images into anomaly maps, with the table [`methods::METHODS`]
 //! - [`results`], [`inspect`]: the output folder; the top-level API, for one image or many
 
+pub mod datasets;
 pub mod error;
 pub mod files;
 pub mod graph;

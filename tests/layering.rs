@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("image", &["tensor"]),
     ("text", &["tensor"]),
     ("inputs", &["image"]),
+    ("datasets", &["tensor", "image", "inputs"]),
     ("shader", &["tensor"]),
     ("kernels", &["tensor", "shader"]),
     ("graph", &["tensor", "weights", "kernels"]),
@@ -29,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "tensor", "weights", "image", "text", "inputs", "shader", "kernels", "graph", "nn", "models", "methods", "run", "results",
-            "inspect",
+            "inspect", "datasets",
         ],
     ),
 ];

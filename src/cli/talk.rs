@@ -69,6 +69,7 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::UseMethodWithText => "drop `--class` and `--profile`, or use `--method winclip` or another method on CLIP",
         Remedy::UseMethodWithViews => "`--multi-crop` is for winclip and winclip+; utad takes `tile` alone",
         Remedy::UseEmbeddedWeights => "`--weights embedded` needs no file",
+        Remedy::AcceptMismatches => "correct them, or add `--lenient`, which counts them and leaves out what they touch",
         Remedy::FetchWeights { network, repository, files } => return Cow::Owned(fetch(network, repository, files)),
         other => return Cow::Owned(other.to_string()),
     })

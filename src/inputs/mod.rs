@@ -20,7 +20,7 @@ pub use left_out::LeftOut;
 pub use shard::Shard;
 
 use names::{clean, is_pattern, name_of, normal_components, with_slashes};
-use walk::Walk;
+use walk::{Walk, has_ending};
 
 /// File of the records in a folder of results.
 pub const RESULTS: &str = "results.jsonl";
@@ -88,6 +88,34 @@ pub fn single(argument: &Path) -> Result<Input> {
         Err(error) if is_missing(&error) => Err(Error::new(Code::NotFound, format!("`{name}` does not exist"))),
         Err(error) => Err(unreachable(argument, &error)),
     }
+}
+
+/// The images below a folder, hidden ones and thumbnails excepted, sorted by their bytes, and what was left out; both may be none.
+///
+/// Fails where the folder itself cannot be read.
+pub fn images_below(folder: &Path) -> Result<(Vec<PathBuf>, LeftOut)> {
+    let walk = Walk::through_images(folder, None)?;
+    Ok((walk.images, walk.left_out))
+}
+
+/// The files below a folder with one of these endings, which are in lower case; else as [`images_below`].
+pub fn files_below(folder: &Path, endings: &[&str]) -> Result<(Vec<PathBuf>, LeftOut)> {
+    let walk = Walk::through(folder, None, &|file| has_ending(file, endings))?;
+    Ok((walk.images, walk.left_out))
+}
+
+/// The folders right in a folder, sorted by their bytes, and how many links to folders were left out; hidden ones and those of thumbnails are not
+/// counted.
+///
+/// Fails where the folder cannot be read.
+pub fn subfolders(folder: &Path) -> Result<(Vec<PathBuf>, LeftOut)> {
+    walk::subfolders(folder)
+}
+
+/// A path as text: without `.` and doubled separators, with `/`; different for different paths, since bytes that are no UTF-8 are escaped as
+/// `\\xe4`.
+pub fn path_text(path: &Path) -> String {
+    with_slashes(&clean(path))
 }
 
 /// An input at this path; where that does not start here, its name keeps this many last components.

@@ -28,7 +28,12 @@ pub(super) struct Walk {
 
 /// Whether the ending of a file is that of an image which is read.
 pub(super) fn is_image(file: &Path) -> bool {
-    ending(file).is_some_and(|ending| EXTENSIONS.contains(&ending.as_str()))
+    has_ending(file, &EXTENSIONS)
+}
+
+/// Whether a file has one of these endings, which are in lower case.
+pub(super) fn has_ending(file: &Path, endings: &[&str]) -> bool {
+    ending(file).is_some_and(|ending| endings.contains(&ending.as_str()))
 }
 
 fn ending(file: &Path) -> Option<String> {
@@ -41,7 +46,6 @@ impl Walk {
     /// images are.
     ///
     /// Fails where the folder itself cannot be read.
-    #[cfg(feature = "cli")]
     pub(super) fn through(folder: &Path, output: Option<&Path>, is_wanted: &dyn Fn(&Path) -> bool) -> Result<Walk> {
         Walk::default().go_through(folder, output, is_wanted)
     }
@@ -78,8 +82,7 @@ impl Walk {
                         log::warn!("`{}` holds the results of an earlier run and is left out, with any photos in it", path.display());
                         walk.left_out.count(left_out_for.unwrap_or(Reason::ResultsFolder), 1);
                     } else {
-                        let is_thumbnails = THUMBNAIL_FOLDERS.iter().any(|known| name == *known);
-                        let of_its_own = [(is_thumbnails, Reason::Thumbnail), (is_hidden(name), Reason::Hidden)];
+                        let of_its_own = [(is_thumbnails(name), Reason::Thumbnail), (is_hidden(name), Reason::Hidden)];
                         let of_its_own = of_its_own.into_iter().find_map(|(is_so, reason)| is_so.then_some(reason));
                         pending.push((path, left_out_for.or(of_its_own)));
                     }
@@ -88,7 +91,7 @@ impl Walk {
                 }
             }
         }
-        walk.images.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+        sort_by_bytes(&mut walk.images);
         Ok(walk)
     }
 
@@ -132,6 +135,32 @@ impl Walk {
             self.images.push(path);
         }
     }
+}
+
+/// The folders right in a folder, and the links to folders that were left out.
+pub(super) fn subfolders(folder: &Path) -> Result<(Vec<PathBuf>, LeftOut)> {
+    let (mut found, mut left_out) = (Vec::new(), LeftOut::default());
+    for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
+        let entry = entry.map_err(|error| unreadable(folder, &error))?;
+        let (path, kind) = (entry.path(), entry.file_type().map_err(|error| unreadable(folder, &error))?);
+        if is_hidden(&entry.file_name()) || is_thumbnails(&entry.file_name()) {
+            continue;
+        } else if kind.is_dir() {
+            found.push(path);
+        } else if kind.is_symlink() && path.is_dir() {
+            left_out.count(Reason::Link, 1);
+        }
+    }
+    sort_by_bytes(&mut found);
+    Ok((found, left_out))
+}
+
+fn sort_by_bytes(paths: &mut [PathBuf]) {
+    paths.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+}
+
+fn is_thumbnails(folder: &OsStr) -> bool {
+    THUMBNAIL_FOLDERS.iter().any(|known| folder == *known)
 }
 
 fn unreadable(folder: &Path, error: &std::io::Error) -> Error {

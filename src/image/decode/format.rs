@@ -59,6 +59,11 @@ impl Format {
     }
 }
 
+/// Whether a file that begins so is of a format that holds maps, PNG or TIFF; fails where it is no image.
+pub(in crate::image) fn is_map_picture(head: &[u8]) -> Result<bool> {
+    Format::recognize(head).map(|format| matches!(format, Format::Png | Format::Tiff))
+}
+
 /// Whether a regular file begins as an image of a format that is decoded, whatever its name.
 pub fn begins_as_image(file: &Path) -> bool {
     let mut head = Vec::new();

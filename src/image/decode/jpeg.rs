@@ -116,6 +116,24 @@ struct Component {
     is_covered: bool,
 }
 
+/// How the pixels are to be turned, by the segments before the first scan.
+pub(super) fn orientation(bytes: &[u8]) -> Orientation {
+    let (mut exif, mut xmp) = (None, None);
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    while let Some(start) = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 1 | 0xd0..=0xd8 | 0xff)) {
+        let &[_, marker, high, low, ..] = &rest[start..] else { break };
+        let Some(segment) = rest.get(start + 4..start + 2 + usize::from(u16::from_be_bytes([high, low]))) else { break };
+        match marker {
+            SCAN | END => break,
+            APP1 if segment.starts_with(b"Exif\0") => exif = exif.or_else(|| Orientation::from_exif(segment)),
+            APP1 => xmp = xmp.or_else(|| Orientation::from_xmp(segment.strip_prefix(XMP)?)),
+            _ => {}
+        }
+        rest = &rest[start + 4 + segment.len()..];
+    }
+    Orientation::choose(exif, xmp)
+}
+
 /// Parses the segments to the end marker.
 pub(super) fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     let early = || ends_early("end marker");

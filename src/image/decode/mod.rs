@@ -18,10 +18,14 @@ mod multi_picture;
 mod orientation;
 mod png;
 mod samples;
+mod stored;
 mod tiff;
 mod webp;
 
+pub(in crate::image) use format::is_map_picture;
 pub use format::{EXTENSIONS, IMAGE_LIKE, begins_as_image};
+pub(in crate::image) use stored::Stored;
+pub use stored::Palette;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -73,7 +77,7 @@ impl Limits {
         Err(Error::new(Code::TooLarge, message).hint(Remedy::RaiseFileLimit))
     }
 
-    fn check(&self, width: u64, height: u64) -> Result<()> {
+    pub(in crate::image) fn check(&self, width: u64, height: u64) -> Result<()> {
         let least = u64::from(self.min_side.max(1));
         let too_large = |limit: String| Error::new(Code::TooLarge, format!("the image is {width}×{height}, over the limit of {limit}"));
         if width.saturating_mul(height) > self.max_pixels {
@@ -120,6 +124,17 @@ pub struct Decoded {
     pub warnings: Vec<Warning>,
     /// Parts of the file that were not decoded: further pages and frames.
     pub uninspected: Vec<Uninspected>,
+}
+
+/// Size of an image by its header, after it is turned upright.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnnouncedSize {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Whether the stored pixels are turned or mirrored, as EXIF or XMP data say.
+    pub is_turned: bool,
 }
 
 /// Warning about a decoded image.
@@ -236,8 +251,56 @@ impl ReadOptions {
             .filter(|&pixels| pixels <= self.limits.max_pixels)
     }
 
+    /// Size of an image file as it is decoded, by its header, and whether it is turned upright; only the header is checked.
+    ///
+    /// Errors: those of [`ReadOptions::open`].
+    pub fn announced_size(&self, path: &Path) -> Result<AnnouncedSize> {
+        let inside = |error: Error| error.context(format!("in `{}`", path.display()));
+        let bytes = self.read(path)?;
+        // Unwind-safe, as in `decode`.
+        let announced = catch_unwind(AssertUnwindSafe(|| self.announced(&bytes)));
+        announced.unwrap_or_else(|_| Err(undecodable("the decoder panicked"))).map_err(inside)
+    }
+
+    fn announced(&self, bytes: &[u8]) -> Result<AnnouncedSize> {
+        let Ok(stored) = imagesize::blob_size(bytes) else {
+            let image = self.decode(bytes)?.image;
+            return Ok(AnnouncedSize { width: image.width(), height: image.height(), is_turned: false });
+        };
+        self.limits.check(stored.width as u64, stored.height as u64)?;
+        let orientation = match Format::recognize(bytes)? {
+            _ if self.ignore_orientation => Orientation::default(),
+            Format::Png => png::walk(bytes, &self.limits, Palette::Colors)?.orientation(),
+            Format::Jpeg => jpeg::orientation(bytes),
+            Format::Tiff => tiff::orientation(bytes)?,
+            Format::WebP => webp::walk(bytes)?.0,
+            Format::Bmp | Format::Gif | Format::Pnm | Format::Qoi => Orientation::default(),
+        };
+        let [width, height] = orientation.upright_size([stored.width, stored.height]);
+        Ok(AnnouncedSize { width, height, is_turned: !orientation.is_upright() })
+    }
+
+    /// Fails where a file cannot be an image that is decoded: it is no regular file, over the limit of bytes, or begins as something else.
+    pub fn check_beginning(&self, path: &Path) -> Result<()> {
+        self.open_recognized(path, Format::recognize).map(drop)
+    }
+
     /// Reads a file within the size limit; other files than images are refused by their first bytes.
-    fn read(&self, path: &Path) -> Result<Vec<u8>> {
+    pub(in crate::image) fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        self.read_recognized(path, Format::recognize)
+    }
+
+    /// Reads a file within the size limit; those whose first bytes are not recognised are refused.
+    pub(in crate::image) fn read_recognized<T>(&self, path: &Path, recognize: impl Fn(&[u8]) -> Result<T>) -> Result<Vec<u8>> {
+        let (file, mut bytes) = self.open_recognized(path, recognize)?;
+        // One more than the limit, since a file may have grown meanwhile.
+        let rest = (self.limits.max_bytes + 1).saturating_sub(HEAD_BYTES);
+        file.take(rest).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+        Ok(bytes)
+    }
+
+    /// Opens a file within the size limit whose first bytes are recognised, which are returned with it.
+    fn open_recognized<T>(&self, path: &Path, recognize: impl Fn(&[u8]) -> Result<T>) -> Result<(File, Vec<u8>)> {
         // By path, since opening a FIFO would wait for its writer.
         let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
         if !metadata.is_file() {
@@ -248,11 +311,8 @@ impl ReadOptions {
         let mut file = File::open(path).map_err(|error| unreadable(path, &error))?;
         let mut bytes = Vec::new();
         file.by_ref().take(HEAD_BYTES).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-        Format::recognize(&bytes).map_err(inside)?;
-        // One more than the limit, since a file may have grown meanwhile.
-        let rest = (self.limits.max_bytes + 1).saturating_sub(HEAD_BYTES);
-        file.take(rest).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-        Ok(bytes)
+        recognize(&bytes).map_err(inside)?;
+        Ok((file, bytes))
     }
 
     fn decode_raw(&self, bytes: &[u8]) -> Result<Raw> {

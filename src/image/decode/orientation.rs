@@ -47,15 +47,33 @@ impl Orientation {
         Orientation::from_number(number.into())
     }
 
+    /// Whether the stored pixels are those of the upright image.
+    pub(super) fn is_upright(self) -> bool {
+        self.0 == 1
+    }
+
+    /// Size of the upright image whose stored pixels are of this width and height.
+    pub(super) fn upright_size(self, [width, height]: [usize; 2]) -> [usize; 2] {
+        if self.0 >= 5 { [height, width] } else { [width, height] }
+    }
+
     /// Turns the pixels upright.
     pub(super) fn apply(self, image: Rgb) -> Rgb {
-        if self.0 == 1 {
+        if self.is_upright() {
             return image;
         }
-        let (width, height) = (image.width(), image.height());
-        let (new_width, new_height) = if self.0 >= 5 { (height, width) } else { (width, height) };
+        let size = [image.width(), image.height()];
+        let [width, height] = self.upright_size(size);
+        Rgb::new(width, height, self.turn(size, CHANNELS, image.data()))
+    }
+
+    /// The samples of the upright image, from those stored, `[height, width, channels]`.
+    pub(super) fn turn<T: Copy>(self, size: [usize; 2], channels: usize, data: &[T]) -> Vec<T> {
+        let [width, height] = size;
+        let [new_width, new_height] = self.upright_size(size);
         // Where the pixel at (x, y) of the upright image is stored.
         let source = |x: usize, y: usize| match self.0 {
+            1 => (x, y),
             2 => (width - 1 - x, y),
             3 => (width - 1 - x, height - 1 - y),
             4 => (x, height - 1 - y),
@@ -65,15 +83,15 @@ impl Orientation {
             8 => (width - 1 - y, x),
             other => unreachable!("there is no orientation {other}"),
         };
-        let mut data = Vec::with_capacity(image.data().len());
+        let mut turned = Vec::with_capacity(data.len());
         for y in 0..new_height {
             for x in 0..new_width {
                 let (x, y) = source(x, y);
-                let at = (y * width + x) * CHANNELS;
-                data.extend_from_slice(&image.data()[at..at + CHANNELS]);
+                let at = (y * width + x) * channels;
+                turned.extend_from_slice(&data[at..at + channels]);
             }
         }
-        Rgb::new(new_width, new_height, data)
+        turned
     }
 }
 

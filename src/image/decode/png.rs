@@ -4,26 +4,28 @@
 
 use std::io::Read;
 
+use flate2::Crc;
 use flate2::read::ZlibDecoder;
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma};
 
 use super::orientation::Orientation;
 use super::samples::{reduce, warn_of_transparency};
-use super::{Limits, Raw, ReadOptions, ends_early, undecodable};
+use super::{Limits, Palette, Raw, ReadOptions, ends_early, undecodable};
 use crate::error::Result;
 
 const SIGNATURE: usize = 8;
 
 /// Place of the colour type in the header.
 const COLOR_TYPE: usize = 9;
-/// Colour type of grey without alpha.
+/// Colour types: grey without alpha, and indices of a palette.
 const GREY: u8 = 0;
+const INDEXED: u8 = 3;
 
 /// Most bytes of EXIF or XMP data that are inflated.
 const MAX_METADATA: u64 = 1 << 20;
 
 pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
-    let file = walk(bytes, &options.limits)?;
+    let file = walk(bytes, &options.limits, Palette::Colors)?;
     let mut warnings = Vec::new();
     let mut decoded = options.decode_dynamic(&file.stripped, ImageFormat::Png)?;
     if file.is_grey
@@ -36,27 +38,29 @@ pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
     let image = reduce(decoded, options.sixteen_bit, &mut warnings)?;
     Ok(Raw {
         image,
-        orientation: Orientation::choose(file.exif, file.xmp),
+        orientation: file.orientation(),
         warnings,
         further_pages: file.further_frames,
     })
 }
 
 /// A PNG whose chunks were parsed.
-struct Walked {
+pub(super) struct Walked {
     exif: Option<Orientation>,
     xmp: Option<Orientation>,
-    further_frames: usize,
+    pub(super) further_frames: usize,
     /// Whether its samples are shades of grey and nothing else.
-    is_grey: bool,
+    pub(super) is_grey: bool,
     /// The file without the chunks that hold no pixels.
-    stripped: Vec<u8>,
+    pub(super) stripped: Vec<u8>,
 }
 
-fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
+/// Parses the chunks to the end marker; with [`Palette::Indices`] a file with a palette is made one of shades of grey, its indices.
+pub(super) fn walk(bytes: &[u8], limits: &Limits, palette: Palette) -> Result<Walked> {
     let early = || ends_early("end marker `IEND`");
     let mut file = Walked { exif: None, xmp: None, further_frames: 0, is_grey: false, stripped: bytes[..SIGNATURE].to_vec() };
     let (mut has_pixels, mut has_frame_before_pixels, mut frames) = (false, false, 0);
+    let mut is_without_palette = false;
     let mut at = SIGNATURE;
     loop {
         let head = bytes.get(at..at + 8).ok_or_else(early)?;
@@ -68,9 +72,15 @@ fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
             b"IHDR" => {
                 let &[w3, w2, w1, w0, h3, h2, h1, h0, ..] = data else { return Err(undecodable("its header is damaged")) };
                 limits.check(u32::from_be_bytes([w3, w2, w1, w0]).into(), u32::from_be_bytes([h3, h2, h1, h0]).into())?;
-                file.is_grey = data.get(COLOR_TYPE) == Some(&GREY);
-                file.stripped.extend_from_slice(chunk);
+                is_without_palette = palette == Palette::Indices && data.get(COLOR_TYPE) == Some(&INDEXED);
+                file.is_grey = data.get(COLOR_TYPE) == Some(&GREY) || is_without_palette;
+                if is_without_palette {
+                    file.stripped.extend(header_of_grey(chunk));
+                } else {
+                    file.stripped.extend_from_slice(chunk);
+                }
             }
+            b"PLTE" | b"tRNS" if is_without_palette => {}
             b"PLTE" | b"tRNS" => file.stripped.extend_from_slice(chunk),
             b"IDAT" => {
                 has_pixels = true;
@@ -93,7 +103,22 @@ fn walk(bytes: &[u8], limits: &Limits) -> Result<Walked> {
     Ok(file)
 }
 
+/// The header, an `IHDR` chunk, of the same file with shades of grey in place of indices.
+fn header_of_grey(chunk: &[u8]) -> Vec<u8> {
+    let mut header = chunk[..chunk.len() - 4].to_vec();
+    header[8 + COLOR_TYPE] = GREY;
+    let mut sum = Crc::new();
+    sum.update(&header[4..]);
+    header.extend(sum.sum().to_be_bytes());
+    header
+}
+
 impl Walked {
+    /// How the stored pixels are to be turned.
+    pub(super) fn orientation(&self) -> Orientation {
+        Orientation::choose(self.exif, self.xmp)
+    }
+
     /// Looks for EXIF and XMP data in a text chunk, as exiftool and ImageMagick write them.
     fn read_text(&mut self, kind: &[u8], data: &[u8]) {
         let Some((keyword, rest)) = split_at_zero(data) else { return };

@@ -17,7 +17,8 @@ use super::ifd::{Directories, Directory};
 use super::jpeg::{self, Samples};
 use super::orientation::Orientation;
 use super::samples::{cmyk_to_rgb, floats_to_u8, grey16, warn_of_unused_bits};
-use super::{Limits, Raw, ReadOptions, SixteenBit, Warning, undecodable};
+use super::stored::Stored;
+use super::{Limits, Palette, Raw, ReadOptions, SixteenBit, Warning, undecodable};
 use crate::error::{Code, Error, Result};
 use crate::image::Rgb;
 use crate::image::rgb::CHANNELS;
@@ -57,19 +58,43 @@ mod tag {
 const NO_PAGE: u64 = 1 | 4;
 
 pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
-    let damaged = || undecodable("its first directory lies outside of the file or is damaged");
-    let file = Directories::new(bytes).ok_or_else(damaged)?;
-    let first = file.first().ok_or_else(damaged)?;
+    let (file, first) = first_directory(bytes)?;
     if first.bytes(tag::DNG_VERSION).is_some() {
         return Err(Error::new(Code::Decode, "it is a camera's raw file (DNG), which is not supported; convert it to PNG or JPEG"));
     }
     let page = Page::new(bytes, &file, &first, &options.limits)?;
     let mut warnings = Vec::new();
     let image = page.rgb(options, &mut warnings)?;
-    let orientation = first.number(tag::ORIENTATION).and_then(Orientation::from_number).unwrap_or_default();
+    Ok(Raw { image, orientation: orientation_of(&first), warnings, further_pages: further_pages(&file, &first) })
+}
+
+/// How the pixels of the first page are to be turned.
+pub(super) fn orientation(bytes: &[u8]) -> Result<Orientation> {
+    first_directory(bytes).map(|(_, first)| orientation_of(&first))
+}
+
+/// The samples of the first page as they are stored.
+pub(super) fn stored(bytes: &[u8], limits: &Limits, palette: Palette) -> Result<Stored> {
+    let (file, first) = first_directory(bytes)?;
+    let stored = Page::new(bytes, &file, &first, limits)?.stored(palette)?;
+    Ok(Stored { orientation: orientation_of(&first), further_pages: further_pages(&file, &first), ..stored })
+}
+
+fn first_directory(bytes: &[u8]) -> Result<(Directories<'_>, Directory<'_>)> {
+    let damaged = || undecodable("its first directory lies outside of the file or is damaged");
+    let file = Directories::new(bytes).ok_or_else(damaged)?;
+    let first = file.first().ok_or_else(damaged)?;
+    Ok((file, first))
+}
+
+fn orientation_of(directory: &Directory<'_>) -> Orientation {
+    directory.number(tag::ORIENTATION).and_then(Orientation::from_number).unwrap_or_default()
+}
+
+/// Number of pages behind the first one.
+fn further_pages<'a>(file: &Directories<'a>, first: &Directory<'a>) -> usize {
     let is_page = |directory: &Directory<'_>| directory.number(tag::SUBFILE_TYPE).unwrap_or(0) & NO_PAGE == 0;
-    let further_pages = file.behind(&first).iter().filter(|directory| is_page(directory)).count();
-    Ok(Raw { image, orientation, warnings, further_pages })
+    file.behind(first).iter().filter(|directory| is_page(directory)).count()
 }
 
 /// Colour space of a pixel's samples.
@@ -254,6 +279,41 @@ impl<'a> Page<'a> {
             is_alpha_associated: directory.number(tag::EXTRA_SAMPLES) == Some(1),
             has_alpha: matches!(directory.number(tag::EXTRA_SAMPLES), Some(1 | 2)),
         })
+    }
+
+    /// The samples as they are stored; those of which white is 0 are turned round, colours other than RGB are made RGB.
+    fn stored(&self, palette: Palette) -> Result<Stored> {
+        let size = [self.width, self.height];
+        match self.photometric {
+            Photometric::Cmyk | Photometric::YCbCr => Ok(Stored::of_rgb(&self.rgb(&ReadOptions::default(), &mut Vec::new())?)),
+            Photometric::Palette if palette == Palette::Colors => {
+                let indices: Vec<u8> = self.numbers()?.chunks_exact(self.channels).map(|pixel| pixel[0] as u8).collect();
+                Ok(Stored::of_rgb(&Rgb::new(self.width, self.height, self.look_up(&indices)?)))
+            }
+            _ => {
+                let kept = self.photometric.channels() + usize::from(self.has_alpha);
+                let mut samples: Vec<f32> =
+                    self.numbers()?.chunks_exact(self.channels).flat_map(|pixel| &pixel[..kept]).copied().collect();
+                let white = (!self.is_float).then(|| ((1_u32 << self.bits) - 1) as f32);
+                if self.photometric == Photometric::WhiteIsZero {
+                    let white = white.ok_or_else(|| unsupported("floats of which white is 0"))?;
+                    samples.iter_mut().step_by(kept).for_each(|sample| *sample = white - *sample);
+                }
+                Ok(Stored::new(size, kept, self.has_alpha, white, samples))
+            }
+        }
+    }
+
+    /// Samples of any kind as numbers, `[h, w, channels]`.
+    fn numbers(&self) -> Result<Vec<f32>> {
+        let bits = self.bits;
+        match (bits, self.is_big_endian) {
+            _ if self.is_float => self.floats(),
+            (8, _) => self.samples(|row, index| f32::from(row[index])),
+            (16, true) => self.samples(|row, index| f32::from(u16::from_be_bytes([row[2 * index], row[2 * index + 1]]))),
+            (16, false) => self.samples(|row, index| f32::from(u16::from_le_bytes([row[2 * index], row[2 * index + 1]]))),
+            _ => self.samples(|row, index| f32::from(packed(row, index, bits))),
+        }
     }
 
     /// The page as RGB.

@@ -10,6 +10,14 @@ use crate::error::Result;
 const HEADER: usize = 12;
 
 pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
+    let (orientation, frames) = walk(bytes)?;
+    let mut warnings = Vec::new();
+    let image = reduce(options.decode_dynamic(bytes, ImageFormat::WebP)?, options.sixteen_bit, &mut warnings)?;
+    Ok(Raw { image, orientation, warnings, further_pages: frames.saturating_sub(1) })
+}
+
+/// Parses the chunks to the end: the orientation, and the number of frames of an animation.
+pub(super) fn walk(bytes: &[u8]) -> Result<(Orientation, usize)> {
     let early = || ends_early("last chunk");
     let word = |at: usize| bytes.get(at..at + 4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]) as usize);
     let end = word(4).ok_or_else(early)?.saturating_add(8);
@@ -30,12 +38,5 @@ pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
         // Chunks are padded to even lengths.
         at += 8 + length + length % 2;
     }
-    let mut warnings = Vec::new();
-    let image = reduce(options.decode_dynamic(bytes, ImageFormat::WebP)?, options.sixteen_bit, &mut warnings)?;
-    Ok(Raw {
-        image,
-        orientation: Orientation::choose(exif, xmp),
-        warnings,
-        further_pages: frames.saturating_sub(1),
-    })
+    Ok((Orientation::choose(exif, xmp), frames))
 }
