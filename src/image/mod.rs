@@ -19,7 +19,7 @@ pub use colormap::{colorize, overlay};
 pub use decode::{Decoded, EXTENSIONS, IMAGE_LIKE, Limits, ReadOptions, SixteenBit, Warning, begins_as_image};
 pub use filter::gaussian_blur;
 pub use mask::{Mask, Region, regions};
-pub use paint::{distinct_color, paint_box, paint_label, paint_mask};
+pub use paint::{distinct_color, paint_border, paint_box, paint_label, paint_mask};
 pub use preprocess::{Channels, Fit, Geometry, Normalization, Preprocess, Resampler};
 pub use resample::{Filter, resize_bilinear_map, resize_opencv, resize_opencv_map, resize_pillow};
 pub use rgb::Rgb;

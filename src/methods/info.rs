@@ -3,8 +3,8 @@
 use crate::error::{Code, Error, Result, nearest};
 use crate::kernels::Tier;
 use crate::methods::{
-    Method, MultiCrop, Reading, build::BuildContext, clip_ac, clipseg, image_tiling, maskclip, patch_token, saa, saliency, trans_mm, utad,
-    winclip,
+    Method, MultiCrop, Reading, SquareFrame, build::BuildContext, clip_ac, clipseg, image_tiling, maskclip, patch_token, saa, saliency,
+    trans_mm, utad, winclip,
 };
 use crate::models::NetworkInfo;
 use crate::run::Device;
@@ -48,6 +48,8 @@ pub struct MethodInfo {
     pub readings: &'static [Reading],
     /// Whether its map locates defects; otherwise every pixel holds the score of the image.
     pub localizes: bool,
+    /// What the score of an image is.
+    pub score: ScoreOf,
     /// Whether maps in f16 were measured within 0.02 of those in f32, on networks of full size with random weights (`tools/half_precision.py`,
     /// `benches/results`).
     pub suits_f16: bool,
@@ -64,6 +66,18 @@ pub struct MethodInputs {
     pub references: References,
     /// Supported choices of views.
     pub views: &'static [MultiCrop],
+    /// The square frame that it inspects, where it can inspect an image square by square ([`Tiles`](crate::methods::Tiles)).
+    pub tiles: Option<SquareFrame>,
+}
+
+/// What the score of an image is: it decides whether a region of interest can be scored alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScoreOf {
+    /// The largest value of its map, before that is scaled to the size of the image, and of the part that the method inspects: then that of a
+    /// region is the largest within.
+    MapMaximum,
+    /// A value of the image as a whole, into which everything in it has gone: a region has none of its own.
+    Image,
 }
 
 /// Whether a method needs reference images.
@@ -77,7 +91,7 @@ pub enum References {
 
 impl MethodInputs {
     /// Images only.
-    pub const IMAGES: MethodInputs = MethodInputs { text: false, references: References::None, views: &[MultiCrop::None] };
+    pub const IMAGES: MethodInputs = MethodInputs { text: false, references: References::None, views: &[MultiCrop::None], tiles: None };
 
     /// Images and text.
     pub const TEXT: MethodInputs = MethodInputs { text: true, ..MethodInputs::IMAGES };

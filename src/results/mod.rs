@@ -24,7 +24,7 @@ pub use owned::own_files;
 pub use pictures::{Picture, Pictures};
 pub use prompt::{NamedHash, PromptParameters};
 pub use record::{Decision, Earlier, FailedRecord, Head, Milliseconds, milliseconds};
-pub use run_file::{Counts, InferRun, Invocation, Latency, NotInspected, Parameters, RunFile};
+pub use run_file::{Counts, InferRun, Invocation, Latency, NotInspected, Parameters, RegionParameters, RunFile};
 pub use scored::{DecisionRule, ScoredRecord, Threshold};
 pub use source::SourceFile;
 pub use tally::{InPart, Tally};

@@ -14,6 +14,7 @@ mod format;
 mod gif;
 mod ifd;
 mod jpeg;
+mod mask;
 mod multi_picture;
 mod orientation;
 mod png;
@@ -230,10 +231,13 @@ impl ReadOptions {
 
     /// Pixels that the header of a regular file announces, for an estimate of memory; `None` where it says nothing, or more than the limit.
     pub(crate) fn announced_pixels(&self, path: &Path) -> Option<u64> {
-        let size = imagesize::size(path).ok()?;
-        (size.width as u64)
-            .checked_mul(size.height as u64)
-            .filter(|&pixels| pixels <= self.limits.max_pixels)
+        let (width, height) = self.announced_size(path)?;
+        (width as u64).checked_mul(height as u64).filter(|&pixels| pixels <= self.limits.max_pixels)
+    }
+
+    /// Width and height that the header of a regular file announces, before the image is turned upright; `None` where it says nothing.
+    pub(crate) fn announced_size(&self, path: &Path) -> Option<(usize, usize)> {
+        imagesize::size(path).ok().map(|size| (size.width, size.height))
     }
 
     /// Reads a file within the size limit; other files than images are refused by their first bytes.

@@ -42,6 +42,15 @@ pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
     })
 }
 
+/// The samples as they are stored, with the orientation that the file names; refused where there is more than one frame.
+pub(super) fn decode_samples(bytes: &[u8], options: &ReadOptions) -> Result<(DynamicImage, Orientation)> {
+    let file = walk(bytes, &options.limits)?;
+    if file.further_frames > 0 {
+        return Err(undecodable(format_args!("it has {} frames", file.further_frames + 1)));
+    }
+    Ok((options.decode_dynamic(&file.stripped, ImageFormat::Png)?, Orientation::choose(file.exif, file.xmp)))
+}
+
 /// A PNG whose chunks were parsed.
 struct Walked {
     exif: Option<Orientation>,

@@ -12,7 +12,7 @@ use crate::methods::image_program::{ImageProgram, preprocessing, upsampled};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_columns};
 use crate::methods::{
-    BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, MultiCrop, Reading, References, Scale, finite,
+    BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, MultiCrop, Reading, References, Scale, ScoreOf, finite,
 };
 use crate::models::clip::{self, Clip};
 use crate::run::{Device, Program};
@@ -30,6 +30,7 @@ pub(super) static WINCLIP: MethodInfo = MethodInfo {
     inputs: MethodInputs { views: &MultiCrop::ALL, ..MethodInputs::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
+    score: ScoreOf::Image,
     suits_f16: true,
     build,
 };
@@ -42,6 +43,7 @@ pub(super) static WINCLIP_PLUS: MethodInfo = MethodInfo {
     inputs: MethodInputs { views: &MultiCrop::ALL, references: References::Required, ..MethodInputs::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
+    score: ScoreOf::Image,
     suits_f16: true,
     build,
 };
