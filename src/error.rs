@@ -53,6 +53,8 @@ pub enum Code {
     Shader,
     /// Reference images, or a memory of them, that cannot be used.
     Reference,
+    /// A region of interest that marks nothing, or of another size than the image.
+    Region,
     /// A map that holds NaN.
     Nonfinite,
     /// A name or phrase that cannot stand in a prompt.
@@ -88,6 +90,7 @@ impl Code {
             Code::Gpu => "gpu",
             Code::Shader => "shader",
             Code::Reference => "reference",
+            Code::Region => "region",
             Code::Nonfinite => "nonfinite",
             Code::Prompt => "prompt",
             Code::Config => "config",
@@ -157,6 +160,12 @@ pub enum Remedy {
     UseSaaPlus,
     /// The method takes no views.
     UseMethodWithViews,
+    /// The method does not inspect an image in tiles.
+    UseMethodWithTiles,
+    /// The image would be cut into too many tiles.
+    UseFewerTiles,
+    /// The score of the method is of the whole image.
+    UseMethodWithRegion,
     /// A PyTorch checkpoint: `tools/convert.py` makes safetensors of it.
     ConvertWeights,
     /// Weights are published, and have to be fetched.
@@ -207,7 +216,10 @@ impl fmt::Display for Remedy {
             Remedy::UseMethodWithReferences => "the methods `winclip+`, `patchcore`, `spade` and `padim` take reference images",
             Remedy::UseMethodWithText => "a class and a profile are for `saa+`, `winclip` and the other methods on CLIP",
             Remedy::UseSaaPlus => "parts of `saa+` can be left out; `saa` is `saa+` without them",
-            Remedy::UseMethodWithViews => "views are for `winclip` and `winclip+`; `utad` takes tiles alone",
+            Remedy::UseMethodWithViews => "views are for `winclip` and `winclip+`; `utad` takes tiles",
+            Remedy::UseMethodWithTiles => "tiles are for methods that inspect the central square of an image, as `utad` does",
+            Remedy::UseFewerTiles => "use fewer tiles along the shorter side, or let them overlap less",
+            Remedy::UseMethodWithRegion => "use a method whose score is the largest value of its map, as `utad`, `saliency` and `saa+`",
             Remedy::ConvertWeights => "only safetensors are read: convert it with `python tools/convert.py CHECKPOINT FOLDER`",
             Remedy::UseEmbeddedWeights => "the weights inside the library need no file",
             Remedy::AcceptMismatches => "correct them, or open it with `is_lenient`, which counts them and leaves out what they touch",
@@ -317,6 +329,7 @@ impl Error {
                 | Code::Config
                 | Code::Reference
                 | Code::Dataset
+                | Code::Region
         )
     }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::{golden_array, photo, thinned};
 use zsas::image::Rgb;
-use zsas::methods::{Method, MultiCrop, Reading, Saliency, Utad};
+use zsas::methods::{Method, Reading, Saliency, Tiles, Utad};
 use zsas::models::embedded;
 use zsas::{Array, Device, Precision};
 
@@ -80,7 +80,7 @@ fn a_lost_device_is_an_error_and_not_a_panic() {
 #[test]
 fn tiles_of_utad_inspect_the_whole_image() {
     let device = common::device();
-    let tiles = utad(device).with_views(MultiCrop::Tile);
+    let tiles = utad(device).with_tiles(Some(Tiles::new(1, Tiles::OVERLAP).unwrap()));
     // Of a square, too, the published method leaves out the margin.
     let (square, published) = (tiles.score(&photo("textile")).unwrap(), utad(device).score(&photo("textile")).unwrap());
     assert_eq!(square.map.shape(), published.map.shape());

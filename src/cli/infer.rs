@@ -9,9 +9,9 @@ use clap::Args;
 use indicatif::ProgressBar;
 use zsas::files::write_whole;
 use zsas::inputs::{self, Input, LeftOut, Shard};
-use zsas::inspect::{Detector, DetectorBuilder, Job, JobOptions, Outcome, Plan, ScoreOptions, Scoring};
+use zsas::inspect::{Detector, DetectorBuilder, Job, JobOptions, Outcome, Plan, RegionOfInterest, ScoreOptions, Scoring};
 use zsas::methods::saa::Part;
-use zsas::methods::{BuildStep, Memory, MultiCrop, Reading, Reference};
+use zsas::methods::{BuildStep, Memory, MultiCrop, Reading, Reference, Tiles};
 use zsas::results::{Existing, Picture, REPORT, RESULTS};
 use zsas::uninspected::Reason;
 use zsas::{Checkpoint, Code, Error, Result};
@@ -133,9 +133,23 @@ pub struct InferArgs {
     #[arg(long, value_name = "FILE", requires = "normal", help_heading = "Class and references")]
     save_memory: Option<PathBuf>,
 
-    /// Views of a photo that decide its score (winclip, winclip+); `tile` has utad inspect the whole photo, its margin too
+    /// Views of a photo whose scores are averaged (winclip, winclip+)
     #[arg(long, value_parser = choice::views(), default_value = "none", help_heading = "Class and references")]
     multi_crop: MultiCrop,
+
+    /// Inspect the whole photo in squares, N along its shorter side (utad, which without it inspects the central square less a tenth on each
+    /// side); 1: squares as large as the shorter side; more are smaller, and see smaller defects
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "What is inspected")]
+    tiles: Option<NonZeroUsize>,
+
+    /// Share of their side that neighbouring squares overlap by; utad needs 0.2
+    #[arg(long, value_name = "SHARE", default_value_t = Tiles::OVERLAP, requires = "tiles", help_heading = "What is inspected")]
+    tile_overlap: f64,
+
+    /// Inspect the pixels alone that are not black in this PNG, which is as large as the upright photos; not for methods that score the photo
+    /// as a whole (winclip, winclip+, clip-ac, image-tiling)
+    #[arg(long, value_name = "MASK", help_heading = "What is inspected")]
+    roi: Option<PathBuf>,
 
     /// Photos in work at the same time; by default one for each core and one more
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Device")]
@@ -162,8 +176,9 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     let job = Job::new(&args.inputs, &args.output, args.job_options())?;
     let signals = Signals::watch()?;
     let building = Building::new(args.quiet, &signals);
+    let region = args.region(&job)?;
     let of_weights = of_weights(args.weights.as_deref());
-    let plan = args.builder(references, &building)?.plan().map_err(&of_weights)?;
+    let plan = args.builder(references, &building)?.region_of_interest(region).plan().map_err(&of_weights)?;
     if args.fail_on.contains(&FailOn::Anomaly) && args.threshold.or(plan.threshold()).is_none() {
         return Err(no_threshold());
     }
@@ -308,6 +323,7 @@ impl InferArgs {
             .method(&self.method)
             .reading(self.reading)
             .views(self.multi_crop)
+            .tiles(self.tiles()?)
             .without(self.without.iter().copied())
             .precision(self.device.precision.0)
             .device(self.device.options()?)
@@ -328,6 +344,19 @@ impl InferArgs {
             builder = builder.memory(file);
         }
         Ok(builder)
+    }
+
+    /// The squares of `--tiles`.
+    fn tiles(&self) -> Result<Option<Tiles>> {
+        self.tiles.map(|count| Tiles::new(count.get(), self.tile_overlap)).transpose()
+    }
+
+    /// The region of `--roi`; an error where it fits none of the photos.
+    fn region(&self, job: &Job) -> Result<Option<RegionOfInterest>> {
+        let read = self.photos.options();
+        let region = self.roi.as_deref().map(|file| RegionOfInterest::open(file, &read)).transpose()?;
+        region.as_ref().map_or(Ok(()), |region| region.check_any(job.files(), &read))?;
+        Ok(region)
     }
 
     /// The files of `--normal`, and what its folders hold beside them.
@@ -384,7 +413,7 @@ impl InferArgs {
             talk::say(format_args!("warning: {line}"));
         }
         if outcome.uninspected.in_part.contains_key(&Reason::OutsideCrop) {
-            talk::say("hint: `--multi-crop tile` inspects the whole of each photo; its scores need a threshold of their own");
+            talk::say("hint: `--tiles 1` inspects the whole of each photo");
         }
         if !outcome.tally.worst().is_empty() {
             talk::say("most anomalous:");

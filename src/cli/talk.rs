@@ -67,7 +67,14 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::GiveReferences => "add `--normal PHOTO_OR_FOLDER`, or take `--method winclip`, which needs none",
         Remedy::UseMethodWithReferences => "`--method winclip+` takes reference images, and so do patchcore, spade and padim",
         Remedy::UseMethodWithText => "drop `--class` and `--profile`, or use `--method winclip` or another method on CLIP",
-        Remedy::UseMethodWithViews => "`--multi-crop` is for winclip and winclip+; utad takes `tile` alone",
+        Remedy::UseMethodWithViews => "`--multi-crop` is for winclip and winclip+; utad inspects the whole photo with `--tiles 1`",
+        Remedy::UseMethodWithTiles => {
+            "`--tiles` is for utad, which inspects the central square without it; this method sees the whole photo"
+        }
+        Remedy::UseFewerTiles => "lower `--tiles` or `--tile-overlap`, or cut the photo into parts",
+        Remedy::UseMethodWithRegion => {
+            "`--roi` is for methods whose score is the largest value of their map, as utad, saliency and saa+; or cut the photos"
+        }
         Remedy::UseEmbeddedWeights => "`--weights embedded` needs no file",
         Remedy::AcceptMismatches => "correct them, or add `--lenient`, which counts them and leaves out what they touch",
         Remedy::FetchWeights { network, repository, files } => return Cow::Owned(fetch(network, repository, files)),

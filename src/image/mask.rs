@@ -34,6 +34,14 @@ impl Mask {
         Mask { width, height, data: map.data().iter().map(|&logit| logit > 0.0).collect() }
     }
 
+    /// The pixels that both masks mark. Panics when the sizes differ.
+    #[track_caller]
+    pub fn and(&self, other: &Mask) -> Mask {
+        let sizes = [(self.width, self.height), (other.width, other.height)];
+        assert!(sizes[0] == sizes[1], "a mask is {}×{} and the other {}×{}", sizes[0].0, sizes[0].1, sizes[1].0, sizes[1].1);
+        Mask { data: self.data.iter().zip(&other.data).map(|(&one, &other)| one && other).collect(), ..*self }
+    }
+
     /// Number of marked pixels.
     pub fn area(&self) -> usize {
         self.data.iter().filter(|&&is_marked| is_marked).count()

@@ -24,7 +24,7 @@ pub use filter::gaussian_blur;
 pub use map_file::{MAP_EXTENSIONS, read_map};
 pub use mask::{Mask, Region, regions};
 pub use mask_file::{MaskFile, read_mask};
-pub use paint::{distinct_color, paint_box, paint_label, paint_mask};
+pub use paint::{distinct_color, paint_border, paint_box, paint_label, paint_mask};
 pub use preprocess::{Channels, Fit, Geometry, Normalization, Preprocess, Resampler};
 pub use resample::{Filter, resize_bilinear_map, resize_opencv, resize_opencv_map, resize_pillow};
 pub use rgb::Rgb;

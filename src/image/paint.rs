@@ -39,6 +39,36 @@ pub fn paint_mask(image: &mut Rgb, mask: &Mask, color: [u8; CHANNELS], opacity: 
     }
 }
 
+/// Draws the border of a mask, on the inside: the marked pixels from which a step as wide as the line leaves the mask. Panics when the sizes
+/// differ.
+#[track_caller]
+pub fn paint_border(image: &mut Rgb, mask: &Mask, color: [u8; CHANNELS]) {
+    let (width, height) = (image.width(), image.height());
+    assert!(
+        (width, height) == (mask.width(), mask.height()),
+        "the mask is {}×{} but the image {width}×{height}",
+        mask.width(),
+        mask.height()
+    );
+    let line = width.max(height).div_ceil(PIXELS_PER_WIDTH);
+    let is_marked = |row: Option<usize>, column: Option<usize>| match (row, column) {
+        (Some(row), Some(column)) if row < height && column < width => mask.data()[row * width + column],
+        _ => false,
+    };
+    for at in (0..width * height).filter(|&at| mask.data()[at]) {
+        let (row, column) = (at / width, at % width);
+        let steps = [
+            (row.checked_sub(line), Some(column)),
+            (Some(row + line), Some(column)),
+            (Some(row), column.checked_sub(line)),
+            (Some(row), Some(column + line)),
+        ];
+        if steps.into_iter().any(|(row, column)| !is_marked(row, column)) {
+            image.data_mut()[at * CHANNELS..][..CHANNELS].copy_from_slice(&color);
+        }
+    }
+}
+
 /// Draws the edges of a box, as far as they lie on the image, on the inside.
 pub fn paint_box(image: &mut Rgb, bounds: BoundingBox, color: [u8; CHANNELS]) {
     let (width, height) = (image.width(), image.height());

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::files::{read_limited, sha256};
 use crate::image::{Decoded, ReadOptions, Rgb};
-use crate::inspect::{Detector, DeviceRequest};
+use crate::inspect::{Detector, DeviceRequest, RegionOfInterest};
 use crate::methods::cache::Cache;
 use crate::methods::memory::Memory;
 use crate::methods::prompts::Class;
 use crate::methods::saa::{OwnPrompts, Part};
 use crate::methods::{
     self, BuildObserver, MethodInfo, MultiCrop, Precomputed, Profile, Reading, Recipe, Reference, References, SaaOptions, SaaSettings,
+    ScoreOf, Tiles,
 };
 use crate::models::store::{self, FoundWeights, Origin};
 use crate::models::{NetworkInfo, clip};
@@ -35,6 +36,8 @@ pub struct DetectorBuilder {
     references: Vec<Reference>,
     memory: Option<PathBuf>,
     views: MultiCrop,
+    tiles: Option<Tiles>,
+    region: Option<RegionOfInterest>,
     without: Vec<Part>,
     weights: Option<PathBuf>,
     precision: Option<Precision>,
@@ -58,6 +61,7 @@ pub struct Plan {
     precision: Option<Precision>,
     threshold: Option<f32>,
     prompt: Option<PromptParameters>,
+    region: Option<RegionOfInterest>,
     is_automatic: bool,
     device: DeviceRequest,
 }
@@ -108,6 +112,18 @@ impl DetectorBuilder {
     /// The views of an image whose probabilities are averaged into its score.
     pub fn views(mut self, views: MultiCrop) -> Self {
         self.views = views;
+        self
+    }
+
+    /// Squares that together cover an image and are inspected one by one, for methods that inspect the centre of it alone.
+    pub fn tiles(mut self, tiles: Option<Tiles>) -> Self {
+        self.tiles = tiles;
+        self
+    }
+
+    /// The part of every image that is inspected: its score is the largest value of the map within. By default all of it.
+    pub fn region_of_interest(mut self, region: Option<RegionOfInterest>) -> Self {
+        self.region = region;
         self
     }
 
@@ -220,6 +236,7 @@ impl DetectorBuilder {
             fingerprint: store::identity(&weights)?.fingerprint(),
             class,
             views: self.views,
+            tiles: self.tiles,
             saa,
             references: self.references,
             memory_file,
@@ -234,6 +251,7 @@ impl DetectorBuilder {
             precision,
             threshold,
             prompt,
+            region: self.region,
             is_automatic: self.method.is_none(),
             device: self.device,
         })
@@ -252,10 +270,14 @@ impl DetectorBuilder {
         let is_there = |network: &'static NetworkInfo| store::is_there(network, self.weights.as_deref());
         let suits = |info: &MethodInfo| {
             let has_reading = self.reading.is_none_or(|reading| info.readings.contains(&reading));
-            info.inputs.views.contains(&self.views) && has_reading && !(is_for_clip && info.name == "saa+")
+            info.inputs.views.contains(&self.views) && has_reading && !(is_for_clip && info.name == "saa+") && self.check_part(info).is_ok()
         };
         let info = methods::strongest(self.has_references(), suits, is_there);
         let has_text = self.subject.is_some() || self.has_references();
+        if has_text && !info.inputs.text && (self.tiles.is_some() || self.region.is_some()) {
+            let message = "no method on these weights takes text or reference images and inspects tiles or a region of interest";
+            return Err(Error::new(Code::Usage, message).hint("name a method, or leave one of the two out"));
+        }
         if has_text && !info.inputs.text || !info.inputs.views.contains(&self.views) {
             return Err(self.no_text_weights());
         }
@@ -293,11 +315,30 @@ impl DetectorBuilder {
         if !method.inputs.views.contains(&self.views) {
             return refused(format!("`{name}` does not support the views `{}`", self.views.as_str()), Remedy::UseMethodWithViews);
         }
+        self.check_part(method)?;
         if !method.inputs.text && self.subject.is_some() {
             return refused(format!("`{name}` takes no text"), Remedy::UseMethodWithText);
         }
         if !self.references.is_empty() && self.memory.is_some() {
             return Err(Error::new(Code::Usage, "reference images and a memory of them were given; one of the two is needed"));
+        }
+        Ok(())
+    }
+
+    /// Refuses tiles and a region of interest where the method has no use for them.
+    fn check_part(&self, method: &MethodInfo) -> Result<()> {
+        let name = method.name;
+        match (&self.tiles, method.inputs.tiles) {
+            (Some(tiles), Some(frame)) => tiles.check(name, frame)?,
+            (Some(_), None) => {
+                let message = format!("`{name}` looks at the whole image at once, and cannot inspect it in tiles");
+                return Err(Error::new(Code::Usage, message).hint(Remedy::UseMethodWithTiles));
+            }
+            (None, _) => {}
+        }
+        if self.region.is_some() && method.score == ScoreOf::Image {
+            let message = format!("the score of `{name}` is of the whole image: what lies outside a region of interest would count in it");
+            return Err(Error::new(Code::Usage, message).hint(Remedy::UseMethodWithRegion));
         }
         Ok(())
     }
@@ -339,7 +380,8 @@ impl Plan {
             log::info!("`{}` runs in {} on {}", self.recipe.method.name, precision.as_str(), device.name());
         }
         let recipe = Recipe { precision, ..self.recipe };
-        Detector::build(recipe, self.weights, self.threshold, self.prompt, self.device, device)
+        let detector = Detector::build(recipe, self.weights, self.threshold, self.prompt, self.device, device)?;
+        Ok(detector.with_region(self.region))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::image::Rgb;
 use crate::inspect::many::Inspect;
-use crate::inspect::{DetectorBuilder, DeviceRequest, Recoverable};
+use crate::inspect::{DetectorBuilder, DeviceRequest, Recoverable, RegionOfInterest};
 use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Recipe, Scale};
 use crate::models::store::{self, FoundWeights};
 use crate::results::PromptParameters;
@@ -28,6 +28,7 @@ pub struct Detector {
     weights: Vec<FoundWeights>,
     threshold: Option<f32>,
     prompt: Option<PromptParameters>,
+    region: Option<RegionOfInterest>,
     method: Recoverable<Box<dyn Method>>,
 }
 
@@ -51,16 +52,25 @@ impl Detector {
             let recipe = Arc::clone(&recipe);
             Recoverable::on(device, request, move |device| recipe.build(device))?
         };
-        Ok(Detector { recipe, weights, threshold, prompt, method })
+        Ok(Detector { recipe, weights, threshold, prompt, region: None, method })
+    }
+
+    /// The detector that inspects this region of every image.
+    pub(super) fn with_region(self, region: Option<RegionOfInterest>) -> Detector {
+        Detector { region, ..self }
     }
 
     /// Scores an image. A device that is lost or hangs is opened again and the image tried once more.
     ///
     /// Errors concern this image, unless [`Detector::fault`] says that the detector gave up.
     pub fn inspect(&self, image: &Rgb) -> Result<Finding> {
+        self.region.as_ref().map_or(Ok(()), |region| region.check(image.width(), image.height()))?;
         self.method.run(|method| {
             let mut clock = Clock::start();
-            let finding = method.inspect(image, &mut clock)?;
+            let mut finding = method.inspect(image, &mut clock)?;
+            if let Some(region) = &self.region {
+                region.restrict(&mut finding, method.scale().range[0]);
+            }
             Ok(Finding { stages: clock.finish(), ..finding })
         })
     }
@@ -83,6 +93,11 @@ impl Detector {
     /// Colour range and level of the method's maps.
     pub fn scale(&self) -> Scale {
         self.method.current().1.scale()
+    }
+
+    /// The region of every image that is inspected; `None` where that is all of it.
+    pub fn region(&self) -> Option<&RegionOfInterest> {
+        self.region.as_ref()
     }
 
     /// The recipe that the method was built from.

@@ -164,6 +164,11 @@ impl Job {
         self.output.root()
     }
 
+    /// The image files, in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.inputs.iter().map(|input| input.file.as_path())
+    }
+
     /// Inspects all images and writes records, pictures, `run.json` and what the task concludes with.
     ///
     /// Errors are those before the first image; what happens later is the outcome's.

@@ -9,6 +9,7 @@ mod many;
 mod masks;
 mod pipeline;
 mod recovery;
+mod region;
 mod scoring;
 
 pub use crate::methods::Finding;
@@ -19,4 +20,5 @@ pub use job::{Job, JobObserver, JobOptions, Outcome, Saved, Task, Unobserved};
 pub use many::{Inspect, Inspected, default_threads, inspect_many};
 pub use masks::{FoundMasks, MaskFinder, MaskJob, MaskOptions};
 pub use recovery::{DeviceRequest, Recoverable};
+pub use region::RegionOfInterest;
 pub use scoring::{ScoreOptions, Scoring};

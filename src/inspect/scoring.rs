@@ -7,7 +7,7 @@ use crate::image::{ReadOptions, Rgb};
 use crate::inputs::LeftOut;
 use crate::inspect::job::{Saved, Task};
 use crate::inspect::many::{Inspect, Inspected};
-use crate::inspect::{Detector, Finding};
+use crate::inspect::{Detector, Finding, RegionOfInterest};
 use crate::methods::Reference;
 use crate::results::{
     DecisionRule, InferRun, Invocation, Milliseconds, Named, Output, Parameters, Picture, Pictures, RunFile, Threshold,
@@ -96,6 +96,8 @@ impl Task for Scoring<'_> {
             reading: self.detector.reading().as_str(),
             language: self.detector.prompt().cloned(),
             views: recipe.views.as_str(),
+            tiles: recipe.tiles,
+            roi: self.detector.region().map(RegionOfInterest::parameters),
             precision: recipe.precision.as_str(),
             threshold: self.threshold(),
             level: self.rule.level,
@@ -117,7 +119,7 @@ impl Task for Scoring<'_> {
         finding.warnings.splice(..0, warnings.iter().map(ToString::to_string));
         finding.uninspected.splice(..0, uninspected);
         let start = Instant::now();
-        let (mask, regions) = self.rule.mark(&finding.map).unzip();
+        let (mask, regions) = self.rule.mark(&finding).unzip();
         let marked = Instant::now();
         let files = self.pictures.write(output, &input.name, &image, &finding, mask.as_ref())?;
         let ms = Milliseconds::new(decode, &finding.stages, marked - start, marked.elapsed());

@@ -12,7 +12,7 @@ use crate::methods::cache::{Cache, Key};
 use crate::methods::memory::Memory;
 use crate::methods::prompts::{Class, PromptEnsemble};
 use crate::methods::text_prototypes::{embed_texts, prototype};
-use crate::methods::{Method, MethodInfo, MultiCrop, Reading, SaaSettings};
+use crate::methods::{Method, MethodInfo, MultiCrop, Reading, SaaSettings, Tiles};
 use crate::models::clip::{Clip, until_end};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -74,6 +74,8 @@ pub struct Recipe {
     pub class: Class,
     /// The views that decide a score.
     pub views: MultiCrop,
+    /// The squares that an image is cut into; `None` where the method takes it as published.
+    pub tiles: Option<Tiles>,
     /// What SAA or SAA+ does; `None` for other methods.
     pub saa: Option<SaaSettings>,
     /// Reference images.

@@ -5,7 +5,7 @@ use crate::image::Rgb;
 use crate::methods::image_program::ImageProgram;
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::anomalous;
-use crate::methods::{BuildContext, Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
+use crate::methods::{BuildContext, Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, ScoreOf};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -18,6 +18,7 @@ pub(super) static CLIP_AC: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: false,
+    score: ScoreOf::Image,
     suits_f16: false,
     build: |context| build(context, &PromptEnsemble::clip_ac(&context.recipe.class)),
 };
@@ -30,6 +31,7 @@ pub(super) static CLIP_AC_ENSEMBLE: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: false,
+    score: ScoreOf::Image,
     suits_f16: false,
     build: |context| build(context, &PromptEnsemble::clip_ac_ensemble(&context.recipe.class)),
 };

@@ -4,7 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::{Constant, Graph};
 use crate::image::{Normalization, Rgb, resize_bilinear_map};
 use crate::kernels::Activation;
-use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, finite, maximum, prompts};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, ScoreOf, finite, maximum, prompts};
 use crate::models::ClipSeg;
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
@@ -20,6 +20,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Released],
     localizes: true,
+    score: ScoreOf::MapMaximum,
     suits_f16: false,
     build: |context| {
         let network = ClipSeg::load(context.checkpoint())?;

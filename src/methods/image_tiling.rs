@@ -6,7 +6,7 @@ use crate::image::Rgb;
 use crate::methods::image_program::{ImageProgram, upsampled};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::winclip::{harmonic_map, harmonic_mean, windows};
-use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, ScoreOf};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -31,6 +31,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: true,
+    score: ScoreOf::Image,
     suits_f16: false,
     build: |context| {
         let clip = context.clip()?;

@@ -3,8 +3,8 @@
 use crate::error::{Code, Error, Remedy, Result, nearest};
 use crate::kernels::Tier;
 use crate::methods::{
-    Memory, Method, MultiCrop, Reading, build::BuildContext, clip_ac, clipseg, few_shot, image_tiling, maskclip, memory::MemoryKind,
-    patch_token, saa, saliency, trans_mm, utad, winclip,
+    Memory, Method, MultiCrop, Reading, SquareFrame, build::BuildContext, clip_ac, clipseg, few_shot, image_tiling, maskclip,
+    memory::MemoryKind, patch_token, saa, saliency, trans_mm, utad, winclip,
 };
 use crate::models::NetworkInfo;
 use crate::run::Device;
@@ -52,6 +52,8 @@ pub struct MethodInfo {
     pub readings: &'static [Reading],
     /// Whether its map locates defects; otherwise every pixel holds the score of the image.
     pub localizes: bool,
+    /// What the score of an image is.
+    pub score: ScoreOf,
     /// Whether maps in f16 were measured within 0.02 of those in f32, on networks of full size with random weights (`tools/half_precision.py`,
     /// `benches/results`).
     pub suits_f16: bool,
@@ -70,6 +72,18 @@ pub struct MethodInputs {
     pub memory: Option<&'static MemoryKind>,
     /// Supported choices of views.
     pub views: &'static [MultiCrop],
+    /// The square frame that it inspects, where it can inspect an image square by square ([`Tiles`](crate::methods::Tiles)).
+    pub tiles: Option<SquareFrame>,
+}
+
+/// What the score of an image is: it decides whether a region of interest can be scored alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScoreOf {
+    /// The largest value of its map, before that is scaled to the size of the image, and of the part that the method inspects: then that of a
+    /// region is the largest within.
+    MapMaximum,
+    /// A value of the image as a whole, into which everything in it has gone: a region has none of its own.
+    Image,
 }
 
 /// Whether a method needs reference images.
@@ -83,7 +97,8 @@ pub enum References {
 
 impl MethodInputs {
     /// Images only.
-    pub const IMAGES: MethodInputs = MethodInputs { text: false, references: References::None, memory: None, views: &[MultiCrop::None] };
+    pub const IMAGES: MethodInputs =
+        MethodInputs { text: false, references: References::None, memory: None, views: &[MultiCrop::None], tiles: None };
 
     /// Images and text.
     pub const TEXT: MethodInputs = MethodInputs { text: true, ..MethodInputs::IMAGES };

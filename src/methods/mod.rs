@@ -21,13 +21,16 @@ pub mod saa;
 mod saliency;
 mod segment;
 pub mod text_prototypes;
+pub mod tiles;
 mod trans_mm;
 mod utad;
 mod views;
 pub mod winclip;
 
+use std::sync::Arc;
+
 use crate::error::{Code, Error, Remedy, Result};
-use crate::image::{Mask, Region, Rgb, regions};
+use crate::image::{BoundingBox, Mask, Region, Rgb, regions};
 use crate::tensor::Array;
 use crate::uninspected::Uninspected;
 
@@ -37,7 +40,7 @@ pub use clipseg::ClipSegMethod;
 pub use clock::{Clock, Stages};
 pub use grounding::{Candidate, EmbeddedCaptions, EncodedImage, Grounder, PreparedImage};
 pub use image_tiling::ImageTiling;
-pub use info::{METHODS, MethodInfo, MethodInputs, References, named, of_memory, strongest};
+pub use info::{METHODS, MethodInfo, MethodInputs, References, ScoreOf, named, of_memory, strongest};
 pub use maskclip::MaskClip;
 pub use memory::Memory;
 pub use patch_token::PatchToken;
@@ -45,6 +48,7 @@ pub use profile::Profile;
 pub use saa::{Candidates, Saa, SaaOptions, SaaSettings};
 pub use saliency::{Distance, Neighbours, Saliency, SelfSimilarity, SelfSimilarityOptions};
 pub use segment::{Encoded, Prepared, Segment, Segmenter};
+pub use tiles::{SquareFrame, Tiles};
 pub use trans_mm::TransMm;
 pub use utad::Utad;
 pub use views::{MultiCrop, View};
@@ -119,6 +123,10 @@ pub struct Finding {
     pub score: f32,
     /// Parts of the image that were not inspected.
     pub uninspected: Vec<Uninspected>,
+    /// The part of the image that decides its score; `None` where that is all of it.
+    pub inspected: Option<BoundingBox>,
+    /// The region of interest that was asked for; `None` where that is the whole image.
+    pub region: Option<Arc<Mask>>,
     /// Warnings for the user about this result.
     pub warnings: Vec<String>,
     /// The boxes that the map was made of, and those that were dropped; `None` for methods that do not look for boxes.
@@ -134,15 +142,30 @@ impl Finding {
             map,
             score,
             uninspected: Vec::new(),
+            inspected: None,
+            region: None,
             warnings: Vec::new(),
             candidates: None,
             stages: Stages::default(),
         }
     }
 
-    /// The pixels whose anomaly is at least `level`.
+    /// The finding of an image of which only the part inside a box decides the score.
+    pub fn of_part(map: Array, score: f32, inspected: BoundingBox) -> Finding {
+        let [height, width]: [usize; 2] = map.shape().axes();
+        let [x0, y0, x1, y1] = inspected.corners().map(f64::from);
+        let share = 1.0 - (x1 - x0) * (y1 - y0) / (width * height) as f64;
+        Finding {
+            uninspected: vec![Uninspected::outside_crop(share)],
+            inspected: Some(inspected),
+            ..Finding::whole(map, score)
+        }
+    }
+
+    /// The pixels whose anomaly is at least `level`; none outside the region of interest.
     pub fn mask(&self, level: f32) -> Mask {
-        Mask::from_threshold(&self.map, level)
+        let mask = Mask::from_threshold(&self.map, level);
+        self.region.as_ref().map_or(mask.clone(), |region| mask.and(region))
     }
 
     /// The connected regions of [`Finding::mask`].

@@ -5,7 +5,7 @@ use crate::image::Rgb;
 use crate::methods::image_program::ImageProgram;
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_columns};
-use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, ScoreOf};
 use crate::models::clip::{self, Clip};
 use crate::run::Device;
 use crate::tensor::{Array, Precision};
@@ -18,6 +18,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Paper],
     localizes: true,
+    score: ScoreOf::MapMaximum,
     suits_f16: false,
     build: |context| {
         let clip = context.clip()?;

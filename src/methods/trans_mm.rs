@@ -32,7 +32,7 @@ use crate::kernels::Activation;
 use crate::methods::image_program::{ImageProgram, before_last_block, last_block};
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::LEARNT_TEMPERATURE;
-use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, Reading, Scale, noise};
+use crate::methods::{Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, Reading, Scale, ScoreOf, noise};
 use crate::models::clip::{self, Block, Clip};
 use crate::nn::{LayerNorm, Linear};
 use crate::run::Device;
@@ -46,6 +46,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Released],
     localizes: true,
+    score: ScoreOf::MapMaximum,
     suits_f16: false,
     build: |context| {
         let clip = context.clip()?;

@@ -5,13 +5,15 @@
 
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
-use crate::image::{Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb, gaussian_blur, resize_bilinear_map};
+use crate::image::{
+    BoundingBox, Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb, gaussian_blur, resize_bilinear_map,
+};
 use crate::kernels::Selection;
-use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, MultiCrop, Reading, Scale, finite, maximum, minimum, noise};
+use crate::methods::tiles::{SquareFrame, Tiles, inspect_tiles};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, ScoreOf, finite, maximum, minimum, noise};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, DType, Precision};
-use crate::uninspected::Uninspected;
 use crate::weights::Checkpoint;
 
 /// Side of the square that images are scaled and cropped to.
@@ -29,18 +31,22 @@ const BLUR_SIGMA: f64 = 4.0;
 /// Pixels on each side of the frame that the image score leaves out.
 const MARGIN: usize = 32;
 
+/// The frame as tiles need it.
+const SQUARE: SquareFrame = SquareFrame { side: FRAME, margin: MARGIN };
+
 /// The entry of the table of methods.
 pub(super) static INFO: MethodInfo = MethodInfo {
     name: "utad",
     about: "For textures: what differs from most of the image (Aota et al. 2023)",
     networks: &[&wide_resnet::NETWORK],
-    inputs: MethodInputs { views: &[MultiCrop::None, MultiCrop::Tile], ..MethodInputs::IMAGES },
+    inputs: MethodInputs { tiles: Some(SQUARE), ..MethodInputs::IMAGES },
     readings: &[Reading::Released],
     localizes: true,
+    score: ScoreOf::MapMaximum,
     suits_f16: true,
     build: |context| {
         let recipe = context.recipe;
-        Ok(Box::new(Utad::new(context.device, context.checkpoint(), recipe.precision)?.with_views(recipe.views)))
+        Ok(Box::new(Utad::new(context.device, context.checkpoint(), recipe.precision)?.with_tiles(recipe.tiles)))
     },
 };
 
@@ -49,7 +55,7 @@ pub struct Utad {
     program: Program,
     grid: (usize, usize),
     scale: Scale,
-    views: MultiCrop,
+    tiles: Option<Tiles>,
 }
 
 impl Utad {
@@ -70,16 +76,15 @@ impl Utad {
         let features = layer2.average_pool(3, 1, 1).reshape([rows * cols, channels]).cast(DType::F32);
         let heat = features.distances(features.transposed()).top_mean(Selection::Smallest, NEAREST);
         let program = Program::compile(device, &graph, &[heat])?;
-        let mut method = Utad { program, grid: (rows, cols), scale: Scale { range: [0.0, 1.0], level: None }, views: MultiCrop::None };
+        let mut method = Utad { program, grid: (rows, cols), scale: Scale { range: [0.0, 1.0], level: None }, tiles: None };
         method.scale = method.scale_of(checkpoint)?;
         Ok(method)
     }
 
-    /// With [`MultiCrop::Tile`], squares along the longer side of the image with a mirrored border are inspected one by one, and each pixel gets
-    /// the largest of their values: the parts of the squares that decide the score cover the whole image. The published method inspects the
-    /// central square only, and leaves its margin out of the score.
-    pub fn with_views(mut self, views: MultiCrop) -> Utad {
-        self.views = views;
+    /// Inspects squares that together cover the image, one by one. The published method, which is the default, inspects the central square only
+    /// and leaves its margin out of the score.
+    pub fn with_tiles(mut self, tiles: Option<Tiles>) -> Utad {
+        self.tiles = tiles;
         self
     }
 
@@ -96,6 +101,15 @@ impl Utad {
         Ok(Scale { range: [0.0, 2.0 * maximum(noise.data())], level: None })
     }
 
+    /// Map and score of the central square of an image.
+    fn inspect_square(&self, image: &Rgb, clock: &mut Clock) -> Result<(Array, f32)> {
+        let (pixels, geometry) = preprocess().apply(image);
+        clock.preprocessed();
+        let heat = self.heat(&pixels)?;
+        clock.computed();
+        Ok(map_and_score(&heat, &geometry))
+    }
+
     /// Mean distance of each cell's feature to the nearest ones: `pixels` `[1, 3, 320, 320]` → `[40, 40]`.
     fn heat(&self, pixels: &Array) -> Result<Array> {
         let heat = self.program.run(&[pixels])?.remove(0);
@@ -109,55 +123,15 @@ impl Method for Utad {
     }
 
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
-        if self.views == MultiCrop::Tile {
-            return self.inspect_tiles(image, clock);
-        }
-        let (pixels, geometry) = preprocess().apply(image);
-        clock.preprocessed();
-        let heat = self.heat(&pixels)?;
-        clock.computed();
-        let (map, score) = map_and_score(&heat, &geometry);
-        Ok(Finding { uninspected: vec![outside(&geometry)], ..Finding::whole(map, score) })
-    }
-}
-
-impl Utad {
-    /// Inspects squares along the longer side, whose parts without margin together cover the image.
-    fn inspect_tiles(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
-        let border = border(image.width().min(image.height()));
-        let size = [image.height(), image.width()];
-        let image = &image.reflected(border);
-        let mut tiles = MultiCrop::Tile.views(image)?;
-        tiles.dedup();
-        let (mut whole, mut score) = (vec![f32::NEG_INFINITY; image.width() * image.height()], f32::NEG_INFINITY);
-        for tile in tiles {
-            let (pixels, geometry) = preprocess().apply(&tile.of(image));
-            clock.preprocessed();
-            let heat = self.heat(&pixels)?;
-            clock.computed();
-            let (map, score_of_tile) = map_and_score(&heat, &geometry);
-            let [_, width] = map.shape().axes();
-            let (left, top) = tile.origin();
-            for (row, values) in map.data().chunks_exact(width).enumerate() {
-                let start = (top + row) * image.width() + left;
-                whole[start..start + width]
-                    .iter_mut()
-                    .zip(values)
-                    .for_each(|(most, &value)| *most = most.max(value));
+        let inspect = |square: &Rgb, clock: &mut Clock| self.inspect_square(square, clock);
+        match &self.tiles {
+            Some(tiles) => inspect_tiles(image, tiles, SQUARE, clock, inspect),
+            None => {
+                let (map, score) = inspect(image, clock)?;
+                Ok(Finding::of_part(map, score, inspected(&preprocess().fit.geometry(image.height(), image.width()))))
             }
-            score = score.max(score_of_tile);
-            clock.postprocessed();
         }
-        let rows = whole.chunks_exact(image.width()).skip(border).take(size[0]);
-        let map = rows.flat_map(|row| &row[border..border + size[1]]).copied().collect();
-        Ok(Finding::whole(Array::new(size, map), score))
     }
-}
-
-/// Width of the mirrored border around an image with this shorter side, so that the margin of a square at the edge lies on it.
-fn border(shorter: usize) -> usize {
-    // Of the shorter side with its border, margin / frame is margin.
-    (shorter * MARGIN).div_ceil(FRAME - 2 * MARGIN)
 }
 
 /// The map at the size of the image, and the image's score.
@@ -196,11 +170,12 @@ fn central_maximum(map: &Array) -> f32 {
     maximum(&rows.flat_map(|row| &row[MARGIN..FRAME - MARGIN]).copied().collect::<Vec<f32>>())
 }
 
-/// The part of an image that does not decide its score: what lies outside the central square, and the margin of that.
-fn outside(geometry: &Geometry) -> Uninspected {
-    let (height, width) = geometry.resized;
-    let side = FRAME - 2 * MARGIN;
-    Uninspected::outside_crop(1.0 - (side * side) as f64 / (height * width) as f64)
+/// The part of an image that decides its score: the central square without its margin.
+fn inspected(geometry: &Geometry) -> BoundingBox {
+    let along = |at: usize, original: usize, resized: usize| at as f32 * original as f32 / resized as f32;
+    let x = |at: usize| along(geometry.offset.1 + at, geometry.original.1, geometry.resized.1);
+    let y = |at: usize| along(geometry.offset.0 + at, geometry.original.0, geometry.resized.0);
+    BoundingBox::new([x(MARGIN), y(MARGIN), x(FRAME - MARGIN), y(FRAME - MARGIN)]).expect("the margin leaves a part of the frame")
 }
 
 #[cfg(test)]
@@ -224,28 +199,8 @@ mod tests {
 
     #[test]
     fn the_margin_and_what_lies_outside_the_square_are_not_inspected() {
-        let share = |width, height| outside(&preprocess().fit.geometry(width, height)).share.unwrap();
-        assert!((share(250, 250) - 0.36).abs() < 1e-9);
-        assert!((share(100, 300) - (1.0 - 0.64 / 3.0)).abs() < 1e-9);
-    }
-
-    #[test]
-    fn scored_parts_of_tiles_cover_the_image_inside_its_border() {
-        for (width, height) in [(8, 8), (250, 250), (333, 100), (97, 1000), (4000, 3000)] {
-            let shorter: usize = width.min(height);
-            let border = border(shorter);
-            let image = Rgb::new(width + 2 * border, height + 2 * border, vec![0; (width + 2 * border) * (height + 2 * border) * 3]);
-            let side = (shorter + 2 * border) as f64;
-            let margin = side * MARGIN as f64 / FRAME as f64;
-            let mut covered = 0.0_f64;
-            for tile in MultiCrop::Tile.views(&image).unwrap() {
-                let start = tile.origin().0.max(tile.origin().1) as f64 + margin;
-                let from = if covered == 0.0 { border as f64 } else { covered };
-                assert!(start <= from + 1e-9, "{width}×{height}: {start} leaves a gap behind {from}");
-                covered = covered.max(start + side - 2.0 * margin);
-            }
-            assert!(covered + 1e-9 >= (border + width.max(height)) as f64, "{width}×{height}");
-            assert!(margin <= border as f64 + 1e-9 && side - margin + 1e-9 >= (border + shorter) as f64);
-        }
+        let corners = |width, height| inspected(&preprocess().fit.geometry(height, width)).corners();
+        assert_eq!(corners(250, 250), [25.0, 25.0, 225.0, 225.0]);
+        assert_eq!(corners(100, 300), [10.0, 110.0, 90.0, 190.0]);
     }
 }

@@ -1,7 +1,6 @@
 //! Views of an image (multi-crop): parts that a method inspects one by one.
 //!
-//! WinCLIP (Jeong et al. 2023) averages their scores (the paper does not say which views); UTAD takes the maximum over views along the
-//! longer side, so that nothing of an elongated image is left out.
+//! WinCLIP (Jeong et al. 2023) averages their scores; the paper does not say which views.
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::image::Rgb;
@@ -82,11 +81,6 @@ pub struct View {
 }
 
 impl View {
-    /// Column and row of its upper left corner.
-    pub fn origin(self) -> (usize, usize) {
-        (self.left, self.top)
-    }
-
     /// Cuts the view out of an image.
     pub fn of(self, image: &Rgb) -> Rgb {
         let crop = image.crop(self.left, self.top, self.width, self.height);

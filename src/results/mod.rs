@@ -25,7 +25,7 @@ pub use owned::{own_files, regular_file};
 pub use pictures::{OPACITY, Picture, Pictures, thumbnail};
 pub use prompt::{NamedHash, PromptParameters};
 pub use record::{Decision, Earlier, FailedRecord, Head, Milliseconds, milliseconds};
-pub use run_file::{Counts, InferRun, Invocation, Latency, NotInspected, Parameters, RunFile};
+pub use run_file::{Counts, InferRun, Invocation, Latency, NotInspected, Parameters, RegionParameters, RunFile};
 pub use scored::{DecisionRule, ScoredRecord, Threshold};
 pub use source::SourceFile;
 pub use tally::{InPart, Tally};

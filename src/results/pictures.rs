@@ -1,18 +1,23 @@
 //! Pictures of an image: float map, mask, heatmap, overlay, candidates, and thumbnails for the report.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::image::{Filter, Mask, Rgb, colorize, encode_mask_png, encode_rgb_png, encode_tiff, overlay, resize_pillow};
+use crate::image::{Filter, Mask, Rgb, colorize, encode_mask_png, encode_rgb_png, encode_tiff, overlay, paint_border, resize_pillow};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
 use crate::methods::Finding;
 use crate::results::candidates::paint_candidates;
 use crate::results::{Output, owned, thumbs};
+use crate::tensor::Array;
 
 /// Opacity of the hottest colour on the overlay.
 pub const OPACITY: f32 = 0.75;
+
+/// Colour of the border of the region of interest on the overlay: a light blue, which the map's colours do not have.
+const REGION: [u8; 3] = [0, 200, 255];
 
 /// Longest side of the report's thumbnails.
 const THUMB_SIDE: usize = 320;
@@ -147,17 +152,21 @@ impl Pictures {
         output: &Output,
         name: &str,
         image: &Rgb,
-        Finding { map, candidates, .. }: &Finding,
+        finding @ Finding { map, candidates, .. }: &Finding,
         mask: Option<&Mask>,
         files: &mut Vec<String>,
     ) -> Result<()> {
-        let covered =
-            (self.chosen.contains(&Picture::Overlay) || self.has_thumbs).then(|| overlay(image, map, self.range.clone(), OPACITY));
+        let drawn = drawn(finding);
+        let covered = (self.chosen.contains(&Picture::Overlay) || self.has_thumbs).then(|| {
+            let mut covered = overlay(image, &drawn, self.range.clone(), OPACITY);
+            finding.region.iter().for_each(|region| paint_border(&mut covered, region, REGION));
+            covered
+        });
         for picture in &self.chosen {
             let bytes = match picture {
                 Picture::Map => Some(encode_tiff(map)?),
                 Picture::Mask => mask.map(encode_mask_png).transpose()?,
-                Picture::Heatmap => Some(encode_rgb_png(&colorize(map, self.range.clone()))?),
+                Picture::Heatmap => Some(encode_rgb_png(&colorize(&drawn, self.range.clone()))?),
                 Picture::Overlay => covered.as_ref().map(encode_rgb_png).transpose()?,
                 Picture::Candidates => candidates.as_ref().map(|found| encode_rgb_png(&paint_candidates(image, found))).transpose()?,
             };
@@ -172,6 +181,15 @@ impl Pictures {
         }
         Ok(())
     }
+}
+
+/// The map as it is drawn: NaN outside the region of interest, which has the coldest colour in any range.
+fn drawn(Finding { map, region, .. }: &Finding) -> Cow<'_, Array> {
+    let Some(region) = region else { return Cow::Borrowed(map) };
+    let mut map = map.clone();
+    let outside = map.data_mut().iter_mut().zip(region.data()).filter(|(_, is_inside)| !**is_inside);
+    outside.for_each(|(value, _)| *value = f32::NAN);
+    Cow::Owned(map)
 }
 
 /// The picture at most [`THUMB_SIDE`] on a side, as JPEG.
@@ -190,7 +208,6 @@ pub fn thumbnail(picture: &Rgb) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::Array;
 
     #[test]
     fn a_mask_needs_a_level_only_when_it_is_asked_for() {

@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use crate::error::Result;
 use crate::results::html::{escape, fill, url};
 use crate::results::owned::regular_file;
-use crate::results::{BoxRun, Earlier, InferRun, Output, Picture, PromptParameters, REPORT, RunFile, thumbs};
+use crate::results::{BoxRun, Earlier, InferRun, Output, Parameters, Picture, PromptParameters, REPORT, RunFile, thumbs};
 
 const TEMPLATE: &str = include_str!("report.html");
 
@@ -40,7 +40,15 @@ impl ReportText {
     /// The text of a run that scores images.
     pub fn of_scores(run: &InferRun) -> ReportText {
         let parameters = &run.parameters;
-        let method = format!("{}, reading {}, views {}, {}", parameters.method, parameters.reading, parameters.views, parameters.precision);
+        let tiles = parameters
+            .tiles
+            .map_or_else(String::new, |tiles| format!(", {} tiles along the shorter side", tiles.count()));
+        let region = parameters
+            .roi
+            .as_ref()
+            .map_or_else(String::new, |region| format!(", a region of interest of {:.1} % of the frame", 100.0 * region.share));
+        let Parameters { method, reading, views, precision, .. } = parameters;
+        let method = format!("{method}, reading {reading}, views {views}{tiles}{region}, {precision}");
         let prompt = parameters.language.as_ref().map_or_else(|| "none".to_owned(), PromptParameters::summary);
         ReportText {
             title: "images by anomaly",

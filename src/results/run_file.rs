@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::image::ReadOptions;
 use crate::inputs::LeftOut;
+use crate::methods::Tiles;
 use crate::results::record::{VERSION, milliseconds};
 use crate::results::tally::InPart;
 use crate::results::{Output, PromptParameters, RESULTS, RUN, owned, to_json};
@@ -77,6 +78,10 @@ pub struct Parameters {
     pub language: Option<PromptParameters>,
     /// Views that decide the score.
     pub views: &'static str,
+    /// Squares that an image is cut into; null where the method inspects it as published.
+    pub tiles: Option<Tiles>,
+    /// The part of every image that is inspected; null where that is all of it.
+    pub roi: Option<RegionParameters>,
     /// `f32`, `f16`.
     pub precision: &'static str,
     /// Threshold of the score; see [`DecisionRule`](crate::results::DecisionRule).
@@ -89,6 +94,19 @@ pub struct Parameters {
     pub save: Vec<String>,
     /// How images are read.
     pub read: ReadOptions,
+}
+
+/// Region of interest of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RegionParameters {
+    /// The path of its mask as given; null for one that a program made.
+    pub path: Option<String>,
+    /// SHA-256 in hexadecimal of the marks, a byte of 0 or 1 for each pixel, row by row.
+    pub sha256: String,
+    /// Width and height in pixels.
+    pub size: [usize; 2],
+    /// Share of the frame that it marks, 0 to 1.
+    pub share: f64,
 }
 
 /// Options that do not change results.
@@ -268,16 +286,27 @@ impl<P: Serialize, I: Serialize> RunFile<P, I> {
 /// The first parameter in which two runs differ, with both values. The level is left out: it follows from threshold and weights.
 fn differing(earlier: &Value, own: &Value) -> Option<String> {
     let own = own.as_object()?;
-    let (key, value) = own.iter().find(|(key, value)| *key != "level" && earlier.get(key.as_str()) != Some(value))?;
+    // A parameter that an earlier version did not know was none.
+    let before = |key: &str| earlier.get(key).unwrap_or(&Value::Null);
+    let (key, value) = own.iter().find(|(key, value)| *key != "level" && before(key) != *value)?;
     if let (Some(before), true) = (earlier.get(key).filter(|before| before.is_object()), value.is_object()) {
         return differing(before, value);
     }
-    Some(format!("parameters: `{key}` was {}, now {value}", earlier.get(key).unwrap_or(&Value::Null)))
+    Some(format!("parameters: `{key}` was {}, now {value}", before(key)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_that_an_earlier_version_did_not_know_was_none() {
+        let (earlier, own) = (serde_json::json!({"method": "utad"}), serde_json::json!({"method": "utad", "roi": null}));
+        assert_eq!(differing(&earlier, &own), None);
+        let with_region = serde_json::json!({"method": "utad", "roi": {"share": 0.5}});
+        assert_eq!(differing(&earlier, &with_region).unwrap(), r#"parameters: `roi` was null, now {"share":0.5}"#);
+        assert_eq!(differing(&with_region, &own).unwrap(), r#"parameters: `roi` was {"share":0.5}, now null"#);
+    }
 
     #[test]
     fn percentiles_are_nearest_ranks() {

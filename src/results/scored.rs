@@ -2,7 +2,6 @@
 
 use crate::image::{Mask, Region, regions};
 use crate::methods::Finding;
-use crate::tensor::Array;
 use crate::uninspected::Uninspected;
 use serde::Serialize;
 
@@ -86,10 +85,10 @@ pub struct DecisionRule {
 
 impl DecisionRule {
     /// The mask of pixels that reach the level, and its connected regions; `None` without a level.
-    pub fn mark(&self, map: &Array) -> Option<(Mask, Vec<Region>)> {
+    pub fn mark(&self, scored: &Finding) -> Option<(Mask, Vec<Region>)> {
         self.level.map(|level| {
-            let mask = Mask::from_threshold(map, level);
-            let regions = regions(&mask, map);
+            let mask = scored.mask(level);
+            let regions = regions(&mask, &scored.map);
             (mask, regions)
         })
     }
@@ -112,7 +111,7 @@ impl DecisionRule {
             decision: self.threshold.map(|threshold| threshold.decide(scored.score, &scored.uninspected)),
             threshold: self.threshold,
             level: self.level,
-            map: summarize(&scored.map, files.iter().find(|file| file.ends_with(Picture::Map.ending())).cloned()),
+            map: summarize(scored, files.iter().find(|file| file.ends_with(Picture::Map.ending())).cloned()),
             regions,
             candidates: scored.candidates.as_ref().map(|found| CandidatesRecord::new(found, [width, height])),
             files,
@@ -124,27 +123,44 @@ impl DecisionRule {
     }
 }
 
-/// Largest value, 99th percentile by nearest rank, and mean of a map.
-fn summarize(map: &Array, file: Option<String>) -> MapSummary {
-    let mut values = map.data().to_vec();
+/// Largest value, 99th percentile by nearest rank, and mean of a map, as far as it lies in the region of interest.
+fn summarize(scored: &Finding, file: Option<String>) -> MapSummary {
+    let map = scored.map.data();
+    let mut values = match &scored.region {
+        Some(region) => map
+            .iter()
+            .zip(region.data())
+            .filter(|(_, is_inside)| **is_inside)
+            .map(|(&value, _)| value)
+            .collect(),
+        None => map.to_vec(),
+    };
+    let sum: f64 = values.iter().map(|&x| f64::from(x)).sum();
     let rank = (values.len() * 99).div_ceil(100).saturating_sub(1);
     let (_, &mut p99, above) = values.select_nth_unstable_by(rank, f32::total_cmp);
     let max = above.iter().copied().fold(p99, f32::max);
-    let sum: f64 = map.data().iter().map(|&x| f64::from(x)).sum();
-    MapSummary { max, p99, mean: (sum / map.data().len() as f64) as f32, file }
+    MapSummary { max, p99, mean: (sum / values.len() as f64) as f32, file }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::results::Earlier;
+    use crate::tensor::Array;
 
     #[test]
     fn the_percentile_is_the_nearest_rank() {
+        let summary =
+            |map: Array, region: Option<Mask>| summarize(&Finding { region: region.map(Arc::new), ..Finding::whole(map, 0.0) }, None);
         let map = Array::new([10, 20], (0..200).map(|x| x as f32).collect());
         // The 99th of 100 parts of 200 values ends with the 198th value, which is 197.
-        assert_eq!(summarize(&map, None), MapSummary { max: 199.0, p99: 197.0, mean: 99.5, file: None });
-        assert_eq!(summarize(&Array::new([1, 1], vec![-2.0]), None), MapSummary { max: -2.0, p99: -2.0, mean: -2.0, file: None });
+        assert_eq!(summary(map.clone(), None), MapSummary { max: 199.0, p99: 197.0, mean: 99.5, file: None });
+        assert_eq!(summary(Array::new([1, 1], vec![-2.0]), None), MapSummary { max: -2.0, p99: -2.0, mean: -2.0, file: None });
+        // Of the first 100 values, 0 to 99, the 99th is 98.
+        let region = Mask::new(20, 10, (0..200).map(|at| at < 100).collect());
+        assert_eq!(summary(map, Some(region)), MapSummary { max: 99.0, p99: 98.0, mean: 49.5, file: None });
     }
 
     #[test]
@@ -156,7 +172,7 @@ mod tests {
             threshold: Some(Threshold { value: 0.5, source: "flag" }),
             level: Some(0.5),
         };
-        let (_, regions) = rule.mark(&scored.map).unwrap();
+        let (_, regions) = rule.mark(&scored).unwrap();
         let named = Named { file: "a.png".into(), path: "a.png".to_owned(), name: "a.png~2".to_owned() };
         let record = rule.record(&named, &scored, Some(regions), vec![], None, Milliseconds::default());
         let line = serde_json::to_string(&record).unwrap();

@@ -18,7 +18,7 @@ use crate::methods::few_shot::{
     Done, GRIDS, Images, Square, SquareMethod, channels, inputs, layers, misfit, network, preprocess, range_by_noise, smooth, upsampled,
 };
 use crate::methods::memory::{MemoryArray, MemoryKind};
-use crate::methods::{Clock, Memory, MethodInfo, Reading, finite, maximum};
+use crate::methods::{Clock, Memory, MethodInfo, Reading, ScoreOf, finite, maximum};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, Precision, Seeded, Shape};
@@ -65,6 +65,7 @@ pub static PADIM: MethodInfo = MethodInfo {
     inputs: inputs(&MEMORY),
     readings: &[Reading::Released],
     localizes: true,
+    score: ScoreOf::MapMaximum,
     suits_f16: false,
     build: |context| {
         let (device, precision) = (context.device, context.recipe.precision);

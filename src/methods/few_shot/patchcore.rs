@@ -15,7 +15,7 @@ use crate::methods::few_shot::{
 };
 use crate::methods::memory::{MemoryArray, MemoryKind};
 use crate::methods::nearest::{smallest, smallest_distances};
-use crate::methods::{Clock, Memory, MethodInfo, Reading, finite, maximum};
+use crate::methods::{Clock, Memory, MethodInfo, Reading, ScoreOf, finite, maximum};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
 use crate::tensor::{Array, Precision, Seeded};
@@ -56,6 +56,7 @@ pub static PATCHCORE: MethodInfo = MethodInfo {
     inputs: inputs(&MEMORY),
     readings: &[Reading::Released],
     localizes: true,
+    score: ScoreOf::MapMaximum,
     suits_f16: false,
     build: |context| {
         let (device, precision) = (context.device, context.recipe.precision);

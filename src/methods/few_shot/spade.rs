@@ -17,7 +17,7 @@ use crate::methods::few_shot::{
 };
 use crate::methods::memory::{MemoryArray, MemoryKind};
 use crate::methods::nearest::{columns_in_parts, smallest};
-use crate::methods::{Clock, Memory, MethodInfo, Reading, finite};
+use crate::methods::{Clock, Memory, MethodInfo, Reading, ScoreOf, finite};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Input, Program, Value};
 use crate::tensor::{Array, Precision};
@@ -59,6 +59,7 @@ pub static SPADE: MethodInfo = MethodInfo {
     inputs: inputs(&MEMORY),
     readings: &[Reading::Released],
     localizes: true,
+    score: ScoreOf::Image,
     suits_f16: false,
     build: |context| {
         let (device, precision) = (context.device, context.recipe.precision);

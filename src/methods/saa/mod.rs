@@ -24,7 +24,7 @@ use crate::methods::prompts::Class;
 use crate::methods::saliency::{SelfSimilarity, SelfSimilarityOptions};
 use crate::methods::{
     BuildContext, Candidate, Clock, EmbeddedCaptions, Encoded, Finding, Grounder, Method, MethodInfo, MethodInputs, Reading, Scale,
-    Segment, Segmenter, maximum,
+    ScoreOf, Segment, Segmenter, maximum,
 };
 use crate::models::grounding_dino::{self, Semantics};
 use crate::models::{GroundingDino, NetworkInfo, Sam, sam, wide_resnet};
@@ -41,6 +41,7 @@ pub(super) static SAA_PLUS: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Released, Reading::Paper],
     localizes: true,
+    score: ScoreOf::MapMaximum,
     suits_f16: false,
     build: |context| Ok(Box::new(Saa::new(context)?)),
 };
@@ -53,6 +54,7 @@ pub(super) static SAA: MethodInfo = MethodInfo {
     inputs: MethodInputs::TEXT,
     readings: &[Reading::Released, Reading::Paper],
     localizes: true,
+    score: ScoreOf::MapMaximum,
     suits_f16: false,
     build: |context| Ok(Box::new(Saa::new(context)?)),
 };

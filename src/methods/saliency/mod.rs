@@ -4,7 +4,7 @@ mod self_similarity;
 
 use crate::error::Result;
 use crate::image::{Channels, Rgb, resize_opencv_map};
-use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, maximum};
+use crate::methods::{Clock, Finding, Method, MethodInfo, MethodInputs, Reading, Scale, ScoreOf, maximum};
 use crate::models::wide_resnet;
 use crate::run::Device;
 use crate::tensor::Precision;
@@ -20,6 +20,7 @@ pub(super) static INFO: MethodInfo = MethodInfo {
     inputs: MethodInputs::IMAGES,
     readings: &[Reading::Released, Reading::Paper],
     localizes: true,
+    score: ScoreOf::MapMaximum,
     suits_f16: true,
     build: |context| {
         let recipe = context.recipe;

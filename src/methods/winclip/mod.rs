@@ -12,7 +12,7 @@ use crate::methods::nearest::largest_cosines;
 use crate::methods::prompts::PromptEnsemble;
 use crate::methods::text_prototypes::{TEMPERATURE, anomalous, class_probabilities, prototype_columns};
 use crate::methods::{
-    BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, MultiCrop, Reading, References, Scale, finite,
+    BuildContext, Clock, Finding, LEAST_NORM, Method, MethodInfo, MethodInputs, MultiCrop, Reading, References, Scale, ScoreOf, finite,
 };
 use crate::models::clip::{self, Clip};
 use crate::run::{Device, Program};
@@ -29,6 +29,7 @@ pub(super) static WINCLIP: MethodInfo = MethodInfo {
     inputs: MethodInputs { views: &MultiCrop::ALL, ..MethodInputs::TEXT },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
+    score: ScoreOf::Image,
     suits_f16: true,
     build,
 };
@@ -46,6 +47,7 @@ pub(super) static WINCLIP_PLUS: MethodInfo = MethodInfo {
     },
     readings: &[Reading::Paper, Reading::Reproduction],
     localizes: true,
+    score: ScoreOf::Image,
     suits_f16: true,
     build,
 };
