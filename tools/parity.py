@@ -9,7 +9,8 @@ masks of three photos at their own sizes with those of the official code, whose 
 `grounding-dino-base` are GroundingDINO's text backbone, and all of it with Swin-T and Swin-B on an image of 320×416; with
 `-original` or `-original-base` after it, against the original code, whose checkpoint is converted; `saa`, `saa-huge`, `saa-many` and
 `saa-original` are SAA+ with Swin-T, ViT-B or ViT-H and Wide-ResNet-50-2 on a photo, `-many` for a class of several objects, `-original` with the detector of
-groundingdino-py (tools/parity_saa.py). Weights are exact in f16.
+groundingdino-py (tools/parity_saa.py); `patchcore`, `padim`, `spade` and `utad` score a photo with Wide-ResNet-50-2 in torchvision's naming,
+the first three with one and six references. Weights are exact in f16.
 
 A part with `:f16`, such as `winclip:f16`, runs the program in f16 and still compares with PyTorch in f32, within HALF_LIMIT.
 """
@@ -26,13 +27,16 @@ import open_clip
 import segment_anything
 import timm
 import torch
+import torchvision
 import transformers
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import clip_reference as reference
 import convert
 import dino_reference
+import few_shot_reference
 import golden
 import parity_saa
 import sam_reference
@@ -50,6 +54,8 @@ SAM_UNDECIDED = 1e-3
 # of all but a share, and of the median.
 DINO_LIMIT, DINO_QUERY_LIMIT, DINO_BEYOND, DINO_MEDIAN_LIMIT = 1e-4, 2e-3, 0.01, 1e-5
 DINO_SIZE, DINO_PHRASES, DINO_CAPTION = (320, 416), [3, 1, 2, 4], "crack. broken part. hazelnut shell."
+# Maps and scores of the methods on Wide-ResNet-50-2, as a share of the largest value; how far behind the farthest row a row of the coreset may be.
+FEATURE_LIMIT, CORESET_LIMIT = 1e-4, 1e-5
 # Any of these in f16: what `--precision auto` may cost.
 HALF_LIMIT = 2e-2
 # Width and height of photos for masks: enlarged with odd sides, upright, and 3:1 and reduced.
@@ -161,6 +167,77 @@ def winclip(comparison):
         assert ours.shape == expected.shape, f"the map is {tuple(ours.shape)}, expected {tuple(expected.shape)}"
         comparison.report(f"{count} references, map", (ours - expected).abs().max().item(), "largest difference", METHOD_LIMIT)
         comparison.report(f"{count} references, score", abs(record["score"] - score.item()), "difference", METHOD_LIMIT)
+
+
+def feature_network(comparison):
+    """Wide-ResNet-50-2 of torchvision, drawn anew: its file, and pixels → the four layers."""
+    model = golden.redraw(torchvision.models.wide_resnet50_2(weights=None))
+    # Residual branches that add little, as those of trained networks: else features grow with depth, and rounding with them.
+    for name, module in model.named_modules():
+        if name.endswith("bn3"):
+            module.weight.data *= 0.3
+    weights = comparison.folder / "wide-resnet" / "model.safetensors"
+    weights.parent.mkdir()
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
+
+    def layers(pixels):
+        with torch.no_grad():
+            x = model.maxpool(model.relu(model.bn1(model.conv1(pixels))))
+            outputs = []
+            for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
+                x = layer(x)
+                outputs.append(x)
+            return outputs
+
+    return weights.parent, layers
+
+
+def photo_files(folder):
+    """A photo, and six references of other sizes, the last of which is the photo upside down."""
+    query = PHOTOS / "textile.png"
+    turned = folder / "turned.png"
+    Image.open(query).transpose(Image.ROTATE_180).save(turned)
+    return query, [*(PHOTOS / f"reference_{number}.png" for number in range(1, 5)), PHOTOS / "wide.png", turned]
+
+
+def feature_method(comparison, name):
+    """The map and score of a method on Wide-ResNet-50-2 for a photo, from the files to the map at the photo's size."""
+    weights, layers = feature_network(comparison)
+    file, reference_files = photo_files(comparison.folder)
+    photo, *references = [Image.open(path).convert("RGB") for path in (file, *reference_files)]
+    for count in [0] if name == "utad" else [1, 6]:
+        output, memory = comparison.folder / f"results_{count}", comparison.folder / f"memory_{count}"
+        given = [argument for path in reference_files[:count] for argument in ("--normal", path)]
+        given += ["--save-memory", memory] if count else []
+        comparison.call("infer", file, "--method", name, *given, "--weights", weights, "--save", "map", "--output", output, "--overwrite")
+        record, = records(output / "results.jsonl")
+        ours = torch.from_numpy(np.array(Image.open(output / record["map"]["file"])))
+        compute = getattr(few_shot_reference, name)
+        if name == "utad":
+            expected, score = compute(layers, photo)
+        elif name == "patchcore" and count > 4:
+            expected, score = patchcore_of_rows(comparison, layers, photo, references[:count], memory)
+        else:
+            expected, score, *_ = compute(layers, photo, references[:count])
+        assert ours.shape == expected.shape, f"the map is {tuple(ours.shape)}, expected {tuple(expected.shape)}"
+        print(f"{name}, {count} references: map {expected.min():.5g} … {expected.max():.5g}, score {score:.5g}")
+        largest = ((ours - expected).abs().max() / expected.max()).item()
+        comparison.report(f"{name}, {count} references, map", largest, "largest difference, relative", FEATURE_LIMIT)
+        comparison.report(f"{name}, {count} references, score", abs(record["score"] / score.item() - 1), "relative difference", FEATURE_LIMIT)
+
+
+def patchcore_of_rows(comparison, layers, photo, references, memory):
+    """The map and score of PatchCore with the rows that the program chose, once each is seen to have been as far as any, but for rounding."""
+    with safe_open(memory, "pt") as file:
+        rows = file.get_tensor("rows").long().tolist()
+    pixels = [few_shot_reference.preprocess(one, Image.BILINEAR) for one in references]
+    features = torch.cat([few_shot_reference.patch_features(layers(one)) for one in pixels])
+    own, lead = few_shot_reference.coreset(features)
+    print(f"coreset: {sum(a == b for a, b in zip(own, rows))} of {len(own)} rows in the same order, smallest lead {lead:.1e}")
+    assert len(own) == len(rows), f"{len(rows)} rows were chosen, expected {len(own)}"
+    comparison.report("coreset", few_shot_reference.coreset(features, rows)[1], "farthest behind, relative", CORESET_LIMIT)
+    expected, score, *_ = few_shot_reference.patchcore(layers, photo, references, rows)
+    return expected, score
 
 
 def sam_boxes(side):
@@ -302,6 +379,10 @@ PARTS = {
     "clip": lambda comparison: clip_forward(comparison, "ViT-B-16-plus-240"),
     "clip-quick": lambda comparison: clip_forward(comparison, "ViT-B-16-quickgelu"),
     "winclip": winclip,
+    "patchcore": lambda comparison: feature_method(comparison, "patchcore"),
+    "padim": lambda comparison: feature_method(comparison, "padim"),
+    "spade": lambda comparison: feature_method(comparison, "spade"),
+    "utad": lambda comparison: feature_method(comparison, "utad"),
     "sam": lambda comparison: sam_forward(comparison, "vit_b"),
     "sam-large": lambda comparison: sam_forward(comparison, "vit_l"),
     "sam-huge": lambda comparison: sam_forward(comparison, "vit_h"),

@@ -76,6 +76,14 @@ impl Memory {
         Memory { kind, arrays }
     }
 
+    /// The memory with another array of this name, which the kind has.
+    #[must_use]
+    pub(super) fn with(mut self, name: &str, array: Array) -> Memory {
+        let at = self.kind.arrays.iter().position(|one| one.name == name);
+        self.arrays[at.unwrap_or_else(|| panic!("a memory of {} has no `{name}`", self.kind.name))] = Some(array);
+        self
+    }
+
     /// An array; panics where the memory has none of this name.
     #[track_caller]
     pub fn array(&self, name: &str) -> &Array {

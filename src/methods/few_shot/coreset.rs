@@ -91,14 +91,28 @@ impl<'a> Distances<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::Checkpoint;
 
     #[test]
     fn the_farthest_row_is_chosen_each_time() {
-        // On a line: 0, 1, 5, 10. Mean distances to 0 and 1: 0.5, 0.5, 4.5, 9.5, so 10 is first; then 0 (10 away), then 5 (5 away).
+        // On a line: 0, 1, 5, 10. Mean distances to 0 and 1: 0.5, 0.5, 4.5, 9.5, so 10 is first; then 5 with the least of 4.5 and 5.
         let rows = Array::new([4, 1], vec![0.0, 1.0, 5.0, 10.0]);
         let chosen = |count| farthest_rows(&Device::reference(), &rows, &[0, 1], count, || Ok(())).unwrap();
-        assert_eq!(chosen(3), [3, 0, 2]);
-        assert_eq!(chosen(4), [3, 0, 2, 1]);
+        assert_eq!(chosen(2), [3, 2]);
+        assert_eq!(chosen(4), [3, 2, 0, 1]);
+    }
+
+    /// Random rows, chosen by PyTorch in f64 (`tools/golden_few_shot.py`).
+    #[test]
+    fn the_choice_is_that_of_a_plain_program() {
+        let golden = Checkpoint::open(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/methods/few_shot.safetensors")).unwrap();
+        let numbers = |name: &str| golden.root().weight(name, golden.shape(name).unwrap()).unwrap().to_array().unwrap();
+        let starts: Vec<usize> = (0..STARTS).collect();
+        let expected: Vec<usize> = numbers("coreset_rows").data().iter().map(|&row| row as usize).collect();
+        let chosen =
+            |starts: &[usize]| farthest_rows(&Device::reference(), &numbers("coreset_input"), starts, expected.len(), || Ok(())).unwrap();
+        assert_eq!(chosen(&starts), expected);
+        assert_ne!(chosen(&starts[..1]), expected, "other starting points choose others");
     }
 
     #[test]

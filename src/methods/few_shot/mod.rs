@@ -12,7 +12,8 @@ mod whitening;
 use crate::error::{Code, Error, Result};
 use crate::graph::{Graph, Tensor};
 use crate::image::{Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb, gaussian_blur, resize_bilinear_map};
-use crate::methods::{Clock, Finding, Method, MethodInputs, References, Scale, maximum, memory::MemoryKind, minimum, noise};
+use crate::methods::memory::{MemoryArray, MemoryKind};
+use crate::methods::{Clock, Finding, Memory, Method, MethodInputs, References, Scale, maximum, minimum, noise};
 use crate::models::WideResNet;
 use crate::tensor::{Array, DType};
 use crate::uninspected::Uninspected;
@@ -34,6 +35,9 @@ const BLUR_SIGMA: f64 = 4.0;
 /// Cells along a side of the frame in layers 1, 2, … of a ResNet, whose stem and pooling divide it by 4 and each further layer by 2.
 const GRIDS: [usize; 3] = [FRAME / 4, FRAME / 8, FRAME / 16];
 
+/// Bytes of a pixel.
+const CHANNELS: usize = 3;
+
 /// Decoded images, one at a time.
 type Images<'a> = &'a mut dyn Iterator<Item = Result<Rgb>>;
 
@@ -52,8 +56,8 @@ pub trait SquareMethod: Send + Sync {
     /// Errors: a device fault, or numbers that are not finite.
     fn inspect_square(&self, image: &Rgb, clock: &mut Clock) -> Result<Square>;
 
-    /// Values drawn as the coldest and the hottest colour.
-    fn range(&self) -> [f32; 2];
+    /// Value drawn as the hottest colour; 0 is the coldest.
+    fn hottest(&self) -> f32;
 }
 
 /// The inspected square of an image: its map, its score, and where it lies.
@@ -68,7 +72,7 @@ pub struct Square {
 
 impl<M: SquareMethod> Method for M {
     fn scale(&self) -> Scale {
-        Scale { range: self.range(), level: None }
+        Scale { range: [0.0, self.hottest()], level: None }
     }
 
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
@@ -106,11 +110,45 @@ fn smooth(map: &Array) -> Array {
     gaussian_blur(map, BLUR_SIGMA)
 }
 
-/// Colour range by the map of uniform noise, an image that no reference looks like. A good photo that is not among the references may lie
-/// anywhere between; distances of the references to each other would tell more, but one reference alone has none.
-fn range_by_noise(method: &impl SquareMethod) -> Result<[f32; 2]> {
-    let found = method.inspect_square(&noise(FRAME), &mut Clock::stopped())?;
-    Ok([0.0, maximum(found.map.data())])
+/// Name of the array of a memory that holds the value of the hottest colour `[1]`.
+const HOTTEST: MemoryArray = MemoryArray::required("hottest", 1);
+
+/// The value of the hottest colour: twice the largest value of a reference that is mirrored from left to right.
+///
+/// It stands for a good image that is not among the references, which even one reference has; such images then take the lower half of the
+/// colours. Noise, by which UTAD finds its range, is an order of magnitude farther from the references than defects are. It is taken
+/// where mirroring changes nothing.
+fn hottest(method: &impl SquareMethod, reference: &Rgb) -> Result<f32> {
+    let largest = |image: &Rgb| Ok::<f32, Error>(maximum(method.inspect_square(image, &mut Clock::stopped())?.map.data()));
+    let mirrored = largest(&mirrored(reference))?;
+    if mirrored > 0.0 { Ok(2.0 * mirrored) } else { largest(&noise(FRAME)) }
+}
+
+/// Hands each reference on, one at a time, and returns the first.
+///
+/// Errors: those of the images, of `take` and of `done`. Panics where there is none.
+fn each_reference(images: Images<'_>, done: Done<'_>, mut take: impl FnMut(&Rgb) -> Result<()>) -> Result<Rgb> {
+    let mut first = None;
+    for (image, count) in images.zip(1..) {
+        let image = image?;
+        take(&image)?;
+        done(count)?;
+        first.get_or_insert(image);
+    }
+    Ok(first.expect("a memory is of at least one reference"))
+}
+
+/// The image mirrored from left to right.
+fn mirrored(image: &Rgb) -> Rgb {
+    let rows = image.data().chunks_exact(CHANNELS * image.width());
+    let data = rows.flat_map(|row| row.chunks_exact(CHANNELS).rev().flatten()).copied().collect();
+    Rgb::new(image.width(), image.height(), data)
+}
+
+/// What is wrong with the value of the hottest colour of a memory.
+fn hottest_fault(memory: &Memory) -> Option<(&'static str, String)> {
+    let values = memory.array(HOTTEST.name).data();
+    (values.len() != 1 || values[0] <= 0.0).then(|| (HOTTEST.name, "is not one positive number".to_owned()))
 }
 
 /// Reads the network of a method that needs this many layers.
@@ -147,6 +185,11 @@ fn misfit(array: &str, found: &[usize], expected: &[usize]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mirrored_image_has_its_columns_in_the_other_order() {
+        assert_eq!(mirrored(&Rgb::new(2, 1, vec![1, 2, 3, 4, 5, 6])), Rgb::new(2, 1, vec![4, 5, 6, 1, 2, 3]));
+    }
 
     #[test]
     fn what_lies_outside_the_square_is_not_inspected() {

@@ -15,7 +15,8 @@ use crate::image::{Filter, Rgb};
 use crate::kernels::Interpolation;
 use crate::methods::few_shot::whitening::Whitening;
 use crate::methods::few_shot::{
-    Done, GRIDS, Images, Square, SquareMethod, channels, inputs, layers, misfit, network, preprocess, range_by_noise, smooth, upsampled,
+    Done, GRIDS, HOTTEST, Images, Square, SquareMethod, channels, each_reference, hottest, hottest_fault, inputs, layers, misfit, network,
+    preprocess, smooth, upsampled,
 };
 use crate::methods::memory::{MemoryArray, MemoryKind};
 use crate::methods::{Clock, Memory, MethodInfo, Reading, ScoreOf, finite, maximum};
@@ -53,6 +54,7 @@ static MEMORY: MemoryKind = MemoryKind {
         MemoryArray::required("mean", 2),
         MemoryArray { name: "basis", axes: 3, is_optional: true },
         MemoryArray::required("inverse", 3),
+        HOTTEST,
     ],
     fault,
 };
@@ -87,13 +89,15 @@ fn fault(memory: &Memory) -> Option<(&'static str, String)> {
     let rank = memory.optional("basis").map_or(dim, |basis| basis.shape()[1]);
     let expected = [("mean", vec![CELLS, dim]), ("basis", vec![CELLS, rank, dim]), ("inverse", vec![CELLS, rank, rank])];
     let wrong = expected.into_iter().find(|(name, expected)| sizes(name).is_some_and(|found| found != *expected));
-    wrong.map(|(name, expected)| (name, format!("is not {expected:?}")))
+    wrong
+        .map(|(name, expected)| (name, format!("is not {expected:?}")))
+        .or_else(|| hottest_fault(memory))
 }
 
 /// PaDiM on one network and device.
 pub struct Padim {
     program: Program,
-    range: [f32; 2],
+    hottest: f32,
 }
 
 impl Padim {
@@ -114,12 +118,14 @@ impl Padim {
         let graph = Graph::new(precision);
         let program = Program::compile(device, &graph, &[embedding(network, &graph, &chosen)])?;
         let mut references = Vec::new();
-        for (image, count) in images.zip(1..) {
-            let pixels = preprocess(Filter::Lanczos).apply(&image?).0;
+        let first = each_reference(images, done, |image| {
+            let pixels = preprocess(Filter::Lanczos).apply(image).0;
             references.push(finite(program.run(&[&pixels])?.remove(0), "the features of a reference")?);
-            done(count)?;
-        }
-        Ok(memory_of(&chosen, &references))
+            Ok(())
+        })?;
+        let memory = memory_of(&chosen, &references);
+        let hottest = hottest(&Padim::new(device, network, &memory, precision)?, &first)?;
+        Ok(memory.with(HOTTEST.name, Array::new([1], vec![hottest])))
     }
 
     /// Prepares the method.
@@ -135,9 +141,7 @@ impl Padim {
         let mean = Constant::real("mean", memory.array("mean").clone());
         let deviations = embedding(network, &graph, &chosen) - graph.constant_f32(&mean);
         let program = Program::compile(device, &graph, &distances(deviations, memory))?;
-        let mut method = Padim { program, range: [0.0, 1.0] };
-        method.range = range_by_noise(&method)?;
-        Ok(method)
+        Ok(Padim { program, hottest: memory.array(HOTTEST.name).data()[0] })
     }
 }
 
@@ -155,8 +159,8 @@ impl SquareMethod for Padim {
         Ok(Square { score: maximum(map.data()), map, geometry })
     }
 
-    fn range(&self) -> [f32; 2] {
-        self.range
+    fn hottest(&self) -> f32 {
+        self.hottest
     }
 }
 
@@ -183,7 +187,7 @@ fn embedding<'g>(network: &WideResNet, graph: &'g Graph, chosen: &[usize]) -> Te
     joined.expect("at least one channel is chosen").reshape([CELLS, chosen.len()])
 }
 
-/// The Gaussian of each location, of the embeddings of references.
+/// The Gaussian of each location, of the embeddings of references; the hottest value is yet to be found.
 fn memory_of(chosen: &[usize], references: &[Array]) -> Memory {
     let dim = chosen.len();
     let of_cell = |cell: usize| {
@@ -208,7 +212,7 @@ fn memory_of(chosen: &[usize], references: &[Array]) -> Memory {
     let channels = Array::new([dim], chosen.iter().map(|&channel| channel as f32).collect());
     let mean = array(&[dim], &|(_, mean)| narrow(mean));
     let inverse = array(&[rank, rank], &|(whitening, _)| narrow(&whitening.inverse));
-    Memory::new(&MEMORY, [Some(channels), Some(mean), basis, Some(inverse)])
+    Memory::new(&MEMORY, [Some(channels), Some(mean), basis, Some(inverse), Some(Array::new([1], vec![1.0]))])
 }
 
 /// Mahalanobis distances of deviations `[3136, d]` from the means, in parts of the locations.

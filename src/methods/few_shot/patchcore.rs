@@ -11,7 +11,8 @@ use crate::kernels::Interpolation;
 use crate::methods::few_shot::channel_pool::{PADDING, POOLED, pooling_weight};
 use crate::methods::few_shot::coreset::{PROJECTED, farthest_rows, projection, starts};
 use crate::methods::few_shot::{
-    Done, GRIDS, Images, Square, SquareMethod, inputs, layers, network, preprocess, range_by_noise, smooth, upsampled,
+    Done, GRIDS, HOTTEST, Images, Square, SquareMethod, each_reference, hottest, hottest_fault, inputs, layers, network, preprocess,
+    smooth, upsampled,
 };
 use crate::methods::memory::{MemoryArray, MemoryKind};
 use crate::methods::nearest::{smallest, smallest_distances};
@@ -39,12 +40,13 @@ const SEED: u64 = 0;
 /// The memory: the chosen patches, and the numbers that they have among those of all references.
 static MEMORY: MemoryKind = MemoryKind {
     name: "patchcore",
-    arrays: &[MemoryArray::required("patches", 2), MemoryArray::required("rows", 1)],
+    arrays: &[MemoryArray::required("patches", 2), MemoryArray::required("rows", 1), HOTTEST],
     fault: |memory| {
         let [patches, rows] = ["patches", "rows"].map(|name| memory.array(name).shape());
         (patches.cols() != POOLED)
             .then(|| ("patches", format!("has rows of {} numbers, not {POOLED}", patches.cols())))
             .or_else(|| (patches[0] != rows[0]).then(|| ("rows", format!("names {} of {} patches", rows[0], patches[0]))))
+            .or_else(|| hottest_fault(memory))
     },
 };
 
@@ -69,7 +71,7 @@ pub static PATCHCORE: MethodInfo = MethodInfo {
 /// PatchCore on one network and device.
 pub struct PatchCore {
     program: Program,
-    range: [f32; 2],
+    hottest: f32,
 }
 
 impl PatchCore {
@@ -91,14 +93,13 @@ impl PatchCore {
         let projected = patches.matmul(graph.input("projection", [POOLED, PROJECTED]), Epilogue::default());
         let program = Program::compile(device, &graph, &[patches, projected])?;
         let mut features = [Vec::new(), Vec::new()];
-        for (image, count) in images.zip(1..) {
-            let pixels = preprocess(Filter::Bilinear).apply(&image?).0;
-            let outputs = program.run(&[&pixels, &weight])?;
-            for (all, output) in features.iter_mut().zip(outputs) {
+        let first = each_reference(images, &mut *done, |image| {
+            let pixels = preprocess(Filter::Bilinear).apply(image).0;
+            for (all, output) in features.iter_mut().zip(program.run(&[&pixels, &weight])?) {
                 all.push(finite(output, "the features of a reference")?);
             }
-            done(count)?;
-        }
+            Ok(())
+        })?;
         let references = features[0].len();
         let [patches, projected] = features.map(|parts| Array::stacked(&parts));
         let rows = if references <= ALL_OF {
@@ -107,7 +108,9 @@ impl PatchCore {
             let starts = starts(&mut random, patches.shape()[0]);
             farthest_rows(device, &projected, &starts, patches.shape()[0] / ONE_OF, || done(references))?
         };
-        Ok(memory_of(&patches, &rows))
+        let memory = memory_of(&patches, &rows);
+        let hottest = hottest(&PatchCore::new(device, network, &memory, precision)?, &first)?;
+        Ok(memory.with(HOTTEST.name, Array::new([1], vec![hottest])))
     }
 
     /// Prepares the method.
@@ -117,9 +120,7 @@ impl PatchCore {
         let graph = Graph::new(precision);
         let patches = patch_features(network, &graph);
         let program = Program::compile(device, &graph, &smallest_distances(patches, memory.array("patches")))?;
-        let mut method = PatchCore { program, range: [0.0, 1.0] };
-        method.range = range_by_noise(&method)?;
-        Ok(method)
+        Ok(PatchCore { program, hottest: memory.array(HOTTEST.name).data()[0] })
     }
 }
 
@@ -138,8 +139,8 @@ impl SquareMethod for PatchCore {
         Ok(Square { map: smooth(&upsampled(squared, GRID)), score, geometry })
     }
 
-    fn range(&self) -> [f32; 2] {
-        self.range
+    fn hottest(&self) -> f32 {
+        self.hottest
     }
 }
 
@@ -154,10 +155,10 @@ fn patch_features<'g>(network: &WideResNet, graph: &'g Graph) -> Tensor<'g> {
     pooled(layers[1]).concat(coarse).reshape([GRID * GRID, POOLED])
 }
 
-/// A memory of some of the patches.
+/// A memory of some of the patches, whose hottest value is yet to be found.
 fn memory_of(patches: &Array, rows: &[usize]) -> Memory {
     let row = |&row: &usize| &patches.data()[row * POOLED..][..POOLED];
     let chosen = Array::new([rows.len(), POOLED], rows.iter().flat_map(row).copied().collect());
     let rows = Array::new([rows.len()], rows.iter().map(|&row| row as f32).collect());
-    Memory::new(&MEMORY, [Some(chosen), Some(rows)])
+    Memory::new(&MEMORY, [Some(chosen), Some(rows), Some(Array::new([1], vec![1.0]))])
 }

@@ -12,8 +12,8 @@ use crate::graph::{Graph, Tensor};
 use crate::image::{Filter, Rgb};
 use crate::kernels::{Activation, Selection};
 use crate::methods::few_shot::{
-    Done, FRAME, GRIDS, Images, Square, SquareMethod, channels, inputs, layers, misfit, network, preprocess, range_by_noise, smooth,
-    upsampled,
+    Done, FRAME, GRIDS, HOTTEST, Images, Square, SquareMethod, channels, each_reference, hottest, hottest_fault, inputs, layers, misfit,
+    network, preprocess, smooth, upsampled,
 };
 use crate::methods::memory::{MemoryArray, MemoryKind};
 use crate::methods::nearest::{columns_in_parts, smallest};
@@ -43,11 +43,13 @@ static MEMORY: MemoryKind = MemoryKind {
         MemoryArray::required(NAMES[0], 3),
         MemoryArray::required(NAMES[1], 3),
         MemoryArray::required(NAMES[2], 3),
+        HOTTEST,
     ],
     fault: |memory| {
         let count = |name: &str| memory.array(name).shape()[0];
         let other = NAMES.into_iter().find(|name| count(name) != count("pooled"));
-        other.map(|name| (name, format!("is of {} references, the pooled features are of {}", count(name), count("pooled"))))
+        let fault = other.map(|name| (name, format!("is of {} references, the pooled features are of {}", count(name), count("pooled"))));
+        fault.or_else(|| hottest_fault(memory))
     },
 };
 
@@ -74,7 +76,7 @@ pub struct Spade {
     features: Program,
     comparison: Program,
     memory: Arc<Memory>,
-    range: [f32; 2],
+    hottest: f32,
 }
 
 impl Spade {
@@ -95,17 +97,20 @@ impl Spade {
         let outputs: Vec<Tensor<'_>> = std::iter::once(pooled(&layers)).chain(columns).collect();
         let program = Program::compile(device, &graph, &outputs)?;
         let mut references = vec![Vec::new(); outputs.len()];
-        for (image, count) in images.zip(1..) {
-            let pixels = preprocess(Filter::Lanczos).apply(&image?).0;
+        let first = each_reference(images, done, |image| {
+            let pixels = preprocess(Filter::Lanczos).apply(image).0;
             for (all, output) in references.iter_mut().zip(program.run(&[&pixels])?) {
                 let output = finite(output, "the features of a reference")?;
                 // Pooled features are a row already; a layer becomes `[1, c, cells]`.
                 let [rows, cols] = output.shape().axes();
                 all.push(if rows == 1 { output } else { output.reshape([1, rows, cols]) });
             }
-            done(count)?;
-        }
-        Ok(Memory::new(&MEMORY, references.iter().map(|all| Some(Array::stacked(all)))))
+            Ok(())
+        })?;
+        let arrays = references.iter().map(|all| Array::stacked(all)).chain([Array::new([1], vec![1.0])]);
+        let memory = Arc::new(Memory::new(&MEMORY, arrays.map(Some)));
+        let hottest = hottest(&Spade::new(device, network, Arc::clone(&memory), precision)?, &first)?;
+        Ok(Arc::unwrap_or_clone(memory).with(HOTTEST.name, Array::new([1], vec![hottest])))
     }
 
     /// Prepares the method.
@@ -130,9 +135,8 @@ impl Spade {
             Program::compile(device, &graph, &outputs)?
         };
         let comparison = comparison(device, network, NEAREST.min(memory.array("pooled").shape()[0]))?;
-        let mut method = Spade { features, comparison, memory, range: [0.0, 1.0] };
-        method.range = range_by_noise(&method)?;
-        Ok(method)
+        let hottest = memory.array(HOTTEST.name).data()[0];
+        Ok(Spade { features, comparison, memory, hottest })
     }
 
     /// The most similar references, the nearest first, and their mean distance.
@@ -182,8 +186,8 @@ impl SquareMethod for Spade {
         Ok(Square { map: smooth(&mean(&maps)), score, geometry })
     }
 
-    fn range(&self) -> [f32; 2] {
-        self.range
+    fn hottest(&self) -> f32 {
+        self.hottest
     }
 }
 
