@@ -18,6 +18,7 @@ pub use boxes::{BoundingBox, check_boxes};
 pub use colormap::{colorize, overlay};
 pub use decode::{Decoded, EXTENSIONS, IMAGE_LIKE, Limits, ReadOptions, SixteenBit, Warning, begins_as_image};
 pub use filter::gaussian_blur;
+pub(crate) use mask::flood;
 pub use mask::{Mask, Region, regions};
 pub use paint::{distinct_color, paint_box, paint_label, paint_mask};
 pub use preprocess::{Channels, Fit, Geometry, Normalization, Preprocess, Resampler};
