@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 
 use crate::error::Result;
 use crate::metrics::group::Group;
-use crate::metrics::overlap::{Overlap, OverlapTally};
+use crate::metrics::overlap::Overlap;
 use crate::metrics::pixels::{Pixels, Scored};
-use crate::metrics::ranking::{Ranking, RankingTally};
+use crate::metrics::ranking::Ranking;
+use crate::metrics::tallies::Tallies;
 
 /// Bits of a key that tell bins apart, unless asked otherwise: sign, exponent and 15 bits of the fraction of an f32.
 pub(super) const BITS: u32 = 24;
@@ -125,16 +126,18 @@ impl PixelCounts {
 
     /// Metrics over all pixels, with what the width of bins can make them err.
     pub fn ranking(&self) -> Ranking {
-        let mut tally = RankingTally::new(self.totals.positives, self.totals.negatives);
-        self.groups(0..=u32::MAX).for_each(|group| tally.push(&group));
-        tally.finish()
+        self.tallies().finish().0
     }
 
     /// Per-region overlap, with what the width of bins can make it err.
     pub fn overlap(&self) -> Overlap {
-        let mut tally = OverlapTally::new(self.totals.negatives, self.totals.regions);
-        self.groups(0..=u32::MAX).for_each(|group| tally.push(&group));
-        tally.finish()
+        self.tallies().finish().1
+    }
+
+    pub(super) fn tallies(&self) -> Tallies {
+        let mut tallies = Tallies::new(self.totals);
+        tallies.push(self.groups(0..=u32::MAX));
+        tallies
     }
 
     /// The bins within a range of keys that ends where bins end, highest first.

@@ -31,6 +31,7 @@ mod pixels;
 mod ranking;
 mod region_f1;
 mod steps;
+mod tallies;
 
 pub use approximations::Approximations;
 pub use counts::{PixelCounts, Totals};

@@ -13,11 +13,11 @@ use crate::metrics::decision::Confusion;
 use crate::metrics::exact::{BYTES_PER_KEY, DistinctKeys, ExactCounts};
 use crate::metrics::group::Group;
 use crate::metrics::measured::Measured;
-use crate::metrics::overlap::OverlapTally;
 use crate::metrics::passes::{Passes, lock};
 use crate::metrics::pimo::{Aupimo, Levels, NormalTail};
 use crate::metrics::pixels::Scored;
-use crate::metrics::ranking::{Ranking, RankingTally};
+use crate::metrics::ranking::Ranking;
+use crate::metrics::tallies::Tallies;
 
 /// What is to be computed, and with what.
 #[derive(Clone, Debug)]
@@ -81,13 +81,13 @@ pub fn pixel_metrics(
     let ranges = first.exact_ranges(options);
     let second = Second::pass(&passes, &first, ranges.first(), options)?;
     let tallies = match second.keys {
-        None => Tallies::of_bins(&first.counts),
+        None => first.counts.tallies(),
         Some(keys) => exact_tallies(&passes, &first, &ranges, keys)?,
     };
-    let overlap = tallies.overlap.finish();
+    let (ranking, overlap) = tallies.finish();
     Ok(PixelMetrics {
         totals: first.counts.totals(),
-        ranking: tallies.ranking.finish(),
+        ranking,
         aupro: overlap.aupro,
         aupro_005: overlap.aupro_005,
         pro: overlap.pro,
@@ -179,33 +179,6 @@ impl Second {
         })?;
         let (aupimo, keys, approximations) = take(sums);
         Ok(Second { aupimo, keys, approximations: approximator.finish(&approximations) })
-    }
-}
-
-/// Everything that is computed from groups in descending order.
-struct Tallies {
-    ranking: RankingTally,
-    overlap: OverlapTally,
-}
-
-impl Tallies {
-    fn new(totals: Totals) -> Tallies {
-        let Totals { positives, negatives, regions, .. } = totals;
-        Tallies { ranking: RankingTally::new(positives, negatives), overlap: OverlapTally::new(negatives, regions) }
-    }
-
-    /// From bins, with the error that these leave.
-    fn of_bins(counts: &PixelCounts) -> Tallies {
-        let mut tallies = Tallies::new(counts.totals());
-        tallies.push(counts.groups(0..=u32::MAX));
-        tallies
-    }
-
-    fn push(&mut self, groups: impl Iterator<Item = Group>) {
-        groups.for_each(|group| {
-            self.ranking.push(&group);
-            self.overlap.push(&group);
-        });
     }
 }
 
