@@ -164,7 +164,7 @@ impl Truth {
         let mut is_marked = vec![false; if regions.is_empty() { 0 } else { pixels }];
         regions.iter().flatten().for_each(|&pixel| is_marked[pixel] = true);
         let extents = regions.iter().map(|region| extent(region, width).map(|side| side as u32)).collect();
-        let marked = Areas::of(width, is_marked.iter().copied());
+        let marked = Areas::of(width, is_marked.len() / width, |pixel| is_marked[pixel]);
         Truth { width, is_marked, extents, marked }
     }
 
@@ -173,9 +173,10 @@ impl Truth {
         if self.extents.is_empty() || boxes.is_empty() {
             return 0;
         }
-        let is_predicted = |level: u8| usize::from(level) <= at;
-        let predicted = Areas::of(self.width, levels.iter().map(|&level| is_predicted(level)));
-        let both = Areas::of(self.width, levels.iter().zip(&self.is_marked).map(|(&level, &is_marked)| is_marked && is_predicted(level)));
+        let height = levels.len() / self.width;
+        let is_predicted = |pixel: usize| usize::from(levels[pixel]) <= at;
+        let predicted = Areas::of(self.width, height, is_predicted);
+        let both = Areas::of(self.width, height, |pixel| self.is_marked[pixel] && is_predicted(pixel));
         let is_right = |extent: Extent| {
             let intersection = both.within(extent);
             let union = predicted.within(extent) + self.marked.within(extent) - intersection;
@@ -201,17 +202,16 @@ struct Areas {
 }
 
 impl Areas {
-    fn of(width: usize, pixels: impl Iterator<Item = bool>) -> Areas {
+    fn of(width: usize, height: usize, has: impl Fn(usize) -> bool) -> Areas {
         let stride = width + 1;
-        let mut sums = vec![0; stride];
-        let mut in_row = 0;
-        for (at, has) in pixels.enumerate() {
-            if at % width == 0 {
-                in_row = 0;
-                sums.push(0);
+        let mut sums = vec![0; stride * (height + 1)];
+        for y in 0..height {
+            let (above, here) = sums[y * stride..(y + 2) * stride].split_at_mut(stride);
+            let mut in_row = 0;
+            for x in 0..width {
+                in_row += u32::from(has(y * width + x));
+                here[x + 1] = in_row + above[x + 1];
             }
-            in_row += u32::from(has);
-            sums.push(in_row + sums[sums.len() - stride]);
         }
         Areas { stride, sums }
     }
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn sums_count_within_any_box() {
-        let areas = Areas::of(3, [true, false, true, true, true, false].into_iter());
+        let areas = Areas::of(3, 2, |pixel| [true, false, true, true, true, false][pixel]);
         assert_eq!([[0, 0, 2, 1], [0, 0, 0, 0], [1, 0, 1, 1], [1, 1, 2, 1]].map(|extent| areas.within(extent)), [4, 1, 1, 1]);
     }
 }
