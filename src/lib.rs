@@ -38,6 +38,7 @@
 //! - [`error`], [`files`], [`uninspected`], [`tensor`]: the error type; files written whole; what was not inspected; arrays on the host
 //! - [`weights`]: safetensors, read piece by piece; [`image`]: decoding, exact resizing, maps; [`text`]: prompts as token ids; [`inputs`]: finding
 //!   images; [`datasets`]: public data sets, folders and manifests as classes of labelled photos
+//! - [`metrics`]: exact metrics of scores and maps against what is known of them
 //! - [`shader`], [`kernels`]: WGSL text and reflection; what each kernel computes, with its f64 reference
 //! - [`graph`], [`run`]: the recording of a network's operations; devices and programs, the only module that uses `wgpu`
 //! - [`nn`], [`models`]: layers and published networks, with the table [`models::NETWORKS`]
@@ -53,6 +54,7 @@ pub mod inputs;
 pub mod inspect;
 pub mod kernels;
 pub mod methods;
+pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod results;

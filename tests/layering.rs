@@ -14,6 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tensor", &[]),
     ("weights", &["tensor"]),
     ("image", &["tensor"]),
+    ("metrics", &["tensor", "image"]),
     ("text", &["tensor"]),
     ("inputs", &["image"]),
     ("datasets", &["tensor", "image", "inputs"]),

@@ -57,6 +57,20 @@ impl Mask {
         Some([left, top, right - left + 1, bottom - top + 1])
     }
 
+    /// The connected regions, corners included, in the order of their first pixels: of each, its pixels as row-major indices.
+    pub fn components(&self) -> Vec<Vec<usize>> {
+        let mut left = self.data.clone();
+        let mut components = Vec::new();
+        for start in 0..left.len() {
+            if left[start] {
+                let mut pixels = Vec::new();
+                flood(&mut left, start, self.width, |pixel| pixels.push(pixel));
+                components.push(pixels);
+            }
+        }
+        components
+    }
+
     /// Width in pixels.
     pub fn width(&self) -> usize {
         self.width
@@ -107,15 +121,29 @@ pub fn regions(mask: &Mask, map: &Array) -> Vec<Region> {
 
 /// Removes the region around the pixel `start` from `left` and measures it.
 fn take_region(left: &mut [bool], start: usize, width: usize, scores: &[f32]) -> Region {
-    let height = left.len() / width;
-    let mut pending = vec![start];
-    left[start] = false;
     let (mut x0, mut y0, mut x1, mut y1) = (usize::MAX, usize::MAX, 0, 0);
     let (mut area, mut score, mut sum_x, mut sum_y) = (0, f32::NEG_INFINITY, 0, 0);
-    while let Some(pixel) = pending.pop() {
+    flood(left, start, width, |pixel| {
         let (x, y) = (pixel % width, pixel / width);
         (x0, y0, x1, y1) = (x0.min(x), y0.min(y), x1.max(x), y1.max(y));
         (area, score, sum_x, sum_y) = (area + 1, score.max(scores[pixel]), sum_x + x, sum_y + y);
+    });
+    Region {
+        bbox: [x0, y0, x1 - x0 + 1, y1 - y0 + 1],
+        area,
+        score,
+        centroid: [sum_x as f64 / area as f64, sum_y as f64 / area as f64],
+    }
+}
+
+/// Removes the pixels that touch `start` over marked ones, corners included, from `left`, and visits each once.
+pub(crate) fn flood(left: &mut [bool], start: usize, width: usize, mut visit: impl FnMut(usize)) {
+    let height = left.len() / width;
+    let mut pending = vec![start];
+    left[start] = false;
+    while let Some(pixel) = pending.pop() {
+        visit(pixel);
+        let (x, y) = (pixel % width, pixel / width);
         for near_y in y.saturating_sub(1)..(y + 2).min(height) {
             for near_x in x.saturating_sub(1)..(x + 2).min(width) {
                 let near = near_y * width + near_x;
@@ -124,12 +152,6 @@ fn take_region(left: &mut [bool], start: usize, width: usize, scores: &[f32]) ->
                 }
             }
         }
-    }
-    Region {
-        bbox: [x0, y0, x1 - x0 + 1, y1 - y0 + 1],
-        area,
-        score,
-        centroid: [sum_x as f64 / area as f64, sum_y as f64 / area as f64],
     }
 }
 
@@ -162,6 +184,16 @@ mod tests {
         assert_eq!((marked.area(), marked.bbox()), (2, Some([1, 1, 2, 2])));
         assert_eq!((mask(&[0.0; 12]).area(), mask(&[0.0; 12]).bbox()), (0, None));
         assert_eq!(mask(&[1.0; 12]).bbox(), Some([0, 0, 4, 3]));
+    }
+
+    #[test]
+    fn components_list_each_pixel_once_and_touch_by_corners() {
+        #[rustfmt::skip]
+        let mask = Mask::new(5, 3, [1, 0, 0, 0, 1,
+                                    0, 1, 0, 0, 1,
+                                    0, 0, 0, 0, 0].map(|mark| mark == 1).to_vec());
+        assert_eq!(mask.components(), [vec![0, 6], vec![4, 9]]);
+        assert!(Mask::new(2, 2, vec![false; 4]).components().is_empty());
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub use colormap::{colorize, overlay};
 pub use decode::{AnnouncedSize, Decoded, EXTENSIONS, IMAGE_LIKE, Limits, Palette, ReadOptions, SixteenBit, Warning, begins_as_image};
 pub use filter::gaussian_blur;
 pub use map_file::{MAP_EXTENSIONS, read_map};
+pub(crate) use mask::flood;
 pub use mask::{Mask, Region, regions};
 pub use mask_file::{MaskFile, read_mask};
 pub use paint::{distinct_color, paint_border, paint_box, paint_label, paint_mask};
