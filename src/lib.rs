@@ -47,6 +47,7 @@
 
 pub mod datasets;
 pub mod error;
+pub mod evaluation;
 pub mod files;
 pub mod graph;
 pub mod image;

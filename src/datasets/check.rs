@@ -18,7 +18,10 @@ pub(super) fn check(drafts: Vec<Draft>, root: &Path, options: &Options, report: 
     let classes = drafts.into_iter().filter_map(|draft| class(draft, root, options, &mut turned, report)).collect();
     if turned > 0 {
         let has = if turned == 1 { "photo with masks has" } else { "photos with masks have" };
-        report.note(format!("{turned} {has} an EXIF orientation and {} turned; the masks are taken to lie on the upright photo", if turned == 1 { "is" } else { "are" }));
+        report.note(format!(
+            "{turned} {has} an EXIF orientation and {} turned; the masks are taken to lie on the upright photo",
+            if turned == 1 { "is" } else { "are" }
+        ));
     }
     classes
 }
@@ -29,7 +32,12 @@ fn class(draft: Draft, root: &Path, options: &Options, turned: &mut usize, repor
     train.sort_by(by_path);
     test.sort_by(by_path);
     drop_repeated(&mut train, &mut test, report);
-    let look = Look { root, options, palette, has_masks: test.iter().any(|photo| !photo.masks.is_empty() || photo.is_reported) };
+    let look = Look {
+        root,
+        options,
+        palette,
+        has_masks: test.iter().any(|photo| !photo.masks.is_empty() || photo.is_reported),
+    };
     let mut contradicted = 0;
     let mut all = |photos: Vec<Photo>, report: &mut Report| -> Vec<Sample> {
         let judged: Vec<Judged> = photos.into_par_iter().map(|photo| look.judge(photo)).collect();

@@ -31,7 +31,7 @@ pub struct SampleMap {
     pub score: Option<f32>,
 }
 
-/// A folder of maps.
+/// Folders of maps, of which one holds the map of each photo.
 ///
 /// The map of a photo is the file, ending in `.tiff`, `.tif`, `.npy` or `.png` in either case, whose name without that ending is one of
 ///
@@ -43,7 +43,10 @@ pub struct SampleMap {
 /// Where `results.jsonl` lies in the folder, or in `CLASS` in it, it is the output of a run of this program: the map is then the one in the
 /// record whose `path` or `output` is one of these with the photo's ending, or whose `path` ends so behind a `/`; in `CLASS` PATH alone serves
 /// too. Two files or records that fit one photo are an error.
-pub struct Maps {
+pub struct Maps(Vec<MapFolder>);
+
+/// A folder of maps.
+struct MapFolder {
     folder: PathBuf,
     /// Files by their path below the folder without ending.
     files: HashMap<String, Vec<PathBuf>>,
@@ -51,9 +54,80 @@ pub struct Maps {
     run: Option<Run>,
 }
 
+/// Why a photo has no map.
+enum Fault {
+    /// There is none.
+    Missing(String),
+    /// There are several.
+    Ambiguous(String),
+}
+
+type Found = std::result::Result<SampleMap, Fault>;
+
 impl Maps {
-    /// Looks through a folder. Errors: [`Code::NotFound`], [`Code::Io`], and [`Code::Dataset`] for records of another version.
-    pub fn open(folder: &Path) -> Result<Maps> {
+    /// Looks through folders. Errors: [`Code::NotFound`], [`Code::Io`], and [`Code::Dataset`] for records of another version.
+    pub fn open(folders: &[PathBuf]) -> Result<Maps> {
+        folders.iter().map(|folder| MapFolder::open(folder)).collect::<Result<_>>().map(Maps)
+    }
+
+    /// The maps of all test photos, by class and in the order of the samples; `None` for a photo without one where `is_lenient`.
+    ///
+    /// Fails with [`Code::Dataset`], listing the photos without a map, or with several.
+    pub fn of(&self, dataset: &Dataset, is_lenient: bool) -> Result<Vec<Vec<Option<SampleMap>>>> {
+        let (mut found, mut faults) = (Vec::new(), Vec::new());
+        for class in &dataset.classes {
+            let own = self
+                .0
+                .iter()
+                .map(|folder| Run::read(&folder.folder.join(&class.name)))
+                .collect::<Result<Vec<_>>>()?;
+            let mut of_sample = |sample: &Sample| match self.find(dataset, class, sample, &own) {
+                Ok(map) => Some(map),
+                Err(Fault::Missing(_)) if is_lenient => None,
+                Err(Fault::Missing(why) | Fault::Ambiguous(why)) => {
+                    faults.push(format!("`{}` {why}", sample.path));
+                    None
+                }
+            };
+            found.push(class.test.iter().map(&mut of_sample).collect());
+        }
+        if faults.is_empty() { Ok(found) } else { Err(refused(&faults)) }
+    }
+
+    /// The one map of a photo in all folders; `own` are the runs of its class in each.
+    fn find(&self, dataset: &Dataset, class: &Category, sample: &Sample, own: &[Option<Run>]) -> Found {
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for (folder, own) in self.0.iter().zip(own) {
+            match folder.find(sample, &Names::new(dataset, class, sample, own.is_some()), own.as_ref()) {
+                Ok(map) => found.push(map),
+                Err(Fault::Missing(why)) => missing.push(why),
+                Err(ambiguous) => return Err(ambiguous),
+            }
+        }
+        match found.len() {
+            0 => Err(Fault::Missing(missing.join("; "))),
+            1 => Ok(found.remove(0)),
+            count => Err(Fault::Ambiguous(format!("has a map in {count} of the folders"))),
+        }
+    }
+}
+
+/// The error that lists these faults.
+fn refused(faults: &[String]) -> Error {
+    let photos = if faults.len() == 1 { "1 photo".to_owned() } else { format!("{} photos", faults.len()) };
+    let error = faults
+        .iter()
+        .take(MAX_SHOWN)
+        .cloned()
+        .fold(Error::new(Code::Dataset, format!("no single map for {photos}")), Error::context);
+    let rest = faults.len().saturating_sub(MAX_SHOWN);
+    let error = if rest > 0 { error.context(format!("and {rest} more")) } else { error };
+    error.hint(format!("a map is named `CLASS/PATH` below its folder, like its photo, and ends in .{}", MAP_EXTENSIONS.join(", .")))
+}
+
+impl MapFolder {
+    /// Looks through a folder.
+    fn open(folder: &Path) -> Result<MapFolder> {
         if !folder.is_dir() {
             return Err(Error::new(Code::NotFound, format!("`{}` is no folder", folder.display())));
         }
@@ -62,61 +136,37 @@ impl Maps {
         for file in files_below(folder, &MAP_EXTENSIONS)?.0 {
             files.entry(below(folder, &file.with_extension(""))).or_default().push(file);
         }
-        Ok(Maps { folder: folder.to_owned(), files, run })
+        Ok(MapFolder { folder: folder.to_owned(), files, run })
     }
 
-    /// The maps of all test photos, by class and in the order of the samples.
-    ///
-    /// Fails with [`Code::Dataset`], listing the photos without a map, or with several.
-    pub fn of(&self, dataset: &Dataset) -> Result<Vec<Vec<SampleMap>>> {
-        let (mut found, mut faults) = (Vec::new(), Vec::new());
-        for class in &dataset.classes {
-            let own = Run::read(&self.folder.join(&class.name))?;
-            let mut maps = Vec::new();
-            for sample in &class.test {
-                match self.find(sample, &Names::new(dataset, class, sample, own.is_some()), own.as_ref()) {
-                    Ok(map) => maps.push(map),
-                    Err(why) => faults.push(format!("`{}` {why}", sample.path)),
-                }
-            }
-            found.push(maps);
-        }
-        if faults.is_empty() { Ok(found) } else { Err(self.refused(&faults)) }
-    }
-
-    fn find(&self, sample: &Sample, names: &Names, own: Option<&Run>) -> std::result::Result<SampleMap, String> {
+    fn find(&self, sample: &Sample, names: &Names, own: Option<&Run>) -> Found {
         match own.or(self.run.as_ref()) {
             Some(run) => run.find(names),
             None => self.find_file(sample, names),
         }
     }
 
-    fn find_file(&self, sample: &Sample, names: &Names) -> std::result::Result<SampleMap, String> {
+    fn find_file(&self, sample: &Sample, names: &Names) -> Found {
         for names in [&names.full, &names.short] {
             let stems: BTreeSet<String> = names.iter().flat_map(|name| [name.clone(), without_ending(name)]).collect();
             // In the folder of the data set itself, a photo has its own name and is not its map.
-            let files: Vec<&PathBuf> =
-                stems.iter().filter_map(|stem| self.files.get(stem)).flatten().filter(|file| !is_same(file, &sample.image)).collect();
+            let files: Vec<&PathBuf> = stems
+                .iter()
+                .filter_map(|stem| self.files.get(stem))
+                .flatten()
+                .filter(|file| !is_same(file, &sample.image))
+                .collect();
             match files[..] {
                 [] => {}
                 [file] => return Ok(SampleMap { file: file.clone(), score: None }),
                 _ => {
                     let names: Vec<String> = files.iter().map(|file| format!("`{}`", below(&self.folder, file))).collect();
-                    return Err(format!("fits several maps: {}", names.join(", ")));
+                    return Err(Fault::Ambiguous(format!("fits several maps: {}", names.join(", "))));
                 }
             }
         }
         let stems: Vec<String> = names.full.iter().chain(&names.short).map(|name| format!("`{}.*`", without_ending(name))).collect();
-        Err(format!("has no map: looked for {}", stems.join(", ")))
-    }
-
-    fn refused(&self, faults: &[String]) -> Error {
-        let photos = if faults.len() == 1 { "1 photo".to_owned() } else { format!("{} photos", faults.len()) };
-        let message = format!("no single map in `{}` for {photos}", self.folder.display());
-        let error = faults.iter().take(MAX_SHOWN).cloned().fold(Error::new(Code::Dataset, message), Error::context);
-        let rest = faults.len().saturating_sub(MAX_SHOWN);
-        let error = if rest > 0 { error.context(format!("and {rest} more")) } else { error };
-        error.hint(format!("a map is named `CLASS/PATH` below the folder, like its photo, and ends in .{}", MAP_EXTENSIONS.join(", .")))
+        Err(Fault::Missing(format!("has no map in `{}`: looked for {}", self.folder.display(), stems.join(", "))))
     }
 }
 
@@ -195,39 +245,43 @@ impl Run {
         Ok(Some(run))
     }
 
-    fn find(&self, names: &Names) -> std::result::Result<SampleMap, String> {
+    fn find(&self, names: &Names) -> Found {
         for names in [&names.full, &names.short] {
             match self.fitting(names)[..] {
                 [] => {}
                 [record] => return self.map_of(record),
                 ref several => {
                     let paths: Vec<String> = several.iter().map(|record| format!("`{}`", record.path)).collect();
-                    return Err(format!("fits several records: {}", paths.join(", ")));
+                    return Err(Fault::Ambiguous(format!("fits several records: {}", paths.join(", "))));
                 }
             }
         }
         let looked: Vec<String> = names.full.iter().chain(&names.short).map(|name| format!("`{name}`")).collect();
-        Err(format!("has no record in `{}`: looked for {}", self.folder.join(RESULTS).display(), looked.join(", ")))
+        Err(Fault::Missing(format!("has no record in `{}`: looked for {}", self.folder.join(RESULTS).display(), looked.join(", "))))
     }
 
     fn fitting(&self, names: &BTreeSet<String>) -> Vec<&Record> {
         let candidates: BTreeSet<&String> = names.iter().filter_map(|name| self.by_last.get(last_part(name))).flatten().collect();
         let fits = |record: &Record| {
             let is = |text: &str| names.contains(text);
-            let ends = |text: &str| names.iter().any(|name| text.strip_suffix(name.as_str()).is_some_and(|before| before.ends_with('/')));
+            let ends = |text: &str| {
+                names
+                    .iter()
+                    .any(|name| text.strip_suffix(name.as_str()).is_some_and(|before| before.ends_with('/')))
+            };
             is(&record.path) || record.output.as_deref().is_some_and(is) || ends(&record.path)
         };
         candidates.into_iter().map(|name| &self.records[name]).filter(|record| fits(record)).collect()
     }
 
-    fn map_of(&self, record: &Record) -> std::result::Result<SampleMap, String> {
+    fn map_of(&self, record: &Record) -> Found {
         if let Some(error) = &record.error {
-            return Err(format!("failed in that run: {}", error.message));
+            return Err(Fault::Missing(format!("failed in that run: {}", error.message)));
         }
-        let file = record.map.as_ref().and_then(|map| map.file.as_ref()).ok_or("has a record, but its map was not saved")?;
-        let file = self.folder.join(file);
+        let unsaved = || Fault::Missing("has a record, but its map was not saved".to_owned());
+        let file = self.folder.join(record.map.as_ref().and_then(|map| map.file.as_ref()).ok_or_else(unsaved)?);
         if !file.is_file() {
-            return Err(format!("has a record, but its map `{}` is not there", file.display()));
+            return Err(Fault::Missing(format!("has a record, but its map `{}` is not there", file.display())));
         }
         Ok(SampleMap { file, score: record.score })
     }

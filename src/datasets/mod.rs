@@ -50,16 +50,8 @@ pub enum Layout {
 
 impl Layout {
     /// All layouts.
-    pub const ALL: [Layout; 8] = [
-        Layout::Mvtec,
-        Layout::Visa,
-        Layout::Mpdd,
-        Layout::Btad,
-        Layout::Ksdd2,
-        Layout::Mtd,
-        Layout::Folder,
-        Layout::Manifest,
-    ];
+    pub const ALL: [Layout; 8] =
+        [Layout::Mvtec, Layout::Visa, Layout::Mpdd, Layout::Btad, Layout::Ksdd2, Layout::Mtd, Layout::Folder, Layout::Manifest];
 
     /// The name in records and options.
     pub fn as_str(self) -> &'static str {
@@ -79,7 +71,9 @@ impl Layout {
     pub fn about(self) -> &'static str {
         match self {
             Layout::Mvtec => "MVTec AD: CLASS/{train/good,test/{good,DEFECT},ground_truth/DEFECT/STEM_mask.png}",
-            Layout::Visa => "VisA: CLASS/Data/… by split_csv/1cls.csv, or a prepared tree CLASS/{train/good,test/{good,bad},ground_truth/bad}",
+            Layout::Visa => {
+                "VisA: CLASS/Data/… by split_csv/1cls.csv, or a prepared tree CLASS/{train/good,test/{good,bad},ground_truth/bad}"
+            }
             Layout::Mpdd => "MPDD: as MVTec AD",
             Layout::Btad => "BTAD: CLASS/{train/ok,test/{ok,ko},ground_truth/ko}, BMP and PNG",
             Layout::Ksdd2 => "KolektorSDD2: {train,test}/NNNNN.png with NNNNN_GT.png",
@@ -156,24 +150,44 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// The union of its masks, for a photo of this size when upright: marked is every pixel that is not 0. `None` where it has none.
+    /// The union of its masks: marked is every pixel that is not 0. `None` where it has none.
     ///
-    /// Errors: those of [`read_mask`], and [`Code::Dataset`] for a mask of another size.
-    pub fn mask(&self, width: usize, height: usize) -> Result<Option<Mask>> {
-        if self.masks.is_empty() {
-            return Ok(None);
-        }
-        let mut union = vec![false; width * height];
+    /// Errors: those of [`read_mask`], and [`Code::Dataset`] for masks of several sizes.
+    pub fn mask(&self) -> Result<Option<Mask>> {
+        let mut union: Option<Mask> = None;
         for file in &self.masks {
             let mask = read_mask(file, self.palette, &self.read)?.mask;
-            if [mask.width(), mask.height()] != [width, height] {
-                let message = format!("the mask is {}×{}, but its photo {width}×{height}", mask.width(), mask.height());
-                return Err(Error::new(Code::Dataset, message).context(format!("in `{}`", file.display())));
-            }
-            union.iter_mut().zip(mask.data()).for_each(|(marked, &more)| *marked |= more);
+            union = match union {
+                None => Some(mask),
+                Some(before) if (before.width(), before.height()) == (mask.width(), mask.height()) => {
+                    let either = before.data().iter().zip(mask.data()).map(|(&one, &other)| one || other);
+                    Some(Mask::new(mask.width(), mask.height(), either.collect()))
+                }
+                Some(before) => {
+                    return Err(of_another_size(&mask, before.width(), before.height(), "the mask before it")
+                        .context(format!("in `{}`", file.display())));
+                }
+            };
         }
-        Ok(Some(Mask::new(width, height, union)))
+        Ok(union)
     }
+
+    /// The union of its masks, for a photo of this size when upright.
+    ///
+    /// Errors: those of [`Sample::mask`], and [`Code::Dataset`] for a mask of another size.
+    pub fn mask_of_size(&self, width: usize, height: usize) -> Result<Option<Mask>> {
+        let mask = self.mask()?;
+        match &mask {
+            Some(other) if (other.width(), other.height()) != (width, height) => {
+                Err(of_another_size(other, width, height, "its photo or map"))
+            }
+            _ => Ok(mask),
+        }
+    }
+}
+
+fn of_another_size(mask: &Mask, width: usize, height: usize, what: &str) -> Error {
+    Error::new(Code::Dataset, format!("the mask is {}×{}, but {what} {width}×{height}", mask.width(), mask.height()))
 }
 
 impl Dataset {

@@ -95,14 +95,21 @@ fn class(name: &str, folder: &Path, words: &Words, report: &mut Report) -> Resul
     }
     masks.report_rest(folder, report);
     report.left_out(name, &left_out);
-    Ok(Draft { name: name.to_owned(), train: train.into_iter().map(shown).collect(), test, needs_training: true, palette: words.palette })
+    Ok(Draft {
+        name: name.to_owned(),
+        train: train.into_iter().map(shown).collect(),
+        test,
+        needs_training: true,
+        palette: words.palette,
+    })
 }
 
 /// The good training photos; others that lie beside them are noted.
 fn training(name: &str, folder: &Path, words: &Words, left_out: &mut LeftOut, report: &mut Report) -> Result<Vec<Photo>> {
     let train_folder = folder.join(TRAIN);
-    let (good, others): (Vec<_>, Vec<_>) =
-        images_if_any(&train_folder, left_out)?.into_iter().partition(|image| kind_of(&train_folder, image).as_deref() == Some(words.normal));
+    let (good, others): (Vec<_>, Vec<_>) = images_if_any(&train_folder, left_out)?
+        .into_iter()
+        .partition(|image| kind_of(&train_folder, image).as_deref() == Some(words.normal));
     if !others.is_empty() {
         report.note(format!("{} photos of `{name}/{TRAIN}` lie outside of `{}` and are not used", others.len(), words.normal));
     }

@@ -36,7 +36,9 @@ impl Tree<'_> {
         if (self.is_root)(folder) {
             return Ok(Place { root: folder.to_owned(), only: None });
         }
-        if (self.is_class)(folder) && let Some(place) = self.above(folder, report) {
+        if (self.is_class)(folder)
+            && let Some(place) = self.above(folder, report)
+        {
             return Ok(place);
         }
         let inside: Vec<PathBuf> = if folder.is_dir() { subfolders(folder)?.0 } else { Vec::new() };
@@ -49,7 +51,12 @@ impl Tree<'_> {
             [] => Err(self.absent(folder)),
             _ => {
                 let names: Vec<String> = roots.iter().map(|root| format!("`{}`", last_name(root))).collect();
-                let message = format!("`{}` holds several data sets of the layout `{}`: {}", folder.display(), self.layout.as_str(), names.join(", "));
+                let message = format!(
+                    "`{}` holds several data sets of the layout `{}`: {}",
+                    folder.display(),
+                    self.layout.as_str(),
+                    names.join(", ")
+                );
                 Err(Error::new(Code::Dataset, message).hint("name one of them as the root"))
             }
         }
@@ -110,5 +117,8 @@ pub(super) fn choose<T>(all: Vec<T>, name: impl Fn(&T) -> &str, wanted: &[String
         let error = Error::new(Code::Usage, format!("the data set has no class `{unknown}`"));
         return Err(error.hint(format!("{near}the classes are {}", known.join(", "))));
     }
-    Ok(all.into_iter().filter(|one| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name(one))).collect())
+    Ok(all
+        .into_iter()
+        .filter(|one| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name(one)))
+        .collect())
 }

@@ -155,7 +155,9 @@ mod tests {
             assert_eq!(error.code(), code, "{error}");
             assert!(error.message().contains(what), "{error}");
         }
-        for torn in [&b"\x93NUMPY"[..], b"\x93NUMPY\x01\0", b"\x93NUMPY\x01\0\xff\xff{", b"\x93NUMPY\x02\0\xff\xff\xff\xff", b"\x93NUMPY\x09\0\0\0"] {
+        for torn in
+            [&b"\x93NUMPY"[..], b"\x93NUMPY\x01\0", b"\x93NUMPY\x01\0\xff\xff{", b"\x93NUMPY\x02\0\xff\xff\xff\xff", b"\x93NUMPY\x09\0\0\0"]
+        {
             assert_eq!(decode(torn, &limits()).unwrap_err().code(), Code::Decode, "{torn:?}");
         }
     }

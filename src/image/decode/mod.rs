@@ -24,8 +24,8 @@ mod webp;
 
 pub(in crate::image) use format::is_map_picture;
 pub use format::{EXTENSIONS, IMAGE_LIKE, begins_as_image};
-pub(in crate::image) use stored::Stored;
 pub use stored::Palette;
+pub(in crate::image) use stored::Stored;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -246,7 +246,9 @@ impl ReadOptions {
     /// Pixels that the header of a regular file announces, for an estimate of memory; `None` where it says nothing, or more than the limit.
     pub(crate) fn announced_pixels(&self, path: &Path) -> Option<u64> {
         let size = imagesize::size(path).ok()?;
-        (size.width as u64).checked_mul(size.height as u64).filter(|&pixels| pixels <= self.limits.max_pixels)
+        (size.width as u64)
+            .checked_mul(size.height as u64)
+            .filter(|&pixels| pixels <= self.limits.max_pixels)
     }
 
     /// Size of an image file as it is decoded, by its header, and whether it is turned upright; only the header is checked.

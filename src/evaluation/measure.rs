@@ -1,0 +1,197 @@
+//! Measuring maps: the metrics of each class, from the scores and maps of its test photos.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::datasets::{Category, Dataset, Sample};
+use crate::error::{Code, Context, Error, Result};
+use crate::evaluation::evaluated::Curves;
+use crate::evaluation::{ClassMaps, ClassResult, Evaluated, Extreme, Metric, PhotoMap, RunResult, Spread, Values, maps_of};
+use crate::image::{Mask, read_map, resize_bilinear_map};
+use crate::methods;
+use crate::metrics::{PixelMetrics, PixelOptions, Ranking, Scored, image_metrics, pixel_metrics, tnr_at_fnr};
+use crate::tensor::Array;
+
+/// Photos at the wrong end of the scores that a result names.
+const EXTREMES: usize = 5;
+
+/// Share of anomalous images that an operator accepts to miss.
+const FALSE_NEGATIVES: f64 = 0.05;
+
+/// How maps are measured.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct MeasureOptions {
+    /// Side of the square that maps and masks are resized to before they are compared, as papers do: maps bilinearly, masks to the nearest pixel.
+    /// Without it they are compared at the size of the photo.
+    pub size: Option<usize>,
+    /// Whether metrics are exact to rounding; else they come with a bound of their error.
+    pub exact: bool,
+    /// Whether the approximations that papers print are computed, too.
+    pub approximations: bool,
+    /// Whether photos without a map are left out, instead of refused.
+    pub lenient: bool,
+}
+
+/// Measures the maps of these folders; parts of one run are joined. `progress` is called with a class and the number of maps that were read for it.
+///
+/// Errors: maps that are missing, damaged or of another size than their photo; an error of `progress`.
+pub fn measure(
+    dataset: &Dataset,
+    folders: &[PathBuf],
+    options: MeasureOptions,
+    progress: &(dyn Fn(&str, usize) -> Result<()> + Sync),
+) -> Result<Evaluated> {
+    let of_class = |(category, runs): (&Category, Vec<ClassMaps<'_>>)| {
+        let advance = |done: usize| progress(&category.name, done);
+        measure_class(category, runs, options, &advance).context(|| format!("class `{}`", category.name))
+    };
+    let maps = maps_of(dataset, folders, options.lenient)?;
+    let classes = dataset.classes.iter().zip(maps).map(of_class).collect::<Result<Vec<_>>>()?;
+    let draws = |class: &ClassResult| class.runs.iter().map(|run| run.draw).collect::<Vec<_>>();
+    if let Some(other) = classes.iter().find(|class| draws(class) != draws(&classes[0])) {
+        let message = format!("`{}` has other draws of reference images than `{}`", other.name, classes[0].name);
+        return Err(Error::new(Code::Dataset, message).hint("finish the run with `--resume`"));
+    }
+    Ok(Evaluated::new(dataset, options, classes))
+}
+
+/// The results of a class.
+fn measure_class(
+    category: &Category,
+    runs: Vec<ClassMaps<'_>>,
+    options: MeasureOptions,
+    progress: &(dyn Fn(usize) -> Result<()> + Sync),
+) -> Result<ClassResult> {
+    let path = |photo: &PhotoMap<'_>| photo.sample.path.clone();
+    let not_scored = runs[0]
+        .photos
+        .iter()
+        .filter(|photo| runs.iter().any(|run| run.map_of(photo.sample).is_none()))
+        .map(path)
+        .collect();
+    let without_mask = runs[0].photos.iter().filter(|photo| !photo.sample.are_pixels_known).map(path).collect();
+    let runs = runs.into_iter().map(|run| measure_run(run, options, progress)).collect::<Result<Vec<_>>>()?;
+    let anomalous = category.test.iter().filter(|sample| sample.is_anomalous).count();
+    Ok(ClassResult {
+        name: category.name.clone(),
+        normal: category.test.len() - anomalous,
+        anomalous,
+        not_scored,
+        without_mask,
+        mean: Spread::of(&runs.iter().map(|run| &run.values).collect::<Vec<_>>()),
+        runs,
+    })
+}
+
+/// The metrics of one run over a class.
+fn measure_run(run: ClassMaps<'_>, options: MeasureOptions, progress: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<RunResult> {
+    let photos: Vec<(&PhotoMap<'_>, &Path)> = run.photos.iter().filter_map(|photo| Some((photo, photo.map.as_deref()?))).collect();
+    let scores = photos
+        .par_iter()
+        .map(|(photo, map)| photo.score.map_or_else(|| Ok(largest(&read_map(map)?)), Ok))
+        .collect::<Result<Vec<f32>>>()?;
+    let labelled: Vec<(f32, bool)> = scores.iter().zip(&photos).map(|(&score, (photo, _))| (score, photo.sample.is_anomalous)).collect();
+    let images = image_metrics(&labelled)?;
+    let mut values = of_images(&images, options.approximations);
+    values.insert(Metric::ImageTnrAtFnr05, tnr_at_fnr(&labelled, FALSE_NEGATIVES)?);
+    let mut result = RunResult {
+        draw: run.draw,
+        image_threshold: images.f1_threshold,
+        pixel_threshold: None,
+        aupimo: Vec::new(),
+        false_alarms: extremes(&photos, &scores, false),
+        misses: extremes(&photos, &scores, true),
+        curves: Curves { image_roc: images.roc, image_pr: images.pr, ..Curves::default() },
+        made_by: run.made_by.clone(),
+        values: Values::new(),
+    };
+    if run.localizes() {
+        let known: Vec<(&Sample, &Path)> = photos
+            .iter()
+            .filter(|(photo, _)| photo.sample.are_pixels_known)
+            .map(|(photo, map)| (photo.sample, *map))
+            .collect();
+        let load = |at: usize| {
+            let (sample, map) = known[at];
+            load(sample, map, options.size).context(|| format!("the map of `{}`", sample.path))
+        };
+        let pixel_options = PixelOptions { is_exact: options.exact, approximations: options.approximations, ..PixelOptions::default() };
+        let pixels = pixel_metrics(known.len(), &load, &pixel_options, progress)?;
+        values.extend(of_pixels(&pixels));
+        result.pixel_threshold = pixels.ranking.f1_threshold;
+        result.curves = Curves { pixel_roc: pixels.ranking.roc, pixel_pr: pixels.ranking.pr, pro: pixels.pro, ..result.curves };
+        result.aupimo = pixels.aupimo.per_image;
+    }
+    Ok(RunResult { values, ..result })
+}
+
+/// The map and mask of a photo, at the size in which they are compared.
+fn load(sample: &Sample, file: &Path, size: Option<usize>) -> Result<Scored> {
+    let map = read_map(file)?;
+    let [height, width] = map.shape().axes();
+    let Some(side) = size else { return Ok(Scored { mask: sample.mask_of_size(width, height)?, map }) };
+    let mask = sample.mask()?.map(|mask| resize_nearest(&mask, side));
+    Ok(Scored { map: resize_bilinear_map(&map, side, side), mask })
+}
+
+/// A mask stretched to a square as OpenCV's INTER_NEAREST does: pixel i comes from ⌊i·size/side⌋.
+fn resize_nearest(mask: &Mask, side: usize) -> Mask {
+    let (width, height) = (mask.width(), mask.height());
+    let from = |pixel: usize| mask.data()[(pixel / side * height / side) * width + pixel % side * width / side];
+    Mask::new(side, side, (0..side * side).map(from).collect())
+}
+
+/// The photos at the wrong end of the scores: anomalous ones with the lowest, or normal ones with the highest. Equal scores keep their order.
+fn extremes(photos: &[(&PhotoMap<'_>, &Path)], scores: &[f32], is_anomalous: bool) -> Vec<Extreme> {
+    let of_kind = photos.iter().zip(scores).filter(|((photo, _), _)| photo.sample.is_anomalous == is_anomalous);
+    let mut all: Vec<Extreme> = of_kind.map(|((photo, _), &score)| Extreme { path: photo.sample.path.clone(), score }).collect();
+    all.sort_by(|a, b| if is_anomalous { a.score.total_cmp(&b.score) } else { b.score.total_cmp(&a.score) });
+    all.truncate(EXTREMES);
+    all
+}
+
+fn largest(map: &Array) -> f32 {
+    map.data().iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+fn of_images(images: &Ranking, approximations: bool) -> Values {
+    let mut values = Values::from([(Metric::ImageAuroc, images.auroc), (Metric::ImageAp, images.ap), (Metric::ImageF1Max, images.f1_max)]);
+    if approximations {
+        values.insert(Metric::ImageAuprTrapezoid, images.aupr_trapezoid);
+    }
+    values
+}
+
+fn of_pixels(pixels: &PixelMetrics) -> Values {
+    let mut values = Values::from([
+        (Metric::PixelAuroc, pixels.ranking.auroc),
+        (Metric::PixelAp, pixels.ranking.ap),
+        (Metric::PixelF1Max, pixels.ranking.f1_max),
+        (Metric::Aupro, pixels.aupro),
+        (Metric::Aupro005, pixels.aupro_005),
+        (Metric::Aupimo, pixels.aupimo.mean),
+    ]);
+    if let Some(found) = &pixels.approximations {
+        values.extend([
+            (Metric::PixelAuprTrapezoid, pixels.ranking.aupr_trapezoid),
+            (Metric::Aupro200, found.aupro_200),
+            (Metric::Aupro200Saa, found.aupro_200_saa),
+            (Metric::RegionF1Saa, found.region_f1_saa),
+        ]);
+    }
+    values
+}
+
+impl ClassMaps<'_> {
+    fn map_of(&self, sample: &Sample) -> Option<&Path> {
+        self.photos.iter().find(|photo| photo.sample.path == sample.path)?.map.as_deref()
+    }
+
+    /// Whether its maps locate defects; those of other programs are taken to.
+    fn localizes(&self) -> bool {
+        let method = self.made_by.as_ref().and_then(|made_by| made_by.parameter("method"));
+        method.is_none_or(|name| methods::named(name).is_ok_and(|info| info.localizes))
+    }
+}
