@@ -11,7 +11,9 @@ pub(super) enum Label {
     Normal,
     Anomalous,
     /// Anomalous where its mask marks anything; its folder may say what is to be expected.
-    ByMask { expected: Option<bool> },
+    ByMask {
+        expected: Option<bool>,
+    },
 }
 
 /// A photo that is to become a sample or a training photo.

@@ -58,9 +58,14 @@ pub(super) fn read(root: &Path, options: &Options, report: &mut Report) -> Resul
     };
     let photo = |role: &str, image: PathBuf, label: Label, defect: &str| photo(root, &roles, role, image, label, defect);
 
-    let train = take("normal", report)?.into_iter().map(|image| photo("normal", image, Label::Normal, "normal")).collect();
-    let mut test: Vec<Photo> =
-        take("normal_test", report)?.into_iter().map(|image| photo("normal_test", image, Label::Normal, "normal")).collect();
+    let train = take("normal", report)?
+        .into_iter()
+        .map(|image| photo("normal", image, Label::Normal, "normal"))
+        .collect();
+    let mut test: Vec<Photo> = take("normal_test", report)?
+        .into_iter()
+        .map(|image| photo("normal_test", image, Label::Normal, "normal"))
+        .collect();
     let mask_folder = roles.iter().find(|role| role.name == "masks").map(|role| role.folder.clone()).unwrap_or_default();
     let mut masks = Masks::new(&mask_folder, take("masks", report)?, &["_mask", ""]);
     let folder = root.join(abnormal);
@@ -83,7 +88,9 @@ fn role(name: &'static str, folder: PathBuf) -> Result<Role> {
         let what = if folder.exists() { "is no folder" } else { "does not exist" };
         return Err(Error::new(Code::NotFound, format!("`{}`, the folder `{name}`, {what}", folder.display())));
     }
-    let whole = folder.canonicalize().map_err(|error| Error::io(format!("looking at `{}`", folder.display()), &error))?;
+    let whole = folder
+        .canonicalize()
+        .map_err(|error| Error::io(format!("looking at `{}`", folder.display()), &error))?;
     Ok(Role { name, folder, whole })
 }
 
@@ -100,7 +107,10 @@ fn refuse_the_same_twice(roles: &[Role]) -> Result<()> {
 /// Whether an image of a folder belongs to another one, which lies inside that.
 fn lies_in_another(image: &Path, role: &Role, roles: &[Role]) -> bool {
     let Ok(place) = image.strip_prefix(&role.folder) else { return false };
-    let inner = roles.iter().filter(|other| other.name != role.name).filter_map(|other| other.whole.strip_prefix(&role.whole).ok());
+    let inner = roles
+        .iter()
+        .filter(|other| other.name != role.name)
+        .filter_map(|other| other.whole.strip_prefix(&role.whole).ok());
     inner.into_iter().any(|inner| place.starts_with(inner))
 }
 

@@ -49,7 +49,13 @@ pub(super) fn read(path: &Path, options: &Options, report: &mut Report) -> Resul
         };
         let name = name.unwrap_or(&unnamed);
         let at = drafts.iter().position(|draft| draft.name == name).unwrap_or_else(|| {
-            drafts.push(Draft { name: name.to_owned(), train: Vec::new(), test: Vec::new(), needs_training: false, palette: Palette::Colors });
+            drafts.push(Draft {
+                name: name.to_owned(),
+                train: Vec::new(),
+                test: Vec::new(),
+                needs_training: false,
+                palette: Palette::Colors,
+            });
             drafts.len() - 1
         });
         if is_training { drafts[at].train.push(photo) } else { drafts[at].test.push(photo) }
@@ -69,7 +75,9 @@ fn locate(path: &Path, report: &mut Report) -> Result<PathBuf> {
             Ok(file.clone())
         }
         [] => Err(Error::new(Code::Dataset, format!("`{}` is a folder without `{}` or `{}`", path.display(), NAMES[0], NAMES[1]))),
-        _ => Err(Error::new(Code::Dataset, format!("`{}` holds `{}` and `{}`", path.display(), NAMES[0], NAMES[1])).hint("name one of them")),
+        _ => {
+            Err(Error::new(Code::Dataset, format!("`{}` holds `{}` and `{}`", path.display(), NAMES[0], NAMES[1])).hint("name one of them"))
+        }
     }
 }
 

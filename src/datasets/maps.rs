@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::draft::below;
+use super::report::counted;
 use crate::datasets::{Category, Dataset, Sample};
 use crate::error::{Code, Error, Result};
 use crate::files::read_limited;
@@ -95,8 +96,12 @@ impl Maps {
         for names in [&names.full, &names.short] {
             let stems: BTreeSet<String> = names.iter().flat_map(|name| [name.clone(), without_ending(name)]).collect();
             // In the folder of the data set itself, a photo has its own name and is not its map.
-            let files: Vec<&PathBuf> =
-                stems.iter().filter_map(|stem| self.files.get(stem)).flatten().filter(|file| !is_same(file, &sample.image)).collect();
+            let files: Vec<&PathBuf> = stems
+                .iter()
+                .filter_map(|stem| self.files.get(stem))
+                .flatten()
+                .filter(|file| !is_same(file, &sample.image))
+                .collect();
             match files[..] {
                 [] => {}
                 [file] => return Ok(SampleMap { file: file.clone(), score: None }),
@@ -111,7 +116,7 @@ impl Maps {
     }
 
     fn refused(&self, faults: &[String]) -> Error {
-        let photos = if faults.len() == 1 { "1 photo".to_owned() } else { format!("{} photos", faults.len()) };
+        let photos = counted(faults.len(), "photo", "photos");
         let message = format!("no single map in `{}` for {photos}", self.folder.display());
         let error = faults.iter().take(MAX_SHOWN).cloned().fold(Error::new(Code::Dataset, message), Error::context);
         let rest = faults.len().saturating_sub(MAX_SHOWN);
@@ -214,7 +219,11 @@ impl Run {
         let candidates: BTreeSet<&String> = names.iter().filter_map(|name| self.by_last.get(last_part(name))).flatten().collect();
         let fits = |record: &Record| {
             let is = |text: &str| names.contains(text);
-            let ends = |text: &str| names.iter().any(|name| text.strip_suffix(name.as_str()).is_some_and(|before| before.ends_with('/')));
+            let ends = |text: &str| {
+                names
+                    .iter()
+                    .any(|name| text.strip_suffix(name.as_str()).is_some_and(|before| before.ends_with('/')))
+            };
             is(&record.path) || record.output.as_deref().is_some_and(is) || ends(&record.path)
         };
         candidates.into_iter().map(|name| &self.records[name]).filter(|record| fits(record)).collect()
@@ -224,7 +233,11 @@ impl Run {
         if let Some(error) = &record.error {
             return Err(format!("failed in that run: {}", error.message));
         }
-        let file = record.map.as_ref().and_then(|map| map.file.as_ref()).ok_or("has a record, but its map was not saved")?;
+        let file = record
+            .map
+            .as_ref()
+            .and_then(|map| map.file.as_ref())
+            .ok_or("has a record, but its map was not saved")?;
         let file = self.folder.join(file);
         if !file.is_file() {
             return Err(format!("has a record, but its map `{}` is not there", file.display()));

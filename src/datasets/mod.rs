@@ -50,16 +50,8 @@ pub enum Layout {
 
 impl Layout {
     /// All layouts.
-    pub const ALL: [Layout; 8] = [
-        Layout::Mvtec,
-        Layout::Visa,
-        Layout::Mpdd,
-        Layout::Btad,
-        Layout::Ksdd2,
-        Layout::Mtd,
-        Layout::Folder,
-        Layout::Manifest,
-    ];
+    pub const ALL: [Layout; 8] =
+        [Layout::Mvtec, Layout::Visa, Layout::Mpdd, Layout::Btad, Layout::Ksdd2, Layout::Mtd, Layout::Folder, Layout::Manifest];
 
     /// The name in records and options.
     pub fn as_str(self) -> &'static str {
@@ -79,7 +71,9 @@ impl Layout {
     pub fn about(self) -> &'static str {
         match self {
             Layout::Mvtec => "MVTec AD: CLASS/{train/good,test/{good,DEFECT},ground_truth/DEFECT/STEM_mask.png}",
-            Layout::Visa => "VisA: CLASS/Data/… by split_csv/1cls.csv, or a prepared tree CLASS/{train/good,test/{good,bad},ground_truth/bad}",
+            Layout::Visa => {
+                "VisA: CLASS/Data/… by split_csv/1cls.csv, or a prepared tree CLASS/{train/good,test/{good,bad},ground_truth/bad}"
+            }
             Layout::Mpdd => "MPDD: as MVTec AD",
             Layout::Btad => "BTAD: CLASS/{train/ok,test/{ok,ko},ground_truth/ko}, BMP and PNG",
             Layout::Ksdd2 => "KolektorSDD2: {train,test}/NNNNN.png with NNNNN_GT.png",

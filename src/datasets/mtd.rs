@@ -34,7 +34,13 @@ pub(super) fn read(root: &Path, options: &Options, report: &mut Report) -> Resul
     for folder in subfolders(&root)?.0.iter().filter(|folder| is_kind(folder)) {
         test.extend(photos(&root, folder, report)?);
     }
-    let draft = Draft { name: Layout::Mtd.as_str().to_owned(), train: Vec::new(), test, needs_training: false, palette: Palette::Colors };
+    let draft = Draft {
+        name: Layout::Mtd.as_str().to_owned(),
+        train: Vec::new(),
+        test,
+        needs_training: false,
+        palette: Palette::Colors,
+    };
     Ok(Found { root, drafts: choose(vec![draft], |draft| &draft.name, &options.classes)? })
 }
 

@@ -42,7 +42,12 @@ impl Masks {
 
     /// Gives a photo of this stem its mask; several are a mismatch.
     pub fn give(&mut self, photo: &mut Photo, stem: &Path, root: &Path, report: &mut Report) {
-        let found: Vec<PathBuf> = self.suffixes.iter().filter_map(|suffix| self.by_stem.remove(&with_suffix(stem, suffix))).flatten().collect();
+        let found: Vec<PathBuf> = self
+            .suffixes
+            .iter()
+            .filter_map(|suffix| self.by_stem.remove(&with_suffix(stem, suffix)))
+            .flatten()
+            .collect();
         if found.len() > 1 {
             let names: Vec<String> = found.iter().map(|mask| format!("`{}`", below(root, mask))).collect();
             report.fault(Kind::SeveralMasks, &photo.path, &format!("fits several masks: {}", names.join(", ")));

@@ -45,19 +45,33 @@ impl Kind {
         const LEFT_OUT: &str = "left out";
         match self {
             Kind::NoTestPhoto => ("class without a test photo", "classes without a test photo", LEFT_OUT),
-            Kind::NoTraining => ("class without a good training photo", "classes without a good training photo", "of no use for references"),
+            Kind::NoTraining => {
+                ("class without a good training photo", "classes without a good training photo", "of no use for references")
+            }
             Kind::Entry => ("entry that cannot be used", "entries that cannot be used", LEFT_OUT),
             Kind::MissingImage => ("photo that does not exist", "photos that do not exist", LEFT_OUT),
             Kind::UnreadableImage => ("unreadable photo", "unreadable photos", LEFT_OUT),
             Kind::UnreadableFolder => ("unreadable folder", "unreadable folders", LEFT_OUT),
-            Kind::Stray => ("photo outside of the folders of good and defective ones", "photos outside of the folders of good and defective ones", LEFT_OUT),
-            Kind::SameStem => ("photo that differs from another in its ending alone", "photos that differ from others in their ending alone", LEFT_OUT),
-            Kind::Twice => ("photo that is listed twice", "photos that are listed twice", "counted where they are listed first, test before training"),
+            Kind::Stray => (
+                "photo outside of the folders of good and defective ones",
+                "photos outside of the folders of good and defective ones",
+                LEFT_OUT,
+            ),
+            Kind::SameStem => {
+                ("photo that differs from another in its ending alone", "photos that differ from others in their ending alone", LEFT_OUT)
+            }
+            Kind::Twice => {
+                ("photo that is listed twice", "photos that are listed twice", "counted where they are listed first, test before training")
+            }
             Kind::MissingMask => ("anomalous photo without a mask", "anomalous photos without a mask", IMAGE_ALONE),
             Kind::NoLabel => ("photo without the mask that labels it", "photos without the mask that labels them", LEFT_OUT),
             Kind::MaskWithoutImage => ("mask without a photo", "masks without a photo", "not used"),
             Kind::SeveralMasks => ("photo whose name fits several masks", "photos whose names fit several masks", IMAGE_ALONE),
-            Kind::UnreadableMask => ("unreadable mask", "unreadable masks", "their photos counted for metrics of images alone, or left out where the mask is the label"),
+            Kind::UnreadableMask => (
+                "unreadable mask",
+                "unreadable masks",
+                "their photos counted for metrics of images alone, or left out where the mask is the label",
+            ),
             Kind::MaskSize => ("mask of another size than its photo", "masks of another size than their photos", IMAGE_ALONE),
             Kind::NotBinary => ("mask that is not binary", "masks that are not binary", "every pixel that is not 0 counted as a defect"),
             Kind::Transparent => ("mask with marks that are transparent", "masks with marks that are transparent", IMAGE_ALONE),
@@ -68,8 +82,13 @@ impl Kind {
 
     fn counted(self, count: usize) -> String {
         let (one, several, _) = self.words();
-        format!("{count} {}", if count == 1 { one } else { several })
+        counted(count, one, several)
     }
+}
+
+/// A number with the words for one and for several.
+pub(super) fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// A mismatch: where it is, and its line in an error.
@@ -118,8 +137,8 @@ impl Report {
         if total == 0 {
             return Ok(notes);
         }
-        let mismatches = if total == 1 { "mismatch" } else { "mismatches" };
-        let message = format!("`{}` is not as the layout `{}` says: {total} {mismatches}", root.display(), layout.as_str());
+        let mismatches = counted(total, "mismatch", "mismatches");
+        let message = format!("`{}` is not as the layout `{}` says: {mismatches}", root.display(), layout.as_str());
         let error = lines(&faults).into_iter().fold(Error::new(Code::Dataset, message), Error::context);
         Err(error.hint(Remedy::AcceptMismatches))
     }
@@ -137,7 +156,11 @@ fn lines(faults: &BTreeMap<Kind, Vec<Fault>>) -> Vec<String> {
             *count += usize::from(!is_full && *count < faults.len());
         }
     }
-    let mut lines: Vec<String> = faults.iter().flat_map(|(kind, faults)| &faults[..shown[kind]]).map(|fault| fault.line.clone()).collect();
+    let mut lines: Vec<String> = faults
+        .iter()
+        .flat_map(|(kind, faults)| &faults[..shown[kind]])
+        .map(|fault| fault.line.clone())
+        .collect();
     let rest: Vec<String> = faults
         .iter()
         .filter(|(kind, faults)| faults.len() > shown[kind])
@@ -175,7 +198,10 @@ mod tests {
     #[test]
     fn twenty_lines_are_shown_of_all_kinds_and_the_rest_counted() {
         let shown = text(&[(Kind::MissingMask, 500), (Kind::MaskSize, 2), (Kind::NoTraining, 1)]);
-        assert!(shown.starts_with("`root` is not as the layout `mvtec` says: 503 mismatches\n  `NoTraining0` is wrong\n  `MissingMask0`"), "{shown}");
+        assert!(
+            shown.starts_with("`root` is not as the layout `mvtec` says: 503 mismatches\n  `NoTraining0` is wrong\n  `MissingMask0`"),
+            "{shown}"
+        );
         assert_eq!(shown.matches("is wrong").count(), MAX_SHOWN);
         // 20 − 1 − 2 = 17 of the 500
         assert!(shown.contains("`MissingMask16`") && !shown.contains("`MissingMask17`"), "{shown}");
@@ -186,7 +212,9 @@ mod tests {
 
     #[test]
     fn accepted_mismatches_are_counted_with_what_became_of_them() {
-        let notes = report(&[(Kind::MaskSize, 4), (Kind::Stray, 1)]).finish(Layout::Mvtec, Path::new("root"), true).unwrap();
+        let notes = report(&[(Kind::MaskSize, 4), (Kind::Stray, 1)])
+            .finish(Layout::Mvtec, Path::new("root"), true)
+            .unwrap();
         assert_eq!(
             notes,
             [

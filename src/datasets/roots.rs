@@ -13,8 +13,8 @@ const MAX_NAMED: usize = 8;
 /// Where the tree of a data set begins.
 pub(super) struct Place {
     pub root: PathBuf,
-    /// The class, where the folder that was named is the one of a single class.
-    pub only: Option<String>,
+    /// Name and folder of the class, where the folder that was named is the one of a single class.
+    pub only: Option<(String, PathBuf)>,
 }
 
 /// A layout's tree, as it is looked for.
@@ -36,7 +36,9 @@ impl Tree<'_> {
         if (self.is_root)(folder) {
             return Ok(Place { root: folder.to_owned(), only: None });
         }
-        if (self.is_class)(folder) && let Some(place) = self.above(folder, report) {
+        if (self.is_class)(folder)
+            && let Some(place) = self.above(folder, report)
+        {
             return Ok(place);
         }
         let inside: Vec<PathBuf> = if folder.is_dir() { subfolders(folder)?.0 } else { Vec::new() };
@@ -49,7 +51,12 @@ impl Tree<'_> {
             [] => Err(self.absent(folder)),
             _ => {
                 let names: Vec<String> = roots.iter().map(|root| format!("`{}`", last_name(root))).collect();
-                let message = format!("`{}` holds several data sets of the layout `{}`: {}", folder.display(), self.layout.as_str(), names.join(", "));
+                let message = format!(
+                    "`{}` holds several data sets of the layout `{}`: {}",
+                    folder.display(),
+                    self.layout.as_str(),
+                    names.join(", ")
+                );
                 Err(Error::new(Code::Dataset, message).hint("name one of them as the root"))
             }
         }
@@ -57,12 +64,13 @@ impl Tree<'_> {
 
     /// The place of a folder that is a class, if its path has a folder above it.
     fn above(&self, folder: &Path, report: &mut Report) -> Option<Place> {
-        // A path such as `.` has to be made whole before it has a name.
-        let whole = if folder.file_name().is_some() { folder.to_owned() } else { folder.canonicalize().ok()? };
+        // A path such as `bottle` or `.` has to be made whole before there is one above it.
+        let has_parent = folder.file_name().is_some() && folder.parent().is_some_and(|parent| !parent.as_os_str().is_empty());
+        let whole = if has_parent { folder.to_owned() } else { folder.canonicalize().ok()? };
         let name = last_name(&whole);
         let root = whole.parent()?.to_owned();
         report.note(format!("the folder that was named is the class `{name}`, which is inspected alone"));
-        Some(Place { root, only: Some(name) })
+        Some(Place { root, only: Some((name, whole)) })
     }
 
     fn absent(&self, folder: &Path) -> Error {
@@ -110,5 +118,8 @@ pub(super) fn choose<T>(all: Vec<T>, name: impl Fn(&T) -> &str, wanted: &[String
         let error = Error::new(Code::Usage, format!("the data set has no class `{unknown}`"));
         return Err(error.hint(format!("{near}the classes are {}", known.join(", "))));
     }
-    Ok(all.into_iter().filter(|one| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name(one))).collect())
+    Ok(all
+        .into_iter()
+        .filter(|one| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name(one)))
+        .collect())
 }

@@ -45,7 +45,9 @@ impl Table {
     /// Fails with [`Code::Dataset`], naming the line, where a row has more or fewer fields.
     pub fn read_csv(file: &Path) -> Result<Table> {
         let bytes = read_limited(file, MAX_BYTES, Code::Dataset)?;
-        let refused = |error: csv::Error| Error::new(Code::Dataset, format!("cannot read the list: {error}")).context(format!("in `{}`", file.display()));
+        let refused = |error: csv::Error| {
+            Error::new(Code::Dataset, format!("cannot read the list: {error}")).context(format!("in `{}`", file.display()))
+        };
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(&bytes[..]);
         let columns: Vec<String> = reader.headers().map_err(refused)?.iter().map(str::to_owned).collect();
         let mut rows = Vec::new();

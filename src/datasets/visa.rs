@@ -52,12 +52,14 @@ impl VisaSplit {
 pub(super) fn read(root: &Path, options: &Options, report: &mut Report) -> Result<Found> {
     let split = options.visa_split;
     let has_lists = |folder: &Path| folder.join(LISTS).is_dir();
-    let is_published_class = |folder: &Path| folder.join("Data/Images").is_dir() && folder.canonicalize().is_ok_and(|whole| whole.parent().is_some_and(has_lists));
+    let is_published_class = |folder: &Path| {
+        folder.join("Data/Images").is_dir() && folder.canonicalize().is_ok_and(|whole| whole.parent().is_some_and(has_lists))
+    };
     if has_lists(root) || is_published_class(root) || inside(root)?.iter().any(|folder| has_lists(folder)) {
         let looked_for = format!("`{LISTS}/{}.csv`", split.as_str());
         let tree = Tree { layout: Layout::Visa, is_root: &has_lists, is_class: &is_published_class, looked_for: &looked_for };
         let place = tree.locate(root, report)?;
-        return read_published(&place.root, place.only.as_deref(), options, report);
+        return read_published(&place.root, place.only.map(|(name, _)| name), options, report);
     }
     match prepared(root, split)? {
         Some(folder) => {
@@ -67,7 +69,8 @@ pub(super) fn read(root: &Path, options: &Options, report: &mut Report) -> Resul
         // A tree without a name is that of the usual split.
         None if split == VisaSplit::OneClass => mvtec::read(root, Layout::Visa, &mvtec::VISA, options, report),
         None => {
-            let message = format!("`{}` holds neither `{LISTS}/{}.csv` nor a prepared folder `{}`", root.display(), split.as_str(), split.as_str());
+            let message =
+                format!("`{}` holds neither `{LISTS}/{}.csv` nor a prepared folder `{}`", root.display(), split.as_str(), split.as_str());
             Err(Error::new(Code::Dataset, message))
         }
     }
@@ -83,11 +86,15 @@ fn prepared(root: &Path, split: VisaSplit) -> Result<Option<PathBuf>> {
     if mvtec::is_root(&right_here) {
         return Ok(Some(right_here));
     }
-    let below: Vec<PathBuf> = inside(root)?.iter().map(|folder| folder.join(split.as_str())).filter(|folder| mvtec::is_root(folder)).collect();
+    let below: Vec<PathBuf> = inside(root)?
+        .iter()
+        .map(|folder| folder.join(split.as_str()))
+        .filter(|folder| mvtec::is_root(folder))
+        .collect();
     Ok(if let [folder] = &below[..] { Some(folder.clone()) } else { None })
 }
 
-fn read_published(root: &Path, only: Option<&str>, options: &Options, report: &mut Report) -> Result<Found> {
+fn read_published(root: &Path, only: Option<String>, options: &Options, report: &mut Report) -> Result<Found> {
     let list = format!("{LISTS}/{}.csv", options.visa_split.as_str());
     let table = Table::read_csv(&root.join(&list))?;
     table.check_columns(&["object", "split", "label", "image", "mask"])?;
@@ -111,7 +118,13 @@ fn read_published(root: &Path, only: Option<&str>, options: &Options, report: &m
         let mut photo = Photo::new(root.join(image), root, label, defect);
         photo.masks = row.text("mask").map(|mask| root.join(mask)).into_iter().collect();
         let at = drafts.iter().position(|draft| draft.name == name).unwrap_or_else(|| {
-            drafts.push(Draft { name: name.to_owned(), train: Vec::new(), test: Vec::new(), needs_training: true, palette: Palette::Indices });
+            drafts.push(Draft {
+                name: name.to_owned(),
+                train: Vec::new(),
+                test: Vec::new(),
+                needs_training: true,
+                palette: Palette::Indices,
+            });
             drafts.len() - 1
         });
         match row.text("split") {
@@ -121,8 +134,7 @@ fn read_published(root: &Path, only: Option<&str>, options: &Options, report: &m
         }
     }
     drafts.sort_by(|a, b| a.name.cmp(&b.name));
-    let own: Vec<String> = only.map(str::to_owned).into_iter().collect();
-    let drafts = choose(drafts, |draft| &draft.name, &own)?;
+    let drafts = choose(drafts, |draft| &draft.name, only.as_slice())?;
     let drafts = choose(drafts, |draft| &draft.name, &options.classes)?;
     Ok(Found { root: root.to_owned(), drafts })
 }

@@ -24,8 +24,8 @@ mod webp;
 
 pub(in crate::image) use format::is_map_picture;
 pub use format::{EXTENSIONS, IMAGE_LIKE, begins_as_image};
-pub(in crate::image) use stored::Stored;
 pub use stored::Palette;
+pub(in crate::image) use stored::Stored;
 
 use std::fmt;
 use std::fs::{self, File};

@@ -36,12 +36,7 @@ pub(super) fn decode(bytes: &[u8], options: &ReadOptions) -> Result<Raw> {
         decoded = ImageBuffer::from_fn(grey.width(), grey.height(), |x, y| Luma([grey.get_pixel(x, y)[0]])).into();
     }
     let image = reduce(decoded, options.sixteen_bit, &mut warnings)?;
-    Ok(Raw {
-        image,
-        orientation: file.orientation(),
-        warnings,
-        further_pages: file.further_frames,
-    })
+    Ok(Raw { image, orientation: file.orientation(), warnings, further_pages: file.further_frames })
 }
 
 /// A PNG whose chunks were parsed.

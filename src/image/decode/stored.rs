@@ -42,7 +42,16 @@ pub(in crate::image) struct Stored {
 impl Stored {
     /// One page that stands upright.
     pub(super) fn new([width, height]: [usize; 2], channels: usize, has_alpha: bool, white: Option<f32>, samples: Vec<f32>) -> Stored {
-        Stored { width, height, channels, has_alpha, white, samples, further_pages: 0, orientation: Orientation::default() }
+        Stored {
+            width,
+            height,
+            channels,
+            has_alpha,
+            white,
+            samples,
+            further_pages: 0,
+            orientation: Orientation::default(),
+        }
     }
 
     /// An image of 8 bits.

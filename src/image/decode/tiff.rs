@@ -292,8 +292,7 @@ impl<'a> Page<'a> {
             }
             _ => {
                 let kept = self.photometric.channels() + usize::from(self.has_alpha);
-                let mut samples: Vec<f32> =
-                    self.numbers()?.chunks_exact(self.channels).flat_map(|pixel| &pixel[..kept]).copied().collect();
+                let mut samples: Vec<f32> = self.numbers()?.chunks_exact(self.channels).flat_map(|pixel| &pixel[..kept]).copied().collect();
                 let white = (!self.is_float).then(|| ((1_u32 << self.bits) - 1) as f32);
                 if self.photometric == Photometric::WhiteIsZero {
                     let white = white.ok_or_else(|| unsupported("floats of which white is 0"))?;
