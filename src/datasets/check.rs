@@ -7,7 +7,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::draft::{Draft, Label, Photo, below};
-use super::report::{Kind, Report};
+use super::report::{Kind, Report, counted};
 use crate::datasets::{Category, Options, Sample};
 use crate::error::{Code, Error, Result};
 use crate::image::{AnnouncedSize, MaskFile, Palette, read_mask};
@@ -17,11 +17,8 @@ pub(super) fn check(drafts: Vec<Draft>, root: &Path, options: &Options, report: 
     let mut turned = 0;
     let classes = drafts.into_iter().filter_map(|draft| class(draft, root, options, &mut turned, report)).collect();
     if turned > 0 {
-        let has = if turned == 1 { "photo with masks has" } else { "photos with masks have" };
-        report.note(format!(
-            "{turned} {has} an EXIF orientation and {} turned; the masks are taken to lie on the upright photo",
-            if turned == 1 { "is" } else { "are" }
-        ));
+        let photos = counted(turned, "photo with a mask is", "photos with masks are");
+        report.note(format!("{photos} turned upright, as EXIF orientations say; masks are taken to lie on the upright photo"));
     }
     classes
 }
@@ -52,12 +49,13 @@ fn class(draft: Draft, root: &Path, options: &Options, turned: &mut usize, repor
     };
     let (train, test) = (all(train, report), all(test, report));
     if contradicted > 0 {
-        report.note(format!("{contradicted} photos of `{name}` are labelled by their masks otherwise than by their folders"));
+        let photos = counted(contradicted, "photo", "photos");
+        report.note(format!("{photos} of `{name}` labelled by the mask, and otherwise by the folder"));
     }
 
     let (anomalous, normal): (Vec<Sample>, Vec<Sample>) = train.into_iter().partition(|sample| sample.is_anomalous);
     if !anomalous.is_empty() {
-        report.note(format!("{} defective training photos of `{name}` are not used", anomalous.len()));
+        report.note(format!("{} of `{name}` not used", counted(anomalous.len(), "defective training photo", "defective training photos")));
     }
     if normal.is_empty() && needs_training {
         report.fault(Kind::NoTraining, &name, "has no good training photo");

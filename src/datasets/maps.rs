@@ -105,7 +105,10 @@ impl Maps {
             }
         }
         match found.len() {
-            0 => Err(Fault::Missing(missing.join("; "))),
+            0 => {
+                missing.dedup();
+                Err(Fault::Missing(missing.join("; ")))
+            }
             1 => Ok(found.remove(0)),
             count => Err(Fault::Ambiguous(format!("has a map in {count} of the folders"))),
         }
@@ -166,7 +169,7 @@ impl MapFolder {
             }
         }
         let stems: Vec<String> = names.full.iter().chain(&names.short).map(|name| format!("`{}.*`", without_ending(name))).collect();
-        Err(Fault::Missing(format!("has no map in `{}`: looked for {}", self.folder.display(), stems.join(", "))))
+        Err(Fault::Missing(format!("has no map: looked for {}", stems.join(", "))))
     }
 }
 

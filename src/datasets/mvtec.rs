@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::draft::{Draft, Found, Label, Photo, below};
 use super::pairs::{Masks, images_if_any, one_of_each_stem, stem_below};
-use super::report::{Kind, Report};
+use super::report::{Kind, Report, counted};
 use super::roots::{Tree, choose, last_name};
 use crate::datasets::{Layout, Options};
 use crate::error::Result;
@@ -44,12 +44,15 @@ pub(super) fn read(root: &Path, layout: Layout, words: &Words, options: &Options
     let looked_for = format!("`CLASS/{TRAIN}/{}` and `CLASS/{TEST}/…`", words.normal);
     let tree = Tree { layout, is_root: &is_root, is_class: &is_class, looked_for: &looked_for };
     let place = tree.locate(root, report)?;
-    let classes = match &place.only {
-        Some(name) => vec![(name.clone(), root.to_owned())],
+    let classes = match place.only {
+        Some(class) => vec![class],
         None => classes_in(&place.root, report)?,
     };
     let chosen = choose(classes, |(name, _)| name, &options.classes)?;
-    let drafts = chosen.iter().map(|(name, folder)| class(name, folder, words, report)).collect::<Result<_>>()?;
+    let drafts = chosen
+        .iter()
+        .map(|(name, folder)| class(name, folder, &place.root, words, report))
+        .collect::<Result<_>>()?;
     Ok(Found { root: place.root, drafts })
 }
 
@@ -73,48 +76,41 @@ fn classes_in(root: &Path, report: &mut Report) -> Result<Vec<(String, PathBuf)>
     Ok(classes.into_iter().map(|folder| (last_name(&folder), folder)).collect())
 }
 
-fn class(name: &str, folder: &Path, words: &Words, report: &mut Report) -> Result<Draft> {
-    // The folder of a class that was named itself may be a path without a name, such as `.`: paths begin with the class all the same.
-    let shown = |photo: Photo| Photo { path: format!("{name}/{}", photo.path), ..photo };
+fn class(name: &str, folder: &Path, root: &Path, words: &Words, report: &mut Report) -> Result<Draft> {
     let mut left_out = LeftOut::default();
-    let train = training(name, folder, words, &mut left_out, report)?;
+    let train = training(folder, root, words, &mut left_out, report)?;
     let test_folder = folder.join(TEST);
     let mask_folder = folder.join(GROUND_TRUTH);
     let mut masks = Masks::new(&mask_folder, images_if_any(&mask_folder, &mut left_out)?, words.mask_suffixes);
     let mut test = Vec::new();
-    for image in one_of_each_stem(images_if_any(&test_folder, &mut left_out)?, folder, report) {
+    for image in one_of_each_stem(images_if_any(&test_folder, &mut left_out)?, root, report) {
         let Some(kind) = kind_of(&test_folder, &image) else {
-            report.fault(Kind::Stray, &format!("{name}/{}", below(folder, &image)), "lies in no folder of good or defective photos");
+            report.fault(Kind::Stray, &below(root, &image), "lies in no folder of good or defective photos");
             continue;
         };
         let label = if kind == words.normal { Label::Normal } else { Label::Anomalous };
         let stem = stem_below(&test_folder, &image);
-        let mut photo = shown(Photo::new(image, folder, label, &kind));
-        masks.give(&mut photo, &stem, folder, report);
+        let mut photo = Photo::new(image, root, label, &kind);
+        masks.give(&mut photo, &stem, root, report);
         test.push(photo);
     }
-    masks.report_rest(folder, report);
+    masks.report_rest(root, report);
     report.left_out(name, &left_out);
-    Ok(Draft {
-        name: name.to_owned(),
-        train: train.into_iter().map(shown).collect(),
-        test,
-        needs_training: true,
-        palette: words.palette,
-    })
+    Ok(Draft { name: name.to_owned(), train, test, needs_training: true, palette: words.palette })
 }
 
 /// The good training photos; others that lie beside them are noted.
-fn training(name: &str, folder: &Path, words: &Words, left_out: &mut LeftOut, report: &mut Report) -> Result<Vec<Photo>> {
+fn training(folder: &Path, root: &Path, words: &Words, left_out: &mut LeftOut, report: &mut Report) -> Result<Vec<Photo>> {
     let train_folder = folder.join(TRAIN);
     let (good, others): (Vec<_>, Vec<_>) = images_if_any(&train_folder, left_out)?
         .into_iter()
         .partition(|image| kind_of(&train_folder, image).as_deref() == Some(words.normal));
     if !others.is_empty() {
-        report.note(format!("{} photos of `{name}/{TRAIN}` lie outside of `{}` and are not used", others.len(), words.normal));
+        let photos = counted(others.len(), "photo lies", "photos lie");
+        report.note(format!("{photos} in `{}` outside of `{}`, not used", below(root, &train_folder), words.normal));
     }
-    let good = one_of_each_stem(good, folder, report);
-    Ok(good.into_iter().map(|image| Photo::new(image, folder, Label::Normal, words.normal)).collect())
+    let good = one_of_each_stem(good, root, report);
+    Ok(good.into_iter().map(|image| Photo::new(image, root, Label::Normal, words.normal)).collect())
 }
 
 /// Kind of a photo's defect: the folder right in `folder` that it lies in; `None` where it lies in none.

@@ -82,8 +82,13 @@ impl Kind {
 
     fn counted(self, count: usize) -> String {
         let (one, several, _) = self.words();
-        format!("{count} {}", if count == 1 { one } else { several })
+        counted(count, one, several)
     }
+}
+
+/// A number with the words for one and for several.
+pub(super) fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// A mismatch: where it is, and its line in an error.
@@ -132,8 +137,8 @@ impl Report {
         if total == 0 {
             return Ok(notes);
         }
-        let mismatches = if total == 1 { "mismatch" } else { "mismatches" };
-        let message = format!("`{}` is not as the layout `{}` says: {total} {mismatches}", root.display(), layout.as_str());
+        let mismatches = counted(total, "mismatch", "mismatches");
+        let message = format!("`{}` is not as the layout `{}` says: {mismatches}", root.display(), layout.as_str());
         let error = lines(&faults).into_iter().fold(Error::new(Code::Dataset, message), Error::context);
         Err(error.hint(Remedy::AcceptMismatches))
     }

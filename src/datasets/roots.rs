@@ -13,8 +13,8 @@ const MAX_NAMED: usize = 8;
 /// Where the tree of a data set begins.
 pub(super) struct Place {
     pub root: PathBuf,
-    /// The class, where the folder that was named is the one of a single class.
-    pub only: Option<String>,
+    /// Name and folder of the class, where the folder that was named is the one of a single class.
+    pub only: Option<(String, PathBuf)>,
 }
 
 /// A layout's tree, as it is looked for.
@@ -64,12 +64,13 @@ impl Tree<'_> {
 
     /// The place of a folder that is a class, if its path has a folder above it.
     fn above(&self, folder: &Path, report: &mut Report) -> Option<Place> {
-        // A path such as `.` has to be made whole before it has a name.
-        let whole = if folder.file_name().is_some() { folder.to_owned() } else { folder.canonicalize().ok()? };
+        // A path such as `bottle` or `.` has to be made whole before there is one above it.
+        let has_parent = folder.file_name().is_some() && folder.parent().is_some_and(|parent| !parent.as_os_str().is_empty());
+        let whole = if has_parent { folder.to_owned() } else { folder.canonicalize().ok()? };
         let name = last_name(&whole);
         let root = whole.parent()?.to_owned();
         report.note(format!("the folder that was named is the class `{name}`, which is inspected alone"));
-        Some(Place { root, only: Some(name) })
+        Some(Place { root, only: Some((name, whole)) })
     }
 
     fn absent(&self, folder: &Path) -> Error {

@@ -59,7 +59,7 @@ pub(super) fn read(root: &Path, options: &Options, report: &mut Report) -> Resul
         let looked_for = format!("`{LISTS}/{}.csv`", split.as_str());
         let tree = Tree { layout: Layout::Visa, is_root: &has_lists, is_class: &is_published_class, looked_for: &looked_for };
         let place = tree.locate(root, report)?;
-        return read_published(&place.root, place.only.as_deref(), options, report);
+        return read_published(&place.root, place.only.map(|(name, _)| name), options, report);
     }
     match prepared(root, split)? {
         Some(folder) => {
@@ -94,7 +94,7 @@ fn prepared(root: &Path, split: VisaSplit) -> Result<Option<PathBuf>> {
     Ok(if let [folder] = &below[..] { Some(folder.clone()) } else { None })
 }
 
-fn read_published(root: &Path, only: Option<&str>, options: &Options, report: &mut Report) -> Result<Found> {
+fn read_published(root: &Path, only: Option<String>, options: &Options, report: &mut Report) -> Result<Found> {
     let list = format!("{LISTS}/{}.csv", options.visa_split.as_str());
     let table = Table::read_csv(&root.join(&list))?;
     table.check_columns(&["object", "split", "label", "image", "mask"])?;
@@ -134,8 +134,7 @@ fn read_published(root: &Path, only: Option<&str>, options: &Options, report: &m
         }
     }
     drafts.sort_by(|a, b| a.name.cmp(&b.name));
-    let own: Vec<String> = only.map(str::to_owned).into_iter().collect();
-    let drafts = choose(drafts, |draft| &draft.name, &own)?;
+    let drafts = choose(drafts, |draft| &draft.name, only.as_slice())?;
     let drafts = choose(drafts, |draft| &draft.name, &options.classes)?;
     Ok(Found { root: root.to_owned(), drafts })
 }

@@ -1,5 +1,7 @@
 //! NPY: the file of one NumPy array (`numpy.lib.format`), for arrays of floats.
 
+use std::sync::LazyLock;
+
 use half::f16;
 use regex::Regex;
 
@@ -11,6 +13,15 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Longest header in bytes; that of an array of floats has 118.
 const MAX_HEADER: usize = 1 << 16;
+
+/// Fields of the header, and what they look like in the literal of a Python dictionary.
+static FIELDS: LazyLock<[(&str, Regex); 3]> = LazyLock::new(|| {
+    let field = |key, value: &str| {
+        // The patterns are constants.
+        (key, Regex::new(&format!(r#"['"]{key}['"] *: *{value}"#)).expect("a valid pattern"))
+    };
+    [field("descr", r#"['"]([^'"]*)['"]"#), field("fortran_order", "(True|False)"), field("shape", r"\(([0-9, ]*)\)")]
+});
 
 /// Whether a file begins as NPY.
 pub(super) fn is_npy(head: &[u8]) -> bool {
@@ -68,16 +79,11 @@ fn split(bytes: &[u8]) -> Result<(&str, &[u8])> {
 impl Header {
     /// Parses the literal of a Python dictionary, such as `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
     fn parse(text: &str) -> Result<Header> {
-        let value = |key: &str, pattern: &str| {
-            // The patterns are constants of this function.
-            let pattern = Regex::new(&format!(r#"['"]{key}['"]\s*:\s*{pattern}"#)).expect("a valid pattern");
-            pattern.captures(text).map(|found| found[1].to_owned())
-        };
         let missing = |key: &str| refused(format!("its header does not say `{key}` in the way of a plain array"));
-        let kind = value("descr", r#"['"]([^'"]*)['"]"#).ok_or_else(|| missing("descr"))?;
-        let order = value("fortran_order", "(True|False)").ok_or_else(|| missing("fortran_order"))?;
-        let shape = value("shape", r"\(([0-9, ]*)\)").ok_or_else(|| missing("shape"))?;
-        let (is_big_endian, size) = match kind.as_str() {
+        let value = |at: usize| FIELDS[at].1.captures(text).and_then(|found| found.get(1)).map(|found| found.as_str());
+        let field = |at: usize| value(at).ok_or_else(|| missing(FIELDS[at].0));
+        let (kind, order, shape) = (field(0)?, field(1)?, field(2)?);
+        let (is_big_endian, size) = match kind {
             "<f2" | "<f4" | "<f8" => (false, usize::from(kind.as_bytes()[2] - b'0')),
             ">f2" | ">f4" | ">f8" => (true, usize::from(kind.as_bytes()[2] - b'0')),
             other => return Err(refused(format!("its numbers are `{other}`, not floats")).hint("save it as float16, float32 or float64")),
