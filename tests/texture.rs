@@ -80,7 +80,7 @@ fn a_lost_device_is_an_error_and_not_a_panic() {
 #[test]
 fn tiles_of_utad_inspect_the_whole_image() {
     let device = common::device();
-    let tiles = utad(device).with_tiles(Some(Tiles::new(1, Tiles::OVERLAP).unwrap()));
+    let tiles = utad(device).with_tiles(Some(Tiles::new(1, None).unwrap()));
     // Of a square, too, the published method leaves out the margin.
     let (square, published) = (tiles.score(&photo("textile")).unwrap(), utad(device).score(&photo("textile")).unwrap());
     assert_eq!(square.map.shape(), published.map.shape());

@@ -142,9 +142,9 @@ pub struct InferArgs {
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "What is inspected")]
     tiles: Option<NonZeroUsize>,
 
-    /// Share of their side that neighbouring squares overlap by; utad needs 0.2
-    #[arg(long, value_name = "SHARE", default_value_t = Tiles::OVERLAP, requires = "tiles", help_heading = "What is inspected")]
-    tile_overlap: f64,
+    /// Share of their side that neighbouring squares overlap by [default: 0.2, or what the method needs: 0.25 for utad]
+    #[arg(long, value_name = "SHARE", requires = "tiles", help_heading = "What is inspected")]
+    tile_overlap: Option<f64>,
 
     /// Inspect the pixels alone that are not black in this PNG, which is as large as the upright photos; not for methods that score the photo
     /// as a whole (winclip, winclip+, clip-ac, image-tiling)

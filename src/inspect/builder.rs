@@ -236,7 +236,11 @@ impl DetectorBuilder {
             fingerprint: store::identity(&weights)?.fingerprint(),
             class,
             views: self.views,
-            tiles: self.tiles,
+            tiles: self
+                .tiles
+                .zip(method.inputs.tiles)
+                .map(|(tiles, frame)| tiles.of_method(method.name, frame))
+                .transpose()?,
             saa,
             references: self.references,
             memory_file,
@@ -329,7 +333,7 @@ impl DetectorBuilder {
     fn check_part(&self, method: &MethodInfo) -> Result<()> {
         let name = method.name;
         match (&self.tiles, method.inputs.tiles) {
-            (Some(tiles), Some(frame)) => tiles.check(name, frame)?,
+            (Some(tiles), Some(frame)) => drop(tiles.of_method(name, frame)?),
             (Some(_), None) => {
                 let message = format!("`{name}` looks at the whole image at once, and cannot inspect it in tiles");
                 return Err(Error::new(Code::Usage, message).hint(Remedy::UseMethodWithTiles));

@@ -11,10 +11,13 @@ use crate::methods::{Clock, Finding};
 use crate::tensor::Array;
 
 /// Most squares of an image; each is one run of the network.
-const MAX_SQUARES: usize = 1024;
+const MAX_SQUARES: usize = 4096;
 
 /// Most squares along the shorter side: those of a square image are less than [`MAX_SQUARES`].
 const MAX_COUNT: usize = 30;
+
+/// Share of their side that neighbours overlap by where nothing else is asked for.
+const USUAL_OVERLAP: f64 = 0.2;
 
 /// Most that neighbours may share of their side.
 const MAX_OVERLAP: f64 = 0.9;
@@ -38,25 +41,26 @@ impl SquareFrame {
 /// How an image is cut into squares.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Tiles {
-    /// Squares along the shorter side. 1: they are as large as the shorter side; more are smaller, and show smaller defects larger.
+    /// Squares that span the shorter side. 1: they are as large as it, and seen in the scale in which a method sees an image without tiles; more
+    /// are smaller, and show smaller defects. Where margins are not scored, the mirrored border makes it one more.
     count: usize,
-    /// Share of their side that neighbours overlap by.
-    overlap: f64,
+    /// Share of their side that neighbours overlap by; `None` for the usual share, which depends on the method.
+    overlap: Option<f64>,
 }
 
 impl Tiles {
-    /// The overlap where none is asked for.
-    pub const OVERLAP: f64 = 0.2;
-
-    /// `count` squares along the shorter side, neighbours of which overlap by this share of their side.
+    /// Squares `count` of which span the shorter side, and neighbours of which overlap by this share of their side; by default by 0.2, or by as much as the
+    /// method needs where that is more.
     ///
     /// Errors with [`Code::Usage`]: no square or more than 30, or an overlap that is not between 0 and 0.9.
-    pub fn new(count: usize, overlap: f64) -> Result<Tiles> {
+    pub fn new(count: usize, overlap: Option<f64>) -> Result<Tiles> {
         if !(1..=MAX_COUNT).contains(&count) {
             let message = format!("{count} tiles along the shorter side: from 1 to {MAX_COUNT} are possible");
             return Err(Error::new(Code::Usage, message));
         }
-        if !(0.0..=MAX_OVERLAP).contains(&overlap) {
+        if let Some(overlap) = overlap
+            && !(0.0..=MAX_OVERLAP).contains(&overlap)
+        {
             return Err(Error::new(
                 Code::Usage,
                 format!("tiles cannot overlap by {overlap}: from 0 to {MAX_OVERLAP} of their side is possible"),
@@ -65,37 +69,40 @@ impl Tiles {
         Ok(Tiles { count, overlap })
     }
 
-    /// Squares along the shorter side.
+    /// Squares that span the shorter side.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Refuses an overlap that leaves gaps between the scored parts of a method's squares.
-    pub fn check(&self, method: &str, frame: SquareFrame) -> Result<()> {
-        let least = frame.least_overlap();
-        if self.overlap >= least {
-            return Ok(());
+    /// The same with the overlap that is used with this frame, that of the method `name`.
+    ///
+    /// Errors with [`Code::Usage`]: an overlap that leaves gaps between the scored parts of squares.
+    pub fn of_method(self, name: &str, frame: SquareFrame) -> Result<Tiles> {
+        let (overlap, least) = (self.overlap(frame), frame.least_overlap());
+        if overlap >= least {
+            return Ok(Tiles { overlap: Some(overlap), ..self });
         }
         let message = format!(
-            "tiles of `{method}` that overlap by {} leave gaps: the margins of two neighbours, which it does not score, are {least} of their side",
-            self.overlap
+            "tiles of `{name}` that overlap by {overlap} leave gaps: the margins of two neighbours, which it does not score, are {least} of their \
+             side"
         );
         Err(Error::new(Code::Usage, message).hint(format!("let them overlap by {least} or more")))
     }
 
+    fn overlap(&self, frame: SquareFrame) -> f64 {
+        self.overlap.unwrap_or(USUAL_OVERLAP.max(frame.least_overlap()))
+    }
+
     /// The squares of an image of this size.
     ///
-    /// Errors with [`Code::TooLarge`]: more than 1024 squares.
+    /// Errors with [`Code::TooLarge`]: more than 4096 squares.
     pub fn squares(&self, frame: SquareFrame, width: usize, height: usize) -> Result<Squares> {
-        let shorter = width.min(height);
-        // `count` scored parts, each a step behind the one before, reach along the shorter side.
-        let step_by_scored = (1.0 - self.overlap) / (1.0 - frame.least_overlap());
-        let scored = (shorter as f64 / (1.0 + (self.count - 1) as f64 * step_by_scored)).ceil() as usize;
-        // Of a square with its border, margin / side is margin.
-        let border = (scored * frame.margin).div_ceil(frame.side - 2 * frame.margin);
-        let side = scored + 2 * border;
-        let step = (((1.0 - self.overlap) * side as f64) as usize).max(1);
-        let (columns, rows) = (starts(width - scored, step), starts(height - scored, step));
+        let step_by_side = 1.0 - self.overlap(frame);
+        let side = (width.min(height) as f64 / (1.0 + (self.count - 1) as f64 * step_by_side)).ceil() as usize;
+        let border = (side * frame.margin).div_ceil(frame.side);
+        let step = ((step_by_side * side as f64) as usize).max(1);
+        let along = |length: usize| starts(length + 2 * border - side, step);
+        let (columns, rows) = (along(width), along(height));
         if columns.len() * rows.len() > MAX_SQUARES {
             let number = columns.len() * rows.len();
             let message = format!("an image of {width}×{height} would be cut into {number} tiles, more than {MAX_SQUARES}");
@@ -193,12 +200,16 @@ impl Squares {
 mod tests {
     use super::*;
 
-    /// UTAD's frame, and one with a central crop of 224 of 256.
-    const FRAMES: [SquareFrame; 3] =
-        [SquareFrame { side: 320, margin: 32 }, SquareFrame { side: 256, margin: 16 }, SquareFrame { side: 240, margin: 0 }];
+    /// UTAD's frame, one with a tenth as its margin, one with a central crop of 224 of 256, and one without a margin.
+    const FRAMES: [SquareFrame; 4] = [
+        SquareFrame { side: 320, margin: 40 },
+        SquareFrame { side: 320, margin: 32 },
+        SquareFrame { side: 256, margin: 16 },
+        SquareFrame { side: 240, margin: 0 },
+    ];
 
     fn tiles(count: usize) -> Tiles {
-        Tiles::new(count, Tiles::OVERLAP).unwrap()
+        Tiles::new(count, None).unwrap()
     }
 
     #[test]
@@ -207,8 +218,8 @@ mod tests {
             for (width, height) in
                 [(8, 8), (9, 250), (250, 250), (251, 249), (333, 100), (97, 1000), (640, 480), (1283, 1168), (4000, 3000)]
             {
-                for (count, overlap) in [(1, 0.2), (2, 0.2), (3, 0.2), (1, 0.5), (3, 0.61)] {
-                    let squares = Tiles::new(count, overlap).unwrap().squares(frame, width, height).unwrap();
+                for (count, overlap) in [(1, 0.25), (2, 0.25), (3, 0.25), (1, 0.5), (3, 0.61)] {
+                    let squares = Tiles::new(count, Some(overlap)).unwrap().squares(frame, width, height).unwrap();
                     for (starts, length) in [(&squares.columns, width), (&squares.rows, height)] {
                         // In exact numbers: what the frame scores, scaled to the square.
                         let margin = squares.side as f64 * frame.margin as f64 / frame.side as f64;
@@ -248,28 +259,32 @@ mod tests {
 
     #[test]
     fn more_squares_are_smaller_ones() {
-        let frame = FRAMES[0];
+        let frame = FRAMES[1];
         let of = |count| {
             let squares = tiles(count).squares(frame, 500, 250).unwrap();
             (squares.columns.len(), squares.rows.len(), squares.side, squares.border)
         };
-        // A tenth of the square on each side: 250 / 0.8 = 312.5, 125 / 0.8 = 156.25, 84 / 0.8 = 105.
-        assert_eq!([of(1), of(2), of(3)], [(2, 1, 314, 32), (4, 2, 157, 16), (6, 3, 106, 11)]);
-        let squares = Tiles::new(2, 0.5).unwrap().squares(frame, 250, 250).unwrap();
-        // Scored parts of 154 are 0.5 / 0.8 of that apart: 154 · 1.625 = 250.
-        assert_eq!((squares.side, &squares.columns), (194, &vec![0, 96]));
+        // 250 / (1 + 0.8) = 138.9, 250 / (1 + 1.6) = 96.2; a tenth of that is mirrored on each side.
+        assert_eq!([of(1), of(2), of(3)], [(3, 2, 250, 25), (5, 3, 139, 14), (7, 4, 97, 10)]);
+        let squares = Tiles::new(2, Some(0.5)).unwrap().squares(frame, 250, 250).unwrap();
+        assert_eq!((squares.side, &squares.columns), (167, &vec![0, 83, 117]));
+        // Without margins, as many as were asked for.
+        let squares = tiles(2).squares(FRAMES[3], 250, 250).unwrap();
+        assert_eq!((squares.border, &squares.rows), (0, &vec![0, 111]));
     }
 
     #[test]
     fn what_cannot_be_cut_is_refused() {
         for (count, overlap) in [(0, 0.2), (31, 0.2), (1, -0.1), (1, 0.95), (1, f64::NAN)] {
-            assert_eq!(Tiles::new(count, overlap).unwrap_err().code(), Code::Usage, "{count} {overlap}");
+            assert_eq!(Tiles::new(count, Some(overlap)).unwrap_err().code(), Code::Usage, "{count} {overlap}");
         }
-        let error = tiles(2).squares(FRAMES[0], 65_000, 100).unwrap_err();
-        assert_eq!((error.code(), error.message()), (Code::TooLarge, "an image of 65000×100 would be cut into 2600 tiles, more than 1024"));
+        let error = tiles(2).squares(FRAMES[1], 65_000, 100).unwrap_err();
+        assert_eq!((error.code(), error.message()), (Code::TooLarge, "an image of 65000×100 would be cut into 4434 tiles, more than 4096"));
         assert!(tiles(1).squares(FRAMES[0], 65_000, 100).is_ok());
-        assert!(Tiles::new(1, 0.1).unwrap().check("utad", FRAMES[0]).unwrap_err().message().contains("leave gaps"));
-        assert!(Tiles::new(1, 0.2).unwrap().check("utad", FRAMES[0]).is_ok());
-        assert!(Tiles::new(1, 0.0).unwrap().check("whole", FRAMES[2]).is_ok());
+        let of_method = |overlap, frame| Tiles::new(1, overlap).unwrap().of_method("utad", frame);
+        assert!(of_method(Some(0.2), FRAMES[0]).unwrap_err().message().contains("leave gaps"));
+        let overlaps = FRAMES.map(|frame| of_method(None, frame).unwrap().overlap);
+        assert_eq!(overlaps, [Some(0.25), Some(0.2), Some(0.2), Some(0.2)]);
+        assert!(of_method(Some(0.0), FRAMES[3]).is_ok());
     }
 }

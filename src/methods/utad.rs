@@ -31,15 +31,20 @@ const BLUR_SIGMA: f64 = 4.0;
 /// Pixels on each side of the frame that the image score leaves out.
 const MARGIN: usize = 32;
 
-/// The frame as tiles need it.
-const SQUARE: SquareFrame = SquareFrame { side: FRAME, margin: MARGIN };
+/// Border cells of a tile on each side that feel the zeros around it: four of layer 2, of the network inside the library, and one more by pooling.
+///
+/// The published method overwrites three, and shows a seam at its border. Of WideResNet-50-2 zeros reach seven, the outer ones weakly.
+const PADDED_CELLS: usize = 5;
+
+/// The frame as tiles need it: the cells that feel zeros, 8 pixels each, are its margin.
+const TILE: SquareFrame = SquareFrame { side: FRAME, margin: FRAME / 40 * PADDED_CELLS };
 
 /// The entry of the table of methods.
 pub(super) static INFO: MethodInfo = MethodInfo {
     name: "utad",
     about: "For textures: what differs from most of the image (Aota et al. 2023)",
     networks: &[&wide_resnet::NETWORK],
-    inputs: MethodInputs { tiles: Some(SQUARE), ..MethodInputs::IMAGES },
+    inputs: MethodInputs { tiles: Some(TILE), ..MethodInputs::IMAGES },
     readings: &[Reading::Released],
     localizes: true,
     score: ScoreOf::MapMaximum,
@@ -101,13 +106,14 @@ impl Utad {
         Ok(Scale { range: [0.0, 2.0 * maximum(noise.data())], level: None })
     }
 
-    /// Map and score of the central square of an image.
-    fn inspect_square(&self, image: &Rgb, clock: &mut Clock) -> Result<(Array, f32)> {
+    /// Map and score of the central square of an image: `smooth` makes the map of the frame, whose `margin` the score leaves out.
+    fn inspect_square(&self, image: &Rgb, clock: &mut Clock, smooth: fn(&Array) -> Array, margin: usize) -> Result<(Array, f32)> {
         let (pixels, geometry) = preprocess().apply(image);
         clock.preprocessed();
         let heat = self.heat(&pixels)?;
         clock.computed();
-        Ok(map_and_score(&heat, &geometry))
+        let map = smooth(&heat);
+        Ok((geometry.restore(&map, minimum(map.data())), central_maximum(&map, margin)))
     }
 
     /// Mean distance of each cell's feature to the nearest ones: `pixels` `[1, 3, 320, 320]` → `[40, 40]`.
@@ -123,21 +129,16 @@ impl Method for Utad {
     }
 
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
-        let inspect = |square: &Rgb, clock: &mut Clock| self.inspect_square(square, clock);
         match &self.tiles {
-            Some(tiles) => inspect_tiles(image, tiles, SQUARE, clock, inspect),
+            Some(tiles) => {
+                inspect_tiles(image, tiles, TILE, clock, |tile, clock| self.inspect_square(tile, clock, smooth_tile, TILE.margin))
+            }
             None => {
-                let (map, score) = inspect(image, clock)?;
+                let (map, score) = self.inspect_square(image, clock, smooth, MARGIN)?;
                 Ok(Finding::of_part(map, score, inspected(&preprocess().fit.geometry(image.height(), image.width()))))
             }
         }
     }
-}
-
-/// The map at the size of the image, and the image's score.
-fn map_and_score(heat: &Array, geometry: &Geometry) -> (Array, f32) {
-    let map = smooth(heat);
-    (geometry.restore(&map, minimum(map.data())), central_maximum(&map))
 }
 
 /// RGB, the shorter side scaled to 320 by Lanczos, the central square, ImageNet statistics.
@@ -161,13 +162,26 @@ fn smooth(heat: &Array) -> Array {
             *value = lowest;
         }
     }
-    gaussian_blur(&resize_bilinear_map(&heat, FRAME, FRAME), BLUR_SIGMA)
+    upsampled(&heat)
 }
 
-/// The image score: the largest value of the frame without its margin.
-fn central_maximum(map: &Array) -> f32 {
-    let rows = map.data().chunks(FRAME).skip(MARGIN).take(FRAME - 2 * MARGIN);
-    maximum(&rows.flat_map(|row| &row[MARGIN..FRAME - MARGIN]).copied().collect::<Vec<f32>>())
+/// The heat map of a tile at the size of the frame: cells that feel the zeros around it take the value of the nearest that does not.
+fn smooth_tile(heat: &Array) -> Array {
+    let [rows, cols] = heat.shape().axes();
+    let inside = |at: usize, length: usize| at.clamp(PADDED_CELLS, length - 1 - PADDED_CELLS);
+    let nearest = |at: usize| heat.data()[inside(at / cols, rows) * cols + inside(at % cols, cols)];
+    upsampled(&Array::new([rows, cols], (0..rows * cols).map(nearest).collect()))
+}
+
+/// A map of cells at the size of the frame: bilinear, Gaussian.
+fn upsampled(heat: &Array) -> Array {
+    gaussian_blur(&resize_bilinear_map(heat, FRAME, FRAME), BLUR_SIGMA)
+}
+
+/// The score: the largest value of the frame without its margin.
+fn central_maximum(map: &Array, margin: usize) -> f32 {
+    let rows = map.data().chunks(FRAME).skip(margin).take(FRAME - 2 * margin);
+    maximum(&rows.flat_map(|row| &row[margin..FRAME - margin]).copied().collect::<Vec<f32>>())
 }
 
 /// The part of an image that decides its score: the central square without its margin.
@@ -189,12 +203,23 @@ mod tests {
         heat.data_mut()[20 * 40 + 20] = 5.0;
         let map = smooth(&heat);
         assert!((map.data()[0] - 1.0).abs() < 1e-6);
-        let score = central_maximum(&map);
+        let score = central_maximum(&map, MARGIN);
         assert!(score > 2.0 && score < 5.0, "{score}");
         // A hot cell whose blur stays inside the margin does not reach the score.
         let mut heat = Array::new([40, 40], vec![1.0; 1600]);
         heat.data_mut()[3 * 40 + 3] = 5.0;
-        assert!(central_maximum(&smooth(&heat)) < score);
+        assert!(central_maximum(&smooth(&heat), MARGIN) < score);
+    }
+
+    #[test]
+    fn cells_of_a_tile_that_feel_zeros_take_their_nearest_neighbours_value() {
+        let mut heat = Array::new([40, 40], vec![1.0; 1600]);
+        for at in 0..40 * 5 {
+            heat.data_mut()[at] = 100.0; // the upper five rows
+        }
+        assert!(smooth_tile(&heat).data().iter().all(|value| (value - 1.0).abs() < 1e-5));
+        heat.data_mut()[5 * 40 + 20] = 5.0; // the sixth row counts, and reaches up to the edge
+        assert!(smooth_tile(&heat).data()[164] > 2.0 && central_maximum(&smooth_tile(&heat), TILE.margin) > 2.0);
     }
 
     #[test]
