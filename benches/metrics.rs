@@ -133,7 +133,7 @@ fn mask(seed: usize, side: usize) -> Option<Mask> {
 /// Centre and radius of the discs of a seed; a fifth of the seeds has some.
 fn discs(seed: usize, side: usize) -> Vec<(usize, usize, usize)> {
     let mut random = Seeded::new(seed as u64 + (1 << 32));
-    let count = if seed % 5 == 0 { 1 + seed / 5 % 3 } else { 0 };
+    let count = if seed.is_multiple_of(5) { 1 + seed / 5 % 3 } else { 0 };
     let mut below = |bound: usize| (random.uniform() * bound as f64) as usize;
     (0..count).map(|_| (below(side), below(side), 3 + below(side / 10))).collect()
 }

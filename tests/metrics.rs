@@ -96,7 +96,7 @@ fn compute(maps: &[(Array, Mask)], options: &PixelOptions) -> Result<PixelMetric
     let load = |at: usize| {
         let (map, mask) = &maps[at];
         // An unmarked mask and none are the same.
-        Ok(Scored { map: map.clone(), mask: (mask.area() > 0 || at % 2 == 0).then(|| mask.clone()) })
+        Ok(Scored { map: map.clone(), mask: (mask.area() > 0 || at.is_multiple_of(2)).then(|| mask.clone()) })
     };
     pixel_metrics(maps.len(), &load, options, &|_| Ok(()))
 }

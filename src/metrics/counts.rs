@@ -248,7 +248,7 @@ mod tests {
     fn scored(seed: u64) -> Scored {
         let mut random = Seeded::new(seed);
         let map = Array::new([9, 7], random.numbers(63));
-        let mask = (seed % 2 == 0).then(|| Mask::new(7, 9, (0..63).map(|_| random.uniform() < 0.2).collect()));
+        let mask = seed.is_multiple_of(2).then(|| Mask::new(7, 9, (0..63).map(|_| random.uniform() < 0.2).collect()));
         Scored { map, mask }
     }
 

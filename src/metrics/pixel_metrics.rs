@@ -96,7 +96,7 @@ pub fn pixel_metrics(
             Err(reason) => Aupimo::undefined(count, reason),
         },
         at_threshold: options.threshold.map(|_| first.decisions),
-        approximations: options.approximations.then(|| second.approximations),
+        approximations: options.approximations.then_some(second.approximations),
     })
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Pixels {
 }
 
 impl Pixels {
-    /// Sorts the pixels of a map. NaN, and a mask of another size, are errors.
+    /// Sorts the pixels of a map. NaN, no pixel at all, and a mask of another size, are errors.
     pub fn of(scored: &Scored) -> Result<Pixels> {
         check(scored)?;
         let scores = scored.map.data();
@@ -63,6 +63,9 @@ impl Pixels {
 /// Refuses a map that cannot be ranked, and a mask that is not its.
 fn check(scored: &Scored) -> Result<()> {
     let [height, width] = scored.map.shape().axes();
+    if scored.map.data().is_empty() {
+        return Err(Error::new(Code::Usage, format!("the map is {width}×{height} and has no pixel")));
+    }
     if let Some(at) = scored.map.data().iter().position(|score| score.is_nan()) {
         let (x, y) = (at % width, at / width);
         return Err(Error::new(Code::Nonfinite, format!("the map is NaN at x {x}, y {y}")));
@@ -137,6 +140,7 @@ mod tests {
     #[test]
     fn a_map_that_cannot_be_ranked_is_refused() {
         let scored = |map: Vec<f32>, mask: Option<Mask>| Pixels::of(&Scored { map: Array::new([1, 2], map), mask }).err().unwrap();
+        assert!(Pixels::of(&Scored { map: Array::zeros([0, 2]), mask: None }).is_err());
         assert_eq!(scored(vec![0.0, f32::NAN], None).message(), "the map is NaN at x 1, y 0");
         let error = scored(vec![0.0, 1.0], Some(Mask::new(1, 2, vec![false; 2])));
         assert_eq!((error.code(), error.message()), (Code::Usage, "the mask is 1×2 but the map is 2×1"));

@@ -35,13 +35,12 @@ impl RegionCounts {
         let mut counts = RegionCounts { regions: marked.len() as u64, ..RegionCounts::new() };
         let mut growing = Growing::new(width, levels.len() / width);
         let truth = Truth::new(marked, width, levels.len());
-        let by_level = by_level(levels);
-        for at in 0..STEPS {
-            if by_level[at].is_empty() && at > 0 {
+        for (at, pixels) in by_level(levels).iter().enumerate().take(STEPS) {
+            if pixels.is_empty() && at > 0 {
                 counts.found[at] = counts.found[at - 1];
                 continue;
             }
-            by_level[at].iter().for_each(|&pixel| growing.add(pixel));
+            pixels.iter().for_each(|&pixel| growing.add(pixel));
             let boxes = growing.boxes();
             counts.found[at] = [boxes.len() as u64, truth.right(&boxes, levels, at)];
         }
