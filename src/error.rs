@@ -59,6 +59,10 @@ pub enum Code {
     Prompt,
     /// A profile that does not say what a profile says.
     Config,
+    /// Good photos that give no calibration, or a file that is none.
+    Calibration,
+    /// A calibration of another method, profile, precision, of other weights or options than those of the run.
+    CalibrationMismatch,
 }
 
 impl Code {
@@ -89,6 +93,8 @@ impl Code {
             Code::Nonfinite => "nonfinite",
             Code::Prompt => "prompt",
             Code::Config => "config",
+            Code::Calibration => "calibration",
+            Code::CalibrationMismatch => "calibration_mismatch",
         }
     }
 }
@@ -142,6 +148,13 @@ pub enum Remedy {
     GiveRange,
     /// There is no value to cut maps at.
     GiveThreshold,
+    /// A calibration does not fit, or is damaged.
+    Recalibrate {
+        /// Its file, where it has one.
+        file: Option<String>,
+    },
+    /// Good photos that cannot be scored.
+    MendGoodPhotos,
     /// The device fails again and again.
     TestDevice,
     /// The method needs reference images, and none are given.
@@ -177,6 +190,10 @@ impl fmt::Display for Remedy {
                 return write!(f, "fetch `{files}` of `{repository}` from the hub into a folder `{network}`");
             }
             Remedy::Advice(text) => text,
+            Remedy::Recalibrate { .. } => {
+                "repeat the options that it was made with, or make it again from good photos with those of this run"
+            }
+            Remedy::MendGoodPhotos => "mend them or leave them out, or be lenient to calibrate without them",
             Remedy::RaisePixelLimit => "scale the image down, or raise `max_pixels`",
             Remedy::RaiseFileLimit => "check that it is an image, or raise `max_bytes`",
             Remedy::RaiseSideLimit => "cut it into parts, or raise `max_side`",
@@ -310,6 +327,8 @@ impl Error {
                 | Code::Prompt
                 | Code::Config
                 | Code::Reference
+                | Code::Calibration
+                | Code::CalibrationMismatch
         )
     }
 

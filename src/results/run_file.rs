@@ -14,7 +14,7 @@ use crate::image::ReadOptions;
 use crate::inputs::LeftOut;
 use crate::results::record::{VERSION, milliseconds};
 use crate::results::tally::InPart;
-use crate::results::{Output, PromptParameters, RESULTS, RUN, owned, to_json};
+use crate::results::{CalibrationSummary, Output, PromptParameters, RESULTS, RUN, owned, to_json};
 use crate::uninspected::Reason;
 use crate::weights::Identity;
 use crate::{COMMIT, VERSION as PROGRAM};
@@ -89,6 +89,9 @@ pub struct Parameters {
     pub save: Vec<String>,
     /// How images are read.
     pub read: ReadOptions,
+    /// The calibration that threshold and level come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationSummary>,
 }
 
 /// Options that do not change results.
