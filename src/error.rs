@@ -63,6 +63,10 @@ pub enum Code {
     Config,
     /// A data set whose files do not fit together, or a map of one of its photos that cannot be told.
     Dataset,
+    /// Good photos that give no calibration, or a file that is none.
+    Calibration,
+    /// A calibration of another method, profile, precision, of other weights or options than those of the run.
+    CalibrationMismatch,
 }
 
 impl Code {
@@ -95,6 +99,8 @@ impl Code {
             Code::Prompt => "prompt",
             Code::Config => "config",
             Code::Dataset => "dataset",
+            Code::Calibration => "calibration",
+            Code::CalibrationMismatch => "calibration_mismatch",
         }
     }
 }
@@ -148,6 +154,13 @@ pub enum Remedy {
     GiveRange,
     /// There is no value to cut maps at.
     GiveThreshold,
+    /// A calibration does not fit, or is damaged.
+    Recalibrate {
+        /// Its file, where it has one.
+        file: Option<String>,
+    },
+    /// Good photos that cannot be scored.
+    MendGoodPhotos,
     /// The device fails again and again.
     TestDevice,
     /// The method needs reference images, and none are given.
@@ -191,6 +204,10 @@ impl fmt::Display for Remedy {
                 return write!(f, "fetch `{files}` of `{repository}` from the hub into a folder `{network}`");
             }
             Remedy::Advice(text) => text,
+            Remedy::Recalibrate { .. } => {
+                "repeat the options that it was made with, or make it again from good photos with those of this run"
+            }
+            Remedy::MendGoodPhotos => "mend them or leave them out, or be lenient to calibrate without them",
             Remedy::RaisePixelLimit => "scale the image down, or raise `max_pixels`",
             Remedy::RaiseFileLimit => "check that it is an image, or raise `max_bytes`",
             Remedy::RaiseSideLimit => "cut it into parts, or raise `max_side`",
@@ -330,6 +347,8 @@ impl Error {
                 | Code::Reference
                 | Code::Dataset
                 | Code::Region
+                | Code::Calibration
+                | Code::CalibrationMismatch
         )
     }
 

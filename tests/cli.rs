@@ -35,7 +35,21 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
 fn help_is_as_written_down() {
     let place = Place::new();
     assert_golden("cli/help.txt", &place.run(&["--help"]).exits(0).stdout);
-    for verb in ["infer", "detect", "segment", "prompts", "doctor", "forward", "diff", "profile", "bench", "shader", "env", "completions"] {
+    for verb in [
+        "infer",
+        "calibrate",
+        "detect",
+        "segment",
+        "prompts",
+        "doctor",
+        "forward",
+        "diff",
+        "profile",
+        "bench",
+        "shader",
+        "env",
+        "completions",
+    ] {
         let help = place.run(&[verb, "--help"]).exits(0).prints("Example");
         assert_golden(&format!("cli/help_{verb}.txt"), &help.stdout);
     }
@@ -58,7 +72,8 @@ fn contradictions_end_with_2_before_anything_is_touched() {
     let place = Place::with_photos(&["a.png"]);
     let wrong =
         |arguments: &[&str], text: &str| drop(place.infer(&[&["a.png", "--weights", "nowhere"], arguments].concat()).exits(2).says(text));
-    wrong(&["--fail-on", "anomaly"], "hint: add `--threshold X`");
+    wrong(&["--fail-on", "anomaly"], "hint: `zsas-gpu calibrate GOOD_PHOTOS --output FILE` finds one");
+    wrong(&["--threshold", "2", "--calibration", "c.toml"], "cannot be used with");
     wrong(&["--save", "none,map"], "`--save none` stands alone");
     wrong(&["--range", "1,0"], "the smaller first");
     wrong(&["--shard", "3/2"], "I from 1 to N");

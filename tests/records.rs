@@ -99,7 +99,10 @@ fn keys_of_infer_are_the_documented_ones() {
         ["infer", "lot/good.png", "-o", "candidates", "--profile", "carpet.toml", "--save", "candidates", "--method", "saa+", "--weights"];
     run(&place, &[&saa[..], &[weights.path().to_str().unwrap()]].concat()).exits(0);
 
-    let folders = ["texture", "references", "memory", "candidates"];
+    run(&place, &["calibrate", "lot/good.png", "-o", "c.toml", "--method", "utad"]).exits(0);
+    run(&place, &["infer", "lot/good.png", "-o", "calibrated", "--calibration", "c.toml"]).exits(0);
+
+    let folders = ["texture", "references", "memory", "candidates", "calibrated"];
     let lines: Vec<Value> = folders.iter().flat_map(|folder| records(&place.path(folder))).collect();
     let (scored, failed): (Vec<&Value>, Vec<&Value>) = lines.iter().partition(|line| line["status"] == "ok");
     assert_documented("A scored image", &keys_of(scored));
@@ -108,6 +111,26 @@ fn keys_of_infer_are_the_documented_ones() {
     assert_documented("run.json of infer", &keys_of(&runs));
     assert_eq!(runs[1]["uninspected"]["references"], serde_json::json!({".heic": 1, "page": 1}));
     assert!(runs[1]["warnings"][0].as_str().unwrap().contains("sixteen_bit_grey.png: 16 bits"), "{}", runs[1]["warnings"]);
+}
+
+#[test]
+fn keys_of_a_calibration_are_the_documented_ones() {
+    let place = Place::new();
+    for at in 0..6 {
+        place.write(&format!("good/{at}.png"), &common::binary::png(64, 64, |x, y| (x * y + at * x) as u8));
+    }
+    write_snapshot(&place.path("weights/clip"));
+    let more = ["good/1.png", "good/2.png", "good/3.png", "good/4.png", "good/5.png", "-o", "c.toml", "--json", "--device", "cpu"];
+    let printed = run(&place, &[&["calibrate", "--normal", "good/0.png", "--weights", "weights"], &more[..]].concat())
+        .exits(0)
+        .stdout;
+    let mut calibration: Value = serde_json::from_str(&printed).unwrap();
+    // The keys of `parameters` that decide a score, which have a table of their own.
+    assert_eq!(calibration["conditions"]["detector"]["method"], "winclip+");
+    calibration["conditions"]["detector"] = Value::Null;
+    assert_documented("A calibration", &keys_of([&calibration]));
+    let file: toml::Table = toml::from_str(&std::fs::read_to_string(place.path("c.toml")).unwrap()).unwrap();
+    assert_eq!(file["threshold"].as_float().unwrap() as f32, calibration["threshold"].as_f64().unwrap() as f32);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use zsas::models::grounding_dino::Semantics;
 use zsas::results::{MaskFile, Picture};
 use zsas::{Precision, Tier};
 
+use crate::cli::calibrate::RuleKind;
 use crate::cli::detect::BoxFormat;
 use crate::cli::infer::FailOn;
 
@@ -91,6 +92,15 @@ pub fn fail_on() -> impl TypedValueParser<Value = FailOn> {
     one_of(&[FailOn::Anomaly, FailOn::Uninspected], |what| match what {
         FailOn::Anomaly => ("anomaly", "A score that reaches the threshold"),
         FailOn::Uninspected => ("uninspected", "A file, page or part of a photo that was not inspected"),
+    })
+}
+
+/// A parser of a rule, without its parameter.
+pub fn rule() -> impl TypedValueParser<Value = RuleKind> {
+    one_of(&[RuleKind::Quantile, RuleKind::Sigma, RuleKind::Max], |rule| match rule {
+        RuleKind::Quantile => ("quantile", "Just above a quantile of the scores (`--quantile`)"),
+        RuleKind::Sigma => ("sigma", "Just above their mean plus so many standard deviations (`--sigma`)"),
+        RuleKind::Max => ("max", "Just above the largest"),
     })
 }
 

@@ -6,6 +6,7 @@
 mod bench;
 pub mod bugs;
 mod cache;
+mod calibrate;
 mod choice;
 mod completions;
 mod console;
@@ -18,6 +19,7 @@ pub mod driver_cache;
 mod env;
 mod forward;
 mod infer;
+mod method;
 mod network;
 mod numbers;
 mod photos;
@@ -39,7 +41,8 @@ use zsas::{COMMIT, Code, Error, Result, VERSION};
 const EXAMPLES: &str = "\
 Examples:
   zsas-gpu infer photos/ --output found --report   # where are the defects? pictures, records, a page
-  zsas-gpu infer part.png --output out --method utad --threshold 2 --fail-on anomaly
+  zsas-gpu calibrate good/ --output c.toml         # from which score on is a part bad?
+  zsas-gpu infer lot/ --output out --calibration c.toml --fail-on anomaly
   zsas-gpu detect photos/ --text 'crack. hole.' --output boxes --weights snapshots
   zsas-gpu segment part.png --box 120,80,410,300 --output masks --weights snapshots
   zsas-gpu doctor --selftest                       # can this machine run it, and is it right?
@@ -68,6 +71,8 @@ pub struct Arguments {
 pub enum Command {
     /// Score photos and show where their defects are.
     Infer(Box<infer::InferArgs>),
+    /// Find the score from which on a part is bad, from photos of good ones.
+    Calibrate(Box<calibrate::CalibrateArgs>),
     /// Find what phrases name in photos: boxes, phrases and scores.
     Detect(Box<detect::DetectArgs>),
     /// Segment boxes on a photo: one mask for each box.
@@ -97,6 +102,7 @@ impl Command {
     pub fn is_quiet(&self) -> bool {
         match self {
             Command::Infer(args) => args.quiet,
+            Command::Calibrate(args) => args.quiet,
             Command::Detect(args) => args.quiet,
             Command::Segment(args) => args.quiet,
             Command::Prompts(_)
@@ -115,6 +121,7 @@ impl Command {
     pub fn run(&self) -> Result<Exit> {
         match self {
             Command::Infer(args) => infer::run(args),
+            Command::Calibrate(args) => calibrate::run(args),
             Command::Detect(args) => detect::run(args),
             Command::Segment(args) => segment::run(args),
             Command::Prompts(args) => prompts::run(args),

@@ -21,6 +21,14 @@ pub fn parse_number(text: &str) -> Result<f32, String> {
         .ok_or_else(|| "expected a finite number".to_owned())
 }
 
+/// Reads a finite number in f64.
+pub fn parse_finite(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
+        .ok_or_else(|| "expected a finite number".to_owned())
+}
+
 /// Reads a number from 0 to 1.
 pub fn parse_share(text: &str) -> Result<f32, String> {
     text.parse()

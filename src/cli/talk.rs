@@ -62,7 +62,9 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
             "repeat the earlier options to resume, `--overwrite` to start anew, or choose another `--output`"
         }
         Remedy::GiveRange => "give one with `--range LO,HI`",
-        Remedy::GiveThreshold => "add `--threshold X`; `map.p99` of a few good photos in results.jsonl is a start",
+        Remedy::GiveThreshold => "add `--threshold X`, or `--calibration FILE`, which `zsas-gpu calibrate` makes from good photos",
+        Remedy::Recalibrate { file } => return Cow::Owned(recalibrate(file.as_deref())),
+        Remedy::MendGoodPhotos => "mend them or leave them out; `--lenient` calibrates without them",
         Remedy::TestDevice => "`zsas-gpu doctor --selftest` tests the device; `--resume` continues from here",
         Remedy::GiveReferences => "add `--normal PHOTO_OR_FOLDER`, or take `--method winclip`, which needs none",
         Remedy::UseMethodWithReferences => "`--method winclip+` takes reference images, and so do patchcore, spade and padim",
@@ -80,6 +82,14 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::FetchWeights { network, repository, files } => return Cow::Owned(fetch(network, repository, files)),
         other => return Cow::Owned(other.to_string()),
     })
+}
+
+/// The command that makes a calibration again.
+fn recalibrate(file: Option<&str>) -> String {
+    let file = file.unwrap_or("FILE");
+    format!(
+        "repeat the options that it was made with, or make it again with those of this run:\n  zsas-gpu calibrate GOOD_PHOTOS --output {file} --overwrite …"
+    )
 }
 
 /// The commands that fetch weights from the hub.

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::files::{read_limited, sha256};
 use crate::image::{Decoded, ReadOptions, Rgb};
+use crate::inspect::scoring::parameters;
 use crate::inspect::{Detector, DeviceRequest, RegionOfInterest};
 use crate::methods::cache::Cache;
 use crate::methods::memory::Memory;
 use crate::methods::prompts::Class;
 use crate::methods::saa::{OwnPrompts, Part};
 use crate::methods::{
-    self, BuildObserver, MethodInfo, MultiCrop, Precomputed, Profile, Reading, Recipe, Reference, References, SaaOptions, SaaSettings,
-    ScoreOf, Tiles,
+    self, BuildObserver, METHODS, MethodInfo, MultiCrop, Precomputed, Profile, Reading, Recipe, Reference, References, SaaOptions,
+    SaaSettings, ScoreOf, Tiles,
 };
 use crate::models::store::{self, FoundWeights, Origin};
 use crate::models::{NetworkInfo, clip};
-use crate::results::{NamedHash, PromptParameters};
+use crate::results::{Calibration, Conditions, NamedHash, PromptParameters};
 use crate::run::{DeviceOptions, Observer};
 use crate::tensor::Precision;
 use crate::weights::Checkpoint;
@@ -35,12 +36,13 @@ pub struct DetectorBuilder {
     subject: Option<Subject>,
     references: Vec<Reference>,
     memory: Option<PathBuf>,
-    views: MultiCrop,
+    views: Option<MultiCrop>,
     tiles: Option<Tiles>,
     region: Option<RegionOfInterest>,
     without: Vec<Part>,
     weights: Option<PathBuf>,
     precision: Option<Precision>,
+    calibration: Option<Calibration>,
     device: DeviceRequest,
     cache: Cache,
     build_observer: Option<BuildObserver>,
@@ -63,6 +65,7 @@ pub struct Plan {
     prompt: Option<PromptParameters>,
     region: Option<RegionOfInterest>,
     is_automatic: bool,
+    calibration: Option<Calibration>,
     device: DeviceRequest,
 }
 
@@ -109,9 +112,9 @@ impl DetectorBuilder {
         self
     }
 
-    /// The views of an image whose probabilities are averaged into its score.
-    pub fn views(mut self, views: MultiCrop) -> Self {
-        self.views = views;
+    /// The views of an image whose probabilities are averaged into its score; one view by default.
+    pub fn views(mut self, views: impl Into<Option<MultiCrop>>) -> Self {
+        self.views = views.into();
         self
     }
 
@@ -145,6 +148,13 @@ impl DetectorBuilder {
     /// How weights and activations are stored; by default as [`MethodInfo::precision_on`] the device says.
     pub fn precision(mut self, precision: impl Into<Option<Precision>>) -> Self {
         self.precision = precision.into();
+        self
+    }
+
+    /// A calibration: its threshold and level decide. Method, reading, views, class, phrases, parts to leave out and precision are its own
+    /// where they are not chosen; whatever differs is refused.
+    pub fn calibration(mut self, calibration: Calibration) -> Self {
+        self.calibration = Some(calibration);
         self
     }
 
@@ -188,8 +198,10 @@ impl DetectorBuilder {
 
     /// Checks the choices against each other and finds the weights; opens no device.
     ///
-    /// Errors: options that the method does not support, a wrong profile or memory, weights that are missing or of another network.
-    pub fn plan(self) -> Result<Plan> {
+    /// Errors: options that the method does not support, a wrong profile or memory, weights that are missing or of another network, a
+    /// calibration that does not fit.
+    pub fn plan(mut self) -> Result<Plan> {
+        self.choose_as_calibrated()?;
         // The user's files first: what is wrong with them is said even where weights are missing.
         let Profile { class, threshold, saa } = match &self.subject {
             Some(Subject::Profile(file)) => Profile::read(file)?,
@@ -225,6 +237,7 @@ impl DetectorBuilder {
             let message = format!("`{}` needs weights of `{}`, and none were named", method.name, found.network);
             return Err(Error::new(Code::WeightsMissing, message).hint(found.network.fetch()));
         }
+        let identity = store::identity(&weights)?;
         // A memory fits one precision only.
         let precision = self.precision.or_else(|| memory_file.as_ref().and_then(Memory::precision));
         let recipe = Recipe {
@@ -233,9 +246,9 @@ impl DetectorBuilder {
             // Where it is left open, `Plan::open` asks the device.
             precision: precision.unwrap_or_default(),
             checkpoints: weights.iter().map(|found| found.checkpoint.clone()).collect(),
-            fingerprint: store::identity(&weights)?.fingerprint(),
+            fingerprint: identity.fingerprint(),
             class,
-            views: self.views,
+            views: self.views.unwrap_or_default(),
             tiles: self
                 .tiles
                 .zip(method.inputs.tiles)
@@ -249,6 +262,16 @@ impl DetectorBuilder {
             precomputed: Precomputed::default(),
         };
         let prompt = PromptParameters::of(&recipe, memory);
+        if let Some(calibration) = &self.calibration {
+            let now = Conditions::of(&parameters(&recipe, prompt.as_ref(), self.region.as_ref(), ReadOptions::default()), &identity, None);
+            calibration
+                .conditions
+                .differing_detector(&now)
+                .map_or(Ok(()), |differing| Err(calibration.mismatch(&differing)))?;
+            if let Some(threshold) = threshold {
+                log::warn!("the threshold {threshold} of the profile does not count: the calibration decides");
+            }
+        }
         Ok(Plan {
             recipe,
             weights,
@@ -257,8 +280,39 @@ impl DetectorBuilder {
             prompt,
             region: self.region,
             is_automatic: self.method.is_none(),
+            calibration: self.calibration,
             device: self.device,
         })
+    }
+
+    /// Makes the choices of the calibration where none were made. A method that was chosen has to be its own, or other options would be refused
+    /// as not those of the method.
+    fn choose_as_calibrated(&mut self) -> Result<()> {
+        let Some(calibration) = self.calibration.clone() else { return Ok(()) };
+        let conditions = &calibration.conditions;
+        let method: &MethodInfo = calibrated(conditions, "method", METHODS, |method| method.name)?;
+        if let Some(chosen) = self.method.as_deref().filter(|chosen| *chosen != method.name) {
+            return Err(calibration.mismatch(&format!("`method` was `{}`, now `{chosen}`", method.name)));
+        }
+        self.method = Some(method.name.to_owned());
+        self.reading = self.reading.or(Some(calibrated(conditions, "reading", &Reading::ALL, Reading::as_str)?));
+        self.views = self.views.or(Some(calibrated(conditions, "views", &MultiCrop::ALL, MultiCrop::as_str)?));
+        self.tiles = match self.tiles {
+            None => conditions.tiles()?,
+            chosen => chosen,
+        };
+        self.precision = self.precision.or(Some(calibrated(conditions, "precision", &Precision::ALL, Precision::as_str)?));
+        if self.without.is_empty() && method.name == "saa+" {
+            let left_out = conditions.texts(&["language", "saa", "without"]);
+            self.without = Part::ALL.into_iter().filter(|part| left_out.iter().any(|name| name == part.as_str())).collect();
+        }
+        let class = conditions.text(&["language", "class"]).map(|name| Class {
+            name: name.to_owned(),
+            normal: conditions.texts(&["language", "normal"]),
+            anomalous: conditions.texts(&["language", "anomalous"]),
+        });
+        self.subject = self.subject.take().or(class.map(Subject::Class));
+        Ok(())
     }
 
     /// The requested method, else that of the memory, else the strongest whose weights are found.
@@ -272,9 +326,10 @@ impl DetectorBuilder {
             return Ok(info);
         }
         let is_there = |network: &'static NetworkInfo| store::is_there(network, self.weights.as_deref());
+        let views = self.views.unwrap_or_default();
         let suits = |info: &MethodInfo| {
             let has_reading = self.reading.is_none_or(|reading| info.readings.contains(&reading));
-            info.inputs.views.contains(&self.views) && has_reading && !(is_for_clip && info.name == "saa+") && self.check_part(info).is_ok()
+            info.inputs.views.contains(&views) && has_reading && !(is_for_clip && info.name == "saa+") && self.check_part(info).is_ok()
         };
         let info = methods::strongest(self.has_references(), suits, is_there);
         let has_text = self.subject.is_some() || self.has_references();
@@ -282,7 +337,7 @@ impl DetectorBuilder {
             let message = "no method on these weights takes text or reference images and inspects tiles or a region of interest";
             return Err(Error::new(Code::Usage, message).hint("name a method, or leave one of the two out"));
         }
-        if has_text && !info.inputs.text || !info.inputs.views.contains(&self.views) {
+        if has_text && !info.inputs.text || !info.inputs.views.contains(&views) {
             return Err(self.no_text_weights());
         }
         Ok(info)
@@ -316,8 +371,9 @@ impl DetectorBuilder {
         if method.inputs.references == References::None && self.has_references() {
             return refused(format!("`{name}` takes no reference images"), Remedy::UseMethodWithReferences);
         }
-        if !method.inputs.views.contains(&self.views) {
-            return refused(format!("`{name}` does not support the views `{}`", self.views.as_str()), Remedy::UseMethodWithViews);
+        let views = self.views.unwrap_or_default();
+        if !method.inputs.views.contains(&views) {
+            return refused(format!("`{name}` does not support the views `{}`", views.as_str()), Remedy::UseMethodWithViews);
         }
         self.check_part(method)?;
         if !method.inputs.text && self.subject.is_some() {
@@ -348,6 +404,13 @@ impl DetectorBuilder {
     }
 }
 
+/// The choice of this name among `all` that a calibration was made with.
+fn calibrated<T: Copy>(conditions: &Conditions, key: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T> {
+    let chosen = conditions.text(&[key]).unwrap_or_default();
+    let unknown = || Error::new(Code::Calibration, format!("the calibration was made with the {key} `{chosen}`, which is not known here"));
+    all.iter().copied().find(|&one| name(one) == chosen).ok_or_else(unknown)
+}
+
 impl Plan {
     /// The method.
     pub fn method(&self) -> &'static MethodInfo {
@@ -369,9 +432,9 @@ impl Plan {
         !self.recipe.references.is_empty() || self.recipe.memory_file.is_some()
     }
 
-    /// The threshold of the profile.
+    /// The threshold of the calibration, else of the profile.
     pub fn threshold(&self) -> Option<f32> {
-        self.threshold
+        self.calibration.as_ref().map(|calibration| calibration.threshold).or(self.threshold)
     }
 
     /// Opens the device and builds the method.
@@ -385,7 +448,11 @@ impl Plan {
         }
         let recipe = Recipe { precision, ..self.recipe };
         let detector = Detector::build(recipe, self.weights, self.threshold, self.prompt, self.device, device)?;
-        Ok(detector.with_region(self.region))
+        let detector = detector.with_region(self.region);
+        match self.calibration {
+            Some(calibration) => detector.calibrated(calibration),
+            None => Ok(detector),
+        }
     }
 }
 

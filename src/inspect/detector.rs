@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::image::Rgb;
+use crate::files::sha256;
+use crate::image::{ReadOptions, Rgb};
 use crate::inspect::many::Inspect;
+use crate::inspect::scoring::parameters;
 use crate::inspect::{DetectorBuilder, DeviceRequest, Recoverable, RegionOfInterest};
 use crate::methods::{Clock, Finding, Method, MethodInfo, Reading, Recipe, Scale};
 use crate::models::store::{self, FoundWeights};
-use crate::results::PromptParameters;
+use crate::results::{Calibration, Conditions, Parameters, PromptParameters};
 use crate::run::Device;
 use crate::weights::Identity;
 
@@ -29,6 +31,7 @@ pub struct Detector {
     threshold: Option<f32>,
     prompt: Option<PromptParameters>,
     region: Option<RegionOfInterest>,
+    calibration: Option<Calibration>,
     method: Recoverable<Box<dyn Method>>,
 }
 
@@ -52,12 +55,26 @@ impl Detector {
             let recipe = Arc::clone(&recipe);
             Recoverable::on(device, request, move |device| recipe.build(device))?
         };
-        Ok(Detector { recipe, weights, threshold, prompt, region: None, method })
+        Ok(Detector { recipe, weights, threshold, prompt, region: None, calibration: None, method })
     }
 
     /// The detector that inspects this region of every image.
     pub(super) fn with_region(self, region: Option<RegionOfInterest>) -> Detector {
         Detector { region, ..self }
+    }
+
+    /// This detector with a calibration, whose choices it was planned by.
+    ///
+    /// Errors with [`Code::CalibrationMismatch`](crate::Code::CalibrationMismatch) where its reference images are others.
+    pub(super) fn calibrated(self, calibration: Calibration) -> Result<Detector> {
+        let mut now = Conditions::of(&self.parameters(ReadOptions::default()), &self.weights_identity()?, None);
+        if calibration.conditions.differing_references(&now).is_some() {
+            now.memory = self.memory_sha256()?;
+        }
+        match calibration.conditions.differing_references(&now) {
+            Some(differing) => Err(calibration.mismatch(&differing)),
+            None => Ok(Detector { calibration: Some(calibration), ..self }),
+        }
     }
 
     /// Scores an image. A device that is lost or hangs is opened again and the image tried once more.
@@ -130,6 +147,29 @@ impl Detector {
         self.threshold
     }
 
+    /// The calibration that it was opened with.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
+    }
+
+    /// Everything that decides the scores of images that are read in this way.
+    ///
+    /// Errors: weights that cannot be read again to be hashed.
+    pub fn conditions(&self, read: ReadOptions) -> Result<Conditions> {
+        Ok(Conditions::of(&self.parameters(read), &self.weights_identity()?, self.memory_sha256()?))
+    }
+
+    /// Parameters of a run that scores images, before anything is decided on the scores.
+    pub(super) fn parameters(&self, read: ReadOptions) -> Parameters {
+        parameters(&self.recipe, self.prompt.as_ref(), self.region.as_ref(), read)
+    }
+
+    /// SHA-256 of the features of the reference images. The header of their file is left out, as its keys have no fixed order.
+    fn memory_sha256(&self) -> Result<Option<String>> {
+        let file = self.memory_file()?;
+        Ok(file.as_deref().map(|bytes| sha256(tensor_bytes(bytes))))
+    }
+
     /// The device in use; another one after it was lost.
     pub fn device(&self) -> Device {
         self.method.current().0.clone()
@@ -139,6 +179,12 @@ impl Detector {
     pub fn is_sequential(&self) -> bool {
         self.method.is_sequential()
     }
+}
+
+/// The bytes of the tensors in a safetensors file: its header begins with its length, as a little-endian u64.
+fn tensor_bytes(file: &[u8]) -> &[u8] {
+    let header = file.first_chunk().map_or(0, |length: &[u8; 8]| 8 + u64::from_le_bytes(*length) as usize);
+    file.get(header..).unwrap_or_default()
 }
 
 impl Inspect for Detector {

@@ -3,6 +3,7 @@
 
 mod boxes;
 mod builder;
+mod calibrate;
 mod detector;
 mod job;
 mod many;
@@ -15,6 +16,7 @@ mod scoring;
 pub use crate::methods::Finding;
 pub use boxes::{BoxFinder, BoxOptions, FoundBoxes};
 pub use builder::{DetectorBuilder, Plan};
+pub use calibrate::{Calibrated, CalibrationJob, CalibrationOptions};
 pub use detector::Detector;
 pub use job::{Job, JobObserver, JobOptions, Outcome, Saved, Task, Unobserved};
 pub use many::{Inspect, Inspected, default_threads, inspect_many};

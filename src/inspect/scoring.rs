@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::image::{ReadOptions, Rgb};
 use crate::inputs::LeftOut;
 use crate::inspect::job::{Saved, Task};
 use crate::inspect::many::{Inspect, Inspected};
 use crate::inspect::{Detector, Finding, RegionOfInterest};
-use crate::methods::Reference;
+use crate::methods::{Recipe, Reference};
 use crate::results::{
-    DecisionRule, InferRun, Invocation, Milliseconds, Named, Output, Parameters, Picture, Pictures, RunFile, Threshold,
+    Calibration, Conditions, DecisionRule, InferRun, Invocation, Milliseconds, Named, Output, Parameters, Picture, Pictures,
+    PromptParameters, RunFile, Threshold,
     report::{self, ReportText},
 };
 use crate::uninspected::Reason;
@@ -18,7 +19,7 @@ use crate::uninspected::Reason;
 /// How scores are decided on and what is drawn. The default is what most users want.
 #[derive(Clone, Debug, Default)]
 pub struct ScoreOptions {
-    /// Decides on scores, and cuts masks and regions; without it the threshold of the profile, else none.
+    /// Decides on scores, and cuts masks and regions; without it the detector's calibration, else the threshold of the profile, else none.
     pub threshold: Option<f32>,
     /// Values drawn as the coldest and the hottest colour, instead of those of the method.
     pub range: Option<[f32; 2]>,
@@ -41,15 +42,22 @@ pub struct Scoring<'d> {
 impl<'d> Scoring<'d> {
     /// Scoring by a detector.
     ///
-    /// Errors: an empty colour range, or a mask that is asked for without a level.
+    /// Errors: an empty colour range, a mask that is asked for without a level, or a threshold beside a calibration.
     pub fn new(detector: &'d Detector, options: ScoreOptions) -> Result<Scoring<'d>> {
-        let given = options.threshold.map(|value| Threshold { value, source: "flag" });
-        let threshold = given.or(detector.threshold().map(|value| Threshold { value, source: "profile" }));
+        let calibration = detector.calibration();
+        if options.threshold.is_some() && calibration.is_some() {
+            return Err(Error::new(Code::Usage, "a threshold and a calibration were given; one of the two decides"));
+        }
+        let of = |value: Option<f32>, source: &'static str| value.map(|value| Threshold { value, source: source.into() });
+        let threshold = of(options.threshold, "flag")
+            .or(calibration.map(Calibration::threshold))
+            .or(of(detector.threshold(), "profile"));
+        let value = threshold.as_ref().map(|threshold| threshold.value);
         let rule = DecisionRule {
             method: detector.method().name,
             class: detector.prompt().and_then(|prompt| prompt.class.clone()),
             threshold,
-            level: threshold.map(|threshold| threshold.value).or(detector.scale().level),
+            level: calibration.map(|calibration| calibration.level).or(value).or(detector.scale().level),
         };
         let range = options.range.unwrap_or(detector.scale().range);
         let pictures = Pictures::new(options.save.as_deref(), rule.level, range, detector.recipe().saa.is_some(), options.report)?;
@@ -58,7 +66,7 @@ impl<'d> Scoring<'d> {
 
     /// What decides on scores, if anything does.
     pub fn threshold(&self) -> Option<f32> {
-        self.rule.threshold.map(|threshold| threshold.value)
+        self.rule.threshold.as_ref().map(|threshold| threshold.value)
     }
 }
 
@@ -92,20 +100,22 @@ impl Task for Scoring<'_> {
     fn run_file(&self, read: ReadOptions, invocation: Invocation) -> Result<InferRun> {
         let recipe = self.detector.recipe();
         let parameters = Parameters {
-            method: self.rule.method,
-            reading: self.detector.reading().as_str(),
-            language: self.detector.prompt().cloned(),
-            views: recipe.views.as_str(),
-            tiles: recipe.tiles,
-            roi: self.detector.region().map(RegionOfInterest::parameters),
-            precision: recipe.precision.as_str(),
             threshold: self.threshold(),
             level: self.rule.level,
             range: self.pictures.range(),
             save: self.pictures.names(),
-            read,
+            calibration: self.detector.calibration().map(Calibration::summary),
+            ..self.detector.parameters(read)
         };
-        let mut run_file = RunFile::new(&self.detector.device(), self.detector.weights_identity()?, parameters, invocation);
+        let weights = self.detector.weights_identity()?;
+        if let Some(calibration) = self.detector.calibration() {
+            let now = Conditions::of(&parameters, &weights, None);
+            calibration
+                .conditions
+                .differing_read(&now)
+                .map_or(Ok(()), |differing| Err(calibration.mismatch(&differing)))?;
+        }
+        let mut run_file = RunFile::new(&self.detector.device(), weights, parameters, invocation);
         run_file.warnings = recipe.references.iter().flat_map(Reference::warnings_with_name).collect();
         run_file.warnings.extend(recipe.saa.iter().flat_map(|saa| saa.warnings.clone()));
         run_file.uninspected.references = self.options.references_left_out.clone();
@@ -129,5 +139,29 @@ impl Task for Scoring<'_> {
 
     fn conclude(&self, output: &Output, run_file: &InferRun) -> Result<()> {
         if self.options.report { report::write(output, &ReportText::of_scores(run_file)) } else { Ok(()) }
+    }
+}
+
+/// Parameters of a run that scores images, before anything is decided on the scores or drawn.
+pub(super) fn parameters(
+    recipe: &Recipe,
+    prompt: Option<&PromptParameters>,
+    region: Option<&RegionOfInterest>,
+    read: ReadOptions,
+) -> Parameters {
+    Parameters {
+        method: recipe.method.name,
+        reading: recipe.reading.as_str(),
+        language: prompt.cloned(),
+        views: recipe.views.as_str(),
+        tiles: recipe.tiles,
+        roi: region.map(RegionOfInterest::parameters),
+        precision: recipe.precision.as_str(),
+        threshold: None,
+        level: None,
+        range: [0.0; 2],
+        save: Vec::new(),
+        read,
+        calibration: None,
     }
 }

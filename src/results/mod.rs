@@ -1,6 +1,7 @@
 //! The output folder of a run: who may write to it, the records, pictures and report it holds, and how they are read again.
 
 mod boxes;
+mod calibration;
 mod candidates;
 pub mod html;
 mod journal;
@@ -18,6 +19,7 @@ mod tally;
 
 pub use crate::inputs::{RESULTS, RUN};
 pub use boxes::{BoxFiles, BoxParameters, BoxRecord, BoxRun, BoxesRecord, COCO, write_coco};
+pub use calibration::{Calibration, CalibrationSummary, Conditions, Distribution, GoodPhoto, Made, Rule};
 pub use candidates::CandidatesRecord;
 pub use masks::{MaskFile, MaskFiles, MaskInvocation, MaskParameters, MaskRecord, MaskRun, MasksRecord, WrittenMasks};
 pub use output::{Existing, InWork, Named, Output, REPORT, thumbs};

@@ -23,7 +23,7 @@ pub struct PromptParameters {
 }
 
 /// A path, and the hash of what was read from it: of the pixels of an image, of the bytes of a memory.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamedHash {
     /// The path as given.
     pub path: String,

@@ -1,5 +1,6 @@
 //! Report: `report.html`, one static page with all images in order of their scores.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -28,7 +29,7 @@ pub struct ReportText {
     toggle: &'static str,
     /// Where the threshold slider starts; at the score that a tenth of the images exceed where there is no value.
     start: Option<f32>,
-    origin: &'static str,
+    origin: Cow<'static, str>,
     /// Values of the coldest and the hottest colour, where there are colours.
     range: Option<[f32; 2]>,
     foot: &'static str,
@@ -54,11 +55,14 @@ impl ReportText {
             title: "images by anomaly",
             layer: "where it differs",
             toggle: "maps on",
-            start: parameters.level,
-            origin: match (parameters.threshold, parameters.level) {
-                (Some(_), _) => "It starts at the threshold of the run.",
-                (None, Some(_)) => "It starts at the value that came with the weights.",
-                (None, None) => "It starts where a tenth of the images lie above.",
+            start: parameters.threshold.or(parameters.level),
+            origin: match (&parameters.calibration, parameters.threshold, parameters.level) {
+                (Some(calibration), ..) => {
+                    Cow::Owned(escape(&format!("It starts at the threshold of the calibration. {}.", calibration.confidence)))
+                }
+                (None, Some(_), _) => "It starts at the threshold of the run.".into(),
+                (None, None, Some(_)) => "It starts at the value that came with the weights.".into(),
+                (None, None, None) => "It starts where a tenth of the images lie above.".into(),
             },
             range: Some(parameters.range),
             foot: "Colours mean the same on every image: an image that stays dark is unsuspicious. Scores of different methods or weights \
@@ -76,7 +80,7 @@ impl ReportText {
             layer: "what was found",
             toggle: "boxes on",
             start: Some(parameters.box_threshold),
-            origin: "It starts at the box threshold of the run; images without a box have none above it.",
+            origin: "It starts at the box threshold of the run; images without a box have none above it.".into(),
             range: None,
             foot: "Each phrase has a colour of its own. Scores are probabilities of the network, not of a defect.",
             facts: facts(
@@ -116,7 +120,7 @@ fn page(scored: &[Earlier], failed: &[Earlier], cards: &str, text: &ReportText) 
         "title" => page.push_str(text.title),
         "layer" => page.push_str(text.layer),
         "toggle" => page.push_str(text.toggle),
-        "origin" => page.push_str(text.origin),
+        "origin" => page.push_str(&text.origin),
         "legend" => page.push_str(&legend(text.range)),
         "foot" => page.push_str(text.foot),
         "facts" => page.extend(

@@ -15,7 +15,7 @@ use crate::inputs::LeftOut;
 use crate::methods::Tiles;
 use crate::results::record::{VERSION, milliseconds};
 use crate::results::tally::InPart;
-use crate::results::{Output, PromptParameters, RESULTS, RUN, owned, to_json};
+use crate::results::{CalibrationSummary, Output, PromptParameters, RESULTS, RUN, owned, to_json};
 use crate::uninspected::Reason;
 use crate::weights::Identity;
 use crate::{COMMIT, VERSION as PROGRAM};
@@ -94,6 +94,9 @@ pub struct Parameters {
     pub save: Vec<String>,
     /// How images are read.
     pub read: ReadOptions,
+    /// The calibration that threshold and level come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationSummary>,
 }
 
 /// Region of interest of a run.

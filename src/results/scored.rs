@@ -1,5 +1,7 @@
 //! The record of a scored image in `results.jsonl`, and the decision rule of a run: its threshold and its level.
 
+use std::borrow::Cow;
+
 use crate::image::{Mask, Region, regions};
 use crate::methods::Finding;
 use crate::uninspected::Uninspected;
@@ -36,12 +38,13 @@ pub struct ScoredRecord {
 }
 
 /// The threshold of the score, and where it comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Threshold {
     /// Scores from here on are anomalous.
     pub value: f32,
-    /// `flag`: given for this run by the caller; `profile`: taken from the profile.
-    pub source: &'static str,
+    /// `flag`: given for this run by the caller; `profile`: taken from the profile; `calibration:` and a rule in a word, as `q0.995`: taken
+    /// from a calibration.
+    pub source: Cow<'static, str>,
 }
 
 impl Threshold {
@@ -66,11 +69,11 @@ pub struct MapSummary {
 
 /// Decision rule of a run: threshold and level, with the method and class that they belong to.
 ///
-/// - The *threshold* is compared with the score of an image: from there on the image is anomalous. It is given by the caller or by a
-///   profile; without one there is no decision.
-/// - The *level* is compared with each value of the map: from there on a pixel belongs to the mask and to a region. It is the threshold
-///   where there is one, else the level stored with the weights ([`Scale::level`](crate::methods::Scale::level)); without either there is
-///   no mask.
+/// - The *threshold* is compared with the score of an image: from there on the image is anomalous. It is given by the caller, by a
+///   calibration or by a profile; without one there is no decision.
+/// - The *level* is compared with each value of the map: from there on a pixel belongs to the mask and to a region. A calibration has one of
+///   its own; else it is the threshold where there is one, else the level stored with the weights
+///   ([`Scale::level`](crate::methods::Scale::level)); without any there is no mask.
 #[derive(Clone, Debug)]
 pub struct DecisionRule {
     /// Name of the method.
@@ -108,8 +111,8 @@ impl DecisionRule {
             head: Head::new(&named.path, named.output(), [width, height], self.method),
             class: self.class.clone(),
             score: scored.score,
-            decision: self.threshold.map(|threshold| threshold.decide(scored.score, &scored.uninspected)),
-            threshold: self.threshold,
+            decision: self.threshold.as_ref().map(|threshold| threshold.decide(scored.score, &scored.uninspected)),
+            threshold: self.threshold.clone(),
             level: self.level,
             map: summarize(scored, files.iter().find(|file| file.ends_with(Picture::Map.ending())).cloned()),
             regions,
@@ -169,7 +172,7 @@ mod tests {
         let rule = DecisionRule {
             method: "utad",
             class: None,
-            threshold: Some(Threshold { value: 0.5, source: "flag" }),
+            threshold: Some(Threshold { value: 0.5, source: "flag".into() }),
             level: Some(0.5),
         };
         let (_, regions) = rule.mark(&scored).unwrap();

@@ -1,6 +1,6 @@
 //! The identity of weights: every file that affects results, with its hash.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Weights as records name them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -12,7 +12,8 @@ pub struct Identity {
 }
 
 /// A file and its hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileHash {
     /// Name within its folder.
     pub file: String,
