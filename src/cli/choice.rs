@@ -1,6 +1,7 @@
 //! Options whose values are those of a table or an enumeration of the library.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use zsas::datasets::Layout;
 use zsas::methods::saa::Part;
 use zsas::methods::{METHODS, MultiCrop, Reading};
 use zsas::models::grounding_dino::Semantics;
@@ -28,6 +29,11 @@ pub fn one_of<T: Copy + Send + Sync + 'static>(
 pub fn method() -> PossibleValuesParser {
     let auto = PossibleValue::new("auto").help("The strongest whose weights are on this machine");
     PossibleValuesParser::new(std::iter::once(auto).chain(METHODS.iter().map(|info| PossibleValue::new(info.name).help(info.about))))
+}
+
+/// A parser of the layout of a data set.
+pub fn layout() -> impl TypedValueParser<Value = Layout> {
+    one_of(&Layout::ALL, |layout| (layout.as_str(), layout.about()))
 }
 
 /// A parser of a reading.

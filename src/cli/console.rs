@@ -13,10 +13,35 @@ use crate::cli::talk;
 /// Failures that are named on stderr; the rest is in the records.
 const MAX_FAILURES_NAMED: usize = 10;
 
+/// Failures of photos, the first few of which are named on stderr.
+pub struct Failures {
+    count: Mutex<usize>,
+    is_quiet: bool,
+}
+
+impl Failures {
+    /// No failure yet; none is named where it is to be quiet.
+    pub fn new(is_quiet: bool) -> Failures {
+        Failures { count: Mutex::new(0), is_quiet }
+    }
+
+    /// Names a failure above a bar.
+    pub fn say(&self, bar: &ProgressBar, path: &str, error: &Error) {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count += 1;
+        if !self.is_quiet && *count <= MAX_FAILURES_NAMED {
+            bar.suspend(|| talk::say(format_args!("failed: {path}: {error}")));
+        }
+        if !self.is_quiet && *count == MAX_FAILURES_NAMED + 1 {
+            bar.suspend(|| talk::say("failed: further failures are in the records only"));
+        }
+    }
+}
+
 /// The console of a job.
 pub struct Console<'a> {
     bar: Mutex<Option<ProgressBar>>,
-    failures: Mutex<usize>,
+    failures: Failures,
     device: Device,
     signals: Signals,
     prints_records: bool,
@@ -32,7 +57,15 @@ impl<'a> Console<'a> {
         (prints_records, is_quiet): (bool, bool),
         begin: &'a (dyn Fn() -> Result<()> + Sync),
     ) -> Console<'a> {
-        Console { bar: Mutex::default(), failures: Mutex::new(0), device, signals, prints_records, is_quiet, begin }
+        Console {
+            bar: Mutex::default(),
+            failures: Failures::new(is_quiet),
+            device,
+            signals,
+            prints_records,
+            is_quiet,
+            begin,
+        }
     }
 
     /// Takes the bar away.
@@ -67,14 +100,7 @@ impl JobObserver for Console<'_> {
     }
 
     fn failed(&self, path: &str, error: &Error) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        *failures += 1;
-        if !self.is_quiet && *failures <= MAX_FAILURES_NAMED {
-            self.with_bar(|bar| bar.suspend(|| talk::say(format_args!("failed: {path}: {error}"))));
-        }
-        if !self.is_quiet && *failures == MAX_FAILURES_NAMED + 1 {
-            self.with_bar(|bar| bar.suspend(|| talk::say("failed: further failures are in the records only")));
-        }
+        self.with_bar(|bar| self.failures.say(bar, path, error));
     }
 
     fn stopped(&self) -> Option<u8> {

@@ -10,7 +10,7 @@ use zsas::uninspected::Reason;
 use zsas::{Error, Result};
 
 use crate::cli::console::{Console, summary};
-use crate::cli::method::{Building, MethodArgs};
+use crate::cli::method::{Building, MethodArgs, SubjectArgs};
 use crate::cli::numbers::{parse_number, parse_range};
 use crate::cli::photos::output_folder;
 use crate::cli::signals::Signals;
@@ -46,6 +46,9 @@ pub struct InferArgs {
 
     #[command(flatten)]
     method: MethodArgs,
+
+    #[command(flatten)]
+    subject: SubjectArgs,
 
     /// Scores from here on are anomalous; also cuts mask and regions, which without it are cut at the level stored with the weights
     #[arg(long, value_name = "X", value_parser = parse_number, allow_negative_numbers = true)]
@@ -108,14 +111,15 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     args.check()?;
     // Inputs and output are checked before weights are read or a device is opened.
     let calibration = args.calibration.as_deref().map(Calibration::read).transpose()?;
-    let references = args.method.find_references(&args.output)?;
+    let references = args.subject.find_references(&args.output)?;
     let references_left_out = references.left_out.clone();
     let job = Job::new(&args.inputs, &args.output, args.job_options())?;
     let signals = Signals::watch()?;
     let building = Building::new(args.quiet, &signals);
-    let region = args.method.region()?;
-    region.as_ref().map_or(Ok(()), |region| region.check_any(job.files(), &args.method.photos.options()))?;
-    let mut builder = args.method.builder(references, &building)?.region_of_interest(region);
+    args.method.check_region(job.files())?;
+    let mut builder = args
+        .subject
+        .add_to(args.method.builder(&building)?, references, args.method.photos.options(), args.quiet)?;
     if let Some(calibration) = calibration {
         builder = builder.calibration(calibration);
     }
@@ -129,7 +133,7 @@ pub fn run(args: &InferArgs) -> Result<Exit> {
     };
 
     let root = job.root().to_owned();
-    let save_memory = || args.method.save_memory(&detector);
+    let save_memory = || args.subject.save_memory(&detector);
     let console = Console::new(detector.device(), signals, (args.json, args.quiet), &save_memory);
     let scoring = Scoring::new(&detector, ScoreOptions { references_left_out, ..args.score_options() })?;
     let outcome = job.run(&scoring, &console)?;
@@ -158,14 +162,14 @@ impl InferArgs {
         if self.fail_on.contains(&FailOn::Anomaly)
             && self.threshold.is_none()
             && self.calibration.is_none()
-            && self.method.profile.is_none()
+            && self.subject.profile.is_none()
         {
             return Err(no_threshold());
         }
         if self.save.as_ref().is_some_and(|save| save.contains(&None) && save.len() > 1) {
             return Err(usage("`--save none` stands alone"));
         }
-        self.method.check()
+        self.subject.check()
     }
 
     fn existing(&self) -> Existing {

@@ -1,4 +1,5 @@
-//! Options of the verbs that score photos: everything that decides a score, and how a detector is opened by them.
+//! Options of the verbs that score photos: everything that decides a score, and how a detector is opened by them. What is inspected and
+//! compared with are options of their own, since a data set says it itself.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -8,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use indicatif::ProgressBar;
 use zsas::files::write_whole;
+use zsas::image::ReadOptions;
 use zsas::inputs::{self, Input, LeftOut};
 use zsas::inspect::{Detector, DetectorBuilder, Plan, RegionOfInterest};
 use zsas::methods::saa::Part;
-use zsas::methods::{BuildStep, Memory, MultiCrop, Reading, Reference, Tiles};
+use zsas::methods::{self, BuildStep, Memory, MultiCrop, Reading, Reference, Tiles};
 use zsas::{Checkpoint, Code, Error, Result};
 
 use crate::cli::device::{DeviceArgs, lose_at};
@@ -20,7 +22,7 @@ use crate::cli::photos::PhotoArgs;
 use crate::cli::signals::Signals;
 use crate::cli::{cache, choice, of_weights, talk, usage};
 
-/// The options that decide a score.
+/// The options that decide a score, whatever is inspected.
 #[derive(Args, Debug)]
 pub struct MethodArgs {
     /// How anomalies are found; `auto` takes the strongest method whose weights are on this machine
@@ -43,27 +45,6 @@ pub struct MethodArgs {
 
     #[command(flatten)]
     pub photos: PhotoArgs,
-
-    /// What is inspected, in English, as `bottle` or `metal nut`; a class of MVTec AD, VisA, MPDD, KSDD2 (`ksdd2`) or MTD (`mtd`) by its
-    /// folder, or any other [default: object]
-    #[arg(long, value_name = "NAME", conflicts_with = "profile", help_heading = "Class and references")]
-    class: Option<String>,
-
-    /// Class, threshold, phrases of its own for good and bad ones (methods on CLIP) and captions (`[saa]`), from a TOML file
-    #[arg(long, value_name = "FILE", help_heading = "Class and references")]
-    pub profile: Option<PathBuf>,
-
-    /// Photos of good ones to compare with (winclip+, patchcore, spade, padim): files, folders, globs; inputs are written before it
-    #[arg(long, value_name = "FILE|DIR", num_args = 1.., help_heading = "Class and references")]
-    normal: Vec<PathBuf>,
-
-    /// The memory of good photos that an earlier run saved (`--save-memory`), instead of `--normal`
-    #[arg(long, value_name = "FILE", conflicts_with = "normal", help_heading = "Class and references")]
-    memory: Option<PathBuf>,
-
-    /// Save the memory of the good photos, for `--memory` of later runs
-    #[arg(long, value_name = "FILE", requires = "normal", help_heading = "Class and references")]
-    save_memory: Option<PathBuf>,
 
     /// Views of a photo whose scores are averaged (winclip, winclip+) [default: none]
     #[arg(long, value_parser = choice::views(), help_heading = "Class and references")]
@@ -91,6 +72,31 @@ pub struct MethodArgs {
     pub device: DeviceArgs,
 }
 
+/// What is inspected, and the good photos it is compared with.
+#[derive(Args, Debug)]
+pub struct SubjectArgs {
+    /// What is inspected, in English, as `bottle` or `metal nut`; a class of MVTec AD, VisA, MPDD, KSDD2 (`ksdd2`) or MTD (`mtd`) by its
+    /// folder, or any other [default: object]
+    #[arg(long, value_name = "NAME", conflicts_with = "profile", help_heading = "Class and references")]
+    class: Option<String>,
+
+    /// Class, threshold, phrases of its own for good and bad ones (methods on CLIP) and captions (`[saa]`), from a TOML file
+    #[arg(long, value_name = "FILE", help_heading = "Class and references")]
+    pub profile: Option<PathBuf>,
+
+    /// Photos of good ones to compare with (winclip+, patchcore, spade, padim): files, folders, globs; inputs are written before it
+    #[arg(long, value_name = "FILE|DIR", num_args = 1.., help_heading = "Class and references")]
+    normal: Vec<PathBuf>,
+
+    /// The memory of good photos that an earlier run saved (`--save-memory`), instead of `--normal`
+    #[arg(long, value_name = "FILE", conflicts_with = "normal", help_heading = "Class and references")]
+    memory: Option<PathBuf>,
+
+    /// Save the memory of the good photos, for `--memory` of later runs
+    #[arg(long, value_name = "FILE", requires = "normal", help_heading = "Class and references")]
+    save_memory: Option<PathBuf>,
+}
+
 /// Reference images that were found, and what their folders hold beside them.
 #[derive(Default)]
 pub struct FoundReferences {
@@ -100,32 +106,14 @@ pub struct FoundReferences {
 }
 
 impl MethodArgs {
-    /// Finds contradictions that need no file and no device.
-    pub fn check(&self) -> Result<()> {
-        if self.normal.iter().any(|path| path.as_os_str() == "-") {
-            return Err(usage("`--normal` takes files, folders and globs; a list on standard input is for the photos to be scored"));
-        }
-        self.save_memory.as_deref().map_or(Ok(()), check_target)
-    }
-
     /// Threads that work on photos, where it was said how many.
     pub fn threads(&self) -> Option<usize> {
         self.parallel.map(NonZeroUsize::get)
     }
 
-    /// The files of `--normal`; the output folder is not searched.
-    pub fn find_references(&self, output: &Path) -> Result<FoundReferences> {
-        if self.normal.is_empty() {
-            return Ok(FoundReferences::default());
-        }
-        let unusable = |error: Error| Error::new(Code::Reference, error.message()).context("as reference images, given by `--normal`");
-        let inputs::Found { inputs, left_out } = inputs::find(&self.normal, output).map_err(unusable)?;
-        Ok(FoundReferences { inputs, left_out })
-    }
-
     /// The choices as the library takes them.
-    pub fn builder(&self, references: FoundReferences, building: &Building) -> Result<DetectorBuilder> {
-        let mut builder = Detector::builder()
+    pub fn builder(&self, building: &Building) -> Result<DetectorBuilder> {
+        let builder = Detector::builder()
             .method(&self.method)
             .reading(self.reading)
             .views(self.multi_crop)
@@ -134,22 +122,23 @@ impl MethodArgs {
             .precision(self.device.precision.0)
             .device(self.device.options()?)
             .cache(cache::folder())
-            .references(self.references(references.inputs, building.is_quiet)?)
+            .region_of_interest(self.region()?)
             .observe_building(Arc::new(building.observer()))
             .lose_device_at(lose_at()?);
-        if let Some(place) = &self.weights {
-            builder = builder.weights(place);
-        }
-        if let Some(class) = &self.class {
-            builder = builder.class(class);
-        }
-        if let Some(file) = &self.profile {
-            builder = builder.profile(file);
-        }
-        if let Some(file) = &self.memory {
-            builder = builder.memory(file);
-        }
-        Ok(builder)
+        Ok(match &self.weights {
+            Some(place) => builder.weights(place),
+            None => builder,
+        })
+    }
+
+    /// Whether the method is left open.
+    pub fn is_automatic(&self) -> bool {
+        self.method == "auto"
+    }
+
+    /// Whether the method that is named is told what is inspected.
+    pub fn takes_text(&self) -> Result<bool> {
+        Ok(methods::named(&self.method)?.inputs.text)
     }
 
     /// The squares of `--tiles`.
@@ -157,8 +146,13 @@ impl MethodArgs {
         self.tiles.map(|count| Tiles::new(count.get(), self.tile_overlap)).transpose()
     }
 
+    /// Refuses a region that has the size of none of these photos.
+    pub fn check_region<'a>(&self, photos: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+        self.region()?.map_or(Ok(()), |region| region.check_any(photos, &self.photos.options()))
+    }
+
     /// The region of `--roi`.
-    pub fn region(&self) -> Result<Option<RegionOfInterest>> {
+    fn region(&self) -> Result<Option<RegionOfInterest>> {
         self.roi.as_deref().map(|file| RegionOfInterest::open(file, &self.photos.options())).transpose()
     }
 
@@ -181,25 +175,60 @@ impl MethodArgs {
         self.device.describe(&detector.device(), building.is_quiet);
         Ok(Ok(detector))
     }
+}
+
+impl SubjectArgs {
+    /// Finds contradictions that need no file and no device.
+    pub fn check(&self) -> Result<()> {
+        if self.normal.iter().any(|path| path.as_os_str() == "-") {
+            return Err(usage("`--normal` takes files, folders and globs; a list on standard input is for the photos to be scored"));
+        }
+        self.save_memory.as_deref().map_or(Ok(()), check_target)
+    }
+
+    /// The files of `--normal`; the output folder is not searched.
+    pub fn find_references(&self, output: &Path) -> Result<FoundReferences> {
+        if self.normal.is_empty() {
+            return Ok(FoundReferences::default());
+        }
+        let unusable = |error: Error| Error::new(Code::Reference, error.message()).context("as reference images, given by `--normal`");
+        let inputs::Found { inputs, left_out } = inputs::find(&self.normal, output).map_err(unusable)?;
+        Ok(FoundReferences { inputs, left_out })
+    }
+
+    /// A builder with the subject and the reference images.
+    pub fn add_to(&self, builder: DetectorBuilder, found: FoundReferences, read: ReadOptions, is_quiet: bool) -> Result<DetectorBuilder> {
+        let mut builder = builder.references(references(found.inputs, read, is_quiet)?);
+        if let Some(class) = &self.class {
+            builder = builder.class(class);
+        }
+        if let Some(file) = &self.profile {
+            builder = builder.profile(file);
+        }
+        if let Some(file) = &self.memory {
+            builder = builder.memory(file);
+        }
+        Ok(builder)
+    }
 
     /// Saves the memory of the good photos, where that was asked for.
     pub fn save_memory(&self, detector: &Detector) -> Result<()> {
         let Some(file) = &self.save_memory else { return Ok(()) };
         detector.memory_file()?.map_or(Ok(()), |bytes| write_whole(file, &bytes))
     }
+}
 
-    /// Reference images, each decoded once to see that it can be.
-    fn references(&self, files: Vec<Input>, is_quiet: bool) -> Result<Vec<Reference>> {
-        let open = |input: Input| Reference::file(input.path, input.file, self.photos.options());
-        let references: Vec<Reference> = files.into_iter().map(open).collect::<Result<_>>()?;
-        let mut said = HashSet::new();
-        for reference in &references {
-            for warning in reference.warnings.iter().filter(|warning| !is_quiet && said.insert(*warning)) {
-                talk::say(format_args!("warning: reference image {}: {warning}; others like it are not named", reference.name));
-            }
+/// Reference images, each decoded once to see that it can be.
+fn references(files: Vec<Input>, read: ReadOptions, is_quiet: bool) -> Result<Vec<Reference>> {
+    let open = |input: Input| Reference::file(input.path, input.file, read);
+    let references: Vec<Reference> = files.into_iter().map(open).collect::<Result<_>>()?;
+    let mut said = HashSet::new();
+    for reference in &references {
+        for warning in reference.warnings.iter().filter(|warning| !is_quiet && said.insert(*warning)) {
+            talk::say(format_args!("warning: reference image {}: {warning}; others like it are not named", reference.name));
         }
-        Ok(references)
     }
+    Ok(references)
 }
 
 /// Says which method was chosen and why, and how to get the next better one.

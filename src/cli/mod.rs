@@ -17,6 +17,7 @@ mod doctor;
 #[cfg(target_os = "linux")]
 pub mod driver_cache;
 mod env;
+mod eval;
 mod forward;
 mod infer;
 mod method;
@@ -81,6 +82,8 @@ pub enum Command {
     Prompts(Box<prompts::PromptsArgs>),
     /// Say what this machine can run, and check that it computes correctly.
     Doctor(doctor::DoctorArgs),
+    /// Score the test photos of a data set, or take maps of any program, and compute exact metrics.
+    Eval(Box<eval::EvalArgs>),
     /// Run a network on named arrays, for comparison with PyTorch.
     Forward(forward::ForwardArgs),
     /// Find the first launch of a network whose result on the device is wrong.
@@ -105,6 +108,7 @@ impl Command {
             Command::Calibrate(args) => args.quiet,
             Command::Detect(args) => args.quiet,
             Command::Segment(args) => args.quiet,
+            Command::Eval(args) => args.quiet,
             Command::Prompts(_)
             | Command::Doctor(_)
             | Command::Forward(_)
@@ -126,6 +130,7 @@ impl Command {
             Command::Segment(args) => segment::run(args),
             Command::Prompts(args) => prompts::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Eval(args) => eval::run(args),
             Command::Forward(args) => forward::run(args),
             Command::Diff(args) => diff::run(args),
             Command::Profile(args) => profile::run(args),

@@ -78,6 +78,10 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
             "`--roi` is for methods whose score is the largest value of their map, as utad, saliency and saa+; or cut the photos"
         }
         Remedy::UseEmbeddedWeights => "`--weights embedded` needs no file",
+        Remedy::FinishMaps => {
+            "`--resume` finishes the run that makes them, `--maps PART…` joins all its parts, `--lenient` leaves these photos out"
+        }
+        Remedy::TakeFewerShots => "take fewer with `--shots`",
         Remedy::AcceptMismatches => "correct them, or add `--lenient`, which counts them and leaves out what they touch",
         Remedy::FetchWeights { network, repository, files } => return Cow::Owned(fetch(network, repository, files)),
         other => return Cow::Owned(other.to_string()),
@@ -134,6 +138,11 @@ pub fn to_json(value: &impl serde::Serialize) -> String {
 /// A progress bar on stderr, drawn only on a terminal.
 pub fn progress(total: u64, is_quiet: bool) -> ProgressBar {
     bar(total, "{wide_bar} {pos}/{len}  {eta} left  {msg}", is_quiet)
+}
+
+/// A line on stderr that says what is done, shown only on a terminal.
+pub fn spinner(is_quiet: bool) -> ProgressBar {
+    bar(0, "{spinner} {msg}", is_quiet)
 }
 
 fn bar(total: u64, template: &str, is_quiet: bool) -> ProgressBar {

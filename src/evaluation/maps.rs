@@ -8,15 +8,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::datasets::{Category, Dataset, Maps, Sample, SampleMap};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::evaluation::FewShot;
 use crate::results::{Earlier, RESULTS, RUN, regular_file};
 
 /// Folder of our own runs, in the folder of an evaluation.
 const RUNS: &str = "runs";
-
-/// What to do about missing maps.
-const UNFINISHED: &str = "finish the run with `--resume`, name the folders of all its parts, or leave these photos out with `--lenient`";
 
 /// Missing maps that an error names.
 const MAX_NAMED: usize = 5;
@@ -82,7 +79,7 @@ pub fn maps_of<'d>(dataset: &'d Dataset, folders: &[PathBuf], is_lenient: bool) 
 fn runs_over<'d>(category: &'d Category, folders: &[PathBuf], is_lenient: bool) -> Result<Vec<ClassMaps<'d>>> {
     let draws: BTreeSet<Option<FewShot>> = folders.iter().flat_map(|folder| draws_in(folder, &category.name)).collect();
     if draws.is_empty() {
-        return Err(Error::new(Code::Dataset, format!("the class `{}` has no maps", category.name)).hint(UNFINISHED));
+        return Err(Error::new(Code::Dataset, format!("the class `{}` has no maps", category.name)).hint(Remedy::FinishMaps));
     }
     let runs = draws.into_iter().map(|draw| joined(category, folders, draw)).collect::<Result<Vec<_>>>()?;
     runs.iter().try_for_each(|run| refuse_missing(category, run, is_lenient))?;
@@ -172,7 +169,7 @@ fn refuse_missing(category: &Category, maps: &ClassMaps<'_>, is_lenient: bool) -
     let named = missing[..missing.len().min(MAX_NAMED)].iter().map(|path| format!("\n  {path}")).collect::<String>();
     let message = format!("{} of the {} test photos of `{}` have no map:{named}", missing.len(), maps.photos.len(), category.name);
     let more = if missing.len() > MAX_NAMED { "\n  …" } else { "" };
-    Err(Error::new(Code::Dataset, message + more).hint(UNFINISHED))
+    Err(Error::new(Code::Dataset, message + more).hint(Remedy::FinishMaps))
 }
 
 impl MadeBy {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::datasets::{Category, Dataset, Sample};
-use crate::error::{Code, Context, Error, Result};
+use crate::error::{Code, Context, Error, Remedy, Result};
 use crate::evaluation::evaluated::Curves;
 use crate::evaluation::{ClassMaps, ClassResult, Evaluated, Extreme, Metric, PhotoMap, RunResult, Spread, Values, maps_of};
 use crate::image::{Mask, read_map, resize_bilinear_map};
@@ -52,7 +52,7 @@ pub fn measure(
     let draws = |class: &ClassResult| class.runs.iter().map(|run| run.draw).collect::<Vec<_>>();
     if let Some(other) = classes.iter().find(|class| draws(class) != draws(&classes[0])) {
         let message = format!("`{}` has other draws of reference images than `{}`", other.name, classes[0].name);
-        return Err(Error::new(Code::Dataset, message).hint("finish the run with `--resume`"));
+        return Err(Error::new(Code::Dataset, message).hint(Remedy::FinishMaps));
     }
     Ok(Evaluated::new(dataset, options, classes))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::datasets::Category;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::files::{hex, sha256};
 
 /// How many reference images are taken from the good training photos, and how many times anew.
@@ -45,7 +45,7 @@ impl FewShot {
         let Some(count) = self.shots else { return Ok(category.normal.clone()) };
         if count > category.normal.len() {
             let message = format!("`{}` has {} good training photos, fewer than {count}", category.name, category.normal.len());
-            return Err(Error::new(Code::Reference, message).hint("take fewer with `--shots`"));
+            return Err(Error::new(Code::Reference, message).hint(Remedy::TakeFewerShots));
         }
         let mut hashed: Vec<(String, &PathBuf)> = category.normal.iter().map(|file| (self.hash(&category.name, file), file)).collect();
         hashed.sort();

@@ -81,7 +81,7 @@ fn footnotes(evaluated: &Evaluated, metrics: &[Metric]) -> String {
         .map(|measured| measured.error)
         .fold(0.0, f64::max);
     if largest > 0.0 {
-        notes.push(format!("the means are exact to {largest:.1e}; `--exact` removes this error"));
+        notes.push(format!("the error of binning is at most {largest:.1e} in the means; an exact run has none"));
     }
     if let Some(side) = evaluated.options.size {
         notes.push(format!("maps and masks were resized to {side}×{side}"));
