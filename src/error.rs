@@ -198,6 +198,8 @@ pub enum Remedy {
     FinishMaps,
     /// Take fewer reference images.
     TakeFewerShots,
+    /// Resize maps and masks to one size before they are compared.
+    CompareAtOneSize,
 }
 
 impl fmt::Display for Remedy {
@@ -246,6 +248,7 @@ impl fmt::Display for Remedy {
             Remedy::FinishMaps => {
                 "resume the run that makes them, name the folders of all its parts, or be lenient and leave these photos out"
             }
+            Remedy::CompareAtOneSize => "give the size at which maps and masks are to be compared",
             Remedy::TakeFewerShots => "take fewer reference images",
             Remedy::AcceptMismatches => "correct them, or open it with `is_lenient`, which counts them and leaves out what they touch",
         })

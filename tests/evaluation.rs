@@ -4,9 +4,8 @@ mod common;
 
 use std::fs;
 use std::io::Cursor;
-use std::path::Path;
 
-use common::binary::{Place, Run, finish, png};
+use common::binary::{Place, Run, finish};
 use serde_json::Value;
 use zsas::Array;
 use zsas::image::encode_tiff;
@@ -84,7 +83,7 @@ const LAYOUTS: [(&str, Build); 8] = [
                 place.write(&format!("data/{split}/1000{number}_GT.png"), &mask(if number > 1 { 255 } else { 0 }));
             }
         }
-        (vec!["--dataset", "ksdd2", "--root", "data"], "10003.png")
+        (vec!["--dataset", "ksdd2", "--root", "data"], "test/10003.png")
     }),
     ("mtd", |place| {
         for number in 0..4 {
@@ -174,4 +173,106 @@ fn every_layout_gives_the_same_bytes_whole_in_parts_and_killed_and_resumed() {
         eval(&place, &data, &["--method", "utad", "-o", "killed", "--resume"]).exits(0);
         assert_eq!(evaluation(&place, "killed"), json, "{layout}: resumed");
     }
+}
+
+/// The value of a metric, averaged over classes.
+fn mean(place: &Place, folder: &str, metric: &str) -> Option<f64> {
+    place.json(&format!("{folder}/evaluation.json"))["mean"]["values"][metric]["value"].as_f64()
+}
+
+/// A map of the size of the photos: this value where the stain is, 0.25 elsewhere.
+fn map(stained: f32) -> Array {
+    let pixels = (0..SIZE[1]).flat_map(|y| (0..SIZE[0]).map(move |x| if is_stained(x, y) { stained } else { 0.25 }));
+    Array::new([SIZE[1] as usize, SIZE[0] as usize], pixels.collect())
+}
+
+#[test]
+fn maps_of_another_program_are_measured_and_missing_ones_refused() {
+    let place = Place::new();
+    let data = mvtec_tree(&place);
+    for photo in ["good/0", "good/1", "stain/0", "stain/1"] {
+        let value = if photo.starts_with("stain") { 0.75 } else { 0.25 };
+        place.write(&format!("maps/bottle/test/{photo}.tiff"), &encode_tiff(&map(value)).unwrap());
+    }
+    let text = eval(&place, &data, &["--maps", "maps", "-o", "out", "--exact", "--approximations"]).exits(0).stdout;
+    assert!(text.contains("| bottle") && text.contains("| **mean**"), "{text}");
+    for metric in ["image_auroc", "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "aupro_200"] {
+        assert_eq!(mean(&place, "out", metric), Some(1.0), "{metric}");
+    }
+    let found = place.json("out/evaluation.json");
+    // 2 × 7,680 normal pixels do not resolve a rate of 1e-5.
+    assert!(found["mean"]["values"]["aupimo"]["value"].is_null());
+    assert!(
+        found["classes"][0]["runs"][0]["values"]["aupimo"]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("too few normal pixels")
+    );
+    assert_eq!(found["classes"][0]["runs"][0]["pixel_threshold"], 0.75);
+    for file in ["evaluation.md", "evaluation.csv", "evaluation.html", "curves/bottle.svg"] {
+        assert!(place.path(&format!("out/{file}")).is_file(), "{file}");
+    }
+    let page = fs::read_to_string(place.path("out/evaluation.html")).unwrap();
+    assert!(page.contains("data:image/jpeg;base64,") && !page.contains("{{"), "the page has its photos");
+    // A map that is missing, one of another size, one with NaN.
+    fs::remove_file(place.path("maps/bottle/test/good/1.tiff")).unwrap();
+    eval(&place, &data, &["--maps", "maps", "-o", "less"])
+        .exits(2)
+        .says("`bottle/test/good/1.png` has no map")
+        .says("--lenient");
+    eval(&place, &data, &["--maps", "maps", "-o", "less", "--lenient"]).exits(3);
+    assert_eq!(place.json("less/evaluation.json")["classes"][0]["not_scored"][0], "bottle/test/good/1.png");
+    place.write("maps/bottle/test/good/1.tiff", &encode_tiff(&Array::new([40, 48], vec![0.25; 1920])).unwrap());
+    eval(&place, &data, &["--maps", "maps", "-o", "small"])
+        .exits(2)
+        .says("is 48×40, but its photo 96×80")
+        .says("--eval-size");
+    eval(&place, &data, &["--maps", "maps", "-o", "small", "--eval-size", "40"]).exits(0);
+    assert!(mean(&place, "small", "pixel_auroc").unwrap() > 0.99);
+    let mut wrong = map(0.25);
+    wrong.data_mut()[7] = f32::NAN;
+    place.write("maps/bottle/test/good/1.tiff", &encode_tiff(&wrong).unwrap());
+    let run = eval(&place, &data, &["--maps", "maps", "-o", "wrong"]);
+    assert!(run.code != Some(0) && run.stderr.contains("NaN"), "{}", run.stderr);
+}
+
+#[test]
+fn reference_images_are_drawn_for_each_seed() {
+    let place = Place::new();
+    let data = mvtec_tree(&place);
+    eval(&place, &data, &["--method", "patchcore", "-o", "none"]).exits(2).says("--shots");
+    eval(&place, &data, &["--method", "patchcore", "--shots", "3", "-o", "many"])
+        .exits(2)
+        .says("has 2 good training photos");
+    eval(&place, &data, &["--method", "utad", "--shots", "1", "-o", "utad"])
+        .exits(2)
+        .says("takes no reference images");
+    eval(&place, &data, &["--method", "patchcore", "--shots", "1", "--seeds", "3", "-o", "out"]).exits(0);
+    let found = place.json("out/evaluation.json");
+    let runs = found["classes"][0]["runs"].as_array().unwrap();
+    assert_eq!(
+        runs.iter().map(|run| (run["shots"].clone(), run["seed"].clone())).collect::<Vec<_>>(),
+        [(1.into(), 0.into()), (1.into(), 1.into()), (1.into(), 2.into())]
+    );
+    assert!(found["mean"]["deviations"]["pixel_auroc"].is_number(), "{}", found["mean"]);
+    assert!(place.path("out/runs/bottle/1-shot-seed-2/results.jsonl").is_file());
+    // Another class of draws does not join.
+    eval(&place, &data, &["--maps", "out", "-o", "again"]).exits(0);
+    assert_eq!(evaluation(&place, "again"), evaluation(&place, "out"));
+}
+
+#[test]
+fn parts_of_different_runs_do_not_join_and_nothing_is_overwritten_unasked() {
+    let place = Place::new();
+    let data = mvtec_tree(&place);
+    eval(&place, &data, &["--method", "utad", "--shard", "1/2", "-o", "a"]).exits(0);
+    eval(&place, &data, &["--method", "saliency", "--shard", "2/2", "-o", "b"]).exits(0);
+    eval(&place, &data, &["--maps", "a", "b", "-o", "c"]).exits(2).says("was made with other");
+    eval(&place, &data, &["--maps", "a", "-o", "c"])
+        .exits(2)
+        .says("2 of the 4 test photos of `bottle` have no map");
+    eval(&place, &data, &["--method", "utad", "-o", "a"]).exits(2).says("already holds results");
+    eval(&place, &data, &["--class", "botle", "--method", "utad", "-o", "d"]).exits(2).says("bottle");
+    eval(&place, &data, &["-o", "d"]).exits(2).says("--method");
+    assert!(!place.path("d").exists());
 }

@@ -81,6 +81,7 @@ fn word(remedy: &Remedy) -> Cow<'_, str> {
         Remedy::FinishMaps => {
             "`--resume` finishes the run that makes them, `--maps PART…` joins all its parts, `--lenient` leaves these photos out"
         }
+        Remedy::CompareAtOneSize => "`--eval-size SIDE` resizes maps and masks before they are compared",
         Remedy::TakeFewerShots => "take fewer with `--shots`",
         Remedy::AcceptMismatches => "correct them, or add `--lenient`, which counts them and leaves out what they touch",
         Remedy::FetchWeights { network, repository, files } => return Cow::Owned(fetch(network, repository, files)),

@@ -1,6 +1,6 @@
 //! What an evaluation came to: metrics by class and draw, their macro means, and what stands beside them in the literature.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -148,7 +148,9 @@ impl Spread {
         let values = mean(draws.iter().copied());
         let deviation = |(metric, mean): (&Metric, &Measured)| {
             let centre = mean.value.filter(|_| draws.len() > 1)?;
-            let squares = draws.iter().map(|draw| draw[metric].value.map_or(0.0, |value| (value - centre).powi(2)));
+            let squares = draws
+                .iter()
+                .map(|draw| draw.get(metric).and_then(|measured| measured.value).map_or(0.0, |value| (value - centre).powi(2)));
             Some((*metric, (squares.sum::<f64>() / (draws.len() - 1) as f64).sqrt()))
         };
         Spread { deviations: values.iter().filter_map(deviation).collect(), values }
@@ -157,22 +159,18 @@ impl Spread {
 
 /// The plain mean of each metric; not defined where one of its values is not.
 fn mean<'a>(all: impl Iterator<Item = &'a Values> + Clone) -> Values {
-    let count = all.clone().count() as f64;
-    let Some(first) = all.clone().next() else { return Values::new() };
-    let of = |metric: &Metric| {
-        let values: Option<Vec<&Measured>> = all.clone().map(|values| values.get(metric)).collect();
-        let values = values.unwrap_or_default();
-        let sum: Option<f64> = values.iter().map(|measured| measured.value).sum();
-        match sum.filter(|_| !values.is_empty()) {
-            Some(sum) => Measured {
-                value: Some(sum / count),
-                error: values.iter().map(|measured| measured.error).sum::<f64>() / count,
-                reason: None,
-            },
-            None => Measured { value: None, error: 0.0, reason: Some(UNDEFINED) },
+    let metrics: BTreeSet<Metric> = all.clone().flat_map(|values| values.keys().copied()).collect();
+    let of = |metric: Metric| {
+        let found: Option<Vec<Measured>> = all.clone().map(|values| values.get(&metric).copied()).collect();
+        let found = found.unwrap_or_default();
+        let sum: Option<f64> = found.iter().map(|measured| measured.value).sum();
+        let (count, errors) = (found.len() as f64, found.iter().map(|measured| measured.error).sum::<f64>());
+        match sum.filter(|_| count > 0.0) {
+            Some(sum) => Measured { value: Some(sum / count), error: errors / count, reason: None },
+            None => Measured::undefined(UNDEFINED),
         }
     };
-    first.keys().map(|metric| (*metric, of(metric))).collect()
+    metrics.into_iter().map(|metric| (metric, of(metric))).collect()
 }
 
 #[cfg(test)]
@@ -195,6 +193,6 @@ mod tests {
     #[test]
     fn a_mean_of_something_undefined_is_undefined() {
         let mean = mean([&values(Some(0.9)), &values(None)].into_iter());
-        assert_eq!(mean[&Metric::ImageAuroc], Measured { value: None, error: 0.0, reason: Some(UNDEFINED) });
+        assert_eq!(mean[&Metric::ImageAuroc], Measured::undefined(UNDEFINED));
     }
 }

@@ -12,7 +12,6 @@ use crate::evaluation::{ClassMaps, ClassResult, Evaluated, Extreme, Metric, Phot
 use crate::image::{Mask, read_map, resize_bilinear_map};
 use crate::methods;
 use crate::metrics::{PixelMetrics, PixelOptions, Ranking, Scored, image_metrics, pixel_metrics, tnr_at_fnr};
-use crate::tensor::Array;
 
 /// Photos at the wrong end of the scores that a result names.
 const EXTREMES: usize = 5;
@@ -90,7 +89,7 @@ fn measure_run(run: ClassMaps<'_>, options: MeasureOptions, progress: &(dyn Fn(u
     let photos: Vec<(&PhotoMap<'_>, &Path)> = run.photos.iter().filter_map(|photo| Some((photo, photo.map.as_deref()?))).collect();
     let scores = photos
         .par_iter()
-        .map(|(photo, map)| photo.score.map_or_else(|| Ok(largest(&read_map(map)?)), Ok))
+        .map(|(photo, map)| photo.score.map_or_else(|| score_of(photo.sample, map, options), Ok))
         .collect::<Result<Vec<f32>>>()?;
     let labelled: Vec<(f32, bool)> = scores.iter().zip(&photos).map(|(&score, (photo, _))| (score, photo.sample.is_anomalous)).collect();
     let images = image_metrics(&labelled)?;
@@ -107,12 +106,9 @@ fn measure_run(run: ClassMaps<'_>, options: MeasureOptions, progress: &(dyn Fn(u
         made_by: run.made_by.clone(),
         values: Values::new(),
     };
-    if run.localizes() {
-        let known: Vec<(&Sample, &Path)> = photos
-            .iter()
-            .filter(|(photo, _)| photo.sample.are_pixels_known)
-            .map(|(photo, map)| (photo.sample, *map))
-            .collect();
+    let has_pixels = |(photo, _): &&(&PhotoMap<'_>, &Path)| photo.sample.are_pixels_known;
+    let known: Vec<(&Sample, &Path)> = photos.iter().filter(has_pixels).map(|(photo, map)| (photo.sample, *map)).collect();
+    if run.localizes() && known.iter().any(|(sample, _)| sample.is_anomalous) {
         let load = |at: usize| {
             let (sample, map) = known[at];
             load(sample, map, options.size).context(|| format!("the map of `{}`", sample.path))
@@ -152,8 +148,16 @@ fn extremes(photos: &[(&PhotoMap<'_>, &Path)], scores: &[f32], is_anomalous: boo
     all
 }
 
-fn largest(map: &Array) -> f32 {
-    map.data().iter().copied().fold(f32::NEG_INFINITY, f32::max)
+/// The score of a photo by a map of another program: its largest value. Refuses a map of another size than the photo, unless both are resized.
+fn score_of(sample: &Sample, file: &Path, options: MeasureOptions) -> Result<f32> {
+    let map = read_map(file)?;
+    let [height, width] = map.shape().axes();
+    let photo = sample.read.announced_size(&sample.image)?;
+    if options.size.is_none() && (photo.width, photo.height) != (width, height) {
+        let message = format!("the map `{}` is {width}×{height}, but its photo {}×{}", file.display(), photo.width, photo.height);
+        return Err(Error::new(Code::Dataset, message).hint(Remedy::CompareAtOneSize));
+    }
+    Ok(map.data().iter().copied().fold(f32::NEG_INFINITY, f32::max))
 }
 
 fn of_images(images: &Ranking, approximations: bool) -> Values {

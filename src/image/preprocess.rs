@@ -176,6 +176,14 @@ impl Geometry {
         Window { columns: left..left + width, rows: top..top + height }
     }
 
+    /// The part of the image that a part of the frame shows: left, top, right and bottom in pixels of the frame, which must not be empty.
+    #[track_caller]
+    pub fn from_frame(&self, [left, top, right, bottom]: [usize; 4]) -> BoundingBox {
+        let x = |at: usize| (self.offset.1 + at) as f32 * self.original.1 as f32 / self.resized.1 as f32;
+        let y = |at: usize| (self.offset.0 + at) as f32 * self.original.0 as f32 / self.resized.0 as f32;
+        BoundingBox::new([x(left), y(top), x(right), y(bottom)]).expect("a part of the frame has an area")
+    }
+
     /// Scales a box from the image to the frame: x0, y0, x1, y1 in pixels of the frame, which they may leave.
     ///
     /// Follows SAM's `ResizeLongestSide.apply_boxes_torch`: sides' ratios in f64, rounded to f32, then products in f32.

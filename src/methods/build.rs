@@ -105,10 +105,11 @@ impl Recipe {
         (self.method.build)(&BuildContext { recipe: self, device })
     }
 
-    /// What the features of a memory are of: it fits these weights in this precision only. What else a method does with an image is part of the
+    /// What the features of a memory are of: it fits these weights, tiles and precision only. What else a method does with an image is part of the
     /// format of its memory.
     pub fn memory_identity(&self) -> String {
-        format!("the weights {} in {}", self.fingerprint, self.precision.as_str())
+        let tiles = self.tiles.map_or_else(String::new, |tiles| format!(", by {tiles},"));
+        format!("the weights {}{tiles} in {}", self.fingerprint, self.precision.as_str())
     }
 
     /// The memory of the reference images, once the method is built; `None` for a method without.

@@ -3,6 +3,8 @@
 //! A method that scores the centre of its frame alone leaves out the margin of each square. Therefore the image gets a mirrored border that
 //! takes the margins of the outer squares, and neighbours overlap at least so far that their scored parts touch.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::error::{Code, Error, Remedy, Result};
@@ -48,6 +50,13 @@ pub struct Tiles {
     overlap: Option<f64>,
 }
 
+impl fmt::Display for Tiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tiles along the shorter side", self.count)?;
+        self.overlap.map_or(Ok(()), |overlap| write!(f, " overlapping by {overlap}"))
+    }
+}
+
 impl Tiles {
     /// Squares `count` of which span the shorter side, and neighbours of which overlap by this share of their side; by default by 0.2, or by as much as the
     /// method needs where that is more.
@@ -91,6 +100,14 @@ impl Tiles {
 
     fn overlap(&self, frame: SquareFrame) -> f64 {
         self.overlap.unwrap_or(USUAL_OVERLAP.max(frame.least_overlap()))
+    }
+
+    /// The pixels of each square of an image.
+    ///
+    /// Errors: those of [`Tiles::squares`].
+    pub fn cut(&self, frame: SquareFrame, image: &Rgb) -> Result<Vec<Rgb>> {
+        let squares = self.squares(frame, image.width(), image.height())?;
+        Ok(squares.cut(image).map(|(_, square)| square).collect())
     }
 
     /// The squares of an image of this size.

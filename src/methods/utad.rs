@@ -186,10 +186,7 @@ fn central_maximum(map: &Array, margin: usize) -> f32 {
 
 /// The part of an image that decides its score: the central square without its margin.
 fn inspected(geometry: &Geometry) -> BoundingBox {
-    let along = |at: usize, original: usize, resized: usize| at as f32 * original as f32 / resized as f32;
-    let x = |at: usize| along(geometry.offset.1 + at, geometry.original.1, geometry.resized.1);
-    let y = |at: usize| along(geometry.offset.0 + at, geometry.original.0, geometry.resized.0);
-    BoundingBox::new([x(MARGIN), y(MARGIN), x(FRAME - MARGIN), y(FRAME - MARGIN)]).expect("the margin leaves a part of the frame")
+    geometry.from_frame([MARGIN, MARGIN, FRAME - MARGIN, FRAME - MARGIN])
 }
 
 #[cfg(test)]

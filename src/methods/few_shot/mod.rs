@@ -9,14 +9,19 @@ mod patchcore;
 mod spade;
 mod whitening;
 
+use std::cell::Cell;
+use std::sync::Arc;
+
 use crate::error::{Code, Error, Result};
 use crate::graph::{Graph, Tensor};
 use crate::image::{Channels, Filter, Fit, Geometry, Normalization, Preprocess, Resampler, Rgb, gaussian_blur, resize_bilinear_map};
 use crate::methods::memory::{MemoryArray, MemoryKind};
-use crate::methods::{Clock, Finding, Memory, Method, MethodInputs, References, Scale, maximum, minimum, noise};
+use crate::methods::tiles::inspect_tiles;
+use crate::methods::{
+    BuildContext, Clock, Finding, Memory, Method, MethodInputs, References, Scale, SquareFrame, Tiles, maximum, minimum, noise,
+};
 use crate::models::WideResNet;
 use crate::tensor::{Array, DType};
-use crate::uninspected::Uninspected;
 use crate::weights::Checkpoint;
 
 pub use padim::{PADIM, Padim};
@@ -35,18 +40,42 @@ const BLUR_SIGMA: f64 = 4.0;
 /// Cells along a side of the frame in layers 1, 2, … of a ResNet, whose stem and pooling divide it by 4 and each further layer by 2.
 const GRIDS: [usize; 3] = [FRAME / 4, FRAME / 8, FRAME / 16];
 
-/// Bytes of a pixel.
-const CHANNELS: usize = 3;
-
 /// Decoded images, one at a time.
 type Images<'a> = &'a mut dyn Iterator<Item = Result<Rgb>>;
 
 /// A callback that receives the number of images that are done.
 type Done<'a> = &'a mut dyn FnMut(usize) -> Result<()>;
 
-/// What these methods take beside images to score: reference images, of which a memory of this kind is kept.
+/// The square that is inspected, as part of the scaled image: what the central crop cuts off is not scored.
+const SQUARE: SquareFrame = SquareFrame { side: SIDE, margin: (SIDE - FRAME) / 2 };
+
+/// What these methods take beside images to score: reference images, of which a memory of this kind is kept, and tiles.
 const fn inputs(memory: &'static MemoryKind) -> MethodInputs {
-    MethodInputs { references: References::Required, memory: Some(memory), ..MethodInputs::IMAGES }
+    MethodInputs { references: References::Required, memory: Some(memory), tiles: Some(SQUARE), ..MethodInputs::IMAGES }
+}
+
+/// The memory of the reference images. With tiles, each square of a reference is a reference of its own: PatchCore and SPADE then look for the like of a
+/// square anywhere in them, and PaDiM's Gaussians are of places within a square, which suits textures, not objects in one place.
+fn memory(context: &BuildContext<'_>, remember: impl FnOnce(Images<'_>, Done<'_>) -> Result<Memory>) -> Result<Arc<Memory>> {
+    let Some(tiles) = context.recipe.tiles else { return context.required_memory(remember) };
+    context.required_memory(|images, done| {
+        let begun = Cell::new(0);
+        let mut squares = images.flat_map(|image| {
+            begun.set(begun.get() + 1);
+            image
+                .and_then(|image| tiles.cut(SQUARE, &image))
+                .map_or_else(|error| vec![Err(error)], |all| all.into_iter().map(Ok).collect())
+        });
+        remember(&mut squares, &mut |_| done(begun.get()))
+    })
+}
+
+/// A method on one network and device, with the tiles that were asked for.
+fn with_tiles(method: impl SquareMethod + 'static, context: &BuildContext<'_>) -> Box<dyn Method> {
+    match context.recipe.tiles {
+        Some(tiles) => Box::new(Tiled { method, tiles }),
+        None => Box::new(method),
+    }
 }
 
 /// A method that inspects the central square of an image.
@@ -76,10 +105,35 @@ impl<M: SquareMethod> Method for M {
     }
 
     fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
-        let Square { map, score, geometry } = self.inspect_square(image, clock)?;
-        let map = geometry.restore(&map, minimum(map.data()));
-        let uninspected = outside(&geometry).into_iter().collect();
-        Ok(Finding { uninspected, ..Finding::whole(map, score) })
+        let square = self.inspect_square(image, clock)?;
+        let inspected = square.geometry.from_frame([0, 0, FRAME, FRAME]);
+        Ok(Finding::of_part(square.restored(), square.score, inspected))
+    }
+}
+
+impl Square {
+    /// The map at the size of the image, its smallest value outside the square.
+    fn restored(&self) -> Array {
+        self.geometry.restore(&self.map, minimum(self.map.data()))
+    }
+}
+
+/// A method that inspects all squares of an image.
+struct Tiled<M> {
+    method: M,
+    tiles: Tiles,
+}
+
+impl<M: SquareMethod> Method for Tiled<M> {
+    fn scale(&self) -> Scale {
+        self.method.scale()
+    }
+
+    fn inspect(&self, image: &Rgb, clock: &mut Clock) -> Result<Finding> {
+        inspect_tiles(image, &self.tiles, SQUARE, clock, |tile, clock| {
+            let square = self.method.inspect_square(tile, clock)?;
+            Ok((square.restored(), square.score))
+        })
     }
 }
 
@@ -91,13 +145,6 @@ fn preprocess(filter: Filter) -> Preprocess {
         channels: Channels::Rgb,
         normalization: Normalization::IMAGENET,
     }
-}
-
-/// What lies outside the central square.
-fn outside(geometry: &Geometry) -> Option<Uninspected> {
-    let (height, width) = geometry.resized;
-    let share = 1.0 - (FRAME * FRAME) as f64 / (height * width) as f64;
-    (share > 0.0).then(|| Uninspected::outside_crop(share))
 }
 
 /// Values of the cells of a layer at the size of the frame: bilinear, as PyTorch's `interpolate`.
@@ -120,7 +167,7 @@ const HOTTEST: MemoryArray = MemoryArray::required("hottest", 1);
 /// where mirroring changes nothing.
 fn hottest(method: &impl SquareMethod, reference: &Rgb) -> Result<f32> {
     let largest = |image: &Rgb| Ok::<f32, Error>(maximum(method.inspect_square(image, &mut Clock::stopped())?.map.data()));
-    let mirrored = largest(&mirrored(reference))?;
+    let mirrored = largest(&reference.mirrored())?;
     if mirrored > 0.0 { Ok(2.0 * mirrored) } else { largest(&noise(FRAME)) }
 }
 
@@ -136,13 +183,6 @@ fn each_reference(images: Images<'_>, done: Done<'_>, mut take: impl FnMut(&Rgb)
         first.get_or_insert(image);
     }
     Ok(first.expect("a memory is of at least one reference"))
-}
-
-/// The image mirrored from left to right.
-fn mirrored(image: &Rgb) -> Rgb {
-    let rows = image.data().chunks_exact(CHANNELS * image.width());
-    let data = rows.flat_map(|row| row.chunks_exact(CHANNELS).rev().flatten()).copied().collect();
-    Rgb::new(image.width(), image.height(), data)
 }
 
 /// What is wrong with the value of the hottest colour of a memory.
@@ -187,15 +227,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mirrored_image_has_its_columns_in_the_other_order() {
-        assert_eq!(mirrored(&Rgb::new(2, 1, vec![1, 2, 3, 4, 5, 6])), Rgb::new(2, 1, vec![4, 5, 6, 1, 2, 3]));
-    }
-
-    #[test]
     fn what_lies_outside_the_square_is_not_inspected() {
-        let share = |height, width| outside(&preprocess(Filter::Bilinear).fit.geometry(height, width)).unwrap().share.unwrap();
-        // 224² of 256², and of 256 × 512.
-        assert!((share(250, 250) - (1.0 - 0.765_625)).abs() < 1e-9);
-        assert!((share(100, 200) - (1.0 - 0.765_625 / 2.0)).abs() < 1e-9);
+        let corners = |height, width| preprocess(Filter::Bilinear).fit.geometry(height, width).from_frame([0, 0, FRAME, FRAME]).corners();
+        // 16 of 256 on each side; of 100 × 200, which is scaled to 256 × 512, 6.25 and 56.25.
+        assert_eq!(corners(256, 256), [16.0, 16.0, 240.0, 240.0]);
+        assert_eq!(corners(100, 200), [56.25, 6.25, 143.75, 93.75]);
     }
 }

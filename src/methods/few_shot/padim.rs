@@ -15,8 +15,8 @@ use crate::image::{Filter, Rgb};
 use crate::kernels::Interpolation;
 use crate::methods::few_shot::whitening::Whitening;
 use crate::methods::few_shot::{
-    Done, GRIDS, HOTTEST, Images, Square, SquareMethod, channels, each_reference, hottest, hottest_fault, inputs, layers, misfit, network,
-    preprocess, smooth, upsampled,
+    Done, GRIDS, HOTTEST, Images, Square, SquareMethod, channels, each_reference, hottest, hottest_fault, inputs, layers, memory, misfit,
+    network, preprocess, smooth, upsampled, with_tiles,
 };
 use crate::methods::memory::{MemoryArray, MemoryKind};
 use crate::methods::{Clock, Memory, MethodInfo, Reading, ScoreOf, finite, maximum};
@@ -72,8 +72,8 @@ pub static PADIM: MethodInfo = MethodInfo {
     build: |context| {
         let (device, precision) = (context.device, context.recipe.precision);
         let network = Padim::network(context.checkpoint())?;
-        let memory = context.required_memory(|images, done| Padim::remember(device, &network, images, precision, done))?;
-        Ok(Box::new(Padim::new(device, &network, &memory, precision)?))
+        let memory = memory(context, |images, done| Padim::remember(device, &network, images, precision, done))?;
+        Ok(with_tiles(Padim::new(device, &network, &memory, precision)?, context))
     },
 };
 

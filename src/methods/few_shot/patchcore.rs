@@ -11,8 +11,8 @@ use crate::kernels::Interpolation;
 use crate::methods::few_shot::channel_pool::{PADDING, POOLED, pooling_weight};
 use crate::methods::few_shot::coreset::{PROJECTED, farthest_rows, projection, starts};
 use crate::methods::few_shot::{
-    Done, GRIDS, HOTTEST, Images, Square, SquareMethod, each_reference, hottest, hottest_fault, inputs, layers, network, preprocess,
-    smooth, upsampled,
+    Done, GRIDS, HOTTEST, Images, Square, SquareMethod, each_reference, hottest, hottest_fault, inputs, layers, memory, network,
+    preprocess, smooth, upsampled, with_tiles,
 };
 use crate::methods::memory::{MemoryArray, MemoryKind};
 use crate::methods::nearest::{smallest, smallest_distances};
@@ -63,8 +63,8 @@ pub static PATCHCORE: MethodInfo = MethodInfo {
     build: |context| {
         let (device, precision) = (context.device, context.recipe.precision);
         let network = PatchCore::network(context.checkpoint())?;
-        let memory = context.required_memory(|images, done| PatchCore::remember(device, &network, images, precision, done))?;
-        Ok(Box::new(PatchCore::new(device, &network, &memory, precision)?))
+        let memory = memory(context, |images, done| PatchCore::remember(device, &network, images, precision, done))?;
+        Ok(with_tiles(PatchCore::new(device, &network, &memory, precision)?, context))
     },
 };
 

@@ -12,8 +12,8 @@ use crate::graph::{Graph, Tensor};
 use crate::image::{Filter, Rgb};
 use crate::kernels::{Activation, Selection};
 use crate::methods::few_shot::{
-    Done, FRAME, GRIDS, HOTTEST, Images, Square, SquareMethod, channels, each_reference, hottest, hottest_fault, inputs, layers, misfit,
-    network, preprocess, smooth, upsampled,
+    Done, FRAME, GRIDS, HOTTEST, Images, Square, SquareMethod, channels, each_reference, hottest, hottest_fault, inputs, layers, memory,
+    misfit, network, preprocess, smooth, upsampled, with_tiles,
 };
 use crate::methods::memory::{MemoryArray, MemoryKind};
 use crate::methods::nearest::{columns_in_parts, smallest};
@@ -66,8 +66,8 @@ pub static SPADE: MethodInfo = MethodInfo {
     build: |context| {
         let (device, precision) = (context.device, context.recipe.precision);
         let network = Spade::network(context.checkpoint())?;
-        let memory = context.required_memory(|images, done| Spade::remember(device, &network, images, precision, done))?;
-        Ok(Box::new(Spade::new(device, &network, memory, precision)?))
+        let memory = memory(context, |images, done| Spade::remember(device, &network, images, precision, done))?;
+        Ok(with_tiles(Spade::new(device, &network, memory, precision)?, context))
     },
 };
 
