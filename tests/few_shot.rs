@@ -15,9 +15,9 @@ use zsas::{Array, Checkpoint, Code, Device, DeviceChoice, DeviceOptions, Precisi
 
 const METHODS: [&str; 3] = ["patchcore", "padim", "spade"];
 
-/// Largest difference from PyTorch's f64, as a share of the largest value. The features of the tiny network are 2e-6 away (see
-/// `tests/wide_resnet.rs`); squares double that, and PaDiM stretches what its references do not vary by 1 / √0.01, ten times.
-const BOUND: f64 = 2e-5;
+/// Largest difference from PyTorch's f64, as a share of the largest value. The features of the tiny network are up to 2e-6 away (see
+/// `tests/wide_resnet.rs`), their distances as much, squares twice that; the rest is the rounding of the map.
+const BOUND: f64 = 5e-6;
 
 fn truth(name: &str) -> Array {
     golden_array("methods/few_shot.safetensors", name)
@@ -130,7 +130,7 @@ fn plausible_mistakes_would_be_seen() {
         let finding = found(device, method, references, &query);
         for mistake in mistakes {
             let distance = distance(&finding, &format!("wrong_{method}_{mistake}"));
-            assert!(distance > 50.0 * BOUND, "{method} with the wrong {mistake} is {distance} away");
+            assert!(distance > 200.0 * BOUND, "{method} with the wrong {mistake} is {distance} away");
         }
     }
 }
@@ -163,13 +163,12 @@ fn any_number_of_threads_gives_the_same_bytes() {
         let options = DeviceOptions { choice: DeviceChoice::Cpu, threads: Some(threads), ..DeviceOptions::default() };
         let device = Device::open(&options).unwrap();
         let memory = remember(&device, method, &references);
-        let bytes = memory.to_bytes("the weights in f32", "object").unwrap();
-        let finding = built(&device, method, memory).unwrap().score(&query).unwrap();
-        (bytes, finding.map, finding.score.to_bits())
+        let finding = built(&device, method, memory.clone()).unwrap().score(&query).unwrap();
+        (memory, finding.map, finding.score.to_bits())
     };
     for method in METHODS {
         let one = on(1, method);
-        assert!([2, 5].iter().all(|&threads| on(threads, method) == one), "{method}");
+        assert!([2, 5].into_iter().all(|threads| on(threads, method) == one), "{method}");
     }
 }
 

@@ -22,7 +22,7 @@ use crate::methods::memory::{MemoryArray, MemoryKind};
 use crate::methods::{Clock, Memory, MethodInfo, Reading, ScoreOf, finite, maximum};
 use crate::models::{WideResNet, wide_resnet};
 use crate::run::{Device, Program};
-use crate::tensor::{Array, Precision, Seeded, Shape};
+use crate::tensor::{Array, Precision, Seeded};
 use crate::weights::Checkpoint;
 
 /// Layers that are joined.
@@ -187,31 +187,37 @@ fn embedding<'g>(network: &WideResNet, graph: &'g Graph, chosen: &[usize]) -> Te
     joined.expect("at least one channel is chosen").reshape([CELLS, chosen.len()])
 }
 
+/// The Gaussian of a location, as a memory holds it.
+struct Gaussian {
+    mean: Vec<f32>,
+    /// See [`Whitening`].
+    basis: Option<Vec<f32>>,
+    inverse: Vec<f32>,
+}
+
+impl Gaussian {
+    /// The Gaussian of the embeddings of one location in the references.
+    fn of_cell(cell: usize, references: &[Array]) -> Gaussian {
+        let dim = references[0].shape().cols();
+        let samples: Vec<f64> = references.iter().flat_map(|one| &one.data()[cell * dim..][..dim]).map(|&x| f64::from(x)).collect();
+        let mean_of = |at: usize| samples.iter().skip(at).step_by(dim).sum::<f64>() / references.len() as f64;
+        let mean: Vec<f64> = (0..dim).map(mean_of).collect();
+        let Whitening { basis, inverse } = Whitening::new(&samples, &mean, REGULARIZATION);
+        let narrow = |numbers: Vec<f64>| numbers.into_iter().map(|x| x as f32).collect();
+        Gaussian { mean: narrow(mean), basis: basis.map(narrow), inverse: narrow(inverse) }
+    }
+}
+
 /// The Gaussian of each location, of the embeddings of references; the hottest value is yet to be found.
 fn memory_of(chosen: &[usize], references: &[Array]) -> Memory {
     let dim = chosen.len();
-    let of_cell = |cell: usize| {
-        let samples: Vec<f64> = references.iter().flat_map(|one| &one.data()[cell * dim..][..dim]).map(|&x| f64::from(x)).collect();
-        let mean: Vec<f64> = (0..dim)
-            .map(|at| samples.iter().skip(at).step_by(dim).sum::<f64>() / references.len() as f64)
-            .collect();
-        (Whitening::new(&samples, &mean, REGULARIZATION), mean)
-    };
-    let cells: Vec<(Whitening, Vec<f64>)> = (0..CELLS).into_par_iter().map(of_cell).collect();
-    let array = |cols: &[usize], of_cell: &dyn Fn(&(Whitening, Vec<f64>)) -> Vec<f32>| {
-        let sizes: Vec<usize> = std::iter::once(CELLS).chain(cols.iter().copied()).collect();
-        Array::new(Shape::new(&sizes), cells.iter().flat_map(of_cell).collect())
-    };
-    let narrow = |numbers: &[f64]| numbers.iter().map(|&x| x as f32).collect::<Vec<f32>>();
-    let basis = cells[0]
-        .0
-        .basis
-        .is_some()
-        .then(|| array(&[references.len(), dim], &|(whitening, _)| narrow(whitening.basis.as_deref().unwrap_or_default())));
-    let rank = if basis.is_some() { references.len() } else { dim };
+    let cells: Vec<Gaussian> = (0..CELLS).into_par_iter().map(|cell| Gaussian::of_cell(cell, references)).collect();
+    let bases = cells.iter().map(|cell| cell.basis.as_ref()).collect::<Option<Vec<&Vec<f32>>>>();
+    let rank = if bases.is_some() { references.len() } else { dim };
+    let basis = bases.map(|bases| Array::new([CELLS, rank, dim], bases.into_iter().flatten().copied().collect()));
+    let inverse = Array::new([CELLS, rank, rank], cells.iter().flat_map(|cell| &cell.inverse).copied().collect());
+    let mean = Array::new([CELLS, dim], cells.iter().flat_map(|cell| &cell.mean).copied().collect());
     let channels = Array::new([dim], chosen.iter().map(|&channel| channel as f32).collect());
-    let mean = array(&[dim], &|(_, mean)| narrow(mean));
-    let inverse = array(&[rank, rank], &|(whitening, _)| narrow(&whitening.inverse));
     Memory::new(&MEMORY, [Some(channels), Some(mean), basis, Some(inverse), Some(Array::new([1], vec![1.0]))])
 }
 

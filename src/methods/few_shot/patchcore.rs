@@ -28,7 +28,7 @@ const GRID: usize = GRIDS[1];
 /// Layers that patches are joined of.
 const LAYERS: usize = 2;
 
-/// References up to whose number all patches are kept. The code would keep a tenth; with so few that costs hits and saves little.
+/// References up to whose number all patches are kept: so few need no choice. The code would keep a tenth of them, too.
 const ALL_OF: usize = 4;
 
 /// Kept of the patches of more references: one of so many.
