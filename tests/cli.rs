@@ -535,7 +535,7 @@ fn an_anomaly_ends_with_4_when_asked_to() {
     infer("1e9").exits(0);
     // UTAD scores the central square without its margin.
     assert_eq!(place.records()[0]["decision"], "normal_in_part");
-    place.infer(&["a.png", "--overwrite", "--threshold", "1e9", "--multi-crop", "tile"]).exits(0);
+    place.infer(&["a.png", "--overwrite", "--threshold", "1e9", "--tiles", "1"]).exits(0);
     assert_eq!(place.records()[0]["decision"], "normal");
     assert_eq!(place.records()[0]["regions"], serde_json::json!([]));
 }

@@ -86,7 +86,7 @@ fn a_photo_inspected_in_part_is_never_plainly_normal() {
         .exits(3)
         .says("1 image was inspected in part: further pages are left out")
         .says("2 images were inspected in part: what lies outside the part that decides the score is left out, up to 84 % of one")
-        .says("`--multi-crop tile` inspects the whole of each photo");
+        .says("`--tiles 1` inspects the whole of each photo");
     let records = place.records();
     for (record, reason) in records.iter().zip(["outside_crop", "page"]) {
         assert_eq!((&record["decision"], &record["uninspected"][0]["reason"]), (&Value::from("normal_in_part"), &Value::from(reason)));
@@ -96,10 +96,10 @@ fn a_photo_inspected_in_part_is_never_plainly_normal() {
     assert_eq!((&run["counts"]["in_part"], &run["uninspected"]["in_part"]["page"]["images"]), (&Value::from(2), &Value::from(1)));
     assert!(std::fs::read_to_string(place.path("out/report.html")).unwrap().contains("inspected in part"));
 
-    // Squares along the longer side of the photo with a mirrored border see the defect at its end.
+    // Squares over all of the photo see the defect at its end.
     let centre = records[0]["score"].as_f64().unwrap();
     place
-        .infer(&["wide_defect_at_end.jpg", "--multi-crop", "tile", "--threshold", "1e6", "--save", "none", "--overwrite"])
+        .infer(&["wide_defect_at_end.jpg", "--tiles", "1", "--threshold", "1e6", "--save", "none", "--overwrite"])
         .exits(0);
     let record = &place.records()[0];
     assert_eq!(record["decision"], "normal");

@@ -84,6 +84,10 @@ fn keys_of_infer_are_the_documented_ones() {
     // An absolute path, so that records name their files; a threshold below most values, so that there are regions.
     run(&place, &["infer", lot.to_str().unwrap(), "-o", "texture", "--method", "utad", "--threshold", "1", "--report", "--device", "0"])
         .exits(3);
+    // The photos of `lot` are 96×80 or wider.
+    let right = zsas::image::Mask::new(96, 80, (0..96 * 80).map(|at| at % 96 > 47).collect());
+    place.write("right.png", &zsas::image::encode_mask_png(&right).unwrap());
+    run(&place, &["infer", "lot/good.png", "-o", "region", "--method", "utad", "--roi", "right.png", "--tiles", "1"]).exits(0);
     let clip = |output, more: &[&str]| {
         let fixed = ["infer", "lot/good.png", "-o", output, "--weights", "weights", "--class", "bottle"];
         run(&place, &[&fixed[..], more].concat()).exits(0);
@@ -102,15 +106,15 @@ fn keys_of_infer_are_the_documented_ones() {
     run(&place, &["calibrate", "lot/good.png", "-o", "c.toml", "--method", "utad"]).exits(0);
     run(&place, &["infer", "lot/good.png", "-o", "calibrated", "--calibration", "c.toml"]).exits(0);
 
-    let folders = ["texture", "references", "memory", "candidates", "calibrated"];
+    let folders = ["texture", "region", "references", "memory", "candidates", "calibrated"];
     let lines: Vec<Value> = folders.iter().flat_map(|folder| records(&place.path(folder))).collect();
     let (scored, failed): (Vec<&Value>, Vec<&Value>) = lines.iter().partition(|line| line["status"] == "ok");
     assert_documented("A scored image", &keys_of(scored));
     assert_documented("An image that was not scored", &keys_of(failed));
     let runs = folders.map(|folder| place.json(&format!("{folder}/run.json")));
     assert_documented("run.json of infer", &keys_of(&runs));
-    assert_eq!(runs[1]["uninspected"]["references"], serde_json::json!({".heic": 1, "page": 1}));
-    assert!(runs[1]["warnings"][0].as_str().unwrap().contains("sixteen_bit_grey.png: 16 bits"), "{}", runs[1]["warnings"]);
+    assert_eq!(runs[2]["uninspected"]["references"], serde_json::json!({".heic": 1, "page": 1}));
+    assert!(runs[2]["warnings"][0].as_str().unwrap().contains("sixteen_bit_grey.png: 16 bits"), "{}", runs[2]["warnings"]);
 }
 
 #[test]
