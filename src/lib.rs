@@ -43,6 +43,7 @@
 //! - [`graph`], [`run`]: the recording of a network's operations; devices and programs, the only module that uses `wgpu`
 //! - [`nn`], [`models`]: layers and published networks, with the table [`models::NETWORKS`]
 //! - [`methods`]: published methods that turn images into anomaly maps, with the table [`methods::METHODS`]
+//! - [`evaluation`]: a data set, maps of its test photos, exact metrics, and what shows them
 //! - [`results`], [`inspect`]: the output folder; the top-level API, for one image or many
 
 pub mod datasets;

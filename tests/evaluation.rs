@@ -196,7 +196,7 @@ fn maps_of_another_program_are_measured_and_missing_ones_refused() {
     }
     let text = eval(&place, &data, &["--maps", "maps", "-o", "out", "--exact", "--approximations"]).exits(0).stdout;
     assert!(text.contains("| bottle") && text.contains("| **mean**"), "{text}");
-    for metric in ["image_auroc", "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "aupro_200"] {
+    for metric in ["image_auroc", "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "pixel_aupr_trapezoid"] {
         assert_eq!(mean(&place, "out", metric), Some(1.0), "{metric}");
     }
     let found = place.json("out/evaluation.json");

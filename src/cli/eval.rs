@@ -184,6 +184,10 @@ impl EvalArgs {
             return Err(usage("an evaluation is of one method: `--method NAME`, or of maps: `--maps DIR`")
                 .hint("`zsas-gpu help infer` lists the methods"));
         }
+        if self.maps.is_empty() && self.shots.is_none() && self.method.needs_references()? {
+            return Err(usage("the method compares with good photos, and none are drawn")
+                .hint("`--shots K` draws K of each class, `--shots all` takes all"));
+        }
         if self.maps.contains(&self.output) {
             return Err(usage("the folder of the maps is the output folder, too").hint("choose another `--output`"));
         }

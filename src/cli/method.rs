@@ -13,7 +13,7 @@ use zsas::image::ReadOptions;
 use zsas::inputs::{self, Input, LeftOut};
 use zsas::inspect::{Detector, DetectorBuilder, Plan, RegionOfInterest};
 use zsas::methods::saa::Part;
-use zsas::methods::{self, BuildStep, Memory, MultiCrop, Reading, Reference, Tiles};
+use zsas::methods::{self, BuildStep, Memory, MultiCrop, Reading, Reference, References, Tiles};
 use zsas::{Checkpoint, Code, Error, Result};
 
 use crate::cli::device::{DeviceArgs, lose_at};
@@ -139,6 +139,11 @@ impl MethodArgs {
     /// Whether the method that is named is told what is inspected.
     pub fn takes_text(&self) -> Result<bool> {
         Ok(methods::named(&self.method)?.inputs.text)
+    }
+
+    /// Whether the method that is named compares with reference images.
+    pub fn needs_references(&self) -> Result<bool> {
+        Ok(methods::named(&self.method)?.inputs.references == References::Required)
     }
 
     /// The squares of `--tiles`.
