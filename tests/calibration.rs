@@ -111,7 +111,7 @@ fn a_calibration_is_refused_for_another_method_precision_view_reading_of_photos_
     let weights = format!("{}/tests/golden/wide_resnet/tiny.safetensors", env!("CARGO_MANIFEST_DIR"));
     for (option, differing) in [
         (["--method", "saliency"], "`method` was `utad`, now `saliency`"),
-        (["--multi-crop", "tile"], "`views` was `none`, now `tile`"),
+        (["--tiles", "1"], "`tiles` was nothing, now `{ count = 1, overlap = 0.25 }`"),
         (["--precision", "f16"], "`precision` was `f32`, now `f16`"),
         (["--weights", &weights], "the weights `textures (embedded)` were "),
         (["--sixteen-bit", "clip"], "`read.sixteen_bit` was `scale`, now `clip`"),

@@ -40,6 +40,7 @@ fn help_is_as_written_down() {
         "calibrate",
         "detect",
         "segment",
+        "eval",
         "prompts",
         "doctor",
         "forward",

@@ -219,7 +219,7 @@ fn maps_of_another_program_are_measured_and_missing_ones_refused() {
     eval(&place, &data, &["--maps", "maps", "-o", "less"])
         .exits(2)
         .says("`bottle/test/good/1.png` has no map")
-        .says("--lenient");
+        .says("a map is named `CLASS/PATH`");
     eval(&place, &data, &["--maps", "maps", "-o", "less", "--lenient"]).exits(3);
     assert_eq!(place.json("less/evaluation.json")["classes"][0]["not_scored"][0], "bottle/test/good/1.png");
     place.write("maps/bottle/test/good/1.tiff", &encode_tiff(&Array::new([40, 48], vec![0.25; 1920])).unwrap());

@@ -12,7 +12,7 @@ const PANEL: (u32, u32) = (360, 320);
 /// Points of a kind of curve, for each run.
 type Lines<'a> = (&'static str, RGBColor, Vec<&'a [[f64; 2]]>);
 
-/// Three panels side by side: ROC, precision-recall, per-region overlap; a line for each draw of reference images.
+/// Panels side by side: ROC, precision-recall, and per-region overlap where there are masks; a line for each draw of reference images.
 pub(super) fn svg(class: &ClassResult) -> Result<String> {
     let mut text = String::new();
     draw(class, &mut text).map_err(|error| Error::new(Code::Io, format!("cannot draw the curves of `{}`: {error}", class.name)))?;
@@ -24,20 +24,24 @@ type Drawn = std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'static> a
 fn draw(class: &ClassResult, text: &mut String) -> Drawn {
     let image = |of: fn(&Curves) -> &Vec<[f64; 2]>| ("images", BLUE, lines(class, of));
     let pixel = |of: fn(&Curves) -> &Vec<[f64; 2]>| ("pixels", RED, lines(class, of));
-    let area = SVGBackend::with_string(text, (3 * PANEL.0, PANEL.1)).into_drawing_area();
-    area.fill(&WHITE)?;
-    let panels = area.split_evenly((1, 3));
     let roc = [image(|curves| &curves.image_roc), pixel(|curves| &curves.pixel_roc)];
-    panel(&panels[0], "ROC", ["false positive rate", "true positive rate"], 1.0, &roc)?;
     let pr = [image(|curves| &curves.image_pr), pixel(|curves| &curves.pixel_pr)];
-    panel(&panels[1], "precision and recall", ["recall", "precision"], 1.0, &pr)?;
     let pro = [("regions", RGBColor(20, 120, 60), lines(class, |curves| &curves.pro))];
-    panel(&panels[2], "per-region overlap (PRO)", ["false positive rate", "mean overlap"], 0.3, &pro)?;
+    // Without masks there is nothing over regions to draw.
+    let panels = if pro[0].2.is_empty() { 2 } else { 3 };
+    let area = SVGBackend::with_string(text, (panels * PANEL.0, PANEL.1)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let parts = area.split_evenly((1, panels as usize));
+    panel(&parts[0], "ROC", ["false positive rate", "true positive rate"], 1.0, &roc)?;
+    panel(&parts[1], "precision and recall", ["recall", "precision"], 1.0, &pr)?;
+    if let Some(part) = parts.get(2) {
+        panel(part, "per-region overlap (PRO)", ["false positive rate", "mean overlap"], 0.3, &pro)?;
+    }
     area.present()
 }
 
 /// The points of one kind of curve in each run of a class.
-fn lines<'c>(class: &'c ClassResult, of: fn(&Curves) -> &Vec<[f64; 2]>) -> Vec<&'c [[f64; 2]]> {
+fn lines(class: &ClassResult, of: fn(&Curves) -> &Vec<[f64; 2]>) -> Vec<&[[f64; 2]]> {
     class
         .runs
         .iter()
