@@ -64,6 +64,16 @@ pub fn short_hash(text: &str) -> String {
     hex(&Sha256::digest(text)[..6])
 }
 
+/// A text as the name of one file or folder: itself where it is one, else with a hash, so that two texts never share a name.
+pub fn file_name(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
+    if !text.is_empty() && !text.starts_with('.') && text.len() < 100 && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().filter(|&c| c.is_alphanumeric()).take(40).collect();
+    format!("{kept}-{}", short_hash(text))
+}
+
 /// Bytes in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -72,6 +82,13 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_cannot_leave_its_folder_as_a_name() {
+        assert_eq!(file_name("metal_nut"), "metal_nut");
+        assert!(file_name("../../etc").starts_with("etc-"));
+        assert_ne!(file_name("a/b"), file_name("ab"));
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_stays_beside_it() {

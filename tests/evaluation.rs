@@ -256,9 +256,18 @@ fn reference_images_are_drawn_for_each_seed() {
     );
     assert!(found["mean"]["deviations"]["pixel_auroc"].is_number(), "{}", found["mean"]);
     assert!(place.path("out/runs/bottle/1-shot-seed-2/results.jsonl").is_file());
-    // Another class of draws does not join.
     eval(&place, &data, &["--maps", "out", "-o", "again"]).exits(0);
     assert_eq!(evaluation(&place, "again"), evaluation(&place, "out"));
+    // Draws of another evaluation are not measured with these.
+    for shots in [["--shots", "2"], ["--shots", "all"]] {
+        eval(&place, &data, &[&["--method", "padim", "-o", "out", "--overwrite"], &shots[..]].concat())
+            .exits(2)
+            .says("is of an evaluation with other reference images");
+    }
+    eval(&place, &data, &["--method", "padim", "--shots", "2", "-o", "other"]).exits(0);
+    eval(&place, &data, &["--maps", "out", "other", "-o", "both"])
+        .exits(2)
+        .says("maps of several evaluations lie together");
 }
 
 #[test]
@@ -274,5 +283,41 @@ fn parts_of_different_runs_do_not_join_and_nothing_is_overwritten_unasked() {
     eval(&place, &data, &["--method", "utad", "-o", "a"]).exits(2).says("already holds results");
     eval(&place, &data, &["--class", "botle", "--method", "utad", "-o", "d"]).exits(2).says("bottle");
     eval(&place, &data, &["-o", "d"]).exits(2).says("--method");
+    eval(&place, &data, &["--method", "utad", "--normal", "good", "-o", "d"])
+        .exits(2)
+        .says("--dataset folder");
+    eval(&place, &data, &["--maps", "a", "--roi", "m.png", "-o", "d"])
+        .exits(2)
+        .says("cannot be used with");
+    eval(&place, &data, &["--maps", "nowhere", "-o", "d"]).exits(2).says("is no folder");
+    // An evaluation, and a file that no evaluation wrote, are not replaced unasked.
+    eval(&place, &data, &["--maps", "a", "-o", "e", "--lenient"]).exits(3);
+    eval(&place, &data, &["--maps", "b", "-o", "e", "--lenient"])
+        .exits(2)
+        .says("already holds an evaluation");
+    eval(&place, &data, &["--maps", "b", "-o", "e", "--lenient", "--overwrite"]).exits(3);
+    place.write("f/evaluation.md", b"mine");
+    eval(&place, &data, &["--maps", "a", "-o", "f", "--lenient", "--overwrite"])
+        .exits(2)
+        .says("no evaluation wrote it");
     assert!(!place.path("d").exists());
+}
+
+#[test]
+fn neither_a_class_nor_a_photo_leads_out_of_the_output_folder() {
+    let place = Place::new();
+    for (number, is_defective) in [(0, false), (1, true)] {
+        photo(&place, &format!("photos/{number}.png"), is_defective);
+    }
+    place.write("data/mask.png", &mask(255));
+    let lines = r#"{"image":"../photos/0.png","label":"normal","category":"../../elsewhere"}
+{"image":"../photos/1.png","label":"anomalous","mask":"mask.png","category":"../../elsewhere"}
+"#;
+    place.write("data/list.jsonl", lines.as_bytes());
+    eval(&place, &["--dataset", "manifest", "--root", "data/list.jsonl"], &["--method", "utad", "-o", "deep/out"]).exits(0);
+    assert_eq!(mean(&place, "deep/out", "image_auroc"), Some(1.0));
+    let mut found: Vec<_> = fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    found.sort();
+    assert_eq!(found, ["data", "deep", "photos"]);
+    assert_eq!(fs::read_dir(place.path("deep")).unwrap().count(), 1);
 }

@@ -7,11 +7,13 @@ use std::sync::Mutex;
 use clap::Args;
 use indicatif::ProgressBar;
 use zsas::datasets::{Category, Dataset, Folders, Ksdd2Split, Layout, Options, VisaSplit};
-use zsas::evaluation::{ClassObserver, Evaluated, FewShot, MapRun, MeasureOptions, Photos, Scored, Shots, markdown, measure, write};
+use zsas::evaluation::{
+    ClassObserver, Evaluated, FewShot, MapRun, MeasureOptions, Photos, Scored, Shots, check_output, markdown, measure, write,
+};
 use zsas::inputs::Shard;
 use zsas::inspect::{Detector, DetectorBuilder, JobObserver, JobOptions};
 use zsas::results::Existing;
-use zsas::{Error, Result};
+use zsas::{Code, Error, Result};
 
 use crate::cli::console::Failures;
 use crate::cli::method::{Building, MethodArgs};
@@ -31,6 +33,29 @@ Examples:
   zsas-gpu eval --dataset folder --root line --normal good --abnormal bad --masks masks -o line-measured
   zsas-gpu eval --dataset mvtec --root mvtec --method utad --shard 1/2 -o part1     # on one machine
   zsas-gpu eval --dataset mvtec --root mvtec --maps part1 part2 -o whole            # joined";
+
+/// Largest side at which maps are compared.
+const MAX_SIDE: usize = 8192;
+
+/// Options that decide how maps are made, which has no meaning where there are some.
+const MAKES_MAPS: [&str; 16] = [
+    "method",
+    "shots",
+    "shard",
+    "roi",
+    "tiles",
+    "without",
+    "multi_crop",
+    "reading",
+    "weights",
+    "parallel",
+    "resume",
+    "precision",
+    "device",
+    "threads",
+    "kernels",
+    "object",
+];
 
 /// Options of `eval`.
 #[derive(Args, Debug)]
@@ -56,13 +81,13 @@ pub struct EvalArgs {
     #[arg(long, value_name = "NAME", help_heading = "Data set")]
     split: Option<String>,
 
-    /// Of `--dataset folder`: good photos for training, below the root
-    #[arg(long, value_name = "DIR", default_value = "normal", help_heading = "Data set")]
-    normal: PathBuf,
+    /// Of `--dataset folder`: good photos for training, below the root [default: normal]
+    #[arg(long, value_name = "DIR", help_heading = "Data set")]
+    normal: Option<PathBuf>,
 
-    /// Of `--dataset folder`: defective photos
-    #[arg(long, value_name = "DIR", default_value = "abnormal", help_heading = "Data set")]
-    abnormal: PathBuf,
+    /// Of `--dataset folder`: defective photos [default: abnormal]
+    #[arg(long, value_name = "DIR", help_heading = "Data set")]
+    abnormal: Option<PathBuf>,
 
     /// Of `--dataset folder`: masks of the defective photos, under their names
     #[arg(long, value_name = "DIR", help_heading = "Data set")]
@@ -77,12 +102,12 @@ pub struct EvalArgs {
     lenient: bool,
 
     /// What methods with text call the object, instead of the name of its class
-    #[arg(long, value_name = "NAME", conflicts_with = "maps")]
+    #[arg(long, value_name = "NAME")]
     object: Option<String>,
 
     /// Measure the maps in these folders instead of making some: parts of runs with `--shard`, or float TIFF, NPY or PNG of any program under
     /// the names of the photos
-    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["method", "shots", "shard"])]
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = MAKES_MAPS)]
     maps: Vec<PathBuf>,
 
     /// Good training photos that a method compares with, in each class: a number, or `all`
@@ -153,10 +178,12 @@ pub fn run(args: &EvalArgs) -> Result<Exit> {
     let signals = Signals::watch()?;
     let is_scored = args.maps.is_empty();
     if is_scored {
-        let scored = args.score(&dataset, &signals)?;
-        if let Some(signal) = scored.signal {
+        let scored = args.score(&dataset, &signals);
+        // A signal while a method is built is an error there.
+        if let Some(signal) = signals.received() {
             return Ok(Exit::Signal(signal));
         }
+        let scored = scored?;
         if args.shard.is_some() {
             return Ok(if scored.failed > 0 { Exit::SomeFailed } else { Exit::Done });
         }
@@ -176,9 +203,13 @@ pub fn run(args: &EvalArgs) -> Result<Exit> {
 impl EvalArgs {
     /// Finds contradictions that need no file and no device.
     fn check(&self) -> Result<()> {
-        let folders = [self.masks.as_ref(), self.normal_test.as_ref()];
-        if self.dataset != Layout::Folder && folders.iter().any(Option::is_some) {
-            return Err(usage("`--masks` and `--normal-test` name folders of `--dataset folder`"));
+        let folders = [&self.normal, &self.abnormal, &self.masks, &self.normal_test];
+        if self.dataset != Layout::Folder && folders.iter().any(|folder| folder.is_some()) {
+            return Err(usage("`--normal`, `--abnormal`, `--masks` and `--normal-test` name folders of `--dataset folder`")
+                .hint("other data sets have them where they are published; `--shots K` takes good photos to compare with"));
+        }
+        if self.eval_size.is_some_and(|side| side.get() > MAX_SIDE) {
+            return Err(usage(format!("`--eval-size` is at most {MAX_SIDE}")));
         }
         if self.maps.is_empty() && self.method.is_automatic() {
             return Err(usage("an evaluation is of one method: `--method NAME`, or of maps: `--maps DIR`")
@@ -188,10 +219,24 @@ impl EvalArgs {
             return Err(usage("the method compares with good photos, and none are drawn")
                 .hint("`--shots K` draws K of each class, `--shots all` takes all"));
         }
-        if self.maps.contains(&self.output) {
-            return Err(usage("the folder of the maps is the output folder, too").hint("choose another `--output`"));
+        if self.object.is_some() && !self.method.takes_text()? {
+            return Err(usage("`--object` is for methods that are told what is inspected, and this one is not"));
         }
-        Ok(())
+        if let (Some(ShotCount(None)), Some(seeds)) = (self.shots, self.seeds.filter(|seeds| seeds.get() > 1)) {
+            return Err(usage(format!("`--shots all` can be drawn in one way only, not in {seeds}")));
+        }
+        for folder in &self.maps {
+            if !folder.is_dir() {
+                return Err(Error::new(Code::NotFound, format!("`{}`, given by `--maps`, is no folder", folder.display())));
+            }
+            if folder
+                .canonicalize()
+                .is_ok_and(|folder| self.output.canonicalize().is_ok_and(|output| output == folder))
+            {
+                return Err(usage("the folder of the maps is the output folder, too").hint("choose another `--output`"));
+            }
+        }
+        check_output(&self.output, self.overwrite || self.resume)
     }
 
     /// How the data set is opened.
@@ -201,8 +246,8 @@ impl EvalArgs {
             is_lenient: self.lenient,
             read: self.method.photos.options(),
             folders: Folders {
-                normal: self.normal.clone(),
-                abnormal: self.abnormal.clone(),
+                normal: self.normal.clone().unwrap_or(Folders::default().normal),
+                abnormal: self.abnormal.clone().unwrap_or(Folders::default().abnormal),
                 masks: self.masks.clone(),
                 normal_test: self.normal_test.clone(),
             },
@@ -236,8 +281,9 @@ impl EvalArgs {
         let console = EvalConsole::new(talk::progress(photos as u64, self.quiet), signals, self);
         let builder = |category: &Category| self.builder(category, &building);
         let run = MapRun { dataset, output: &self.output, builder: &builder, shots, job: self.job_options() };
-        let scored = run.run(&&console)?;
+        let scored = run.run(&&console);
         console.finish();
+        let scored = scored?;
         if !self.quiet {
             let failed = if scored.failed > 0 { format!(", {} failed", scored.failed) } else { String::new() };
             match (scored.signal, self.shard) {

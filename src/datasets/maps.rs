@@ -249,8 +249,9 @@ impl Run {
     }
 
     fn find(&self, names: &Names) -> Found {
-        for names in [&names.full, &names.short] {
-            match self.fitting(names)[..] {
+        // A path that ends in a short name may be that of another class's photo.
+        for (names, ends_count) in [(&names.full, true), (&names.short, false)] {
+            match self.fitting(names, ends_count)[..] {
                 [] => {}
                 [record] => return self.map_of(record),
                 ref several => {
@@ -263,7 +264,7 @@ impl Run {
         Err(Fault::Missing(format!("has no record in `{}`: looked for {}", self.folder.join(RESULTS).display(), looked.join(", "))))
     }
 
-    fn fitting(&self, names: &BTreeSet<String>) -> Vec<&Record> {
+    fn fitting(&self, names: &BTreeSet<String>, ends_count: bool) -> Vec<&Record> {
         let candidates: BTreeSet<&String> = names.iter().filter_map(|name| self.by_last.get(last_part(name))).flatten().collect();
         let fits = |record: &Record| {
             let is = |text: &str| names.contains(text);
@@ -272,7 +273,7 @@ impl Run {
                     .iter()
                     .any(|name| text.strip_suffix(name.as_str()).is_some_and(|before| before.ends_with('/')))
             };
-            is(&record.path) || record.output.as_deref().is_some_and(is) || ends(&record.path)
+            is(&record.path) || record.output.as_deref().is_some_and(is) || ends_count && ends(&record.path)
         };
         candidates.into_iter().map(|name| &self.records[name]).filter(|record| fits(record)).collect()
     }

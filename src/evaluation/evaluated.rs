@@ -77,9 +77,9 @@ pub struct RunResult {
     pub image_threshold: Option<f32>,
     /// Threshold at which the F1 of pixels is largest.
     pub pixel_threshold: Option<f32>,
-    /// AUPIMO of each anomalous image, in the order of the data set; null where its mask is not known.
+    /// AUPIMO of each anomalous image whose mask is known; null where it is not defined.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub aupimo: Vec<Option<f64>>,
+    pub aupimo: Vec<PhotoValue>,
     /// The normal photos with the highest scores, highest first.
     pub false_alarms: Vec<Extreme>,
     /// The anomalous photos with the lowest scores, lowest first.
@@ -87,6 +87,15 @@ pub struct RunResult {
     /// Curves, for drawing.
     #[serde(skip)]
     pub curves: Curves,
+}
+
+/// A value of one photo.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PhotoValue {
+    /// Path of the photo below the root of the data set.
+    pub path: String,
+    /// The value.
+    pub value: Option<f64>,
 }
 
 /// A photo at the wrong end of the scores.
@@ -119,7 +128,9 @@ impl Evaluated {
         let draws = classes.iter().map(|class| class.runs.len()).min().unwrap_or(0);
         let of_draw = |draw: usize| mean(classes.iter().map(|class| &class.runs[draw].values));
         let macro_means: Vec<Values> = (0..draws).map(of_draw).collect();
-        let published = classes.first().map_or_else(Vec::new, |class| Published::beside(dataset.layout, &class.runs));
+        let published = classes
+            .first()
+            .map_or_else(Vec::new, |class| Published::beside(dataset.layout, classes.len(), &class.runs));
         Evaluated {
             v: VERSION,
             dataset: dataset.layout.as_str(),

@@ -1,10 +1,10 @@
 //! Map run: a detector for each class scores its test photos, and keeps records and maps in a folder of the class.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::datasets::{Category, Dataset, Sample};
-use crate::error::Result;
-use crate::evaluation::maps::runs_of;
+use crate::error::{Code, Error, Remedy, Result};
+use crate::evaluation::maps::{draws_in, runs_of};
 use crate::evaluation::{FewShot, Shots};
 use crate::inputs::{Found, Input, LeftOut, path_text};
 use crate::inspect::{Detector, DetectorBuilder, Job, JobObserver, JobOptions, Outcome, ScoreOptions, Scoring};
@@ -40,6 +40,7 @@ impl MapRun<'_> {
     /// Errors: those of a detector, of a folder that cannot be used, or the one that ended a job.
     pub fn run(&self, observer: &impl ClassObserver) -> Result<Scored> {
         let draws = self.shots.map_or_else(|| vec![None], |shots| shots.draws().into_iter().map(Some).collect());
+        self.refuse_other_draws(&draws)?;
         let mut scored = Scored::default();
         for category in &self.dataset.classes {
             for draw in &draws {
@@ -53,6 +54,18 @@ impl MapRun<'_> {
             }
         }
         Ok(scored)
+    }
+
+    /// Refuses an output folder that holds runs of another evaluation, which would be measured with those of this one.
+    fn refuse_other_draws(&self, draws: &[Option<FewShot>]) -> Result<()> {
+        for category in &self.dataset.classes {
+            if let Some(other) = draws_in(self.output, &category.name).into_iter().find(|draw| !draws.contains(draw)) {
+                let folder = runs_of(self.output, &category.name, other);
+                let message = format!("`{}` is of an evaluation with other reference images", folder.display());
+                return Err(Error::new(Code::Output, message).hint(Remedy::ChooseOtherOutput));
+            }
+        }
+        Ok(())
     }
 
     /// Scores a class with one draw of reference images.
@@ -85,7 +98,13 @@ fn found(category: &Category) -> Found {
     let input = |sample: &Sample| Input {
         file: sample.image.clone(),
         path: sample.path.clone(),
-        name: sample.path.strip_prefix(&format!("{}/", category.name)).unwrap_or(&sample.path).to_owned(),
+        name: below(sample.path.strip_prefix(&format!("{}/", category.name)).unwrap_or(&sample.path)),
     };
     Found { inputs: category.test.iter().map(input).collect(), left_out: LeftOut::default() }
+}
+
+/// A path as the name of files below a folder: without what would lead out of it.
+fn below(path: &str) -> String {
+    let inside = Path::new(path).components().filter(|part| matches!(part, Component::Normal(_)));
+    path_text(&inside.collect::<PathBuf>())
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::datasets::{Category, Dataset, Maps, Sample, SampleMap};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::evaluation::FewShot;
+use crate::files::file_name;
 use crate::results::{Earlier, RESULTS, RUN, regular_file};
 
 /// Folder of our own runs, in the folder of an evaluation.
@@ -53,7 +54,7 @@ pub struct MadeBy {
 
 /// The folder in which the maps of a class lie.
 pub(super) fn runs_of(root: &Path, class: &str, draw: Option<FewShot>) -> PathBuf {
-    let folder = root.join(RUNS).join(class);
+    let folder = root.join(RUNS).join(file_name(class));
     draw.map_or_else(|| folder.clone(), |draw| folder.join(draw.folder()))
 }
 
@@ -62,6 +63,12 @@ pub(super) fn runs_of(root: &Path, class: &str, draw: Option<FewShot>) -> PathBu
 /// Folders of our own runs are parts of one run and joined. Errors with [`Code::Dataset`]: parts that were made with other parameters, a photo that
 /// two parts scored differently, photos without a map; the last are left out where `is_lenient`.
 pub fn maps_of<'d>(dataset: &'d Dataset, folders: &[PathBuf], is_lenient: bool) -> Result<Vec<Vec<ClassMaps<'d>>>> {
+    let maps = found_maps(dataset, folders, is_lenient)?;
+    check_one_evaluation(&maps)?;
+    Ok(maps)
+}
+
+fn found_maps<'d>(dataset: &'d Dataset, folders: &[PathBuf], is_lenient: bool) -> Result<Vec<Vec<ClassMaps<'d>>>> {
     let is_ours = |category: &Category| folders.iter().any(|folder| !draws_in(folder, &category.name).is_empty());
     if !dataset.classes.iter().any(is_ours) {
         let found = Maps::open(folders)?.of(dataset, is_lenient)?;
@@ -73,6 +80,26 @@ pub fn maps_of<'d>(dataset: &'d Dataset, folders: &[PathBuf], is_lenient: bool) 
             .collect());
     }
     dataset.classes.iter().map(|category| runs_over(category, folders, is_lenient)).collect()
+}
+
+/// Refuses runs of several methods, settings or numbers of reference images: their mean would be one of nothing.
+fn check_one_evaluation(maps: &[Vec<ClassMaps<'_>>]) -> Result<()> {
+    let mut runs = maps.iter().flatten();
+    let Some(first) = runs.next() else { return Ok(()) };
+    let shots = |run: &ClassMaps<'_>| run.draw.map(|draw| draw.shots);
+    for run in runs {
+        let differing = match (&first.made_by, &run.made_by) {
+            (Some(before), Some(now)) => before.difference(now, &["language"]),
+            (None, None) => None,
+            _ => Some("program".to_owned()),
+        };
+        let differing = differing.or_else(|| (shots(first) != shots(run)).then(|| "number of reference images".to_owned()));
+        if let Some(what) = differing {
+            let message = format!("maps of several evaluations lie together: they were made with different {what}");
+            return Err(Error::new(Code::Dataset, message).hint("give each evaluation an output folder of its own"));
+        }
+    }
+    Ok(())
 }
 
 /// Our own runs over a class, one for each draw of reference images.
@@ -87,7 +114,7 @@ fn runs_over<'d>(category: &'d Category, folders: &[PathBuf], is_lenient: bool) 
 }
 
 /// The draws that a folder of ours holds of a class.
-fn draws_in(folder: &Path, class: &str) -> Vec<Option<FewShot>> {
+pub(super) fn draws_in(folder: &Path, class: &str) -> Vec<Option<FewShot>> {
     let runs = runs_of(folder, class, None);
     let has_run = |folder: &Path| folder.join(RUN).is_file();
     let names = fs::read_dir(&runs)
@@ -110,11 +137,13 @@ fn joined<'d>(category: &'d Category, folders: &[PathBuf], draw: Option<FewShot>
     {
         let own = MadeBy::read(&folder)?;
         match &made_by {
-            Some(first) if *first != own => {
-                let message = format!("`{}` was made with other {} than the parts before it", folder.display(), first.difference(&own));
-                return Err(Error::new(Code::Dataset, message).hint("join parts of one evaluation only"));
+            Some(first) => {
+                if let Some(what) = first.difference(&own, &[]) {
+                    let message = format!("`{}` was made with other {what} than the parts before it", folder.display());
+                    return Err(Error::new(Code::Dataset, message).hint("join parts of one evaluation only"));
+                }
             }
-            _ => made_by = Some(own),
+            None => made_by = Some(own),
         }
         for (path, score, map) in scored(&folder)? {
             match found.get(&path) {
@@ -188,16 +217,23 @@ impl MadeBy {
         })
     }
 
-    /// The first part in which two differ.
-    fn difference(&self, other: &MadeBy) -> String {
-        if self.weights != other.weights {
-            return "weights".to_owned();
+    /// The first part in which two differ, parameters of these names aside. Neither do colour range and level count, which follow from the others and, to
+    /// the last bit, from the device.
+    fn difference(&self, other: &MadeBy, aside: &[&str]) -> Option<String> {
+        if self.weights.get("files") != other.weights.get("files") {
+            return Some("weights".to_owned());
         }
-        let keys = self.parameters.as_object().into_iter().flatten();
-        let mut differing = keys.filter(|(key, value)| other.parameters.get(key.as_str()) != Some(value));
-        differing
-            .next()
-            .map_or_else(|| "versions of the program".to_owned(), |(key, _)| format!("parameters (`{key}`)"))
+        let counts = |key: &str| !["range", "level"].contains(&key) && !aside.contains(&key);
+        let keys: BTreeSet<&String> = [self, other]
+            .into_iter()
+            .filter_map(|one| one.parameters.as_object())
+            .flat_map(|object| object.keys())
+            .collect();
+        let differs = |key: &&&String| counts(key) && self.parameters.get(key.as_str()) != other.parameters.get(key.as_str());
+        if let Some(key) = keys.iter().find(differs) {
+            return Some(format!("parameters (`{key}`)"));
+        }
+        ((&self.version, &self.commit) != (&other.version, &other.commit)).then(|| "versions of the program".to_owned())
     }
 
     /// A parameter that is a text, such as the method.

@@ -1,5 +1,6 @@
 //! Measuring maps: the metrics of each class, from the scores and maps of its test photos.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -8,13 +9,16 @@ use serde::Serialize;
 use crate::datasets::{Category, Dataset, Sample};
 use crate::error::{Code, Context, Error, Remedy, Result};
 use crate::evaluation::evaluated::Curves;
-use crate::evaluation::{ClassMaps, ClassResult, Evaluated, Extreme, Metric, PhotoMap, RunResult, Spread, Values, maps_of};
+use crate::evaluation::{ClassMaps, ClassResult, Evaluated, Extreme, Metric, PhotoMap, PhotoValue, RunResult, Spread, Values, maps_of};
 use crate::image::{Mask, read_map, resize_bilinear_map};
 use crate::methods;
-use crate::metrics::{PixelMetrics, PixelOptions, Ranking, Scored, image_metrics, pixel_metrics, tnr_at_fnr};
+use crate::metrics::{Measured, PixelMetrics, PixelOptions, Ranking, Scored, image_metrics, pixel_metrics, tnr_at_fnr};
 
 /// Photos at the wrong end of the scores that a result names.
 const EXTREMES: usize = 5;
+
+/// Why a class without masks has no metrics of pixels.
+const NO_MASKS: &str = "no defect has a mask that is known";
 
 /// Share of anomalous images that an operator accepts to miss.
 const FALSE_NEGATIVES: f64 = 0.05;
@@ -47,13 +51,26 @@ pub fn measure(
         measure_class(category, runs, options, &advance).context(|| format!("class `{}`", category.name))
     };
     let maps = maps_of(dataset, folders, options.lenient)?;
-    let classes = dataset.classes.iter().zip(maps).map(of_class).collect::<Result<Vec<_>>>()?;
+    let mut classes = dataset.classes.iter().zip(maps).map(of_class).collect::<Result<Vec<_>>>()?;
     let draws = |class: &ClassResult| class.runs.iter().map(|run| run.draw).collect::<Vec<_>>();
+    fill_undefined(&mut classes);
     if let Some(other) = classes.iter().find(|class| draws(class) != draws(&classes[0])) {
         let message = format!("`{}` has other draws of reference images than `{}`", other.name, classes[0].name);
         return Err(Error::new(Code::Dataset, message).hint(Remedy::FinishMaps));
     }
     Ok(Evaluated::new(dataset, options, classes))
+}
+
+/// Metrics that some classes have and others do not, whose masks are not known, are undefined there.
+fn fill_undefined(classes: &mut [ClassResult]) {
+    let metrics: BTreeSet<Metric> = classes.iter().flat_map(|class| &class.runs).flat_map(|run| run.values.keys().copied()).collect();
+    for class in classes {
+        for values in class.runs.iter_mut().map(|run| &mut run.values).chain([&mut class.mean.values]) {
+            for metric in &metrics {
+                values.entry(*metric).or_insert(Measured::undefined(NO_MASKS));
+            }
+        }
+    }
 }
 
 /// The results of a class.
@@ -64,14 +81,20 @@ fn measure_class(
     progress: &(dyn Fn(usize) -> Result<()> + Sync),
 ) -> Result<ClassResult> {
     let path = |photo: &PhotoMap<'_>| photo.sample.path.clone();
+    // A photo that one run did not score is left out of all, which else would be of different photos.
+    let is_scored: Vec<bool> = (0..runs[0].photos.len()).map(|at| runs.iter().all(|run| run.photos[at].map.is_some())).collect();
     let not_scored = runs[0]
         .photos
         .iter()
-        .filter(|photo| runs.iter().any(|run| run.map_of(photo.sample).is_none()))
-        .map(path)
+        .zip(&is_scored)
+        .filter(|(_, is_scored)| !**is_scored)
+        .map(|(photo, _)| path(photo))
         .collect();
     let without_mask = runs[0].photos.iter().filter(|photo| !photo.sample.are_pixels_known).map(path).collect();
-    let runs = runs.into_iter().map(|run| measure_run(run, options, progress)).collect::<Result<Vec<_>>>()?;
+    let runs = runs
+        .into_iter()
+        .map(|run| measure_run(run, &is_scored, options, progress))
+        .collect::<Result<Vec<_>>>()?;
     let anomalous = category.test.iter().filter(|sample| sample.is_anomalous).count();
     Ok(ClassResult {
         name: category.name.clone(),
@@ -85,8 +108,14 @@ fn measure_class(
 }
 
 /// The metrics of one run over a class.
-fn measure_run(run: ClassMaps<'_>, options: MeasureOptions, progress: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<RunResult> {
-    let photos: Vec<(&PhotoMap<'_>, &Path)> = run.photos.iter().filter_map(|photo| Some((photo, photo.map.as_deref()?))).collect();
+fn measure_run(
+    run: ClassMaps<'_>,
+    is_scored: &[bool],
+    options: MeasureOptions,
+    progress: &(dyn Fn(usize) -> Result<()> + Sync),
+) -> Result<RunResult> {
+    let taken = run.photos.iter().zip(is_scored).filter(|(_, is_scored)| **is_scored);
+    let photos: Vec<(&PhotoMap<'_>, &Path)> = taken.filter_map(|(photo, _)| Some((photo, photo.map.as_deref()?))).collect();
     let scores = photos
         .par_iter()
         .map(|(photo, map)| photo.score.map_or_else(|| score_of(photo.sample, map, options), Ok))
@@ -118,7 +147,8 @@ fn measure_run(run: ClassMaps<'_>, options: MeasureOptions, progress: &(dyn Fn(u
         values.extend(of_pixels(&pixels));
         result.pixel_threshold = pixels.ranking.f1_threshold;
         result.curves = Curves { pixel_roc: pixels.ranking.roc, pixel_pr: pixels.ranking.pr, pro: pixels.pro, ..result.curves };
-        result.aupimo = pixels.aupimo.per_image;
+        let each = known.iter().zip(&pixels.aupimo.per_image).filter(|((sample, _), _)| sample.is_anomalous);
+        result.aupimo = each.map(|((sample, _), value)| PhotoValue { path: sample.path.clone(), value: *value }).collect();
     }
     Ok(RunResult { values, ..result })
 }
@@ -189,13 +219,9 @@ fn of_pixels(pixels: &PixelMetrics) -> Values {
 }
 
 impl ClassMaps<'_> {
-    fn map_of(&self, sample: &Sample) -> Option<&Path> {
-        self.photos.iter().find(|photo| photo.sample.path == sample.path)?.map.as_deref()
-    }
-
     /// Whether its maps locate defects; those of other programs are taken to.
     fn localizes(&self) -> bool {
         let method = self.made_by.as_ref().and_then(|made_by| made_by.parameter("method"));
-        method.is_none_or(|name| methods::named(name).is_ok_and(|info| info.localizes))
+        method.is_none_or(|name| methods::named(name).map_or(true, |info| info.localizes))
     }
 }

@@ -16,7 +16,7 @@ mod shots;
 mod tables;
 mod write;
 
-pub use evaluated::{ClassResult, Evaluated, Extreme, RunResult, Spread};
+pub use evaluated::{ClassResult, Evaluated, Extreme, PhotoValue, RunResult, Spread};
 pub use map_run::{ClassObserver, MapRun, Scored};
 pub use maps::{ClassMaps, MadeBy, PhotoMap, maps_of};
 pub use measure::{MeasureOptions, measure};
@@ -25,4 +25,4 @@ pub use page::Photos;
 pub use published::{PUBLISHED, Published};
 pub use shots::{FewShot, Shots};
 pub use tables::{csv, markdown};
-pub use write::{EVALUATION, is_evaluation, write};
+pub use write::{EVALUATION, check_output, write};

@@ -97,7 +97,10 @@ fn row(title: &str, extremes: &[Extreme], run: &RunResult, maps: &ClassMaps<'_>,
     for extreme in extremes {
         let Some(photo) = maps.photos.iter().find(|photo| photo.sample.path == extreme.path) else { continue };
         let pictures = match &photo.map {
-            Some(map) => pictures(photo.sample, &read_map(map)?, run, read)?,
+            // The results are measured by now: a photo that cannot be shown is said where it would be.
+            Some(map) => read_map(map)
+                .and_then(|map| pictures(photo.sample, &map, run, read))
+                .unwrap_or_else(|error| format!("<p>cannot be shown: {}</p>", escape(error.message()))),
             None => String::new(),
         };
         let path = escape(&extreme.path);

@@ -49,9 +49,16 @@ impl Published {
         self.mean.get(metric.as_str()).copied()
     }
 
-    /// Figures to stand beside those of these runs: of the same method, data set and number of reference images.
-    pub(super) fn beside(layout: Layout, runs: &[RunResult]) -> Vec<&'static Published> {
-        let Some(run) = runs.first() else { return Vec::new() };
+    /// Figures to stand beside those of these runs over so many classes: of the same method, data set and number of reference images. Published means are
+    /// over all classes, so there are none beside a part of these.
+    pub(super) fn beside(layout: Layout, classes: usize, runs: &[RunResult]) -> Vec<&'static Published> {
+        let all_classes = match layout {
+            Layout::Mvtec => 15,
+            Layout::Visa => 12,
+            Layout::Ksdd2 | Layout::Mtd => 1,
+            Layout::Mpdd | Layout::Btad | Layout::Folder | Layout::Manifest => 0,
+        };
+        let Some(run) = runs.first().filter(|_| classes == all_classes) else { return Vec::new() };
         let method = run.made_by.as_ref().and_then(|made_by| made_by.parameter("method"));
         let shots = run.draw.and_then(|draw| draw.shots);
         let is_same = |one: &&Published| Some(one.method.as_str()) == method && one.dataset == layout.as_str() && one.shots == shots;

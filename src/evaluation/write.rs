@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::evaluation::{Evaluated, csv, curves, markdown, page};
-use crate::files::{short_hash, write_whole};
+use crate::files::{file_name, write_whole};
 
 /// File of the results in the folder of an evaluation.
 pub const EVALUATION: &str = "evaluation.json";
@@ -18,9 +18,22 @@ const PAGE: &str = "evaluation.html";
 /// Folder of the curves.
 const CURVES: &str = "curves";
 
-/// Whether a folder holds an evaluation's results.
-pub fn is_evaluation(root: &Path) -> bool {
-    root.join(EVALUATION).exists()
+/// Refuses a folder in which files would be replaced: those of an earlier evaluation, unless it may be, and those that no evaluation wrote.
+///
+/// Errors with [`Code::Output`].
+pub fn check_output(root: &Path, may_replace: bool) -> Result<()> {
+    let is_there = |name: &str| fs::symlink_metadata(root.join(name)).is_ok();
+    if is_there(EVALUATION) {
+        let message = format!("`{}` already holds an evaluation", root.display());
+        return if may_replace { Ok(()) } else { Err(Error::new(Code::Output, message).hint(Remedy::ResumeOrOverwrite)) };
+    }
+    match [MARKDOWN, CSV, PAGE, CURVES].into_iter().find(|name| is_there(name)) {
+        Some(name) => {
+            let message = format!("`{}` would be overwritten, and no evaluation wrote it", root.join(name).display());
+            Err(Error::new(Code::Output, message).hint(Remedy::ChooseOtherOutput))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Writes all files into a folder, each whole or not at all.
@@ -50,26 +63,4 @@ fn put(root: &Path, name: &str, bytes: &[u8]) -> Result<()> {
         fs::create_dir_all(folder).map_err(|error| Error::io(format!("creating `{}`", folder.display()), &error))?;
     }
     write_whole(&path, bytes)
-}
-
-/// The name of a class as a file name: itself where it is one, else with a hash, so that two classes never share a file.
-fn file_name(class: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
-    if !class.starts_with('.') && class.len() < 100 && class.chars().all(is_plain) {
-        return class.to_owned();
-    }
-    let kept: String = class.chars().filter(|&c| c.is_alphanumeric()).take(40).collect();
-    format!("{kept}-{}", short_hash(class))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_class_cannot_leave_its_folder() {
-        assert_eq!(file_name("metal_nut"), "metal_nut");
-        assert!(file_name("../../etc").starts_with("etc-"));
-        assert_ne!(file_name("a/b"), file_name("ab"));
-    }
 }

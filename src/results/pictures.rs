@@ -192,7 +192,7 @@ fn drawn(Finding { map, region, .. }: &Finding) -> Cow<'_, Array> {
     Cow::Owned(map)
 }
 
-/// The picture at most [`THUMB_SIDE`] on a side, as JPEG.
+/// The picture at most 320 pixels on a side, as JPEG.
 pub fn thumbnail(picture: &Rgb) -> Result<Vec<u8>> {
     let (width, height) = (picture.width(), picture.height());
     let longest = width.max(height);

@@ -188,7 +188,7 @@ fn each_reference(images: Images<'_>, done: Done<'_>, mut take: impl FnMut(&Rgb)
 /// What is wrong with the value of the hottest colour of a memory.
 fn hottest_fault(memory: &Memory) -> Option<(&'static str, String)> {
     let values = memory.array(HOTTEST.name).data();
-    (values.len() != 1 || values[0] <= 0.0).then(|| (HOTTEST.name, "is not one positive number".to_owned()))
+    (values.len() != 1 || values[0].is_nan() || values[0] <= 0.0).then(|| (HOTTEST.name, "is not one positive number".to_owned()))
 }
 
 /// Reads the network of a method that needs this many layers.
