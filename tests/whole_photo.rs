@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use common::binary::{Place, png};
 use zsas::image::{Mask, Rgb, encode_mask_png, encode_rgb_png};
 use zsas::inspect::{Detector, RegionOfInterest};
-use zsas::methods::{Finding, Method, Tiles, Utad};
+use zsas::methods::{Finding, Method, Reference, Tiles, Utad};
 use zsas::models::{embedded, store};
 use zsas::{Code, Precision};
 
@@ -77,6 +77,41 @@ fn a_defect_at_the_end_of_a_long_photo_is_found_with_tiles_alone() {
         let whole = utad(Some(count)).score(&photo).unwrap();
         assert!(whole.score > 2.0 * centre.score, "{count}: {} of {}", whole.score, centre.score);
         assert!(hottest(&whole).0 < photo.width() / 8 && whole.uninspected.is_empty());
+    }
+}
+
+#[test]
+fn methods_that_compare_with_good_photos_find_a_defect_in_a_corner_with_tiles_alone() {
+    let good = textile();
+    let bad = with_defect(&good, (0, 0));
+    let reference = Rgb::open(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/photos/textile/nominal_077.jpg")).unwrap();
+    let reference = reference.crop(0, 0, good.width(), good.height());
+    for method in ["patchcore", "spade", "padim"] {
+        let builder = |tiles: Option<usize>| {
+            let tiles = tiles.map(|count| Tiles::new(count, None).unwrap());
+            Detector::builder().method(method).weights(store::EMBEDDED).tiles(tiles)
+        };
+        let open = |tiles| builder(tiles).references([Reference::image("good", reference.clone())]).open().unwrap();
+        let (published, tiles) = (open(None), open(Some(1)));
+        let peak = |detector: &Detector, photo: &Rgb| {
+            let found = detector.inspect(photo).unwrap();
+            let largest = found.map.data().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            (largest, hottest(&found), found.uninspected.is_empty())
+        };
+        let [of_good, of_bad] = [&good, &bad].map(|photo| peak(&tiles, photo));
+        assert!(of_bad.0 > 1.2 * of_good.0, "{method}: {} of {}", of_bad.0, of_good.0);
+        // Within the Gaussian and a cell of the coarsest layer.
+        assert!(of_bad.1.0 < 24 && of_bad.1.1 < 24 && of_bad.2, "{method}: hottest at {:?}", of_bad.1);
+        assert_eq!(peak(&published, &bad).0, peak(&published, &good).0, "{method}: the crop does not see the corner");
+        assert!(!peak(&published, &bad).2, "{method}: and says so");
+        // A memory is of the tiles it was made with.
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("memory");
+        std::fs::write(&file, tiles.memory_file().unwrap().unwrap()).unwrap();
+        let again = builder(Some(1)).memory(&file).open().unwrap();
+        assert_eq!(peak(&again, &bad), of_bad, "{method}");
+        let error = builder(None).memory(&file).open().map(drop).unwrap_err();
+        assert!(error.code() == Code::Reference && error.message().contains("1 tiles along the shorter side"), "{method}: {error}");
     }
 }
 
