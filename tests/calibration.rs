@@ -124,6 +124,9 @@ fn a_calibration_is_refused_for_another_method_precision_view_reading_of_photos_
         assert!(!place.path("out").exists(), "{option:?}");
     }
     infer(&["--threshold", "2"]).exits(2).says("cannot be used with");
+    run(&place, &["calibrate", "good", "-o", "d.toml", "--method", "patchcore", "--normal", "good", "--save-memory", "d.toml"])
+        .exits(2)
+        .says("both write `d.toml`");
     infer(&["--min-size", "9", "--method", "utad"]).exits(0);
     let records = place.records();
     assert!(records.len() == 12 && records.iter().all(|record| record["decision"] == "normal_in_part"), "{records:?}");

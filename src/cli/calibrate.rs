@@ -114,6 +114,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Exit> {
     let job = CalibrationJob::new(&args.good, options)?;
     let signals = Signals::watch()?;
     let building = Building::new(args.quiet, &signals);
+    args.method.check_region(job.files())?;
     let builder = args
         .subject
         .add_to(args.method.builder(&building)?, references, args.method.photos.options(), args.quiet)?;
@@ -171,6 +172,9 @@ impl CalibrateArgs {
     fn check_target(&self) -> Result<()> {
         let name = self.output.display();
         check_folder("--output", &self.output)?;
+        if self.subject.saves_memory_to(&self.output) {
+            return Err(usage(format!("`--output` and `--save-memory` both write `{name}`")));
+        }
         if std::fs::symlink_metadata(&self.output).is_err() {
             return Ok(());
         }

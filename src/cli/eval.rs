@@ -178,6 +178,8 @@ pub fn run(args: &EvalArgs) -> Result<Exit> {
     let signals = Signals::watch()?;
     let is_scored = args.maps.is_empty();
     if is_scored {
+        args.method
+            .check_region(dataset.classes.iter().flat_map(|class| &class.test).map(|sample| sample.image.as_path()))?;
         let scored = args.score(&dataset, &signals);
         // A signal while a method is built is an error there.
         if let Some(signal) = signals.received() {

@@ -216,6 +216,11 @@ impl SubjectArgs {
         Ok(builder)
     }
 
+    /// Whether the memory of the good photos is to be saved under this name.
+    pub fn saves_memory_to(&self, file: &Path) -> bool {
+        self.save_memory.as_deref() == Some(file)
+    }
+
     /// Saves the memory of the good photos, where that was asked for.
     pub fn save_memory(&self, detector: &Detector) -> Result<()> {
         let Some(file) = &self.save_memory else { return Ok(()) };

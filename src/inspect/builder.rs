@@ -334,7 +334,8 @@ impl DetectorBuilder {
         let info = methods::strongest(self.has_references(), suits, is_there);
         let has_text = self.subject.is_some() || self.has_references();
         if has_text && !info.inputs.text && (self.tiles.is_some() || self.region.is_some()) {
-            let message = "no method on these weights takes text or reference images and inspects tiles or a region of interest";
+            let message =
+                "no method that is chosen automatically takes text or reference images and inspects tiles or a region of interest";
             return Err(Error::new(Code::Usage, message).hint("name a method, or leave one of the two out"));
         }
         if has_text && !info.inputs.text || !info.inputs.views.contains(&views) {

@@ -98,6 +98,11 @@ impl CalibrationJob {
         self.good.len()
     }
 
+    /// The image files, in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.good.iter().map(|input| input.file.as_path())
+    }
+
     /// Scores all good photos and finds threshold and level. `None` where the observer stopped it.
     ///
     /// Photos with the same pixels as one before count once: they say nothing new.
